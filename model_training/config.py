@@ -1,0 +1,138 @@
+"""The configuration of an experiment: a TOML file, changed by ``--set section.key=value``; unknown keys are errors.
+
+One file describes both stages of the paper's protocol. The defaults are the paper's protocol on ISIC 2017; where the
+paper is silent the key's comment says what was chosen, and ``docs/paper.md`` says why.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text names the key and what it may be."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which pictures, and at which resolution they are kept."""
+
+    train: str = "isic2017-train"
+    validation: str = "isic2017-validation"
+    test: str = "isic2017-test"
+    # F: side in pixels of the frames that are prepared from the pictures; not more than the pictures hold.
+    frame_size: int = Field(256, ge=32)
+    # Go on when pictures or masks are missing (a picture without a mask trains the recognition stage only).
+    allow_missing: bool = False
+
+
+class NetworkConfig(_Section):
+    """The modules of the paper's Table 1 (A, F, D) and what the paper leaves open about them."""
+
+    # S: what the branches see.
+    size: int = Field(448, ge=32)
+    # The side at which the lesion area attention module works (the paper's is S).
+    area_size: int = Field(224, ge=32)
+    lesion_area_attention: bool = True
+    lesion_feature_attention: bool = True
+    distinguish: bool = True
+    # How Eqns 1 to 3 are normalised.
+    attention: Literal["stabilised", "literal", "row"] = "stabilised"
+    # Shared branches make the sum over branches a no-op.
+    branches: Literal["separate", "shared"] = "separate"
+    # Above this, a pixel of the attention map belongs to the lesion.
+    crop_threshold: float = Field(0.5, gt=0, lt=1)
+    # What is narrower than this share of the map's side is a speck, not a lesion.
+    crop_opening: float = Field(0.02, ge=0, le=0.2)
+    # Skin kept around the smallest rectangle, as a share of its side.
+    crop_margin: float = Field(0.05, ge=0, le=1)
+
+
+class StageConfig(_Section):
+    """How one stage is optimised."""
+
+    epochs: int = Field(60, gt=0)
+    batch_size: int = Field(32, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    weight_decay: float = Field(1e-4, ge=0)
+    # "step" multiplies the learning rate by 0.1 every ``decay_every`` epochs (the paper); "one-cycle" warms up for a
+    # tenth of the steps and falls along a cosine: for short runs.
+    schedule: Literal["step", "one-cycle"] = "step"
+    decay_every: int = Field(20, gt=0)
+
+
+class AreaConfig(StageConfig):
+    """The first stage: the lesion area attention module, alone."""
+
+    # Weight of the auxiliary L1 loss against the cross-entropy; 0 switches the auxiliary branch off.
+    auxiliary_weight: float = Field(0.1, ge=0)
+
+
+class RecognitionConfig(StageConfig):
+    """The second stage: everything else, with L = Lc + lambda Ld. ``batch_size`` counts pairs."""
+
+    # Lambda of Eqn 6.
+    distinguish_weight: float = Field(1.0, ge=0)
+    # w_j of Eqn 4.
+    class_weights: Literal["inverse", "none"] = "inverse"
+
+
+class Config(_Section):
+    """Everything that decides the result of a run."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX), else float32.
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    # "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or "none".
+    start: str = "torchvision"
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    area: AreaConfig = AreaConfig()
+    recognition: RecognitionConfig = RecognitionConfig()
+
+
+def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:
+    """Read ``path`` (None: the defaults), apply ``section.key=value`` assignments, check everything.
+
+    Values are TOML (``true``, ``3``, ``1e-3``, ``"text"``); a bare word is taken as text. Raises :class:`ConfigError`.
+    """
+    fields: dict[str, Any] = {}
+    if path is not None:
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+    for assignment in assignments:
+        _assign(fields, assignment)
+    try:
+        return Config.model_validate(fields)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _assign(fields: dict[str, Any], assignment: str) -> None:
+    name, separator, text = assignment.partition("=")
+    *sections, key = name.strip().split(".")
+    if not separator or not key:
+        raise ConfigError(f"--set takes section.key=value, got {assignment!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for section in sections:
+        fields = fields.setdefault(section, {})
+        if not isinstance(fields, dict):
+            raise ConfigError(f"--set {assignment}: {section} is a value, not a section")
+    fields[key] = value

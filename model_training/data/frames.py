@@ -1,0 +1,151 @@
+"""Prepared frames: every picture of a set decoded once, kept as one memory-mapped array of uint8.
+
+The frames come from :func:`service.imaging.read_picture`, the function that serves, so training and serving see the
+same pixels. A prepared set is a folder named by the SHA-256 of everything that went into it (the bytes of pictures
+and masks, labels, frame size, format version): what is there is always right, and stale sets are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_training.data.isic import PictureSet, Sample
+from service.imaging import PictureError, PictureLimits, read_picture
+
+FORMAT_VERSION = 1
+
+# Research sets hold originals far larger than what a service accepts.
+TRAINING_LIMITS = PictureLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+
+Progress = Callable[[int, int], None]
+
+
+class FrameError(ValueError):
+    """A picture or mask of the set cannot be used; the text names the file."""
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """A prepared set of N pictures; the arrays are read-only memory maps."""
+
+    name: str
+    digest: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    frames: NDArray[np.uint8]  # [N, F, F, 3], sRGB
+    masks: NDArray[np.uint8]  # [N, F, F], 0 or 255; all zero where has_mask is False
+    has_mask: NDArray[np.bool_]  # [N]
+    labels: NDArray[np.int64]  # [N], index into classes
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def prepare_frames(
+    pictures: PictureSet, cache: Path, frame_size: int, *, progress: Progress = lambda done, total: None
+) -> FrameSet:
+    """Prepare ``pictures`` in ``cache`` unless they already are, and open them.
+
+    The folder appears complete or not at all. Raises :class:`FrameError` for a picture or mask that cannot be read,
+    or whose mask has another shape than its picture.
+    """
+    digest = _digest(pictures, frame_size)
+    folder = cache / f"{pictures.name}-{frame_size}-{digest[:16]}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
+        try:
+            _write(pictures, scratch, frame_size, digest, progress)
+            try:
+                scratch.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process has just prepared the same set
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return open_frames(folder)
+
+
+def open_frames(folder: Path) -> FrameSet:
+    """Open a prepared set."""
+    about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+    return FrameSet(
+        name=about["name"],
+        digest=about["digest"],
+        classes=tuple(about["classes"]),
+        ids=tuple(about["ids"]),
+        frames=np.load(folder / "frames.npy", mmap_mode="r"),
+        masks=np.load(folder / "masks.npy", mmap_mode="r"),
+        has_mask=np.asarray(about["has_mask"], dtype=np.bool_),
+        labels=np.asarray(about["labels"], dtype=np.int64),
+    )
+
+
+def _digest(pictures: PictureSet, frame_size: int) -> str:
+    digest = hashlib.sha256(f"{FORMAT_VERSION} {frame_size} {pictures.name} {pictures.classes}".encode())
+    for sample in pictures.samples:
+        digest.update(f"\n{sample.id} {sample.label} ".encode())
+        for path in (sample.picture, sample.mask):
+            digest.update(hashlib.sha256(path.read_bytes()).digest() if path else b"-")
+    return digest.hexdigest()
+
+
+def _write(pictures: PictureSet, folder: Path, frame_size: int, digest: str, progress: Progress) -> None:
+    total = len(pictures.samples)
+    shape = (total, frame_size, frame_size)
+    frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
+    masks = np.lib.format.open_memmap(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
+
+    def read(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        return _read_sample(sample, frame_size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for index, (frame, mask) in enumerate(pool.map(read, pictures.samples)):
+            frames[index] = frame
+            if mask is not None:
+                masks[index] = mask
+            progress(index + 1, total)
+    frames.flush()
+    masks.flush()
+    about = {
+        "name": pictures.name,
+        "digest": digest,
+        "classes": pictures.classes,
+        "ids": [sample.id for sample in pictures.samples],
+        "labels": [sample.label for sample in pictures.samples],
+        "has_mask": [sample.mask is not None for sample in pictures.samples],
+    }
+    (folder / "set.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _read_sample(sample: Sample, frame_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    try:
+        picture = read_picture(sample.picture.read_bytes(), frame_size, TRAINING_LIMITS)
+    except PictureError as error:
+        raise FrameError(f"{sample.picture}: {error}") from error
+    if sample.mask is None:
+        return picture.frame, None
+    try:
+        with Image.open(io.BytesIO(sample.mask.read_bytes()), formats=("PNG",)) as image:
+            mask = image.convert("L")
+    except (OSError, ValueError) as error:
+        raise FrameError(f"{sample.mask}: not a readable mask ({error})") from error
+    if mask.size != (picture.width, picture.height):
+        raise FrameError(
+            f"{sample.mask}: {mask.size[0]} x {mask.size[1]}, its picture is {picture.width} x {picture.height}"
+        )
+    resized = np.asarray(mask.resize((frame_size, frame_size), Image.Resampling.BILINEAR))
+    return picture.frame, np.where(resized > 128, 255, 0).astype(np.uint8)

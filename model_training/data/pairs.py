@@ -1,0 +1,39 @@
+"""Random pairs of pictures for the two branches, and random batches for the first stage.
+
+Every draw is a function of (seed, epoch): a resumed run sees the same batches as one that was never interrupted, and
+every process of a distributed run knows all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def epoch_order(num_pictures: int, *, seed: int, epoch: int, stream: int = 0) -> Indices:
+    """A permutation of the pictures, ``[N]``; ``stream`` tells independent ones of the same epoch apart."""
+    return np.random.default_rng((seed, epoch, stream)).permutation(num_pictures)
+
+
+def random_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+    """Every picture once, in batches ``[1, batch]``; the last one is dropped when it is not full."""
+    return _batches(epoch_order(num_pictures, seed=seed, epoch=epoch)[None], batch_size)
+
+
+def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+    """Random pairs in batches ``[2, batch]``; each branch meets every picture once in an epoch.
+
+    Pairs of a picture with itself are left in: at one in N they are too rare to matter.
+    """
+    first = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=0)
+    second = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=1)
+    return _batches(np.stack([first, second]), batch_size)
+
+
+def _batches(order: NDArray[np.int64], batch_size: int) -> list[Indices]:
+    num_full = order.shape[1] // batch_size
+    if num_full == 0:
+        return [order]
+    return [order[:, i * batch_size : (i + 1) * batch_size] for i in range(num_full)]

@@ -1,0 +1,154 @@
+"""An experiment: one configuration, its data, and the folder that both stages and their results live in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from model_training.config import Config
+from model_training.data.frames import FrameSet, prepare_frames
+from model_training.data.isic import read_set
+from model_training.data.tensors import picture_tensor
+from model_training.network.cin import ClinicalInspiredNetwork
+from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
+from model_training.run_folder import RunFolder
+from model_training.stages.area import AreaStage
+from model_training.stages.recognition import RecognitionStage, build_network
+from model_training.start import Start, load_start
+from model_training.trainer import make_fabric, train
+
+LOCATE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything the commands of ``cin-train`` share. ``data`` holds the official sets, ``cache`` prepared frames."""
+
+    config: Config
+    data: Path
+    cache: Path
+    folder: Path
+    console: Console
+
+    @property
+    def area_run(self) -> RunFolder:
+        """Where the first stage lives."""
+        return RunFolder(self.folder / "area")
+
+    @property
+    def recognition_run(self) -> RunFolder:
+        """Where the second stage lives."""
+        return RunFolder(self.folder / "recognition")
+
+    def frames(self, name: str) -> FrameSet:
+        """The prepared frames of an official set, prepared now if they are not yet."""
+        pictures = read_set(self.data, name, allow_missing=self.config.data.allow_missing)
+        if pictures.missing_pictures or pictures.missing_masks:
+            self.console.print(
+                f"{name}: going on without {len(pictures.missing_pictures)} missing pictures "
+                f"and {len(pictures.missing_masks)} missing masks"
+            )
+        with Progress(console=self.console, transient=True) as bar:
+            task = bar.add_task(f"preparing {name}", total=len(pictures.samples))
+            size = self.config.data.frame_size
+            return prepare_frames(
+                pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done)
+            )
+
+    @cached_property
+    def start(self) -> Start | None:
+        """The pre-trained weights to start from."""
+        return load_start(self.config.start)
+
+    def train_area(self) -> None:
+        """Run or resume the first stage."""
+        train_set, validation_set = (
+            self.frames(self.config.data.train),
+            self.frames(self.config.data.validation),
+        )
+        self.area_run.open(self.config, "area", self._provenance(train_set, validation_set))
+        fabric = make_fabric(self.config)
+        fabric.launch()
+        stage = AreaStage(
+            settings=self.config.area,
+            network=self.config.network,
+            start=self.start.weights if self.start else None,
+            train=train_set,
+            validation=validation_set,
+            seed=self.config.seed,
+            device=fabric.device,
+        )
+        train(stage, self.area_run, fabric, seed=self.config.seed, console=self.console)
+
+    def train_recognition(self) -> None:
+        """Run or resume the second stage, on the crops that the first stage's weights give."""
+        train_set, validation_set = (
+            self.frames(self.config.data.train),
+            self.frames(self.config.data.validation),
+        )
+        self.recognition_run.open(self.config, "recognition", self._provenance(train_set, validation_set))
+        fabric = make_fabric(self.config)
+        fabric.launch()
+        stage = RecognitionStage(
+            settings=self.config.recognition,
+            network=self.config.network,
+            start=self.start.weights if self.start else None,
+            train=train_set,
+            validation=validation_set,
+            train_boxes=self.locate(train_set, fabric.device).box_B4,
+            validation_boxes=self.locate(validation_set, fabric.device).box_B4,
+            seed=self.config.seed,
+            device=fabric.device,
+        )
+        train(stage, self.recognition_run, fabric, seed=self.config.seed, console=self.console)
+
+    def _provenance(self, *sets: FrameSet) -> dict[str, Any]:
+        return {
+            "start": self.start.name if self.start else "none (random weights)",
+            "data": {frames.name: frames.digest for frames in sets},
+        }
+
+    def locator(self) -> LesionLocator | None:
+        """The first stage's finished network with the crop behind it; None when the experiment does without."""
+        network = self.config.network
+        if not network.lesion_area_attention:
+            return None
+        area = LesionAreaAttention(input_size=network.area_size)
+        area.load_state_dict(self.area_run.load_weights())
+        locator = LesionLocator(
+            area,
+            size=network.size,
+            threshold=network.crop_threshold,
+            opening=network.crop_opening,
+            margin=network.crop_margin,
+        )
+        return locator.eval()
+
+    def recognition_network(self, num_classes: int) -> ClinicalInspiredNetwork:
+        """The second stage's finished network."""
+        network = build_network(self.config.network, num_classes)
+        network.load_state_dict(self.recognition_run.load_weights())
+        return network.eval()
+
+    def locate(self, pictures: FrameSet, device: torch.device) -> LesionArea:
+        """Where the lesion is in every picture, on the CPU; the whole picture when the experiment does without A."""
+        locator = self.locator()
+        if locator is None:
+            whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
+            return LesionArea(torch.ones(len(pictures), 1, 1), whole, torch.zeros(len(pictures)))
+        locator.to(device, memory_format=torch.channels_last)
+        parts: list[tuple[Tensor, ...]] = []
+        with torch.inference_mode():
+            for first in range(0, len(pictures), LOCATE_BATCH):
+                indices = np.arange(first, min(first + LOCATE_BATCH, len(pictures)))
+                found = locator(picture_tensor(pictures.frames, indices, device))
+                parts.append(tuple(part.cpu() for part in found))
+        return LesionArea(*(torch.cat(part) for part in zip(*parts, strict=True)))

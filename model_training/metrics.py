@@ -1,0 +1,104 @@
+"""The challenges' figures, on numpy arrays, by the official scorer's definitions.
+
+Where a figure is not defined it is what the scorer gives (a rate of nothing is 1.0), or NaN where the scorer refuses
+(the AUC and the average precision of one class).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Flags = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+
+# 95 % of a normal distribution lies within this many standard deviations.
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Accuracy, sensitivity and specificity of binary decisions."""
+
+    accuracy: float
+    sensitivity: float
+    specificity: float
+
+
+def area_under_roc(truth_N: Flags, scores_N: Scores) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, ties counting half."""
+    num_positive = int(truth_N.sum())
+    num_negative = len(truth_N) - num_positive
+    if num_positive == 0 or num_negative == 0:
+        return math.nan
+    _, group, counts = np.unique(scores_N, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts - 1) / 2
+    rank_sum = float(mean_rank[group][truth_N].sum())
+    return (rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
+
+
+def average_precision(truth_N: Flags, scores_N: Scores) -> float:
+    """Average precision, step-wise: the sum of (R_n - R_{n-1}) P_n over falling thresholds, ties as one step."""
+    num_positive = int(truth_N.sum())
+    if num_positive == 0:
+        return math.nan
+    order = np.argsort(-scores_N, kind="stable")
+    last_of_tie = np.append(np.diff(scores_N[order]) != 0, True)
+    true_positives = np.cumsum(truth_N[order])[last_of_tie]
+    chosen = np.flatnonzero(last_of_tie) + 1
+    steps = np.diff(true_positives, prepend=0) / num_positive
+    return float(np.sum(steps * true_positives / chosen))
+
+
+def rates(truth_N: Flags, decisions_N: Flags) -> Rates:
+    """Accuracy, sensitivity and specificity; a rate over no picture is 1.0."""
+    return Rates(
+        accuracy=_share(truth_N == decisions_N),
+        sensitivity=_share(decisions_N[truth_N]),
+        specificity=_share(~decisions_N[~truth_N]),
+    )
+
+
+def _share(flags_N: Flags) -> float:
+    return float(flags_N.mean()) if len(flags_N) else 1.0
+
+
+def argmax_decisions(probabilities_NK: Scores) -> Flags:
+    """The paper's rule: each picture has the one class of highest probability, ``[N, K]``."""
+    num_classes = probabilities_NK.shape[1]
+    return np.asarray(probabilities_NK.argmax(axis=1)[:, None] == np.arange(num_classes))
+
+
+def threshold_decisions(probabilities_NK: Scores) -> Flags:
+    """The challenges' rule: each class by itself, positive above 0.5, ``[N, K]``."""
+    return np.asarray(probabilities_NK > 0.5)
+
+
+def jaccard(found: Flags, truth: Flags) -> float:
+    """Intersection over union of two masks of equal shape; two empty masks agree."""
+    union = int(np.logical_or(found, truth).sum())
+    return int(np.logical_and(found, truth).sum()) / union if union else 1.0
+
+
+def box_iou(first_N4: Scores, second_N4: Scores) -> Scores:
+    """Intersection over union of boxes (x0, y0, x1, y1), ``[N]``; boxes without area have none."""
+    low = np.maximum(first_N4[:, :2], second_N4[:, :2])
+    high = np.minimum(first_N4[:, 2:], second_N4[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = [np.prod(np.clip(box[:, 2:] - box[:, :2], 0, None), axis=1) for box in (first_N4, second_N4)]
+    union = areas[0] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """95 % score interval (Wilson 1927) of a proportion; the whole range when nothing was counted."""
+    if total == 0:
+        return 0.0, 1.0
+    share = successes / total
+    centre = share + Z_95**2 / (2 * total)
+    spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
+    scale = 1 + Z_95**2 / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -1,0 +1,1 @@
+"""The Clinical-Inspired Network: one file for each module of the paper."""

@@ -1,0 +1,95 @@
+"""The Clinical-Inspired Network (paper, Fig. 1): two branches over the cropped pictures, and the distinguish module."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model_training.network.distinguish import Distinguish
+from model_training.network.feature_extraction import FeatureExtraction, StateDict, normalise
+from model_training.network.lesion_feature_attention import AttentionForm, LesionFeatureAttention
+
+NUM_BRANCHES = 2
+
+
+class BranchOutput(NamedTuple):
+    """One branch on one batch; the maps are None without lesion feature attention."""
+
+    logits_BK: Tensor
+    features_BCHW: Tensor
+    spatial_BCHW: Tensor | None
+    correlation_BMM: Tensor | None
+
+
+class PairOutput(NamedTuple):
+    """The network on a batch of pairs; ``same_B`` is None without the distinguish module."""
+
+    first_BK: Tensor
+    second_BK: Tensor
+    same_B: Tensor | None
+
+
+class Branch(nn.Module):
+    """Feature extraction, lesion feature attention, and two fully connected layers for the classification."""
+
+    def __init__(self, *, num_classes: int, attention: AttentionForm | None, hidden: int = 256) -> None:
+        super().__init__()
+        self.features = FeatureExtraction()
+        channels = self.features.num_channels
+        self.attention = LesionFeatureAttention(channels, attention) if attention else None
+        self.classify = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, num_classes)
+        )
+
+    def forward(self, crop_B3SS: Tensor) -> BranchOutput:
+        """Crops, values 0..1, to the logits of the classes and the attention maps behind them."""
+        features = self.features(normalise(crop_B3SS))
+        spatial, correlation = None, None
+        if self.attention is not None:
+            features, spatial, correlation = self.attention(features)
+        return BranchOutput(self.classify(features.mean(dim=(2, 3))), features, spatial, correlation)
+
+
+class ClinicalInspiredNetwork(nn.Module):
+    """The recognition part of CIN: everything behind the lesion area attention module.
+
+    ``branches="shared"`` makes both branches one set of weights; the sum over branches at test time is then the
+    branch's own answer. ``attention=None`` and ``distinguish=False`` switch F and D of the paper's Table 1 off.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        attention: AttentionForm | None = "stabilised",
+        distinguish: bool = True,
+        branches: Literal["separate", "shared"] = "separate",
+    ) -> None:
+        super().__init__()
+        first = Branch(num_classes=num_classes, attention=attention)
+        second = first if branches == "shared" else Branch(num_classes=num_classes, attention=attention)
+        self.branches = nn.ModuleList([first, second])
+        self.distinguish = Distinguish(FeatureExtraction.num_channels) if distinguish else None
+
+    def load_start(self, start: StateDict) -> None:
+        """Take the feature extraction's weights, in both branches, from an ImageNet ResNet18."""
+        for branch in self.branches:
+            branch.features.stages.load_start(start)
+
+    def forward(self, first_B3SS: Tensor, second_B3SS: Tensor) -> PairOutput:
+        """Training phase: each branch sees one picture of the pair."""
+        first, second = self.branches[0](first_B3SS), self.branches[1](second_B3SS)
+        same_B = self.distinguish(first.features_BCHW, second.features_BCHW) if self.distinguish else None
+        return PairOutput(first.logits_BK, second.logits_BK, same_B)
+
+    def diagnose(self, crop_B3SS: Tensor) -> list[BranchOutput]:
+        """Test phase: both branches see the same crop."""
+        return [branch(crop_B3SS) for branch in self.branches]
+
+
+def summed_probabilities(logits_BNK: Tensor, temperature_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The paper's test phase: probabilities of each branch ``[B, 2, K]``, and their sum, halved to stay one, ``[B, K]``."""
+    branch_BNK = torch.softmax(logits_BNK.float() / temperature_N.view(1, -1, 1), dim=2)
+    return branch_BNK.mean(dim=1), branch_BNK

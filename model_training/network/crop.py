@@ -1,0 +1,77 @@
+"""The smallest rectangle around the lesion, and the crop (paper, section 2), as tensor operations with fixed shapes.
+
+Everything here runs on a batch without a loop and without shapes that depend on the data, so it exports to ONNX and
+stays on the device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def open_mask(mask_BHW: Tensor, kernel_size: int) -> Tensor:
+    """Morphological opening of a 0/1 mask: removes what is narrower than ``kernel_size`` (odd, in pixels).
+
+    Beyond the border the lesion is taken to go on, so that one which touches the border is not eroded there.
+    """
+    pad = kernel_size // 2
+    mask_B1HW = mask_BHW.unsqueeze(1)
+    eroded = -F.max_pool2d(-mask_B1HW, kernel_size, stride=1, padding=pad)
+    return F.max_pool2d(eroded, kernel_size, stride=1, padding=pad).squeeze(1)
+
+
+def smallest_rectangle(
+    attention_BHW: Tensor, *, threshold: float, opening: int, margin: float
+) -> tuple[Tensor, Tensor]:
+    """The smallest rectangle that includes the lesion area.
+
+    ``attention_BHW`` holds 0..1. Pixels above ``threshold`` that survive the opening are the lesion; ``margin`` is
+    added on each side as a share of the rectangle's side. Returns boxes ``[B, 4]`` (x0, y0, x1, y1 as fractions of the
+    picture) and the lesion's share of the picture ``[B]``. Without a lesion the box is the whole picture, the share 0.
+    """
+    lesion_BHW = open_mask((attention_BHW > threshold).to(attention_BHW.dtype), opening)
+    x0, x1 = _extent(lesion_BHW.amax(dim=1))
+    y0, y1 = _extent(lesion_BHW.amax(dim=2))
+    margin_x, margin_y = margin * (x1 - x0), margin * (y1 - y0)
+    box_B4 = torch.stack([x0 - margin_x, y0 - margin_y, x1 + margin_x, y1 + margin_y], dim=1).clamp(0.0, 1.0)
+    fraction_B = lesion_BHW.mean(dim=(1, 2))
+    whole_4 = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=box_B4.dtype, device=box_B4.device)
+    return torch.where(fraction_B.unsqueeze(1) > 0, box_B4, whole_4), fraction_B
+
+
+def _extent(occupied_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last edge, as fractions of N, of the positions that hold 1."""
+    num = occupied_BN.shape[1]
+    index_N = torch.arange(num, device=occupied_BN.device, dtype=occupied_BN.dtype)
+    first = torch.where(occupied_BN > 0, index_N, float(num)).amin(dim=1)
+    last = torch.where(occupied_BN > 0, index_N + 1, 0.0).amax(dim=1)
+    return first / num, last / num
+
+
+def sampling_grid(box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> Tensor:
+    """Where each pixel of a ``size`` x ``size`` crop lies in the picture, ``[B, size, size, 2]`` in -1..1.
+
+    ``view_B23`` maps crop coordinates in -1..1 before the box is applied (rotation, flip, shift of an augmentation), so
+    that crop and augmentation cost one interpolation together.
+    """
+    steps = (torch.arange(size, device=box_B4.device, dtype=box_B4.dtype) + 0.5) * (2.0 / size) - 1.0
+    x_11S1 = steps.view(1, 1, size, 1)
+    y_1S11 = steps.view(1, size, 1, 1)
+    if view_B23 is None:
+        u, v = x_11S1.view(1, 1, size), y_1S11.view(1, size, 1)
+    else:
+        a = view_B23[:, :, :, None, None]
+        u = a[:, 0, 0] * x_11S1[..., 0] + a[:, 0, 1] * y_1S11[..., 0] + a[:, 0, 2]
+        v = a[:, 1, 0] * x_11S1[..., 0] + a[:, 1, 1] * y_1S11[..., 0] + a[:, 1, 2]
+    x0, y0, x1, y1 = (edge.view(-1, 1, 1) for edge in box_B4.unbind(dim=1))
+    x = (x0 + x1 - 1.0) + (x1 - x0) * u
+    y = (y0 + y1 - 1.0) + (y1 - y0) * v
+    return torch.stack(torch.broadcast_tensors(x, y), dim=-1)
+
+
+def crop(picture_BCHW: Tensor, box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> Tensor:
+    """Cut ``box_B4`` out of float pictures and resize it to ``[B, C, size, size]`` (bilinear, border repeated)."""
+    grid = sampling_grid(box_B4, size, view_B23)
+    return F.grid_sample(picture_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,167 @@
+"""A run's folder: what was asked for, on which data, with which code, what came of it, and how to go on.
+
+``config.json`` the resolved configuration; ``run.json`` provenance; ``metrics.jsonl`` one line an epoch;
+``checkpoint.pt`` everything needed to go on; ``weights.safetensors`` the finished weights. Every file is replaced
+atomically, so a killed run leaves the last complete state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model_training.config import Config
+
+
+class RunError(ValueError):
+    """The run's folder does not allow what was asked; the text says what to do instead."""
+
+
+class RunFolder:
+    """The files of one stage of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self.weights = path / "weights.safetensors"
+        self.metrics = path / "metrics.jsonl"
+
+    def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
+        """Begin a run here, or make sure that the one already here is the same.
+
+        Raises :class:`RunError` when the folder holds a run with another configuration or other data.
+        """
+        resolved = stage_config(config, stage)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "config.json").is_file():
+            self._check_unchanged("configuration", self.read_json("config.json"), resolved)
+            self._check_unchanged("data", self.read_json("run.json")["data"], dict(provenance["data"]))
+            return
+        self.write_json(
+            "run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()}
+        )
+        self.write_json("config.json", resolved)
+
+    def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
+        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if changed:
+            raise RunError(
+                f"{self.path} holds a run with another {what} ({', '.join(changed)} differ); "
+                "choose another --run folder, or delete this one to start again"
+            )
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in the run's file ``name``. Raises :class:`RunError` when there is none."""
+        path = self.path / name
+        if not path.is_file():
+            raise RunError(
+                f"{path} does not exist; {_HOW_TO_MAKE.get(name, 'run the stage that writes it first')}"
+            )
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return fields
+
+    def write_json(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Write a JSON object into the run's file ``name``."""
+        text = json.dumps(fields, indent=2) + "\n"
+        replace_atomically(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def append_metrics(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Set the line of ``epoch`` in ``metrics.jsonl`` and drop the lines of later epochs."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
+        kept = [line for line in lines if json.loads(line)["epoch"] < epoch]
+        text = "\n".join([*kept, json.dumps({"epoch": epoch, **metrics})]) + "\n"
+        replace_atomically(self.metrics, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the finished weights."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        replace_atomically(self.weights, lambda path: save_file(tensors, path))
+
+    def load_weights(self) -> dict[str, Tensor]:
+        """The finished weights. Raises :class:`RunError` when the stage has not finished."""
+        if not self.weights.is_file():
+            raise RunError(
+                f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}"
+            )
+        return load_file(self.weights)
+
+
+_HOW_TO_MAKE = {"calibration.json": "run first: cin-train evaluate --split validation"}
+
+# The parts of the configuration that a stage's result depends on.
+_STAGE_SECTIONS = {
+    "area": ("seed", "precision", "start", "data", "network.area_size", "area"),
+    "recognition": ("seed", "precision", "start", "data", "network", "recognition"),
+}
+
+
+def stage_config(config: Config, stage: str) -> dict[str, Any]:
+    """The part of the configuration that decides the result of ``stage``."""
+    fields = config.model_dump(mode="json")
+    chosen: dict[str, Any] = {}
+    for name in _STAGE_SECTIONS[stage]:
+        section, _, key = name.partition(".")
+        chosen[section] = {key: fields[section][key]} if key else fields[section]
+    return chosen
+
+
+def environment() -> dict[str, Any]:
+    """Code, libraries and machine of this process."""
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "git_commit": git_commit(),
+        "torch": version("torch"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {', '.join(devices) or 'no GPU'}",
+    }
+
+
+def git_commit() -> str:
+    """The commit this code is at, with ``-dirty`` when files differ from it; ``unknown`` outside a checkout."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then put it in its place; on failure ``path`` is as before."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(scratch)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,98 @@
+"""First stage: the lesion area attention module alone, on pictures with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_training.config import AreaConfig, NetworkConfig
+from model_training.data.augment import jitter_colours, random_views
+from model_training.data.frames import FrameSet
+from model_training.data.pairs import Indices, random_batches
+from model_training.data.tensors import mask_tensor, picture_tensor
+from model_training.losses import area_loss
+from model_training.metrics import jaccard
+from model_training.network.crop import crop
+from model_training.network.feature_extraction import StateDict
+from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention
+
+VALIDATION_BATCH = 32
+
+
+class AreaStage:
+    """What the training loop needs to know of the first stage."""
+
+    name = "area"
+
+    def __init__(
+        self,
+        *,
+        settings: AreaConfig,
+        network: NetworkConfig,
+        start: StateDict | None,
+        train: FrameSet,
+        validation: FrameSet,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.train, self.validation = train, validation
+        self.seed, self.device = seed, device
+        self.with_mask = np.flatnonzero(train.has_mask)
+        torch.manual_seed(seed)
+        self.module = LesionAreaAttention(input_size=network.area_size)
+        self.auxiliary = AuxiliaryBranch().to(device) if settings.auxiliary_weight > 0 else None
+        if start is not None:
+            self.module.load_start(start)
+            if self.auxiliary is not None:
+                self.auxiliary.blocks.load_start(start)
+
+    def batches(self, epoch: int) -> Sequence[Indices]:
+        """Every picture that has a mask, once."""
+        order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)
+        return [self.with_mask[batch] for batch in order]
+
+    def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
+        """Pixel-wise cross-entropy plus the weighted auxiliary loss."""
+        picture, truth = self._augmented(indices[0], generator)
+        logits = module(picture)
+        cross_entropy = area_loss(logits, truth)
+        if self.auxiliary is None:
+            return {"loss": cross_entropy}
+        auxiliary = self.auxiliary(picture, torch.sigmoid(logits.float()), truth)
+        total = cross_entropy + self.settings.auxiliary_weight * auxiliary
+        return {"loss": total, "cross_entropy": cross_entropy, "auxiliary": auxiliary}
+
+    def _augmented(self, indices: Indices, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        picture = picture_tensor(self.train.frames, indices, self.device)
+        mask = mask_tensor(self.train.masks, indices, self.device)
+        views = random_views(len(indices), generator).to(self.device)
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(indices), 4)
+        # Picture and mask are resized as the module itself resizes what it is given, then share one view.
+        size = self.module.input_size
+        both = crop(
+            torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views
+        )
+        return jitter_colours(both[:, :3], generator), both[:, 3]
+
+    def validate(self) -> dict[str, float]:
+        """Mean Jaccard index at frame size, over the pictures that have a mask."""
+        chosen = np.flatnonzero(self.validation.has_mask)
+        scores: list[float] = []
+        for first in range(0, len(chosen), VALIDATION_BATCH):
+            indices = chosen[first : first + VALIDATION_BATCH]
+            attention = torch.sigmoid(
+                self.module(picture_tensor(self.validation.frames, indices, self.device)).float()
+            )
+            size = self.validation.frames.shape[1]
+            resized = nn.functional.interpolate(
+                attention.unsqueeze(1), (size, size), mode="bilinear"
+            ).squeeze(1)
+            found = (resized > 0.5).cpu().numpy()
+            scores += [
+                jaccard(f, t > 128) for f, t in zip(found, self.validation.masks[indices], strict=True)
+            ]
+        return {"jaccard": float(np.mean(scores))} if scores else {}

@@ -1,0 +1,116 @@
+"""Second stage: feature extraction, lesion feature attention and distinguish module, on crops (Eqn 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_training.config import NetworkConfig, RecognitionConfig
+from model_training.data.augment import jitter_colours, random_views
+from model_training.data.frames import FrameSet
+from model_training.data.pairs import Indices, random_pair_batches
+from model_training.data.tensors import picture_tensor
+from model_training.losses import class_weights, classification_loss, distinguish_loss, total_loss
+from model_training.metrics import area_under_roc
+from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.crop import crop
+from model_training.network.feature_extraction import StateDict
+
+VALIDATION_BATCH = 32
+
+
+def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredNetwork:
+    """The recognition part of the network that the configuration describes."""
+    return ClinicalInspiredNetwork(
+        num_classes=num_classes,
+        attention=network.attention if network.lesion_feature_attention else None,
+        distinguish=network.distinguish,
+        branches=network.branches,
+    )
+
+
+class RecognitionStage:
+    """What the training loop needs to know of the second stage; ``*_boxes`` ``[N, 4]`` are the first stage's."""
+
+    name = "recognition"
+
+    def __init__(
+        self,
+        *,
+        settings: RecognitionConfig,
+        network: NetworkConfig,
+        start: StateDict | None,
+        train: FrameSet,
+        validation: FrameSet,
+        train_boxes: Tensor,
+        validation_boxes: Tensor,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.settings, self.size = settings, network.size
+        self.train, self.validation = train, validation
+        self.train_boxes, self.validation_boxes = train_boxes.to(device), validation_boxes.to(device)
+        self.seed, self.device = seed, device
+        self.labels = torch.from_numpy(train.labels).to(device)
+        num_classes = len(train.classes)
+        weighted = settings.class_weights == "inverse"
+        self.weights = (
+            class_weights(self.labels, num_classes) if weighted else torch.ones(num_classes, device=device)
+        )
+        torch.manual_seed(seed)
+        self.module = build_network(network, num_classes)
+        if start is not None:
+            self.module.load_start(start)
+
+    def batches(self, epoch: int) -> Sequence[Indices]:
+        """Random pairs; each branch meets every picture once."""
+        return random_pair_batches(len(self.train), self.settings.batch_size, seed=self.seed, epoch=epoch)
+
+    def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
+        """Eqn 4 over both pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
+        first, second = (self._augmented(side, generator) for side in indices)
+        output = module(first, second)
+        first_labels, second_labels = (
+            self.labels[torch.from_numpy(side).to(self.device)] for side in indices
+        )
+        logits = torch.cat([output.first_BK, output.second_BK])
+        classification = classification_loss(logits, torch.cat([first_labels, second_labels]), self.weights)
+        if output.same_B is None:
+            return {"loss": classification}
+        distinguish = distinguish_loss(output.same_B, first_labels, second_labels)
+        loss = total_loss(classification, distinguish, self.settings.distinguish_weight)
+        return {"loss": loss, "classification": classification, "distinguish": distinguish}
+
+    def _augmented(self, indices: Indices, generator: torch.Generator) -> Tensor:
+        picture = picture_tensor(self.train.frames, indices, self.device)
+        boxes = self.train_boxes[torch.from_numpy(indices).to(self.device)]
+        views = random_views(len(indices), generator).to(self.device)
+        return jitter_colours(crop(picture, boxes, self.size, views), generator)
+
+    def validate(self) -> dict[str, float]:
+        """AUC of each class against the rest, and their mean, from the summed probabilities."""
+        logits = predict_logits(self.module, self.validation, self.validation_boxes, self.size, self.device)
+        probabilities, _ = summed_probabilities(logits, torch.ones(logits.shape[1]))
+        truth = self.validation.labels[:, None] == np.arange(len(self.validation.classes))
+        scores = probabilities.numpy().astype(np.float64)
+        aucs = {
+            f"auc_{c}": area_under_roc(truth[:, k], scores[:, k])
+            for k, c in enumerate(self.validation.classes)
+        }
+        return aucs
+
+
+def predict_logits(
+    module: ClinicalInspiredNetwork, pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device
+) -> Tensor:
+    """Test phase on whole sets: the logits of both branches on the crop of every picture, ``[N, 2, K]`` on the CPU."""
+    logits: list[Tensor] = []
+    for first in range(0, len(pictures), VALIDATION_BATCH):
+        indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
+        crops = crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
+        branches = module.diagnose(crops)
+        logits.append(torch.stack([branch.logits_BK for branch in branches], dim=1).float().cpu())
+    return torch.cat(logits)

@@ -1,0 +1,276 @@
+"""The model bundle: the one contract between training and serving.
+
+A bundle is a folder holding ``bundle.json`` (the manifest), the ONNX file of every precision variant, a canary
+picture with the outputs expected for it, and ``MODEL_CARD.md``. Training writes it with :func:`write_bundle`,
+the service reads it with :func:`load_bundle`, which refuses anything that is not exactly what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "bundle.json"
+MODEL_CARD_NAME = "MODEL_CARD.md"
+CANARY_PICTURE_NAME = "canary.jpg"
+CANARY_OUTPUTS_NAME = "canary.npz"
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(ValueError):
+    """The folder is not a bundle this software may serve; the text says what is wrong with which file."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DiagnosisClass(_Record):
+    """One output class, in the order of the probabilities."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"])
+    label: str = Field(examples=["Melanoma"])
+    malignant: bool
+
+
+class TensorSpec(_Record):
+    """One input or output of the graph; a dimension is a size or a symbol such as ``batch``."""
+
+    name: str
+    dtype: Literal["uint8", "float16", "float32"]
+    shape: list[int | str]
+    meaning: str
+
+
+class Variant(_Record):
+    """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
+
+    name: Literal["fp32", "fp16", "int8"]
+    file: str
+    description: str
+    gate: dict[str, float | int | str | bool]
+
+
+class Interval(_Record):
+    """A measured proportion with its 95 % confidence interval."""
+
+    value: Probability
+    low: Probability
+    high: Probability
+
+
+class OperatingPoint(_Record):
+    """Refer when the summed probability of the malignant classes is at least ``threshold``."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"])
+    threshold: Probability
+    sensitivity: Interval
+    specificity: Interval
+    measured_on: str = Field(examples=["ISIC 2017 validation (150 pictures, 256-pixel copies)"])
+
+
+class Provenance(_Record):
+    """How the weights came to be."""
+
+    git_commit: str
+    created_at: datetime
+    start: str = Field(description="the pre-trained weights that training started from")
+    data: dict[str, str] = Field(
+        description="name of each picture set used -> SHA-256 of its prepared frames"
+    )
+    seeds: list[int]
+    config: dict[str, Any] = Field(description="the resolved training configuration, one entry per stage")
+    metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
+
+
+class Canary(_Record):
+    """A picture and the outputs that the float32 variant must give for it."""
+
+    picture: str
+    outputs: str
+    tolerance: float = Field(gt=0, description="largest absolute difference allowed in any probability")
+    source: str = Field(description="where the picture comes from, and its licence")
+
+
+class Manifest(_Record):
+    """The contents of ``bundle.json``."""
+
+    schema_version: Literal[1]
+    name: str
+    version: str
+    classes: list[DiagnosisClass] = Field(min_length=2)
+    frame_size: int = Field(gt=0, description="F: side in pixels of the frame the graph takes")
+    network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
+    input: TensorSpec
+    outputs: list[TensorSpec]
+    variants: list[Variant] = Field(min_length=1)
+    temperature: list[float] = Field(
+        description="softmax temperature of each branch, already inside the graph"
+    )
+    operating_points: list[OperatingPoint] = Field(min_length=1)
+    default_operating_point: str
+    provenance: Provenance
+    licence: str
+    intended_use: str
+    canary: Canary
+    files: dict[str, Sha256] = Field(description="every other file of the bundle -> its SHA-256")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        named = {MODEL_CARD_NAME, self.canary.picture, self.canary.outputs, *(v.file for v in self.variants)}
+        if missing := named - set(self.files):
+            raise ValueError(f"files without a SHA-256: {', '.join(sorted(missing))}")
+        if bad := [f for f in self.files if f != Path(f).name or f in (MANIFEST_NAME, ".", "..")]:
+            raise ValueError(f"not plain file names: {bad}")
+        if self.default_operating_point not in [p.name for p in self.operating_points]:
+            raise ValueError(f"unknown default operating point {self.default_operating_point!r}")
+        if not any(c.malignant for c in self.classes):
+            raise ValueError("no class is marked malignant, so no referral could ever be advised")
+        if len({v.name for v in self.variants}) != len(self.variants):
+            raise ValueError("two variants share a name")
+        return self
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint:
+        """The operating point called ``name`` (default: the bundle's default). Raises :class:`BundleError`."""
+        wanted = name or self.default_operating_point
+        for point in self.operating_points:
+            if point.name == wanted:
+                return point
+        known = ", ".join(p.name for p in self.operating_points)
+        raise BundleError(f"the bundle has no operating point {wanted!r}; it has: {known}")
+
+
+class Bundle(_Record):
+    """A bundle on disk whose every file was checked against the manifest."""
+
+    folder: Path
+    manifest: Manifest
+    sha256: Sha256 = Field(description="SHA-256 of the manifest, which in turn fixes every other file")
+
+    def path(self, file: str) -> Path:
+        """Where the bundle's file of that name lies."""
+        return self.folder / file
+
+    def variant(self, name: str) -> Variant:
+        """The variant called ``name``. Raises :class:`BundleError` when the bundle has none."""
+        for variant in self.manifest.variants:
+            if variant.name == name:
+                return variant
+        raise BundleError(
+            f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}"
+        )
+
+    def model_card(self) -> str:
+        """The text of ``MODEL_CARD.md``."""
+        return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
+
+    def canary_outputs(self) -> dict[str, NDArray[Any]]:
+        """Expected outputs for the canary picture, by tensor name, each with a batch of one."""
+        with np.load(self.path(self.manifest.canary.outputs), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify the bundle in ``folder``.
+
+    Refused with :class:`BundleError`: a missing or malformed manifest, a schema newer than this software, a missing
+    file, a file the manifest does not name, a link or folder inside, a SHA-256 that differs.
+    """
+    folder = Path(folder).absolute()
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder; point CIN_BUNDLE at a model bundle")
+    for entry in folder.iterdir():
+        if entry.is_symlink() or not entry.is_file():
+            raise BundleError(
+                f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only"
+            )
+    if not path.is_file():
+        raise BundleError(f"{folder} has no {MANIFEST_NAME}; point CIN_BUNDLE at a model bundle")
+    text = path.read_bytes()
+    manifest = _parse_manifest(text)
+    present = {entry.name for entry in folder.iterdir()} - {MANIFEST_NAME}
+    if unknown := present - set(manifest.files):
+        raise BundleError(f"{folder} holds files its manifest does not name: {', '.join(sorted(unknown))}")
+    for name, expected in manifest.files.items():
+        if name not in present:
+            raise BundleError(f"{name} is missing from {folder}; copy the bundle again")
+        if file_sha256(folder / name) != expected:
+            raise BundleError(
+                f"{name} in {folder} is not the file the manifest describes (SHA-256 differs); "
+                "copy the bundle again"
+            )
+    return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+
+
+def _parse_manifest(text: bytes) -> Manifest:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{MANIFEST_NAME} is not JSON: {error}") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            f"the bundle has schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{MANIFEST_NAME} is not a valid manifest: {error}") from error
+
+
+def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
+    """Write a bundle all at once: ``folder`` appears complete and verified, or not at all.
+
+    ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
+    but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced.
+    """
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, source in files.items():
+            shutil.copyfile(source, scratch / name)
+        digests = {name: file_sha256(scratch / name) for name in sorted(files)}
+        checked = Manifest(**{**manifest, "schema_version": SCHEMA_VERSION, "files": digests})
+        (scratch / MANIFEST_NAME).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        scratch.chmod(0o755)
+        load_bundle(scratch)
+        _replace_folder(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Put ``source`` where ``target`` is, keeping the old folder until the new one is in place."""
+    old = target.with_name(f".{target.name}-old-{os.getpid()}")
+    if target.exists():
+        target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
