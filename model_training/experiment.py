@@ -59,9 +59,7 @@ class Experiment:
         with Progress(console=self.console, transient=True) as bar:
             task = bar.add_task(f"preparing {name}", total=len(pictures.samples))
             size = self.config.data.frame_size
-            return prepare_frames(
-                pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done)
-            )
+            return prepare_frames(pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done))
 
     @cached_property
     def start(self) -> Start | None:
@@ -144,7 +142,7 @@ class Experiment:
         if locator is None:
             whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
             return LesionArea(torch.ones(len(pictures), 1, 1), whole, torch.zeros(len(pictures)))
-        locator.to(device, memory_format=torch.channels_last)
+        locator.to(device)
         parts: list[tuple[Tensor, ...]] = []
         with torch.inference_mode():
             for first in range(0, len(pictures), LOCATE_BATCH):

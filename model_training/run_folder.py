@@ -48,9 +48,7 @@ class RunFolder:
             self._check_unchanged("configuration", self.read_json("config.json"), resolved)
             self._check_unchanged("data", self.read_json("run.json")["data"], dict(provenance["data"]))
             return
-        self.write_json(
-            "run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()}
-        )
+        self.write_json("run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()})
         self.write_json("config.json", resolved)
 
     def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -66,9 +64,7 @@ class RunFolder:
         """The JSON object in the run's file ``name``. Raises :class:`RunError` when there is none."""
         path = self.path / name
         if not path.is_file():
-            raise RunError(
-                f"{path} does not exist; {_HOW_TO_MAKE.get(name, 'run the stage that writes it first')}"
-            )
+            raise RunError(f"{path} does not exist; {_HOW_TO_MAKE.get(name, 'run the stage that writes it first')}")
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return fields
 
@@ -86,15 +82,14 @@ class RunFolder:
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the finished weights."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        # Shared branches are two names for one tensor, which the format refuses.
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         replace_atomically(self.weights, lambda path: save_file(tensors, path))
 
     def load_weights(self) -> dict[str, Tensor]:
         """The finished weights. Raises :class:`RunError` when the stage has not finished."""
         if not self.weights.is_file():
-            raise RunError(
-                f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}"
-            )
+            raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
         return load_file(self.weights)
 
 

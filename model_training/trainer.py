@@ -44,8 +44,14 @@ class Stage(Protocol):
     """One of the paper's two training stages, as the loop sees it."""
 
     name: str
-    settings: StageConfig
-    module: nn.Module
+
+    @property
+    def settings(self) -> StageConfig:
+        """How to optimise."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is optimised."""
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch, over all processes: indices ``[1 or 2, batch]``."""
@@ -64,9 +70,7 @@ def make_fabric(config: Config) -> Fabric:
     if precision == "auto":
         fast_bfloat16 = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_amx_tile_supported()
         precision = "bf16-mixed" if fast_bfloat16 else "32-true"
-    return Fabric(
-        accelerator="cuda" if on_gpu else "cpu", devices="auto" if on_gpu else 1, precision=precision
-    )
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices="auto" if on_gpu else 1, precision=precision)
 
 
 def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
@@ -100,7 +104,7 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
     Raises :class:`Interrupted` after SIGINT or SIGTERM once the checkpoint is written, :class:`TrainingError` when a
     loss is not finite.
     """
-    stage.module.to(memory_format=torch.channels_last)
+    stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
     state: dict[str, Any] = {"module": module, "optimiser": optimiser, "epoch": 0, "step": 0, "totals": {}}
     if run.checkpoint.is_file():
@@ -108,9 +112,7 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
     with _stop_requests() as stop, _progress_bar(console, fabric) as bar:
         for epoch in range(state["epoch"], stage.settings.epochs):
             batches = stage.batches(epoch)
-            task = bar.add_task(
-                f"{stage.name} {epoch + 1}/{stage.settings.epochs}", total=len(batches), note=""
-            )
+            task = bar.add_task(f"{stage.name} {epoch + 1}/{stage.settings.epochs}", total=len(batches), note="")
             began, first_step, totals = time.monotonic(), state["step"], Counter(state["totals"])
             module.train()
             for step in range(first_step, len(batches)):
@@ -119,12 +121,10 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
                 totals.update(_step(stage, module, optimiser, fabric, batches[step], seed, epoch, step))
                 state |= {"epoch": epoch, "step": step + 1, "totals": dict(totals)}
                 per_second = (step + 1 - first_step) * batches[step].size / (time.monotonic() - began)
-                left = (
-                    ((stage.settings.epochs - epoch) * len(batches) - step - 1)
-                    * batches[step].size
-                    / per_second
+                left = ((stage.settings.epochs - epoch) * len(batches) - step - 1) * batches[step].size / per_second
+                note = (
+                    f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  run ETA {left / 60:.0f} min"
                 )
-                note = f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  run ETA {left / 60:.0f} min"
                 bar.update(task, completed=step + 1, note=note)
                 if stop:
                     _save_checkpoint(state, run, fabric)
@@ -160,9 +160,7 @@ def _step(
     losses = stage.losses(module, mine, generator)
     values = {name: float(loss.detach()) for name, loss in losses.items()}
     if not math.isfinite(values["loss"]):
-        raise TrainingError(
-            f"the loss is {values['loss']} in epoch {epoch + 1}, step {step + 1}; lower learning_rate"
-        )
+        raise TrainingError(f"the loss is {values['loss']} in epoch {epoch + 1}, step {step + 1}; lower learning_rate")
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses["loss"])
     optimiser.step()

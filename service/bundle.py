@@ -89,9 +89,7 @@ class Provenance(_Record):
     git_commit: str
     created_at: datetime
     start: str = Field(description="the pre-trained weights that training started from")
-    data: dict[str, str] = Field(
-        description="name of each picture set used -> SHA-256 of its prepared frames"
-    )
+    data: dict[str, str] = Field(description="name of each picture set used -> SHA-256 of its prepared frames")
     seeds: list[int]
     config: dict[str, Any] = Field(description="the resolved training configuration, one entry per stage")
     metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
@@ -118,9 +116,7 @@ class Manifest(_Record):
     input: TensorSpec
     outputs: list[TensorSpec]
     variants: list[Variant] = Field(min_length=1)
-    temperature: list[float] = Field(
-        description="softmax temperature of each branch, already inside the graph"
-    )
+    temperature: list[float] = Field(description="softmax temperature of each branch, already inside the graph")
     operating_points: list[OperatingPoint] = Field(min_length=1)
     default_operating_point: str
     provenance: Provenance
@@ -170,9 +166,7 @@ class Bundle(_Record):
         for variant in self.manifest.variants:
             if variant.name == name:
                 return variant
-        raise BundleError(
-            f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}"
-        )
+        raise BundleError(f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}")
 
     def model_card(self) -> str:
         """The text of ``MODEL_CARD.md``."""
@@ -196,9 +190,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{folder} is not a folder; point CIN_BUNDLE at a model bundle")
     for entry in folder.iterdir():
         if entry.is_symlink() or not entry.is_file():
-            raise BundleError(
-                f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only"
-            )
+            raise BundleError(f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only")
     if not path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST_NAME}; point CIN_BUNDLE at a model bundle")
     text = path.read_bytes()
@@ -211,8 +203,7 @@ def load_bundle(folder: Path) -> Bundle:
             raise BundleError(f"{name} is missing from {folder}; copy the bundle again")
         if file_sha256(folder / name) != expected:
             raise BundleError(
-                f"{name} in {folder} is not the file the manifest describes (SHA-256 differs); "
-                "copy the bundle again"
+                f"{name} in {folder} is not the file the manifest describes (SHA-256 differs); copy the bundle again"
             )
     return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
 
@@ -224,9 +215,7 @@ def _parse_manifest(text: bytes) -> Manifest:
         raise BundleError(f"{MANIFEST_NAME} is not JSON: {error}") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BundleError(
-            f"the bundle has schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it"
-        )
+        raise BundleError(f"the bundle has schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:

@@ -1,36 +1,150 @@
+"""Bytes of a picture to the frame that the network takes; training and serving both come through here.
+
+Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Everything becomes 8-bit sRGB, upright.
+"""
+
 from __future__ import annotations
-import hashlib, io
+
+import hashlib
+import io
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+
+# The limits below are checked before anything is decoded; Pillow's own would only warn, and for the whole process.
+Image.MAX_IMAGE_PIXELS = None
+
+# Of Pillow's filters this one gives the 256-pixel copies of ISIC pictures that the shipped network was trained from,
+# to a mean difference of 0.16 of 255 after JPEG at quality 75; the next best gives 0.64.
+RESIZE_FILTER = Image.Resampling.BICUBIC
+
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 class PictureError(ValueError):
-    pass
+    """The picture cannot be used; the text says what to change."""
+
+
+class EmptyPicture(PictureError):  # noqa: N818 - named for what was sent
+    """There are no bytes."""
+
+
+class PictureTooLarge(PictureError):  # noqa: N818
+    """More bytes or pixels than the limits allow."""
+
+
+class UnsupportedPicture(PictureError):  # noqa: N818
+    """Not a still picture of an accepted type."""
+
+
+class UndecodablePicture(PictureError):  # noqa: N818
+    """Of an accepted type, but truncated, corrupt or too small."""
 
 
 @dataclass(frozen=True)
 class PictureLimits:
+    """What is refused before decoding; sides in pixels."""
+
     max_bytes: int = 20 * 2**20
     max_pixels: int = 40_000_000
     min_side: int = 32
 
 
+DEFAULT_LIMITS = PictureLimits()
+
+
 @dataclass(frozen=True)
 class Picture:
-    frame: NDArray[np.uint8]
+    """A decoded picture: the whole of it, upright, squashed to F x F, and what it was before."""
+
+    frame: NDArray[np.uint8]  # [F, F, 3], sRGB
     width: int
     height: int
     format: str
     sha256: str
 
 
-def read_picture(data: bytes, frame_size: int, limits: PictureLimits = PictureLimits()) -> Picture:
-    image = Image.open(io.BytesIO(data))
-    fmt = image.format or ""
-    image = ImageOps.exif_transpose(image).convert("RGB")
-    w, h = image.size
-    if image.size != (frame_size, frame_size):
-        image = image.resize((frame_size, frame_size), Image.Resampling.BICUBIC)
-    return Picture(np.asarray(image), w, h, fmt, hashlib.sha256(data).hexdigest())
+def read_picture(data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_LIMITS) -> Picture:
+    """Decode ``data`` to a frame of ``frame_size`` x ``frame_size``; a picture of that size comes through unchanged.
+
+    Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture` or
+    :class:`UndecodablePicture`.
+    """
+    if not data:
+        raise EmptyPicture("the picture is empty; send the bytes of one")
+    if len(data) > limits.max_bytes:
+        raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
+    try:
+        with _open(data) as image:
+            _check(image, limits)
+            upright = _to_srgb(ImageOps.exif_transpose(image))
+    except PictureError:
+        raise
+    # Decoders raise whatever comes (OSError, ValueError, SyntaxError, struct.error, ...); here it means one thing.
+    except Exception as error:
+        raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error
+    width, height = upright.size
+    if upright.size != (frame_size, frame_size):
+        upright = upright.resize((frame_size, frame_size), RESIZE_FILTER)
+    return Picture(np.asarray(upright), width, height, image.format or "", hashlib.sha256(data).hexdigest())
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnsupportedPicture("not a picture of an accepted type; send JPEG, PNG, WebP or TIFF") from error
+
+
+def _check(image: Image.Image, limits: PictureLimits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_pixels:,} in all")
+    if min(width, height) < limits.min_side:
+        raise UndecodablePicture(f"the picture is {width} x {height} pixels; each side needs {limits.min_side} or more")
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnsupportedPicture("the picture is animated or has several pages; send a single still picture")
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Any mode to 8-bit sRGB."""
+    profile = image.info.get("icc_profile")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        image = _scale_to_8_bit(image)
+    elif image.mode == "F":
+        raise UnsupportedPicture(
+            "the picture holds floating-point values of unknown range; send 8 or 16 bits a channel"
+        )
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = _on_white(image.convert("RGBA"))
+    elif image.mode in ("1", "P"):
+        image = image.convert("RGB")
+    image = _apply_profile(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits by dividing; Pillow's own conversion would clip at 255."""
+    values = np.asarray(image).astype(np.int64)
+    return Image.fromarray(np.clip((values + 128) // 257, 0, 255).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Colours from the picture's ICC profile to sRGB; a profile that is broken or for other channels is ignored."""
+    if not profile or image.mode not in ("RGB", "L", "CMYK"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return converted or image

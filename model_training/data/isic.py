@@ -83,7 +83,7 @@ SET_NAMES = tuple(_LAYOUTS)
 
 
 def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSet:
-    """Read the set ``name`` (one of ``SET_NAMES``) below ``root``, the folder that holds ``isic2016/`` and ``isic2017/``.
+    """Read the set ``name`` (one of ``SET_NAMES``) below ``root``, the folder that holds ``isic2016/``, ``isic2017/``.
 
     With ``allow_missing``, ids without a picture are left out and ids without a mask have none; otherwise either is a
     :class:`DatasetError`, as is anything in the table that is not as published.
@@ -94,9 +94,7 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
     base = root / layout.folder
     table = base / layout.labels
     if not table.is_file():
-        raise DatasetError(
-            f"{table} does not exist; point CIN_DATA at the folder that holds {layout.folder}/"
-        )
+        raise DatasetError(f"{table} does not exist; point CIN_DATA at the folder that holds {layout.folder}/")
     pictures = _files_by_id(base, layout.pictures, suffix="", extensions=(".jpg", ".jpeg", ".png"))
     masks = _files_by_id(base, layout.masks, suffix="_segmentation", extensions=(".png",))
     labels = dict(_read_labels(table, layout))
@@ -107,9 +105,7 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
             f"{name}: {_name_ids('picture', missing_pictures)}; {_name_ids('mask', missing_masks)}. "
             "Complete the set, or go on without them: --set data.allow_missing=true"
         )
-    samples = tuple(
-        Sample(id, pictures[id], masks.get(id), label) for id, label in labels.items() if id in pictures
-    )
+    samples = tuple(Sample(id, pictures[id], masks.get(id), label) for id, label in labels.items() if id in pictures)
     if not samples:
         raise DatasetError(f"{name}: none of the pictures named in {table.name} is below {base}")
     return PictureSet(name, layout.classes, samples, missing_pictures, missing_masks)
@@ -122,9 +118,7 @@ def _name_ids(what: str, ids: tuple[str, ...]) -> str:
     return f"{len(ids)} without a {what}: {shown}"
 
 
-def _files_by_id(
-    base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]
-) -> dict[str, Path]:
+def _files_by_id(base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]) -> dict[str, Path]:
     """Files named id + suffix + extension, by id. Case differs between the years; superpixel files have neither."""
     folder = next((base / f for f in folders if (base / f).is_dir()), None)
     found: dict[str, Path] = {}
@@ -165,9 +159,9 @@ def _label_2016(row: list[str]) -> int | None:
 
 
 def _label_2017(row: list[str]) -> int | None:
-    positive = {("1.0", "0.0"): 0, ("0.0", "1.0"): 1, ("0.0", "0.0"): 2}
+    positive = {(1.0, 0.0): 0, (0.0, 1.0): 1, (0.0, 0.0): 2}
     try:
-        columns = tuple(str(float(text)) for text in row[1:])
+        melanoma, keratosis = (float(text) for text in row[1:])
     except ValueError:
         return None
-    return positive.get(columns)
+    return positive.get((melanoma, keratosis))

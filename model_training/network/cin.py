@@ -76,6 +76,7 @@ class ClinicalInspiredNetwork(nn.Module):
     def load_start(self, start: StateDict) -> None:
         """Take the feature extraction's weights, in both branches, from an ImageNet ResNet18."""
         for branch in self.branches:
+            assert isinstance(branch, Branch)
             branch.features.stages.load_start(start)
 
     def forward(self, first_B3SS: Tensor, second_B3SS: Tensor) -> PairOutput:
@@ -90,6 +91,6 @@ class ClinicalInspiredNetwork(nn.Module):
 
 
 def summed_probabilities(logits_BNK: Tensor, temperature_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The paper's test phase: probabilities of each branch ``[B, 2, K]``, and their sum, halved to stay one, ``[B, K]``."""
+    """The paper's test phase: the branches' sum, halved to stay a probability, ``[B, K]``, and each ``[B, 2, K]``."""
     branch_BNK = torch.softmax(logits_BNK.float() / temperature_N.view(1, -1, 1), dim=2)
     return branch_BNK.mean(dim=1), branch_BNK

@@ -54,9 +54,7 @@ class LesionAreaAttention(nn.Module):
         self.encoder = ResNetStages(num_stages=4)
         widths = (STAGE_CHANNELS[3], *DECODER_CHANNELS)
         skips = (STAGE_CHANNELS[2], STAGE_CHANNELS[1], STAGE_CHANNELS[0])
-        self.decoder = nn.ModuleList(
-            DecoderBlock(widths[i], skips[i], widths[i + 1]) for i in range(len(skips))
-        )
+        self.decoder = nn.ModuleList(DecoderBlock(widths[i], skips[i], widths[i + 1]) for i in range(len(skips)))
         self.score = nn.Conv2d(DECODER_CHANNELS[-1], 1, 1)
 
     def load_start(self, start: StateDict) -> None:

@@ -73,9 +73,7 @@ class AreaStage:
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(indices), 4)
         # Picture and mask are resized as the module itself resizes what it is given, then share one view.
         size = self.module.input_size
-        both = crop(
-            torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views
-        )
+        both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
         return jitter_colours(both[:, :3], generator), both[:, 3]
 
     def validate(self) -> dict[str, float]:
@@ -84,15 +82,9 @@ class AreaStage:
         scores: list[float] = []
         for first in range(0, len(chosen), VALIDATION_BATCH):
             indices = chosen[first : first + VALIDATION_BATCH]
-            attention = torch.sigmoid(
-                self.module(picture_tensor(self.validation.frames, indices, self.device)).float()
-            )
+            attention = torch.sigmoid(self.module(picture_tensor(self.validation.frames, indices, self.device)).float())
             size = self.validation.frames.shape[1]
-            resized = nn.functional.interpolate(
-                attention.unsqueeze(1), (size, size), mode="bilinear"
-            ).squeeze(1)
+            resized = nn.functional.interpolate(attention.unsqueeze(1), (size, size), mode="bilinear").squeeze(1)
             found = (resized > 0.5).cpu().numpy()
-            scores += [
-                jaccard(f, t > 128) for f, t in zip(found, self.validation.masks[indices], strict=True)
-            ]
+            scores += [jaccard(f, t > 128) for f, t in zip(found, self.validation.masks[indices], strict=True)]
         return {"jaccard": float(np.mean(scores))} if scores else {}

@@ -57,9 +57,7 @@ class RecognitionStage:
         self.labels = torch.from_numpy(train.labels).to(device)
         num_classes = len(train.classes)
         weighted = settings.class_weights == "inverse"
-        self.weights = (
-            class_weights(self.labels, num_classes) if weighted else torch.ones(num_classes, device=device)
-        )
+        self.weights = class_weights(self.labels, num_classes) if weighted else torch.ones(num_classes, device=device)
         torch.manual_seed(seed)
         self.module = build_network(network, num_classes)
         if start is not None:
@@ -73,9 +71,7 @@ class RecognitionStage:
         """Eqn 4 over both pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
         first, second = (self._augmented(side, generator) for side in indices)
         output = module(first, second)
-        first_labels, second_labels = (
-            self.labels[torch.from_numpy(side).to(self.device)] for side in indices
-        )
+        first_labels, second_labels = (self.labels[torch.from_numpy(side).to(self.device)] for side in indices)
         logits = torch.cat([output.first_BK, output.second_BK])
         classification = classification_loss(logits, torch.cat([first_labels, second_labels]), self.weights)
         if output.same_B is None:
@@ -96,10 +92,7 @@ class RecognitionStage:
         probabilities, _ = summed_probabilities(logits, torch.ones(logits.shape[1]))
         truth = self.validation.labels[:, None] == np.arange(len(self.validation.classes))
         scores = probabilities.numpy().astype(np.float64)
-        aucs = {
-            f"auc_{c}": area_under_roc(truth[:, k], scores[:, k])
-            for k, c in enumerate(self.validation.classes)
-        }
+        aucs = {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
         return aucs
 
 

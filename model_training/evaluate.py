@@ -1,0 +1,140 @@
+"""Figures of a finished experiment on a whole set, from one ``predictions.csv`` that the official scorer accepts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_training.calibration import fit_temperature
+from model_training.data.frames import FrameSet
+from model_training.experiment import Experiment
+from model_training.metrics import (
+    Scores,
+    area_under_roc,
+    argmax_decisions,
+    average_precision,
+    box_iou,
+    jaccard,
+    rates,
+    threshold_decisions,
+)
+from model_training.network.cin import summed_probabilities
+from model_training.network.crop import smallest_rectangle
+from model_training.network.lesion_area_attention import LesionArea
+from model_training.predictions import (
+    read_predictions,
+    scored_classes,
+    write_predictions,
+    write_table,
+    write_truth,
+)
+from model_training.run_folder import git_commit, replace_atomically
+from model_training.stages.recognition import predict_logits
+from service.bundle import file_sha256
+
+Split = Literal["validation", "test"]
+
+
+def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str, float]:
+    """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
+
+    The validation split also fits the temperatures that every later use of the model takes from ``calibration.json``.
+    Every reading of the test split is appended to ``ledger`` (JSON lines), figures included.
+    """
+    name = experiment.config.data.validation if split == "validation" else experiment.config.data.test
+    pictures = experiment.frames(name)
+    network = experiment.recognition_network(len(pictures.classes))
+    located = experiment.locate(pictures, torch.device("cpu"))
+    with torch.inference_mode():
+        logits = predict_logits(network, pictures, located.box_B4, experiment.config.network.size, torch.device("cpu"))
+    if split == "validation":
+        labels = torch.from_numpy(pictures.labels)
+        # Inference tensors cannot take part in fitting.
+        temperatures = [fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])]
+        experiment.recognition_run.write_json("calibration.json", {"temperature": temperatures, "fitted_on": name})
+    probabilities, _ = summed_probabilities(logits, temperature(experiment))
+    folder = experiment.folder / "evaluation" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder / "predictions.csv", pictures.ids, probabilities.double().numpy(), pictures.classes)
+    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
+    metrics = classification_metrics(folder / "predictions.csv", pictures)
+    if experiment.config.network.lesion_area_attention:
+        metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, experiment.config.network.crop_margin)
+    text = json.dumps({"set": name, "digest": pictures.digest, "metrics": metrics}, indent=2) + "\n"
+    replace_atomically(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
+    if split == "test":
+        _record_reading(ledger, experiment, pictures, metrics)
+    return metrics
+
+
+def temperature(experiment: Experiment) -> Tensor:
+    """The fitted temperature of each branch ``[2]``. Raises ``RunError`` before validation was evaluated."""
+    return torch.tensor(experiment.recognition_run.read_json("calibration.json")["temperature"])
+
+
+def classification_metrics(predictions: Path, pictures: FrameSet) -> dict[str, float]:
+    """AUC, AP and, by both decision rules, ACC, SE and SP of each scored class against the rest.
+
+    ``argmax`` is the paper's rule, ``half`` (above 0.5) the official scorer's.
+    """
+    ids, probabilities = read_predictions(predictions, pictures.classes)
+    if tuple(ids) != pictures.ids:
+        raise ValueError(f"{predictions} is not about the pictures of {pictures.name}, in their order")
+    decisions = {"argmax": argmax_decisions(probabilities), "half": threshold_decisions(probabilities)}
+    metrics: dict[str, float] = {"num_pictures": len(ids)}
+    scored = scored_classes(pictures.classes)
+    for k in scored:
+        truth, task = pictures.labels == k, pictures.classes[k]
+        metrics[f"{task}_auc"] = area_under_roc(truth, probabilities[:, k])
+        metrics[f"{task}_ap"] = average_precision(truth, probabilities[:, k])
+        for rule, decided in decisions.items():
+            metrics |= {f"{task}_{name}_{rule}": v for name, v in asdict(rates(truth, decided[:, k])).items()}
+    metrics["mean_auc"] = float(np.mean([metrics[f"{pictures.classes[k]}_auc"] for k in scored]))
+    return metrics
+
+
+def _lesion_metrics(path: Path, pictures: FrameSet, located: LesionArea, margin: float) -> dict[str, float]:
+    """Mean Jaccard of the masks and mean IoU of the boxes, over the pictures that have a mask."""
+    size = pictures.frames.shape[1]
+    attention = located.attention_BSS.unsqueeze(1)
+    resized = torch.nn.functional.interpolate(attention, (size, size), mode="bilinear").squeeze(1).numpy()
+    boxes: Scores = located.box_B4.double().numpy()
+    truth_masks = torch.from_numpy(np.asarray(pictures.masks) > 128).float()
+    true_boxes = smallest_rectangle(truth_masks, threshold=0.5, opening=1, margin=margin)[0].double().numpy()
+    ious = box_iou(boxes, true_boxes)
+    rows, jaccards = [], []
+    for i, id in enumerate(pictures.ids):
+        score = jaccard(resized[i] > 0.5, pictures.masks[i] > 128) if pictures.has_mask[i] else None
+        fraction = float(located.fraction_B[i])
+        rows.append([id, score, float(ious[i]) if score is not None else None, fraction, *boxes[i].tolist()])
+        if score is not None:
+            jaccards.append(score)
+    write_table(path, ["image", "jaccard", "box_iou", "lesion_fraction", "x0", "y0", "x1", "y1"], rows)
+    with_mask = pictures.has_mask
+    return {
+        "num_masks": int(with_mask.sum()),
+        "mean_jaccard": float(np.mean(jaccards)),
+        "mean_box_iou": float(ious[with_mask].mean()),
+    }
+
+
+def _record_reading(ledger: Path, experiment: Experiment, pictures: FrameSet, metrics: dict[str, float]) -> None:
+    entry = {
+        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "set": pictures.name,
+        "digest": pictures.digest,
+        "weights_sha256": file_sha256(experiment.recognition_run.weights),
+        "git_commit": git_commit(),
+        "metrics": metrics,
+    }
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    before = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
+    text = before + json.dumps(entry) + "\n"
+    replace_atomically(ledger, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,0 +1,63 @@
+"""``predictions.csv`` and ``truth.csv`` as the official scorer (isic-challenge-scoring) takes them.
+
+A set of two classes has one column, ``malignant``; the three classes of 2017 have two, and the third probability is
+what remains.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model_training.metrics import Scores
+from model_training.run_folder import replace_atomically
+
+
+def scored_classes(classes: Sequence[str]) -> list[int]:
+    """Indices of the classes that the challenge scores, in the order of its columns."""
+    return (
+        [classes.index("malignant")] if "malignant" in classes else [i for i, c in enumerate(classes) if c != "nevus"]
+    )
+
+
+def write_predictions(path: Path, ids: Sequence[str], probabilities_NK: Scores, classes: Sequence[str]) -> None:
+    """Write the scored classes' probabilities, every digit of them, atomically."""
+    columns = scored_classes(classes)
+    rows = ([id, *(repr(float(row[k])) for k in columns)] for id, row in zip(ids, probabilities_NK, strict=True))
+    write_table(path, ["image", *(classes[k] for k in columns)], rows)
+
+
+def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes: Sequence[str]) -> None:
+    """Write the ground truth in the same columns, 0.0 or 1.0."""
+    truth = np.eye(len(classes))[list(labels_N)]
+    write_predictions(path, ids, truth, classes)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Scores]:
+    """The ids and the probabilities of all classes ``[N, K]``. Raises ``ValueError`` for other columns."""
+    columns = scored_classes(classes)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        expected = ["image", *(classes[k] for k in columns)]
+        if rows.fieldnames != expected:
+            raise ValueError(f"{path}: expected the columns {','.join(expected)}")
+        table = list(rows)
+    probabilities = np.zeros((len(table), len(classes)))
+    for k in columns:
+        probabilities[:, k] = [float(row[classes[k]]) for row in table]
+    rest = next(i for i in range(len(classes)) if i not in columns)
+    probabilities[:, rest] = 1.0 - probabilities.sum(axis=1)
+    return [row["image"] for row in table], probabilities
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    replace_atomically(path, lambda scratch: scratch.write_text(buffer.getvalue(), encoding="utf-8"))

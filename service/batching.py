@@ -1,0 +1,186 @@
+"""A bounded queue in front of the engine: whatever waits becomes the next batch, and one thread runs it.
+
+Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
+gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
+picture does not fail its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import Answer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Frame = NDArray[np.uint8]  # [F, F, 3]
+Run = Callable[[NDArray[np.uint8]], list[Answer]]
+
+
+class QueueFull(Exception):  # noqa: N818 - an answer to the client, not a fault
+    """As many pictures are under way as may be."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """The queue was stopped before the picture was run."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer, and how long its picture waited and ran, in seconds."""
+
+    answer: Answer
+    queue_seconds: float
+    inference_seconds: float
+
+
+@dataclass(eq=False)
+class _Item:
+    frame: Frame
+    result: asyncio.Future[Result]
+    enqueued: float = field(default_factory=time.perf_counter)
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """The sizes batches are padded to: powers of two, and ``max_batch`` itself."""
+    return sorted({2**i for i in range(max_batch.bit_length()) if 2**i < max_batch} | {max_batch})
+
+
+class Batcher:
+    """Owns the queue and the one thread that may touch the session; lives on one event loop."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        queue_size: int,
+        max_batch: int,
+        on_batch: Callable[[int], object] = lambda size: None,
+        on_failure: Callable[[Exception], object] = lambda error: None,
+    ) -> None:
+        """``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed."""
+        self._run, self._on_batch, self._on_failure = run, on_batch, on_failure
+        self._sizes = batch_sizes(max_batch)
+        self._places = queue_size
+        self._waiting: deque[_Item] = deque()
+        self._under_way: list[_Item] = []
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._collector: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def depth(self) -> int:
+        """Frames waiting now."""
+        return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody takes frames out of the queue."""
+        return self._collector is not None and not self._collector.done()
+
+    def start(self) -> None:
+        """Begin to take work; needs a running event loop."""
+        self._collector = asyncio.create_task(self._collect())
+
+    async def stop(self) -> None:
+        """Stop at once; whoever still waits gets :class:`Stopped`."""
+        self._stopped = True
+        if self._collector is not None:
+            self._collector.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._collector
+        for item in [*self._under_way, *self._waiting]:
+            if not item.result.done():
+                item.result.set_exception(Stopped())
+        # Not waiting for the thread: a device that hangs must not keep the process from ending.
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the ``queue_size`` places, from before a picture is received until it is answered.
+
+        Raises :class:`QueueFull` when all are taken. Bounding pictures from their first byte bounds memory as well.
+        """
+        if self._places == 0:
+            raise QueueFull
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
+
+    async def submit(self, frame: Frame) -> Result:
+        """The answer for one frame ``[F, F, 3]``; the caller holds a :meth:`place`.
+
+        Raises :class:`Stopped`, or what the engine raised. Cancelling the caller takes the frame out of the queue.
+        """
+        if self._stopped:
+            raise Stopped
+        item = _Item(frame, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        self._arrived.set()
+        try:
+            return await item.result
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(item)
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run ``function`` on the thread that owns the session, between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def _collect(self) -> None:
+        while True:
+            await self._arrived.wait()
+            # A caller that gave up has cancelled its future, and may not have left the queue yet.
+            while self._waiting and len(self._under_way) < self._sizes[-1]:
+                item = self._waiting.popleft()
+                if not item.result.done():
+                    self._under_way.append(item)
+            if self._under_way:
+                await self._answer(self._under_way)
+                self._under_way = []
+            if not self._waiting:
+                self._arrived.clear()
+
+    async def _answer(self, batch: Sequence[_Item]) -> None:
+        began = time.perf_counter()
+        try:
+            answers = await self.call(lambda: self._run_padded([item.frame for item in batch]))
+        except Exception as error:
+            await self._fail(batch, error)
+            return
+        seconds = time.perf_counter() - began
+        for item, answer in zip(batch, answers, strict=True):
+            if not item.result.done():
+                item.result.set_result(Result(answer, began - item.enqueued, seconds))
+
+    async def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
+        if len(batch) > 1:
+            log.warning("a batch of %d failed (%s); running its pictures singly", len(batch), type(error).__name__)
+            for item in batch:
+                if not item.result.done():
+                    await self._answer([item])
+            return
+        self._on_failure(error)
+        if not batch[0].result.done():
+            batch[0].result.set_exception(error)
+
+    def _run_padded(self, frames: list[Frame]) -> list[Answer]:
+        size = next(size for size in self._sizes if size >= len(frames))
+        self._on_batch(len(frames))
+        padding = [frames[-1]] * (size - len(frames))
+        return self._run(np.stack([*frames, *padding]))[: len(frames)]

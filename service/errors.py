@@ -1,0 +1,139 @@
+"""Errors as problem+json (RFC 9457): a closed set of types, made in this one place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.imaging import (
+    EmptyPicture,
+    PictureError,
+    PictureTooLarge,
+    UndecodablePicture,
+    UnsupportedPicture,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """One kind of error; its name is the last part of the type's URI."""
+
+    name: str
+    status: int
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The type as RFC 9457 wants it."""
+        return f"urn:cin:problem:{self.name}"
+
+
+MALFORMED = ProblemType("malformed-request", 400, "The request is malformed")
+NOT_FOUND = ProblemType("not-found", 404, "Not found")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
+TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
+UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
+UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
+QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
+INTERNAL = ProblemType("internal-error", 500, "The service failed")
+NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
+DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
+
+PROBLEM_TYPES = (
+    MALFORMED,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    UNDECODABLE,
+    QUEUE_FULL,
+    INTERNAL,
+    NOT_READY,
+    DEADLINE,
+)
+_BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES}
+_BY_PICTURE_ERROR = {
+    EmptyPicture: MALFORMED,
+    PictureTooLarge: TOO_LARGE,
+    UnsupportedPicture: UNSUPPORTED_TYPE,
+    UndecodablePicture: UNDECODABLE,
+}
+
+
+class Problem(BaseModel):
+    """Body of every error (RFC 9457)."""
+
+    type: str = Field(examples=[TOO_LARGE.uri])
+    title: str = Field(examples=[TOO_LARGE.title])
+    status: int = Field(examples=[TOO_LARGE.status])
+    detail: str = Field(examples=["the picture has 13000 x 13000 pixels, the limit is 40,000,000 in all"])
+
+
+class ServiceError(Exception):
+    """An error with its problem type; ``detail`` goes to the client and says what to change."""
+
+    def __init__(self, problem: ProblemType, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.problem, self.detail, self.headers = problem, detail, headers
+
+
+def picture_problem(error: PictureError) -> ServiceError:
+    """The service's error for a picture that :mod:`service.imaging` refused."""
+    return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
+
+
+def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for an error."""
+    body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
+    return JSONResponse(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def documented(*problems: ProblemType) -> dict[int | str, dict[str, object]]:
+    """The ``responses`` of a route that may answer with these errors, for the OpenAPI schema."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {p.status: {"description": p.title, "content": content} for p in problems}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Turn every exception that leaves a route into problem+json."""
+
+    async def on_service_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)
+        return problem_response(error.problem, error.detail, error.headers)
+
+    async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
+        return problem_response(MALFORMED, "; ".join(parts))
+
+    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        problem = _BY_STATUS.get(error.status_code, MALFORMED if error.status_code < 500 else INTERNAL)
+        details = {
+            NOT_FOUND: "there is nothing at this address; see /docs",
+            METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
+            TOO_LARGE: "the request is larger than the service accepts; send a smaller picture",
+        }
+        return problem_response(
+            problem, details.get(problem, "the request could not be parsed; see /docs"), error.headers
+        )
+
+    async def on_unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", exc_info=error)
+        return problem_response(INTERNAL, "an unexpected error; it was logged")
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(Exception, on_unexpected)

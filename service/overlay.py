@@ -1,0 +1,259 @@
+"""Attention maps drawn over the picture; pure functions from arrays to arrays, and one encoder.
+
+Colours have a fixed meaning. Lesion area attention: 0 to 1. Spatial and correlation attention: how many times the
+average spot, from 1x to ``FULL_SCALE`` x. The tint grows with the value, so that unattended skin stays visible. A map
+whose highest value is below its evidence level is not drawn; the picture says so instead.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+MapKind = Literal["lesion", "spatial", "correlation"]
+BranchChoice = Literal["1", "2", "mean"]
+View = Literal["frame", "crop"]
+Colormap = Literal["viridis", "cividis", "magma", "gray"]
+ImageFormat = Literal["png", "webp", "jpeg"]
+
+LONG_SIDE = 768  # pixels of the rendered picture
+FULL_SCALE = 4.0
+EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.5, "correlation": 1.5}
+NO_EVIDENCE: dict[MapKind, str] = {
+    "lesion": "no lesion found: attention stays below 0.5 everywhere",
+    "spatial": "no spot stands out: attention stays below 1.5x the average",
+    "correlation": "no spot stands out: attention stays below 1.5x the average",
+}
+MEDIA_TYPES: dict[ImageFormat, str] = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+
+# Ten stops of matplotlib's perceptually uniform colour maps (CC0), RGB.
+_STOPS: dict[Colormap, str] = {
+    "viridis": "440154 482878 3e4a89 31688e 26828e 1f9e89 35b779 6dcd59 b4de2c fde725",
+    "cividis": "00204d 00336f 39486b 575c6d 707173 8a8779 a69d75 c4b56c e4cf5b ffea46",
+    "magma": "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
+    "gray": "000000 ffffff",
+}
+
+RGB = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+class OverlayError(ValueError):
+    """What was asked for cannot be drawn; the text says what to change."""
+
+
+class MissingMap(OverlayError):  # noqa: N818 - named for what is not there
+    """The model has no such map."""
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """What is kept of a prediction to draw from; shapes as in the bundle's outputs."""
+
+    frame: RGB  # [F, F, 3]
+    width: int  # of the upright picture, pixels
+    height: int
+    crop_box: NDArray[np.float32]  # [4], fractions
+    lesion: NDArray[np.uint8]  # [S, S], over the whole picture
+    spatial: Map | None  # [2, h, w], over the crop
+    correlation: Map | None  # [2, h*w, h*w], over the crop
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """How to draw; ``spot`` is in pixels of the upright picture and picks a row of the correlation attention."""
+
+    kind: MapKind = "lesion"
+    branch: BranchChoice = "mean"
+    view: View = "frame"
+    opacity: float = 0.6
+    colormap: Colormap = "viridis"
+    spot: tuple[float, float] | None = None
+
+
+def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
+    """Draw one map over the picture, ``[height, width, 3]`` with a long side of ``LONG_SIDE`` pixels.
+
+    Raises :class:`MissingMap` when the model has no such map, :class:`OverlayError` for a spot outside the crop box.
+    """
+    values, reach = _map_values(maps, options)
+    region = (0.0, 0.0, 1.0, 1.0) if options.view == "frame" else _box(maps)
+    canvas = _cut(maps, region)
+    if values.max() >= EVIDENCE_LEVEL[options.kind]:
+        strength = _place(_strength(values, options.kind), reach, region, canvas.size)
+        canvas = _tint(canvas, strength, options)
+    draw = ImageDraw.Draw(canvas)
+    if options.view == "frame":
+        _outline(draw, _to_canvas(_box(maps), region, canvas.size))
+    if options.spot is not None:
+        fraction = (options.spot[0] / maps.width, options.spot[1] / maps.height)
+        _mark(draw, _to_canvas((*fraction, *fraction), region, canvas.size)[:2])
+    _caption(canvas, values, options)
+    return np.asarray(canvas)
+
+
+def encode(picture: RGB, image_format: ImageFormat) -> bytes:
+    """Encode a rendered picture; it carries pixels only, never metadata."""
+    buffer = io.BytesIO()
+    settings = {"png": {"compress_level": 6}, "webp": {"quality": 85, "method": 2}, "jpeg": {"quality": 90}}
+    Image.fromarray(picture).save(buffer, image_format, **settings[image_format])
+    return buffer.getvalue()
+
+
+def colour_table(colormap: Colormap) -> RGB:
+    """256 colours ``[256, 3]``, from low to high."""
+    stops = np.array([list(bytes.fromhex(stop)) for stop in _STOPS[colormap].split()], dtype=np.float64)
+    positions = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(positions, np.arange(len(stops)), stops[:, c]) for c in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+def _box(maps: AttentionMaps) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(edge) for edge in maps.crop_box)
+    return x0, y0, x1, y1
+
+
+def _map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple[float, float, float, float]]:
+    """The map in its own unit (lesion: 0..1; else multiples of the average spot), and the region it covers."""
+    if options.spot is not None and options.kind != "correlation":
+        raise OverlayError("x and y pick a spot of the correlation attention only; add map=correlation")
+    if options.kind == "lesion":
+        return maps.lesion.astype(np.float32) / 255.0, (0.0, 0.0, 1.0, 1.0)
+    chosen = maps.spatial if options.kind == "spatial" else maps.correlation
+    if chosen is None or maps.spatial is None:
+        raise MissingMap(f"this model has no {options.kind} attention; it has map=lesion")
+    per_branch = chosen.mean(axis=0) if options.branch == "mean" else chosen[int(options.branch) - 1]
+    side_y, side_x = maps.spatial.shape[1:]
+    if options.kind == "spatial":
+        return per_branch * (side_y * side_x), _box(maps)
+    if options.spot is None:
+        attended = per_branch.sum(axis=0) / per_branch.sum()
+    else:
+        row = per_branch[_position(maps, options.spot, side_x, side_y)]
+        attended = row / max(float(row.sum()), float(np.finfo(np.float32).tiny))
+    return attended.reshape(side_y, side_x) * (side_y * side_x), _box(maps)
+
+
+def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_y: int) -> int:
+    """The row of the correlation attention that belongs to a spot of the picture."""
+    x0, y0, x1, y1 = _box(maps)
+    u = (spot[0] / maps.width - x0) / (x1 - x0)
+    v = (spot[1] / maps.height - y0) / (y1 - y0)
+    if not (0.0 <= u <= 1.0 and 0.0 <= v <= 1.0):
+        box = [
+            round(x0 * maps.width),
+            round(y0 * maps.height),
+            round(x1 * maps.width),
+            round(y1 * maps.height),
+        ]
+        raise OverlayError(f"the spot is outside the crop box: x must be {box[0]} to {box[2]}, y {box[1]} to {box[3]}")
+    return min(int(v * side_y), side_y - 1) * side_x + min(int(u * side_x), side_x - 1)
+
+
+def _strength(values: Map, kind: MapKind) -> Map:
+    """Values to 0..1 on the fixed scale of the map."""
+    scaled = values if kind == "lesion" else (values - 1.0) / (FULL_SCALE - 1.0)
+    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+
+
+def _cut(maps: AttentionMaps, region: tuple[float, float, float, float]) -> Image.Image:
+    """The region of the frame, in the upright picture's proportions."""
+    x0, y0, x1, y1 = region
+    width, height = max((x1 - x0) * maps.width, 1.0), max((y1 - y0) * maps.height, 1.0)
+    scale = LONG_SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    side = maps.frame.shape[0]
+    box = (x0 * side, y0 * side, x1 * side, y1 * side)
+    return Image.fromarray(maps.frame).resize(size, Image.Resampling.BICUBIC, box=box)
+
+
+def _place(
+    strength: Map,
+    reach: tuple[float, float, float, float],
+    region: tuple[float, float, float, float],
+    size: tuple[int, int],
+) -> Map:
+    """Lay a map that covers ``reach`` of the picture over a canvas that shows ``region`` of it; zero elsewhere."""
+    x0, y0, x1, y1 = (round(edge) for edge in _to_canvas(reach, region, size))
+    if reach == (0.0, 0.0, 1.0, 1.0) and region != reach:
+        side_y, side_x = strength.shape
+        box = (region[0] * side_x, region[1] * side_y, region[2] * side_x, region[3] * side_y)
+        return np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BILINEAR, box=box))
+    placed = np.zeros((size[1], size[0]), dtype=np.float32)
+    scaled = Image.fromarray(strength).resize((max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR)
+    target = placed[y0:y1, x0:x1]
+    target[:] = np.asarray(scaled)[: target.shape[0], : target.shape[1]]
+    return placed
+
+
+def _to_canvas(
+    box: tuple[float, float, float, float], region: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Fractions of the picture to pixels of a canvas that shows ``region``."""
+    scale_x, scale_y = size[0] / (region[2] - region[0]), size[1] / (region[3] - region[1])
+    return (
+        (box[0] - region[0]) * scale_x,
+        (box[1] - region[1]) * scale_y,
+        (box[2] - region[0]) * scale_x,
+        (box[3] - region[1]) * scale_y,
+    )
+
+
+def _tint(canvas: Image.Image, strength: Map, options: OverlayOptions) -> Image.Image:
+    colours = colour_table(options.colormap)[(strength * 255).round().astype(np.uint8)].astype(np.float32)
+    # The square root lets weak attention show; zero stays untouched.
+    alpha = (np.sqrt(strength) * options.opacity)[:, :, None]
+    mixed = np.asarray(canvas).astype(np.float32) * (1 - alpha) + colours * alpha
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _outline(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) -> None:
+    """Two tones, so that it shows on light and dark skin alike."""
+    x0, y0, x1, y1 = (round(edge) for edge in box)
+    draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline="black", width=4)
+    draw.rectangle((x0 + 1, y0 + 1, x1 - 2, y1 - 2), outline="white", width=2)
+
+
+def _mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float]) -> None:
+    x, y = centre
+    for radius, colour, width in ((9, "black", 4), (8, "white", 2)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
+
+
+def _caption(canvas: Image.Image, values: Map, options: OverlayOptions) -> None:
+    """What is shown, and the scale of the colours or why there are none."""
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(15)
+    names = {
+        "lesion": "lesion area attention",
+        "spatial": "spatial attention",
+        "correlation": "correlation attention",
+    }
+    text = names[options.kind]
+    if options.kind != "lesion":
+        text += ", both branches" if options.branch == "mean" else f", branch {options.branch}"
+    if values.max() < EVIDENCE_LEVEL[options.kind]:
+        _text(draw, (10, canvas.height - 48), text, font)
+        _text(draw, (10, canvas.height - 28), NO_EVIDENCE[options.kind], font)
+        return
+    low, high = ("0", "1") if options.kind == "lesion" else ("1x average", f"{FULL_SCALE:g}x")
+    _text(draw, (10, canvas.height - 48), text, font)
+    bar = np.repeat(colour_table(options.colormap)[None, ::2], 10, axis=0)
+    left = 16 + int(draw.textlength(low, font))
+    canvas.paste(Image.fromarray(bar), (left, canvas.height - 22))
+    _text(draw, (10, canvas.height - 28), low, font)
+    _text(draw, (left + bar.shape[1] + 6, canvas.height - 28), high, font)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
+    draw.text(at, text, fill="white", font=font, stroke_width=2, stroke_fill="black")

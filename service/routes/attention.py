@@ -1,0 +1,66 @@
+"""``GET /attention/{id}``: where the network looked, drawn over the picture."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from service.errors import MALFORMED, NOT_FOUND, ServiceError, documented
+from service.overlay import (
+    MEDIA_TYPES,
+    BranchChoice,
+    Colormap,
+    ImageFormat,
+    MapKind,
+    MissingMap,
+    OverlayError,
+    OverlayOptions,
+    View,
+    encode,
+    render,
+)
+from service.routes.dependencies import ServiceDep, find_record, in_worker
+
+router = APIRouter(tags=["attention"])
+
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"}
+}
+
+
+@router.get("/attention/{id}", response_class=Response, responses={**_PICTURES, **documented(MALFORMED, NOT_FOUND)})
+async def get_attention(
+    id: str,
+    service: ServiceDep,
+    kind: Annotated[MapKind, Query(alias="map")] = "lesion",
+    branch: BranchChoice = "mean",
+    view: View = "frame",
+    opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
+    colormap: Colormap = "viridis",
+    image_format: Annotated[ImageFormat, Query(alias="format")] = "png",
+    x: Annotated[float | None, Query(description="pixel of the upright picture; correlation only, with y")] = None,
+    y: Annotated[float | None, Query(description="pixel of the upright picture; correlation only, with x")] = None,
+) -> Response:
+    """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
+
+    For `correlation`, `x` and `y` pick a spot and show what the network relates to it; without them, how much each spot
+    is attended to. Colours have a fixed scale; a map without evidence is not drawn, and the picture says so.
+    """
+    if (x is None) != (y is None):
+        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
+    spot = (x, y) if x is not None and y is not None else None
+    options = OverlayOptions(kind=kind, branch=branch, view=view, opacity=opacity, colormap=colormap, spot=spot)
+    record = await find_record(service, id)
+
+    def draw() -> bytes:
+        with service.metrics.timed("render"):
+            return encode(render(record.maps, options), image_format)
+
+    try:
+        content = await in_worker(service, draw)
+    except MissingMap as error:
+        raise ServiceError(NOT_FOUND, str(error)) from error
+    except OverlayError as error:
+        raise ServiceError(MALFORMED, str(error)) from error
+    return Response(content, media_type=MEDIA_TYPES[image_format])

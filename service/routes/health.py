@@ -1,0 +1,37 @@
+"""For orchestrators and Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from service.routes.dependencies import ServiceDep
+from service.schemas import Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
+async def readyz(service: ServiceDep, response: Response) -> Readiness:
+    """Whether requests are taken: warmed up, and the known picture got its known answer."""
+    response.status_code = 200 if service.not_ready_because is None else 503
+    return Readiness(
+        ready=service.not_ready_because is None,
+        reason=service.not_ready_because,
+        provider=service.engine.provider,
+        variant=service.engine.variant.name,
+        queue_depth=service.batcher.depth,
+        canary_max_difference=service.canary_difference,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(service: ServiceDep) -> Response:
+    """Prometheus' text format."""
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

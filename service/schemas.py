@@ -1,0 +1,171 @@
+"""The wire: what the service answers, as it stands in the OpenAPI schema."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.bundle import Manifest
+from service.diagnosis import Reason, Status
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class BranchProbabilities(_Body):
+    """One branch's calibrated probabilities."""
+
+    probabilities: dict[str, Share]
+
+
+class DecisionBody(_Body):
+    """Refer or not: whether the malignant classes' probability reaches the operating point's threshold."""
+
+    operating_point: str
+    threshold: Share
+    refer: bool
+    status: Status = Field(description="caution when there are reasons to look twice")
+    reasons: list[Reason]
+
+
+class CropBox(_Body):
+    """Pixels of the upright picture; x1 and y1 are the first pixels outside."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+class Lesion(_Body):
+    """Where the network looked."""
+
+    found: bool = Field(description="false: no lesion was found and the whole picture was used")
+    fraction: Share = Field(description="the lesion's share of the picture")
+    crop_box: CropBox
+
+
+class ImageBody(_Body):
+    """What was sent; width and height are upright."""
+
+    width: int
+    height: int
+    format: str
+    sha256: str
+
+
+class AttentionLinks(_Body):
+    """Where the overlays are; null for a map that this model does not have."""
+
+    lesion: str
+    spatial: str | None
+    correlation: str | None
+
+
+class ModelBody(_Body):
+    """Which model answered, on what."""
+
+    name: str
+    version: str
+    sha256: str = Field(description="of the bundle's manifest, which fixes every file")
+    variant: str
+    provider: str
+
+
+class Timings(_Body):
+    """Milliseconds."""
+
+    decode: float
+    queue: float
+    inference: float
+    total: float
+
+
+class Findings(_Body):
+    """What the network finds in one picture."""
+
+    diagnosis: str = Field(description="the class of highest probability")
+    probabilities: dict[str, Share] = Field(description="mean of the two branches; sums to 1")
+    branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
+    decision: DecisionBody
+    lesion: Lesion
+    image: ImageBody
+    model: ModelBody
+    notice: str = NOTICE
+
+
+_EXAMPLE: dict[str, Any] = {
+    "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
+    "created_at": "2026-01-01T12:00:00Z",
+    "diagnosis": "melanoma",
+    "probabilities": {"melanoma": 0.71, "seborrheic_keratosis": 0.05, "nevus": 0.24},
+    "branches": [
+        {"probabilities": {"melanoma": 0.68, "seborrheic_keratosis": 0.06, "nevus": 0.26}},
+        {"probabilities": {"melanoma": 0.74, "seborrheic_keratosis": 0.04, "nevus": 0.22}},
+    ],
+    "decision": {
+        "operating_point": "balanced",
+        "threshold": 0.42,
+        "refer": True,
+        "status": "caution",
+        "reasons": ["lesion_touches_border"],
+    },
+    "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
+    "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64},
+    "attention": {
+        "lesion": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=lesion",
+        "spatial": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=spatial",
+        "correlation": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=correlation",
+    },
+    "model": {
+        "name": "cin-isic2017",
+        "version": "1.0.0",
+        "sha256": "0" * 64,
+        "variant": "fp32",
+        "provider": "cuda",
+    },
+    "timings_ms": {"decode": 5.1, "queue": 0.1, "inference": 9.8, "total": 15.6},
+    "notice": NOTICE,
+}
+
+
+class _Identity(_Body):
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    created_at: datetime
+
+
+class Prediction(Findings, _Identity):
+    """The answer to ``POST /predict``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    attention: AttentionLinks
+    timings_ms: Timings
+
+
+class ModelCard(_Body):
+    """The model in use: its card, its manifest, and how it runs."""
+
+    card: str = Field(description="MODEL_CARD.md")
+    manifest: Manifest
+    sha256: str
+    variant: str
+    provider: str
+
+
+class Readiness(_Body):
+    """Whether requests are taken, and why not."""
+
+    ready: bool
+    reason: str | None
+    provider: str
+    variant: str
+    queue_depth: int
+    canary_max_difference: float | None

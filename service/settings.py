@@ -1,0 +1,75 @@
+"""Every limit and switch of the service, from the environment (``CIN_*``) and ``.env``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
+
+ProviderChoice = Literal["auto", "cpu", "cuda"]
+VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
+
+# Read by training and by the tests, so not a typing error when the service sees them.
+_SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use: its affinity, and the cgroup's quota where there is one."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        cpus = min(cpus, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or no quota ("max")
+        pass
+    return cpus
+
+
+class Settings(BaseSettings):
+    """Read once at start and passed on; nothing else reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="CIN_", env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    bundle: Path = Field(SHIPPED_BUNDLE, description="folder of the model bundle")
+    operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
+
+    variant: VariantChoice = Field(
+        "auto", description="precision variant; auto: fp16 on a GPU where the bundle has it, else fp32"
+    )
+    provider: ProviderChoice = Field("auto", description="auto uses a GPU where one works, else the CPU")
+    require_gpu: bool = Field(False, description="refuse to start without a working GPU")
+    inference_threads: int = Field(default_factory=usable_cpus, ge=1, description="threads of ONNX Runtime on a CPU")
+    picture_threads: int = Field(default_factory=usable_cpus, ge=1, description="threads that decode and render")
+
+    max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
+    max_pixels: int = Field(40_000_000, gt=0, description="largest picture in pixels")
+    queue_size: int = Field(
+        64, gt=0, description="pictures taken on at once, from upload to answer; more are refused with 429"
+    )
+    max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
+    deadline_seconds: float = Field(30.0, gt=0, description="a request not answered by then gets 504")
+    shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
+
+    records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")
+    record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction can be fetched again")
+    record_max_bytes: int = Field(512 * 2**20, gt=0, description="the oldest predictions go when all exceed this")
+
+    canary_seconds: float = Field(300.0, gt=0, description="time between two checks with the known picture")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is worth a log line")
+
+    def effective_max_batch(self, provider: str) -> int:
+        """The largest batch for the provider in use: batches gain nothing on a CPU."""
+        return self.max_batch or (1 if provider == "cpu" else 16)
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Names among the environment's that look like a setting but are none; most are typing errors."""
+    known = {f"CIN_{name}".upper() for name in Settings.model_fields} | _SETTINGS_OF_OTHERS
+    return sorted(name for name in environment if name.upper().startswith("CIN_") and name.upper() not in known)
