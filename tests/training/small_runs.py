@@ -1,0 +1,89 @@
+"""Small runs of the real stages on synthetic pictures; as a program, one that is killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from model_training.config import Config
+from model_training.data.frames import FrameSet
+from model_training.data.isic import CLASSES_2017
+from model_training.data.synthetic import synthesise
+from model_training.run_folder import RunFolder
+from model_training.stages.area import AreaStage
+from model_training.stages.recognition import RecognitionStage
+from model_training.trainer import make_fabric, train
+
+CONFIG = Config.model_validate(
+    {
+        "seed": 3,
+        "start": "none",
+        "precision": "32-true",
+        "network": {"size": 32, "area_size": 32},
+        "area": {"epochs": 2, "batch_size": 4, "optimiser": "sgd"},
+        "recognition": {"epochs": 2, "batch_size": 4, "optimiser": "adamw", "schedule": "one-cycle"},
+    }
+)
+
+
+def small_frames(num: int = 12, size: int = 32) -> FrameSet:
+    """Synthetic pictures in memory, the classes in turn."""
+    rng = np.random.default_rng(0)
+    drawn = [synthesise(CLASSES_2017[i % 3], size, rng) for i in range(num)]
+    return FrameSet(
+        name="synthetic",
+        digest="0" * 64,
+        classes=CLASSES_2017,
+        ids=tuple(f"ISIC_{i:07d}" for i in range(num)),
+        frames=np.stack([d.pixels for d in drawn]),
+        masks=np.stack([d.mask for d in drawn]),
+        has_mask=np.ones(num, dtype=np.bool_),
+        labels=np.array([i % 3 for i in range(num)]),
+    )
+
+
+def run_small(stage_name: str, folder: Path, *, signal_after: int | None = None, number: int = 0) -> dict[str, Tensor]:
+    """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``."""
+    torch.set_num_threads(1)
+    frames = small_frames()
+    fabric = make_fabric(CONFIG)
+    common: dict[str, Any] = {
+        "network": CONFIG.network,
+        "start": None,
+        "train": frames,
+        "validation": frames,
+        "seed": CONFIG.seed,
+        "device": fabric.device,
+    }
+    stage: Any
+    if stage_name == "area":
+        stage = AreaStage(settings=CONFIG.area, **common)
+    else:
+        boxes = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1)
+        stage = RecognitionStage(settings=CONFIG.recognition, train_boxes=boxes, validation_boxes=boxes, **common)
+    losses, steps = stage.losses, 0
+
+    def losses_with_signal(*args: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == signal_after:
+            os.kill(os.getpid(), number)
+        return losses(*args)
+
+    stage.losses = losses_with_signal
+    run = RunFolder(folder)
+    run.open(CONFIG, stage_name, {"data": {}, "start": "none"})
+    train(stage, run, fabric, seed=CONFIG.seed, console=Console(quiet=True))
+    return run.load_weights()
+
+
+if __name__ == "__main__":
+    run_small(sys.argv[1], Path(sys.argv[2]), signal_after=int(sys.argv[3]), number=signal.SIGKILL)

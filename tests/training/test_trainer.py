@@ -1,0 +1,122 @@
+"""The loop: interrupted, killed and resumed runs, what a run leaves, and the schedules."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_training.config import Config, StageConfig
+from model_training.run_folder import RunError, RunFolder, replace_atomically
+from model_training.trainer import Interrupted, learning_rate
+from tests.conftest import REPOSITORY
+from tests.training.small_runs import CONFIG, run_small
+
+STAGES = ("area", "recognition")
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def whole_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, dict[str, Tensor]]:
+    """A stage trained without interruption: its name, folder and weights."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, run_small(request.param, folder)
+
+
+def assert_same_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    differing = [name for name in first if not torch.equal(first[name], second[name])]
+    assert differing == []
+
+
+def test_ctrl_c_and_resume_end_in_the_same_weights(
+    whole_run: tuple[str, Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    stage, folder, weights = whole_run
+    with pytest.raises(Interrupted, match="goes on from there"):
+        run_small(stage, tmp_path, signal_after=5, number=signal.SIGINT)
+    assert not RunFolder(tmp_path).weights.exists()
+    assert_same_bits(run_small(stage, tmp_path), weights)
+    lines = [(RunFolder(f).metrics).read_text().splitlines() for f in (folder, tmp_path)]
+    losses = [[(json.loads(line)["epoch"], json.loads(line)["loss"]) for line in file] for file in lines]
+    assert losses[0] == losses[1]
+
+
+def test_kill_9_and_resume_end_in_the_same_weights(
+    whole_run: tuple[str, Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    stage, _, weights = whole_run
+    command = [sys.executable, "-m", "tests.training.small_runs", stage, str(tmp_path), "5"]
+    killed = subprocess.run(command, cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert RunFolder(tmp_path).checkpoint.exists()
+    assert_same_bits(run_small(stage, tmp_path), weights)
+
+
+def test_training_learns_something(whole_run: tuple[str, Path, dict[str, Tensor]]) -> None:
+    _, folder, _ = whole_run
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_a_run_says_where_it_came_from(whole_run: tuple[str, Path, dict[str, Tensor]]) -> None:
+    stage, folder, _ = whole_run
+    about = json.loads((folder / "run.json").read_text())
+    assert {"git_commit", "torch", "machine", "start", "data", "created_at"} <= about.keys()
+    assert json.loads((folder / "config.json").read_text())[stage]["batch_size"] == 4
+
+
+def test_a_folder_takes_no_other_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(CONFIG, "area", {"data": {"a": "1"}, "start": "none"})
+    run.open(CONFIG, "area", {"data": {"a": "1"}, "start": "none"})
+    other = CONFIG.model_copy(update={"seed": 4})
+    with pytest.raises(RunError, match=r"another configuration \(seed differ\)"):
+        run.open(other, "area", {"data": {"a": "1"}, "start": "none"})
+    with pytest.raises(RunError, match="another data"):
+        run.open(CONFIG, "area", {"data": {"a": "2"}, "start": "none"})
+
+
+def test_unfinished_weights_are_not_used(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="finish this stage first"):
+        RunFolder(tmp_path / "area").load_weights()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(scratch: Path) -> None:
+        scratch.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        replace_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_papers_schedule() -> None:
+    settings = StageConfig()
+    assert [learning_rate(settings, epoch, 0.5) for epoch in (0, 19, 20, 40)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+
+
+def test_one_cycle_rises_for_a_tenth_and_falls_to_nothing() -> None:
+    settings = StageConfig(epochs=10, schedule="one-cycle", learning_rate=1.0)
+    assert learning_rate(settings, 0, 0.5) == pytest.approx(0.5)
+    assert learning_rate(settings, 1, 0.0) == pytest.approx(1.0)
+    assert learning_rate(settings, 5, 0.5) == pytest.approx(0.5)
+    assert learning_rate(settings, 9, 1.0) == pytest.approx(0.0)
+
+
+def test_the_default_configuration_is_the_papers() -> None:
+    config = Config()
+    assert (config.network.size, config.recognition.batch_size, config.recognition.learning_rate) == (448, 32, 1e-3)
+    assert (config.recognition.decay_every, config.recognition.distinguish_weight) == (20, 1.0)
