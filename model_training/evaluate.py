@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model_training.calibration import fit_temperature
 from model_training.data.frames import FrameSet
-from model_training.experiment import Experiment
+from model_training.experiment import Experiment, inference_device
 from model_training.metrics import (
     Scores,
     area_under_roc,
@@ -50,10 +50,11 @@ def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str,
     """
     name = experiment.config.data.validation if split == "validation" else experiment.config.data.test
     pictures = experiment.frames(name)
-    network = experiment.recognition_network(len(pictures.classes))
-    located = experiment.locate(pictures, torch.device("cpu"))
+    device = inference_device()
+    network = experiment.recognition_network(len(pictures.classes)).to(device)
+    located = experiment.locate(pictures, device)
     with torch.inference_mode():
-        logits = predict_logits(network, pictures, located.box_B4, experiment.config.network.size, torch.device("cpu"))
+        logits = predict_logits(network, pictures, located.box_B4, experiment.config.network.size, device)
     if split == "validation":
         labels = torch.from_numpy(pictures.labels)
         # Inference tensors cannot take part in fitting.

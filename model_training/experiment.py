@@ -28,6 +28,11 @@ from model_training.trainer import make_fabric, train
 LOCATE_BATCH = 32
 
 
+def inference_device() -> torch.device:
+    """Where finished networks run: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything the commands of ``cin-train`` share. ``data`` holds the official sets, ``cache`` prepared frames."""

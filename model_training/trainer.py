@@ -126,7 +126,7 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
                     f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  run ETA {left / 60:.0f} min"
                 )
                 bar.update(task, completed=step + 1, note=note)
-                if stop:
+                if _asked_to_stop(stop, fabric):
                     _save_checkpoint(state, run, fabric)
                     raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from there")
             metrics = {name: total / len(batches) for name, total in totals.items()}
@@ -181,8 +181,21 @@ def _validate(stage: Stage) -> dict[str, float]:
         return stage.validate()
 
 
+def _asked_to_stop(received: Sequence[int], fabric: Fabric) -> bool:
+    """Whether any process was asked to stop, so that all of them stop at the same step."""
+    if fabric.world_size == 1:
+        return bool(received)
+    asked = fabric.all_reduce(torch.tensor(float(len(received)), device=fabric.device), reduce_op="sum")
+    assert isinstance(asked, Tensor)
+    return bool(asked > 0)
+
+
 def _save_checkpoint(state: dict[str, Any], run: RunFolder, fabric: Fabric) -> None:
-    replace_atomically(run.checkpoint, lambda path: fabric.save(path, state))
+    # All processes take part in saving; the first one writes.
+    scratch = run.checkpoint.with_suffix(".writing")
+    fabric.save(scratch, state)
+    if fabric.is_global_zero:
+        replace_atomically(run.checkpoint, lambda path: scratch.replace(path))
 
 
 def _epoch_line(stage: Stage, epoch: int, metrics: Mapping[str, float]) -> str:
@@ -193,7 +206,7 @@ def _epoch_line(stage: Stage, epoch: int, metrics: Mapping[str, float]) -> str:
 def _progress_bar(console: Console, fabric: Fabric) -> Progress:
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     note = [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
-    return Progress(*columns, *note, console=console, disable=not fabric.is_global_zero)
+    return Progress(*columns, *note, console=console, disable=not (fabric.is_global_zero and console.is_terminal))
 
 
 @contextmanager
