@@ -30,6 +30,9 @@ class DataConfig(_Section):
     test: str = "isic2017-test"
     # F: side in pixels of the frames that are prepared from the pictures; not more than the pictures hold.
     frame_size: int = Field(256, ge=32)
+    # Set when the sets hold JPEG copies at frame size, to the quality of those copies: the service then compresses what
+    # it resizes likewise, so that an original looks as its copy would.
+    copies_jpeg_quality: int | None = Field(None, ge=1, le=95)
     # Go on when pictures or masks are missing (a picture without a mask trains the recognition stage only).
     allow_missing: bool = False
 

@@ -344,6 +344,7 @@ def _manifest(
         "version": version,
         "classes": classes,
         "frame_size": config.data.frame_size,
+        "frame_jpeg_quality": config.data.copies_jpeg_quality,
         "network_size": config.network.size,
         "input": TensorSpec(
             name="image",

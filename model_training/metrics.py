@@ -1,7 +1,7 @@
 """The challenges' figures, on numpy arrays, by the official scorer's definitions.
 
-Where a figure is not defined it is what the scorer gives (a rate of nothing is 1.0), or NaN where the scorer refuses
-(the AUC and the average precision of one class).
+Where a figure is not defined it is what the scorer gives (a rate over nothing is 1.0), or NaN where the scorer fails:
+the AUC of a single class, and the average precision without a positive.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Rates:
 
 
 def area_under_roc(truth_N: Flags, scores_N: Scores) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties counting half."""
+    """Area under the ROC curve: how often a positive scores above a negative, ties counting half; NaN of one class."""
     num_positive = int(truth_N.sum())
     num_negative = len(truth_N) - num_positive
     if num_positive == 0 or num_negative == 0:
@@ -41,7 +41,10 @@ def area_under_roc(truth_N: Flags, scores_N: Scores) -> float:
 
 
 def average_precision(truth_N: Flags, scores_N: Scores) -> float:
-    """Average precision, step-wise: the sum of (R_n - R_{n-1}) P_n over falling thresholds, ties as one step."""
+    """Average precision, step-wise: the sum of (R_n - R_{n-1}) P_n over falling thresholds, ties as one step.
+
+    NaN without a positive.
+    """
     num_positive = int(truth_N.sum())
     if num_positive == 0:
         return math.nan

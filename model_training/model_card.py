@@ -81,7 +81,7 @@ def model_card(manifest: Mapping[str, Any], config: Config) -> str:
         train=config.data.train,
         validation=config.data.validation,
         test=config.data.test,
-        source=_input_source(config.data.frame_size),
+        source=_input_source(config),
         start=provenance.start,
         modules=", ".join(name for name, on in switches.items() if on),
         size=network.size,
@@ -102,10 +102,14 @@ def model_card(manifest: Mapping[str, Any], config: Config) -> str:
     )
 
 
-def _input_source(frame_size: int) -> str:
+def _input_source(config: Config) -> str:
+    size, quality = config.data.frame_size, config.data.copies_jpeg_quality
+    detail = "Detail finer than that was never seen, in training or in use, however large the original."
+    if quality is None:
+        return f"the originals, squashed to {size} x {size} pixels when read. {detail}"
     return (
-        f"the whole pictures squashed to {frame_size} x {frame_size} pixels. Detail finer than that was never seen, in "
-        "training or in use, however large the original."
+        f"copies of the pictures squashed to {size} x {size} pixels and stored as JPEG of quality {quality}, not the "
+        f"originals. {detail} The service squashes and compresses larger pictures likewise."
     )
 
 

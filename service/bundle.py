@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
+
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
@@ -112,6 +114,9 @@ class Manifest(_Record):
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
     frame_size: int = Field(gt=0, description="F: side in pixels of the frame the graph takes")
+    frame_jpeg_quality: int | None = Field(
+        None, ge=1, le=95, description="the training pictures were JPEG of this quality at frame size"
+    )
     network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
     input: TensorSpec
     outputs: list[TensorSpec]
@@ -167,6 +172,11 @@ class Bundle(_Record):
             if variant.name == name:
                 return variant
         raise BundleError(f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}")
+
+    def read_picture(self, data: bytes, limits: PictureLimits = DEFAULT_LIMITS) -> Picture:
+        """Decode a picture to the frame this bundle's graph takes. Raises a ``PictureError``."""
+        manifest = self.manifest
+        return read_picture(data, manifest.frame_size, limits, jpeg_quality=manifest.frame_jpeg_quality)
 
     def model_card(self) -> str:
         """The text of ``MODEL_CARD.md``."""

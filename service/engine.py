@@ -14,7 +14,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.bundle import Bundle, Variant
-from service.imaging import read_picture
 from service.settings import ProviderChoice, VariantChoice
 
 log = logging.getLogger(__name__)
@@ -67,6 +66,9 @@ class Engine:
         """
         self.bundle = bundle
         self._outputs = [spec.name for spec in bundle.manifest.outputs]
+        if provider == "auto" and not require_gpu:
+            # No GPU is no error here; where one is required, ONNX Runtime's words on what is missing help.
+            onnxruntime.set_default_logger_severity(4)
         on_gpu = provider != "cpu" and _cuda_is_installed()
         self.variant = _choose_variant(bundle, variant, on_gpu=on_gpu)
         self._session = self._start(on_gpu=on_gpu, threads=threads)
@@ -137,8 +139,7 @@ class Engine:
 
     def canary_difference(self) -> float:
         """Largest difference of any probability for the canary picture from what the bundle says it must be."""
-        canary = self.bundle.manifest.canary
-        picture = read_picture(self.bundle.path(canary.picture).read_bytes(), self.bundle.manifest.frame_size)
+        picture = self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes())
         (answer,) = self.run(picture.frame[None])
         expected = self.bundle.canary_outputs()
         differences = (

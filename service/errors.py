@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +19,6 @@ from service.imaging import (
     UndecodablePicture,
     UnsupportedPicture,
 )
-
-log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -99,14 +97,15 @@ def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, st
     return JSONResponse(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
 
 
-def documented(*problems: ProblemType) -> dict[int | str, dict[str, object]]:
+def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these errors, for the OpenAPI schema."""
     content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {p.status: {"description": p.title, "content": content} for p in problems}
+    described: list[tuple[int | str, str]] = [(p.status, p.title) for p in (*problems, INTERNAL)]
+    return {s: {"description": d, "content": content} for s, d in (*described, ("default", "Any other error"))}
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Turn every exception that leaves a route into problem+json."""
+    """Turn the exceptions that leave a route into problem+json; nothing of what was sent is repeated."""
 
     async def on_service_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
@@ -114,26 +113,18 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
-        return problem_response(MALFORMED, "; ".join(parts))
+        names = sorted({str(e["loc"][-1]) for e in error.errors()})
+        return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
 
     async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        problem = _BY_STATUS.get(error.status_code, MALFORMED if error.status_code < 500 else INTERNAL)
-        details = {
+        problem = _BY_STATUS.get(error.status_code, MALFORMED)
+        detail = {
             NOT_FOUND: "there is nothing at this address; see /docs",
             METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
-            TOO_LARGE: "the request is larger than the service accepts; send a smaller picture",
-        }
-        return problem_response(
-            problem, details.get(problem, "the request could not be parsed; see /docs"), error.headers
-        )
-
-    async def on_unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", exc_info=error)
-        return problem_response(INTERNAL, "an unexpected error; it was logged")
+        }.get(problem, "the request could not be understood; see /docs")
+        return problem_response(problem, detail, error.headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(Exception, on_unexpected)

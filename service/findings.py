@@ -22,6 +22,7 @@ def describe(picture: Picture, answer: Answer, engine: Engine, point: OperatingP
         branches=[BranchProbabilities(probabilities=_named(names, b.tolist())) for b in answer.branch_probabilities],
         decision=DecisionBody(
             operating_point=point.name,
+            malignant_probability=_rounded(decision.malignancy),
             threshold=point.threshold,
             refer=decision.refer,
             status=decision.status,
@@ -29,7 +30,7 @@ def describe(picture: Picture, answer: Answer, engine: Engine, point: OperatingP
         ),
         lesion=Lesion(
             found=answer.lesion_fraction > 0.0,
-            fraction=min(1.0, answer.lesion_fraction),
+            fraction=_rounded(answer.lesion_fraction),
             crop_box=CropBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
         ),
         image=ImageBody(width=picture.width, height=picture.height, format=picture.format, sha256=picture.sha256),
@@ -57,5 +58,9 @@ def attention_maps(picture: Picture, answer: Answer) -> AttentionMaps:
 
 
 def _named(names: list[str], values: list[float]) -> dict[str, float]:
-    # float32 softmax may exceed one by its last bit.
-    return {name: min(1.0, value) for name, value in zip(names, values, strict=True)}
+    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
+
+
+def _rounded(share: float) -> float:
+    """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them."""
+    return min(1.0, round(share, 6))

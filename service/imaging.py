@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*")
 
 # The limits below are checked before anything is decoded; Pillow's own would only warn, and for the whole process.
 Image.MAX_IMAGE_PIXELS = None
@@ -21,8 +23,6 @@ Image.MAX_IMAGE_PIXELS = None
 # Of Pillow's filters this one gives the 256-pixel copies of ISIC pictures that the shipped network was trained from,
 # to a mean difference of 0.16 of 255 after JPEG at quality 75; the next best gives 0.64.
 RESIZE_FILTER = Image.Resampling.BICUBIC
-
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 class PictureError(ValueError):
@@ -68,8 +68,13 @@ class Picture:
     sha256: str
 
 
-def read_picture(data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_LIMITS) -> Picture:
+def read_picture(
+    data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_LIMITS, *, jpeg_quality: int | None = None
+) -> Picture:
     """Decode ``data`` to a frame of ``frame_size`` x ``frame_size``; a picture of that size comes through unchanged.
+
+    With ``jpeg_quality`` (1 to 95), a picture that had to be resized is compressed and decoded at that quality: a
+    network that learned from small JPEG files has never seen a picture without their traces.
 
     Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture` or
     :class:`UndecodablePicture`.
@@ -81,7 +86,9 @@ def read_picture(data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_L
     try:
         with _open(data) as image:
             _check(image, limits)
-            upright = _to_srgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            upright = _to_srgb(image)
+            picture_format = "JPEG" if image.format == "MPO" else image.format or ""
     except PictureError:
         raise
     # Decoders raise whatever comes (OSError, ValueError, SyntaxError, struct.error, ...); here it means one thing.
@@ -90,13 +97,23 @@ def read_picture(data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_L
     width, height = upright.size
     if upright.size != (frame_size, frame_size):
         upright = upright.resize((frame_size, frame_size), RESIZE_FILTER)
-    return Picture(np.asarray(upright), width, height, image.format or "", hashlib.sha256(data).hexdigest())
+        if jpeg_quality is not None:
+            upright = _recompress(upright, jpeg_quality)
+    return Picture(np.asarray(upright), width, height, picture_format, hashlib.sha256(data).hexdigest())
+
+
+def _recompress(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer, formats=("JPEG",)).convert("RGB")
 
 
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
+        if data.startswith(_SIGNATURES):
+            raise
         raise UnsupportedPicture("not a picture of an accepted type; send JPEG, PNG, WebP or TIFF") from error
 
 
@@ -106,31 +123,42 @@ def _check(image: Image.Image, limits: PictureLimits) -> None:
         raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_pixels:,} in all")
     if min(width, height) < limits.min_side:
         raise UndecodablePicture(f"the picture is {width} x {height} pixels; each side needs {limits.min_side} or more")
-    if getattr(image, "n_frames", 1) > 1:
+    if _has_more(image):
         raise UnsupportedPicture("the picture is animated or has several pages; send a single still picture")
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether a second frame or page follows; counting them all would take the square of their number in a TIFF."""
+    if image.format == "MPO":  # a JPEG from a phone, with a preview or a depth map behind the picture itself
+        return False
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     """Any mode to 8-bit sRGB."""
     profile = image.info.get("icc_profile")
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = _scale_to_8_bit(image)
-    elif image.mode == "F":
-        raise UnsupportedPicture(
-            "the picture holds floating-point values of unknown range; send 8 or 16 bits a channel"
-        )
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = _on_white(image.convert("RGBA"))
-    elif image.mode in ("1", "P"):
+    elif image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     image = _apply_profile(image, profile)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits by dividing; Pillow's own conversion would clip at 255."""
-    values = np.asarray(image).astype(np.int64)
-    return Image.fromarray(np.clip((values + 128) // 257, 0, 255).astype(np.uint8))
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey to its high byte, as Pillow decodes 16-bit colour; Pillow's conversion of grey would clip at 255."""
+    tags = getattr(image, "tag_v2", {})
+    depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
+    # 32 bits, floating point and 12 bits come without a range; guessing one would turn a picture black or white.
+    if image.mode in ("I", "F") or depth != (16,) or not black_is_zero:
+        raise UnsupportedPicture("the picture's grey values have no known range; save it with 8 or 16 bits a channel")
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -140,7 +168,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Colours from the picture's ICC profile to sRGB; a profile that is broken or for other channels is ignored."""
-    if not profile or image.mode not in ("RGB", "L", "CMYK"):
+    if not profile:
         return image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

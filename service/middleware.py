@@ -1,23 +1,25 @@
-"""Around every request: counts, times, a limit on the body, and headers that keep patient data out of caches."""
+"""Around every request: counts, times, headers against caches and sniffing, and a last word on what went wrong."""
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_TYPES, TOO_LARGE, ServiceError, problem_response
+from service.errors import INTERNAL, PROBLEM_TYPES, problem_response
 from service.metrics import Metrics
 
-_HEADERS = [
+log = logging.getLogger(__name__)
+
+_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
-]
+)
 _REASONS = {problem.status: problem.name for problem in PROBLEM_TYPES}
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Observability:
@@ -27,11 +29,11 @@ class Observability:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count and time one request."""
+        """Watch over one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status: int | None = None
         began = perf_counter()
 
         async def send_with_headers(message: Message) -> None:
@@ -45,41 +47,22 @@ class Observability:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("unexpected error")
+            if status is not None:  # too late for another answer
+                raise
+            response = problem_response(INTERNAL, "an unexpected error; it was logged")
+            await response(scope, receive, send_with_headers)
         finally:
             self.metrics.in_flight.dec()
-            # The template, never the path itself: ids and typing errors must not become series.
-            route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(route, method, str(status)).inc()
-            self.metrics.latency.labels(route).observe(perf_counter() - began)
-            if status in _REASONS:
-                self.metrics.rejected.labels(_REASONS[status]).inc()
+            self._record(scope, status or 500, perf_counter() - began)
 
-
-class BodyLimit:
-    """Refuses bodies above a limit: at once when their length is declared, else as soon as they exceed it."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through as long as its body stays within the limit."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        detail = f"the request has more than {self.max_bytes:,} bytes; send a smaller picture"
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.max_bytes:
-            await problem_response(TOO_LARGE, detail)(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise ServiceError(TOO_LARGE, detail)
-            return message
-
-        await self.app(scope, receive_within_limit, send)
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The template, never the path itself: ids and typing errors must become neither series nor log lines.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(route, method, str(status)).inc()
+        self.metrics.latency.labels(route).observe(seconds)
+        if status in _REASONS:
+            self.metrics.rejected.labels(_REASONS[status]).inc()
+        log.debug("%s %s %d in %.0f ms", method, route, status, seconds * 1e3)

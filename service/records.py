@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS records (
 """
 
 
+class RecordsError(RuntimeError):
+    """The store does not work; the text says what to change."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A prediction: the JSON that was answered, and what overlays are drawn from."""
@@ -33,7 +37,10 @@ class Record:
 
 
 class RecordStore(Protocol):
-    """Where records live. Calls may block on a disk or a network: keep them off the event loop."""
+    """Where records live. Calls may block on a disk or a network: keep them off the event loop.
+
+    Every call raises :class:`RecordsError` when the store does not work.
+    """
 
     def put(self, id: str, record: Record) -> None:
         """Keep a record; the oldest make room when the byte budget is exceeded."""
@@ -43,6 +50,9 @@ class RecordStore(Protocol):
 
     def delete(self, id: str) -> bool:
         """Delete at once and for good; whether there was one."""
+
+    def purge(self) -> None:
+        """Delete what is past its time."""
 
     def close(self) -> None:
         """Release what the store holds."""
@@ -61,15 +71,25 @@ class SqliteRecords:
     ) -> None:
         self._ttl, self._max_bytes, self._clock = ttl_seconds, max_bytes, clock
         self._own_folder = Path(tempfile.mkdtemp(prefix="cin-records-")) if folder is None else None
-        place = folder or self._own_folder
-        assert place is not None
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = (folder or self._own_folder or Path()) / "records.sqlite"
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(place / "records.sqlite", check_same_thread=False, isolation_level=None)
-        # Deleted predictions are overwritten, not just forgotten. Nothing here needs to survive a power cut.
-        self._database.execute("PRAGMA secure_delete = ON")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(_SCHEMA)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)
+            self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise RecordsError(f"cannot write to {self._path.parent}; set CIN_RECORDS_FOLDER to a folder") from error
+        # What is deleted is overwritten, not just forgotten, and no journal keeps a copy of it on the disk. In return
+        # a power cut may cost the records, which were temporary anyway.
+        for statement in ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF"):
+            self._execute(f"PRAGMA {statement}")
+        self._execute(_SCHEMA)
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise RecordsError(f"{self._path} cannot be used ({error}); free disk space, or delete it") from error
 
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
@@ -78,29 +98,29 @@ class SqliteRecords:
         with self._lock:
             self._purge(room_for=size)
             row = (id, self._clock(), size, record.prediction, maps)
-            self._database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
+            self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
 
     def get(self, id: str) -> Record | None:
         """See :class:`RecordStore`."""
         with self._lock:
             query = "SELECT prediction, maps FROM records WHERE id = ? AND created > ?"
-            row = self._database.execute(query, (id, self._clock() - self._ttl)).fetchone()
+            row = self._execute(query, (id, self._clock() - self._ttl)).fetchone()
         return Record(row[0], unpack_maps(row[1])) if row else None
 
     def delete(self, id: str) -> bool:
         """See :class:`RecordStore`."""
         with self._lock:
             self._purge(room_for=0)
-            return self._database.execute("DELETE FROM records WHERE id = ?", (id,)).rowcount > 0
+            return self._execute("DELETE FROM records WHERE id = ?", (id,)).rowcount > 0
 
     def purge(self) -> None:
-        """Delete what is past its time."""
+        """See :class:`RecordStore`."""
         with self._lock:
             self._purge(room_for=0)
 
     def _purge(self, *, room_for: int) -> None:
-        self._database.execute("DELETE FROM records WHERE created <= ?", (self._clock() - self._ttl,))
-        self._database.execute(
+        self._execute("DELETE FROM records WHERE created <= ?", (self._clock() - self._ttl,))
+        self._execute(
             "DELETE FROM records WHERE id IN (SELECT id FROM ("
             "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
             (self._max_bytes - room_for,),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.bundle import Manifest
-from service.diagnosis import Reason, Status
+from service.diagnosis import REASONS, Reason, Status
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -29,10 +29,11 @@ class DecisionBody(_Body):
     """Refer or not: whether the malignant classes' probability reaches the operating point's threshold."""
 
     operating_point: str
+    malignant_probability: Share = Field(description="summed over the malignant classes")
     threshold: Share
     refer: bool
     status: Status = Field(description="caution when there are reasons to look twice")
-    reasons: list[Reason]
+    reasons: list[Reason] = Field(description="; ".join(f"`{name}`: {text}" for name, text in REASONS.items()))
 
 
 class CropBox(_Body):
@@ -112,6 +113,7 @@ _EXAMPLE: dict[str, Any] = {
     ],
     "decision": {
         "operating_point": "balanced",
+        "malignant_probability": 0.71,
         "threshold": 0.42,
         "refer": True,
         "status": "caution",
@@ -158,6 +160,7 @@ class ModelCard(_Body):
     sha256: str
     variant: str
     provider: str
+    operating_point: str = Field(description="used where a request names none")
 
 
 class Readiness(_Body):

@@ -59,7 +59,9 @@ class Settings(BaseSettings):
 
     records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")
     record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction can be fetched again")
-    record_max_bytes: int = Field(512 * 2**20, gt=0, description="the oldest predictions go when all exceed this")
+    record_max_bytes: int = Field(
+        512 * 2**20, ge=16 * 2**20, description="the oldest predictions go when all exceed this"
+    )
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two checks with the known picture")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is worth a log line")

@@ -41,10 +41,10 @@ class PictureSet:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Official names of one set; the first picture and mask folder that exists is used."""
+    """Official names of one set; the first table, picture folder and mask folder that exist are used."""
 
     year: int
-    labels: str
+    tables: tuple[str, ...]
     pictures: tuple[str, ...]
     masks: tuple[str, ...]
 
@@ -61,7 +61,7 @@ def _layout_2016(split: str) -> _Layout:
     bundled = f"ISBI2016_ISIC_Part3B_{split}_Data"
     return _Layout(
         2016,
-        f"ISBI2016_ISIC_Part3_{split}_GroundTruth.csv",
+        (f"ISBI2016_ISIC_Part3_{split}_GroundTruth.csv", f"ISBI2016_ISIC_Part3B_{split}_GroundTruth.csv"),
         (f"ISBI2016_ISIC_Part3_{split}_Data", bundled, f"ISBI2016_ISIC_Part1_{split}_Data"),
         (f"ISBI2016_ISIC_Part1_{split}_GroundTruth", bundled),
     )
@@ -69,7 +69,7 @@ def _layout_2016(split: str) -> _Layout:
 
 def _layout_2017(split: str) -> _Layout:
     stem = f"ISIC-2017_{split}"
-    return _Layout(2017, f"{stem}_Part3_GroundTruth.csv", (f"{stem}_Data",), (f"{stem}_Part1_GroundTruth",))
+    return _Layout(2017, (f"{stem}_Part3_GroundTruth.csv",), (f"{stem}_Data",), (f"{stem}_Part1_GroundTruth",))
 
 
 _LAYOUTS = {
@@ -92,9 +92,10 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
         raise DatasetError(f"there is no set {name!r}; the sets are: {', '.join(SET_NAMES)}")
     layout = _LAYOUTS[name]
     base = root / layout.folder
-    table = base / layout.labels
-    if not table.is_file():
-        raise DatasetError(f"{table} does not exist; point CIN_DATA at the folder that holds {layout.folder}/")
+    table = next((base / t for t in layout.tables if (base / t).is_file()), None)
+    if table is None:
+        wanted = " or ".join(layout.tables)
+        raise DatasetError(f"{base} has no {wanted}; point CIN_DATA at the folder that holds {layout.folder}/")
     pictures = _files_by_id(base, layout.pictures, suffix="", extensions=(".jpg", ".jpeg", ".png"))
     masks = _files_by_id(base, layout.masks, suffix="_segmentation", extensions=(".png",))
     labels = dict(_read_labels(table, layout))

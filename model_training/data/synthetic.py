@@ -98,21 +98,47 @@ def write_isic2017(root: Path, *, size: int, train: int, validation: int, test: 
     The classes take turns, so that each split of three or more holds all of them.
     """
     rng = np.random.default_rng(seed)
-    number = 0
+    base = root / "isic2017"
+    first = 0
     for split, count in (("Training", train), ("Validation", validation), ("Test_v2", test)):
-        base = root / "isic2017"
-        pictures, masks = base / f"ISIC-2017_{split}_Data", base / f"ISIC-2017_{split}_Part1_GroundTruth"
-        pictures.mkdir(parents=True, exist_ok=True)
-        masks.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for index in range(count):
-            drawn = synthesise(CLASSES_2017[index % 3], size, rng)
-            id = f"ISIC_{number:07d}"
-            number += 1
-            Image.fromarray(drawn.pixels).save(pictures / f"{id}.jpg", quality=90)
-            Image.fromarray(drawn.mask).save(masks / f"{id}_segmentation.png")
-            rows.append([id, *(f"{float(drawn.diagnosis == c):.1f}" for c in CLASSES_2017[:2])])
-        with (base / f"ISIC-2017_{split}_Part3_GroundTruth.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image_id", *CLASSES_2017[:2]])
-            writer.writerows(rows)
+        stem = f"ISIC-2017_{split}"
+        drawn = {f"ISIC_{first + i:07d}": synthesise(CLASSES_2017[i % 3], size, rng) for i in range(count)}
+        first += count
+        _write_pictures(drawn, base / f"{stem}_Data", base / f"{stem}_Part1_GroundTruth", "_segmentation")
+        rows = [[id, *(f"{float(p.diagnosis == c):.1f}" for c in CLASSES_2017[:2])] for id, p in drawn.items()]
+        _write_rows(base / f"{stem}_Part3_GroundTruth.csv", [["image_id", *CLASSES_2017[:2]], *rows])
+
+
+def write_isic2016(root: Path, *, size: int, train: int, test: int, seed: int) -> None:
+    """Write an ISIC 2016 folder tree (Parts 1 and 3) below ``root`` in the official layout.
+
+    Malignant pictures, which are melanomas, and benign ones take turns.
+    """
+    rng = np.random.default_rng(seed)
+    base = root / "isic2016"
+    first = 0
+    for split, count, (benign, malignant) in (
+        ("Training", train, ("benign", "malignant")),
+        ("Test", test, ("0.0", "1.0")),
+    ):
+        stem = "ISBI2016_ISIC_Part"
+        turns = ("melanoma", "nevus", "melanoma", "seborrheic_keratosis")
+        drawn = {f"ISIC_{first + i:07d}": synthesise(turns[i % 4], size, rng) for i in range(count)}
+        first += count
+        pictures, masks = base / f"{stem}3_{split}_Data", base / f"{stem}1_{split}_GroundTruth"
+        _write_pictures(drawn, pictures, masks, "_Segmentation")
+        rows = [[id, malignant if p.diagnosis == "melanoma" else benign] for id, p in drawn.items()]
+        _write_rows(base / f"{stem}3_{split}_GroundTruth.csv", rows)
+
+
+def _write_pictures(drawn: dict[str, SyntheticPicture], pictures: Path, masks: Path, mask_suffix: str) -> None:
+    pictures.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    for id, picture in drawn.items():
+        Image.fromarray(picture.pixels).save(pictures / f"{id}.jpg", quality=90)
+        Image.fromarray(picture.mask).save(masks / f"{id}{mask_suffix}.png")
+
+
+def _write_rows(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)

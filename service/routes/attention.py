@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from service.errors import MALFORMED, NOT_FOUND, ServiceError, documented
+from service.errors import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, documented
 from service.overlay import (
     MEDIA_TYPES,
     BranchChoice,
@@ -20,16 +20,19 @@ from service.overlay import (
     encode,
     render,
 )
-from service.routes.dependencies import ServiceDep, find_record, in_worker
+from service.routes.dependencies import ServiceDep, find_record
 
 router = APIRouter(tags=["attention"])
 
-_PICTURES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"},
+    **documented(MALFORMED, NOT_FOUND, NOT_READY),
 }
 
+_SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
 
-@router.get("/attention/{id}", response_class=Response, responses={**_PICTURES, **documented(MALFORMED, NOT_FOUND)})
+
+@router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
 async def get_attention(
     id: str,
     service: ServiceDep,
@@ -39,8 +42,8 @@ async def get_attention(
     opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
     colormap: Colormap = "viridis",
     image_format: Annotated[ImageFormat, Query(alias="format")] = "png",
-    x: Annotated[float | None, Query(description="pixel of the upright picture; correlation only, with y")] = None,
-    y: Annotated[float | None, Query(description="pixel of the upright picture; correlation only, with x")] = None,
+    x: Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("y"))] = None,
+    y: Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("x"))] = None,
 ) -> Response:
     """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
 
@@ -58,7 +61,7 @@ async def get_attention(
             return encode(render(record.maps, options), image_format)
 
     try:
-        content = await in_worker(service, draw)
+        content = await service.in_worker(draw)
     except MissingMap as error:
         raise ServiceError(NOT_FOUND, str(error)) from error
     except OverlayError as error:

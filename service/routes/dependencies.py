@@ -1,34 +1,32 @@
-"""What routes ask for."""
+"""What several routes ask for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+import re
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
-from service.errors import NOT_FOUND, ServiceError
+from service.errors import NOT_FOUND, NOT_READY, ServiceError
 from service.records import Record
-
-if TYPE_CHECKING:
-    from service.app import Service
+from service.runtime import Service
 
 T = TypeVar("T")
 
+_ID = re.compile("[0-9a-f]{32}")
+
 
 def get_service(request: Request) -> Service:
-    """The app's object graph."""
-    service: Service = request.app.state.service
+    """The running service. Raises the 503 of an app that was not started."""
+    service: Service | None = getattr(request.app.state, "service", None)
+    if service is None:
+        raise ServiceError(NOT_READY, "not ready: the service was not started; try again later")
     return service
 
 
-ServiceDep = Annotated[Any, Depends(get_service)]
-
-
-async def in_worker(service: Service, function: Callable[[], T]) -> T:
-    """Run something that blocks on the pool for decoding, drawing and records."""
-    return await asyncio.get_running_loop().run_in_executor(service.workers, function)
+ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 class ClientGone(Exception):  # noqa: N818 - nobody is there to be told
@@ -36,7 +34,10 @@ class ClientGone(Exception):  # noqa: N818 - nobody is there to be told
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client disconnects. The body must have been read."""
+    """The result of ``work``, which is cancelled when the client disconnects. The body must have been read.
+
+    Raises :class:`ClientGone`, or what ``work`` raises.
+    """
 
     async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -55,7 +56,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
 async def find_record(service: Service, id: str) -> Record:
     """The record called ``id``. Raises the 404 that does not tell unknown from expired."""
-    record = await in_worker(service, lambda: service.records.get(id)) if is_id(id) else None
+    record = await service.in_worker(lambda: service.records.get(id)) if is_id(id) else None
     if record is None:
         raise unknown_prediction()
     return record
@@ -63,7 +64,7 @@ async def find_record(service: Service, id: str) -> Record:
 
 def is_id(text: str) -> bool:
     """Whether it could be one of our ids: 128 bits in hexadecimal."""
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+    return _ID.fullmatch(text) is not None
 
 
 def unknown_prediction() -> ServiceError:

@@ -20,10 +20,11 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
     """Whether requests are taken: warmed up, and the known picture got its known answer."""
-    response.status_code = 200 if service.not_ready_because is None else 503
+    reason = service.not_ready_because()
+    response.status_code = 200 if reason is None else 503
     return Readiness(
-        ready=service.not_ready_because is None,
-        reason=service.not_ready_because,
+        ready=reason is None,
+        reason=reason,
         provider=service.engine.provider,
         variant=service.engine.variant.name,
         queue_depth=service.batcher.depth,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.routes.dependencies import ServiceDep, in_worker
+from service.errors import NOT_READY, documented
+from service.routes.dependencies import ServiceDep
 from service.schemas import ModelCard
 
 router = APIRouter(tags=["model"])
 
 
-@router.get("/model")
+@router.get("/model", responses=documented(NOT_READY))
 async def get_model(service: ServiceDep) -> ModelCard:
     """The model's card and manifest, and how it runs."""
     engine = service.engine
     return ModelCard(
-        card=await in_worker(service, engine.bundle.model_card),
+        card=await service.in_worker(engine.bundle.model_card),
         manifest=engine.bundle.manifest,
         sha256=engine.bundle.sha256,
         variant=engine.variant.name,
         provider=engine.provider,
+        operating_point=service.operating_point.name,
     )

@@ -1,0 +1,62 @@
+"""The picture of a request, held in memory and never larger than allowed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.errors import MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
+
+FIELD = "image"
+
+# Room for the boundaries and headers around a picture of the largest size.
+MULTIPART_OVERHEAD = 64 * 1024
+
+
+async def read_upload(request: Request, *, max_bytes: int) -> bytes:
+    """The bytes of the picture: multipart field ``image``, or an ``image/*`` body.
+
+    Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, or neither
+    kind of body.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _read_form(request, max_bytes=max_bytes)
+    if kind.startswith("image/"):
+        return b"".join([chunk async for chunk in _limited(request, max_bytes)])
+    raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
+
+
+async def _read_form(request: Request, *, max_bytes: int) -> bytes:
+    body = _limited(request, max_bytes + MULTIPART_OVERHEAD)
+    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=0)
+    parser.spool_max_size = max_bytes + MULTIPART_OVERHEAD  # uploads never touch a disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        detail = f"not a multipart form with one file in the field {FIELD} and nothing else"
+        raise ServiceError(MALFORMED, detail) from error
+    upload = form.get(FIELD)
+    try:
+        if not isinstance(upload, UploadFile):
+            raise ServiceError(MALFORMED, f"the form has no file in the field {FIELD}")
+        return await upload.read()
+    finally:
+        await form.close()
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks. An announced size is refused before anything is read."""
+    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {limit:,} bytes; send a smaller picture")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise too_large
+        yield chunk

@@ -1,0 +1,175 @@
+"""The one object graph of a running service, and its health over time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from service.batching import Batcher, batch_sizes
+from service.bundle import OperatingPoint, load_bundle
+from service.engine import DeviceError, Engine, EngineError
+from service.errors import NOT_READY, ServiceError
+from service.imaging import PictureLimits
+from service.metrics import Metrics
+from service.records import RecordsError, RecordStore, SqliteRecords
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PURGE_SECONDS = 30.0
+
+
+@dataclass
+class Service:
+    """Everything a request needs; there is no other state."""
+
+    settings: Settings
+    engine: Engine
+    operating_point: OperatingPoint
+    batcher: Batcher
+    records: RecordStore
+    metrics: Metrics
+    workers: ThreadPoolExecutor
+    limits: PictureLimits
+    on_fatal: Callable[[str], None]
+    failure: str | None = None
+    canary_difference: float | None = None
+
+    def not_ready_because(self) -> str | None:
+        """Why no requests are taken, or None when they are."""
+        return self.failure or (None if self.batcher.alive else "the queue is not running")
+
+    def require_ready(self) -> None:
+        """Raises the 503 of a service that ends or can no longer be trusted."""
+        if (reason := self.not_ready_because()) is not None:
+            raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
+
+    async def in_worker(self, function: Callable[[], T]) -> T:
+        """Run something that blocks on the pool for decoding, drawing and records."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, function)
+
+    async def check_canary(self) -> None:
+        """Run the known picture; any answer but the known one latches the service not ready."""
+        tolerance = self.engine.bundle.manifest.canary.tolerance
+        try:
+            async with asyncio.timeout(self.settings.deadline_seconds):
+                self.canary_difference = await self.batcher.call(self.engine.canary_difference)
+        except TimeoutError:
+            self.fail("the canary picture got no answer in time")
+        except Exception as error:  # whatever it was, the known answer did not come
+            log.exception("the canary picture failed")
+            self.fail(f"the canary picture failed: {error}")
+        else:
+            self.metrics.canary_difference.set(self.canary_difference)
+            if self.canary_difference <= tolerance:
+                self.metrics.canary_ok.set(1)
+            else:
+                self.fail(
+                    f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
+                    f"{tolerance:.2g} is allowed"
+                )
+
+    def fail(self, reason: str) -> None:
+        """Latch not ready: nothing this process answers from now on could be trusted."""
+        log.critical("%s; taking no more requests", reason)
+        self.failure = reason
+        self.metrics.ready.set(0)
+        self.metrics.canary_ok.set(0)
+        self.on_fatal(reason)
+
+    def on_inference_failure(self, error: Exception) -> None:
+        """Count a picture that failed, and give up when it was not the picture's fault."""
+        self.metrics.inference_errors.inc()
+        log.error("inference failed: %s", error)
+        if isinstance(error, DeviceError):
+            self.fail("ONNX Runtime failed")
+
+    async def watch_canary(self) -> None:
+        """Check the canary for as long as the service runs."""
+        while True:
+            await asyncio.sleep(self.settings.canary_seconds)
+            await self.check_canary()
+
+    async def purge_records(self) -> None:
+        """Delete expired records also when nobody sends pictures."""
+        while True:
+            await asyncio.sleep(min(PURGE_SECONDS, self.settings.record_ttl_seconds))
+            try:
+                await self.in_worker(self.records.purge)
+            except RecordsError as error:
+                log.error("expired predictions could not be deleted: %s", error)
+
+
+@asynccontextmanager
+async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> AsyncIterator[Service]:
+    """Load, warm up, check the canary; then a service that takes requests until the block is left.
+
+    Raises :class:`BundleError`, :class:`EngineError` or :class:`RecordsError` for what cannot be served.
+    """
+    service = _build(settings, metrics, on_fatal)
+    batcher = service.batcher
+    background: list[asyncio.Task[None]] = []
+    try:
+        batcher.start()
+        sizes = batch_sizes(settings.effective_max_batch(service.engine.provider))
+        await batcher.call(lambda: service.engine.warm_up(sizes))
+        await service.check_canary()
+        if service.failure is not None:
+            raise EngineError(service.failure)
+        metrics.ready.set(1)
+        background = [asyncio.create_task(loop) for loop in (service.watch_canary(), service.purge_records())]
+        log.info("%s runs on %s", service.engine.variant.name, service.engine.provider)
+        yield service
+    finally:
+        service.failure = service.failure or "shutting down"
+        metrics.ready.set(0)
+        for task in background:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await batcher.stop()
+        service.workers.shutdown()
+        service.records.close()
+
+
+def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> Service:
+    bundle = load_bundle(settings.bundle)
+    operating_point = bundle.manifest.operating_point(settings.operating_point)
+    engine = Engine(
+        bundle,
+        variant=settings.variant,
+        provider=settings.provider,
+        require_gpu=settings.require_gpu,
+        threads=settings.inference_threads,
+    )
+    metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)
+    service = Service(
+        settings=settings,
+        engine=engine,
+        operating_point=operating_point,
+        batcher=Batcher(
+            engine.run,
+            queue_size=settings.queue_size,
+            max_batch=settings.effective_max_batch(engine.provider),
+            on_batch=metrics.batch_size.observe,
+            on_failure=lambda error: service.on_inference_failure(error),
+        ),
+        records=SqliteRecords(
+            settings.records_folder,
+            ttl_seconds=settings.record_ttl_seconds,
+            max_bytes=settings.record_max_bytes,
+        ),
+        metrics=metrics,
+        workers=ThreadPoolExecutor(settings.picture_threads, thread_name_prefix="picture"),
+        limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+        on_fatal=on_fatal,
+    )
+    metrics.queue_depth.set_function(lambda: service.batcher.depth)
+    return service

@@ -1,0 +1,63 @@
+"""A running service around the tiny bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.bundle import Bundle
+from service.runtime import Service
+from service.settings import Settings
+from tests.service.tiny_bundle import write_tiny_bundle
+
+Start = Callable[..., AbstractContextManager[TestClient]]
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle with lesion feature attention."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle without lesion feature attention."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "plain", feature_attention=False)
+
+
+@pytest.fixture
+def start(tiny_bundle: Bundle) -> Start:
+    """Start a service on the CPU; keyword arguments are settings."""
+
+    @contextmanager
+    def started(on_fatal: Callable[[str], None] = lambda reason: None, **settings: Any) -> Iterator[TestClient]:
+        chosen = {"bundle": tiny_bundle.folder, "provider": "cpu", "inference_threads": 1, **settings}
+        with TestClient(create_app(Settings(**chosen), on_fatal)) as client:
+            yield client
+
+    return started
+
+
+@pytest.fixture
+def client(start: Start) -> Iterator[TestClient]:
+    """A service with default limits."""
+    with start() as client:
+        yield client
+
+
+def service_of(client: TestClient) -> Service:
+    """The object graph behind a client."""
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    return service
+
+
+@pytest.fixture
+def sample_picture(data_root: Path) -> Path:
+    """A real dermoscopy picture, 1022 x 767 pixels."""
+    return data_root / "samples" / "ISIC_0000016.jpg"

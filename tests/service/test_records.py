@@ -1,0 +1,139 @@
+"""Predictions are kept for a while, within a budget, and gone when they are gone."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.overlay import AttentionMaps
+from service.records import Record, RecordsError, SqliteRecords, pack_maps
+
+IDS = [f"{number:032x}" for number in range(10)]
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> Record:
+    random = np.random.default_rng(seed)
+    maps = AttentionMaps(
+        frame=random.integers(0, 256, (8, 8, 3), dtype=np.uint8),
+        width=640,
+        height=480,
+        crop_box=np.array([0.1, 0.2, 0.8, 0.9], np.float32),
+        lesion=random.integers(0, 256, (8, 8), dtype=np.uint8),
+        spatial=random.random((2, 2, 2), dtype=np.float32) if features else None,
+        correlation=random.random((2, 4, 4), dtype=np.float32) if features else None,
+    )
+    return Record(text, maps)
+
+
+def _store(folder: Path | None, clock: Clock, *, records: float = 100) -> SqliteRecords:
+    size = len(pack_maps(_record().maps)) + len(_record().prediction)
+    return SqliteRecords(folder, ttl_seconds=60, max_bytes=int(records * size), clock=clock)
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_what_is_kept_comes_back_the_same(tmp_path: Path, features: bool) -> None:
+    store, record = _store(tmp_path, Clock()), _record(features=features)
+    store.put(IDS[0], record)
+    back = store.get(IDS[0])
+    assert back is not None
+    assert back.prediction == record.prediction
+    for field in fields(AttentionMaps):
+        np.testing.assert_array_equal(getattr(back.maps, field.name), getattr(record.maps, field.name))
+    assert store.get(IDS[1]) is None
+
+
+def test_records_expire(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock)
+    store.put(IDS[0], _record())
+    clock.now += 59
+    assert store.get(IDS[0]) is not None
+    clock.now += 1
+    assert store.get(IDS[0]) is None
+    assert not store.delete(IDS[0])
+
+
+def test_expired_records_leave_the_disk_without_traffic(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock)
+    store.put(IDS[0], _record("remember me"))
+    assert b"remember me" in (tmp_path / "records.sqlite").read_bytes()
+    clock.now += 61
+    store.purge()
+    assert b"remember me" not in (tmp_path / "records.sqlite").read_bytes()
+
+
+def test_the_oldest_make_room(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock, records=3.5)
+    for id in IDS[:5]:
+        clock.now += 1
+        store.put(id, _record())
+    assert [store.get(id) is not None for id in IDS[:5]] == [False, False, True, True, True]
+
+
+def test_deleting_really_deletes(tmp_path: Path) -> None:
+    store = _store(tmp_path, Clock())
+    secret, other = _record("remember me", seed=1), _record("keep me", seed=2)
+    store.put(IDS[0], secret)
+    store.put(IDS[1], other)
+    assert store.delete(IDS[0])
+    assert store.get(IDS[0]) is None
+    assert not store.delete(IDS[0])
+    on_disk = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"remember me" not in on_disk
+    assert secret.maps.frame.tobytes() not in on_disk
+    assert other.maps.frame.tobytes() in on_disk
+
+
+def test_records_survive_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    first = _store(tmp_path / "records", Clock())
+    first.put(IDS[0], _record())
+    first.close()
+    assert _store(tmp_path / "records", Clock()).get(IDS[0]) is not None
+    assert stat.S_IMODE((tmp_path / "records" / "records.sqlite").stat().st_mode) == 0o600
+
+
+def test_without_a_folder_they_are_private_and_end_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = _store(None, Clock())
+    (folder,) = tmp_path.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"no database " * 100)
+    with pytest.raises(RecordsError, match="delete it"):
+        _store(tmp_path, Clock())
+
+
+def test_a_folder_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordsError, match="CIN_RECORDS_FOLDER"):
+        _store(tmp_path / "file", Clock())
+
+
+def test_a_full_disk_is_a_records_error(tmp_path: Path) -> None:
+    store = _store(tmp_path, Clock())
+    pages = sqlite3.connect(tmp_path / "records.sqlite").execute("PRAGMA page_count").fetchone()[0]
+    store._execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(RecordsError, match="disk"):
+        store.put(IDS[0], _record("x" * 100_000))
