@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,8 +67,10 @@ def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str,
     write_predictions(folder / "predictions.csv", pictures.ids, probabilities.double().numpy(), pictures.classes)
     write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
     metrics = classification_metrics(folder / "predictions.csv", pictures)
-    if experiment.config.network.lesion_area_attention:
+    if experiment.config.network.lesion_area_attention and pictures.has_mask.any():
         metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, experiment.config.network.crop_margin)
+    # JSON has no NaN: a figure that is not defined on this set is left out.
+    metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
     text = json.dumps({"set": name, "digest": pictures.digest, "metrics": metrics}, indent=2) + "\n"
     replace_atomically(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
     if split == "test":

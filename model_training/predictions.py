@@ -38,7 +38,10 @@ def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Scores]:
-    """The ids and the probabilities of all classes ``[N, K]``. Raises ``ValueError`` for other columns."""
+    """The ids and the probabilities of all classes ``[N, K]``.
+
+    Raises ``ValueError`` for other columns, and for values that are not probabilities.
+    """
     columns = scored_classes(classes)
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
@@ -49,8 +52,12 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
     probabilities = np.zeros((len(table), len(classes)))
     for k in columns:
         probabilities[:, k] = [float(row[classes[k]]) for row in table]
+    # NaN compares false, so it is caught as well.
+    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
+        raise ValueError(f"{path}: every probability must be a number from 0 to 1")
     rest = next(i for i in range(len(classes)) if i not in columns)
-    probabilities[:, rest] = 1.0 - probabilities.sum(axis=1)
+    # The written ones may exceed one together by the last digit of float32.
+    probabilities[:, rest] = np.maximum(0.0, 1.0 - probabilities.sum(axis=1))
     return [row["image"] for row in table], probabilities
 
 

@@ -120,14 +120,16 @@ def _name_ids(what: str, ids: tuple[str, ...]) -> str:
 
 
 def _files_by_id(base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]) -> dict[str, Path]:
-    """Files named id + suffix + extension, by id. Case differs between the years; superpixel files have neither."""
+    """Files named id + suffix + extension, by id.
+
+    Case differs between the years. What else lies there, superpixels for one, comes under names that are no id.
+    """
     folder = next((base / f for f in folders if (base / f).is_dir()), None)
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder else ():
         stem = path.stem.lower()
-        id = path.stem[: len(stem) - len(suffix)]
-        if path.suffix.lower() in extensions and stem.endswith(suffix) and _is_id(id):
-            found[id] = path
+        if path.suffix.lower() in extensions and stem.endswith(suffix):
+            found[path.stem[: len(stem) - len(suffix)]] = path
     return found
 
 

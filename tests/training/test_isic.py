@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_training.data.isic import DatasetError, read_set
-from model_training.data.synthetic import write_isic2017
+from model_training.data.synthetic import write_isic2016, write_isic2017
 
 
 @pytest.fixture
@@ -20,22 +20,21 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "num_pictures", "num_masks", "counts"),
+    ("name", "num_pictures", "num_masks", "label_counts"),
     [
         ("isic2017-train", 2000, 2000, [374, 254, 1372]),
         ("isic2017-validation", 150, 150, [30, 42, 78]),
         ("isic2017-test", 600, 529, [117, 90, 393]),
-        ("isic2016-train", 898, 846, None),
-        ("isic2016-test", 354, 352, None),
+        ("isic2016-train", 898, 846, [725, 173]),
+        ("isic2016-test", 354, 352, [283, 71]),
     ],
 )
-def test_official_sets(data_root: Path, name: str, num_pictures: int, num_masks: int, counts: list[int] | None) -> None:
+def test_official_sets(data_root: Path, name: str, num_pictures: int, num_masks: int, label_counts: list[int]) -> None:
     pictures = read_set(data_root, name, allow_missing=True)
     assert len(pictures.samples) == num_pictures
     assert sum(sample.mask is not None for sample in pictures.samples) == num_masks
     labels = [sample.label for sample in pictures.samples]
-    if counts is not None:
-        assert [labels.count(k) for k in range(3)] == counts
+    assert [labels.count(k) for k in range(len(pictures.classes))] == label_counts
     for sample in pictures.samples:
         assert sample.id in sample.picture.name
         assert sample.mask is None or sample.id in sample.mask.name
@@ -80,20 +79,39 @@ def test_a_table_that_is_not_as_published(root: Path, old: str, new: str, messag
         read_set(root, "isic2017-train")
 
 
-def test_2016_tables_and_the_bundled_part_3b(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["3", "3B"])
+def test_2016_tables_and_the_bundled_part_3b(tmp_path: Path, part: str) -> None:
     base = tmp_path / "isic2016"
     bundled = base / "ISBI2016_ISIC_Part3B_Training_Data"
     bundled.mkdir(parents=True)
     for id in ("ISIC_0000000", "ISIC_0000001"):
         (bundled / f"{id}.jpg").write_bytes(b"")
         (bundled / f"{id}_Segmentation.png").write_bytes(b"")
-    table = base / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv"
+    table = base / f"ISBI2016_ISIC_Part{part}_Training_GroundTruth.csv"
     for rows in ("ISIC_0000000,benign\nISIC_0000001,malignant\n", "ISIC_0000000,0\nISIC_0000001,1.0\n"):
         table.write_text(rows)
         pictures = read_set(tmp_path, "isic2016-train")
         assert pictures.classes == ("benign", "malignant")
         assert [(s.id, s.label) for s in pictures.samples] == [("ISIC_0000000", 0), ("ISIC_0000001", 1)]
         assert all(s.mask is not None and s.mask.name.endswith("_Segmentation.png") for s in pictures.samples)
+
+
+@pytest.mark.parametrize("row", ["ISIC_0000001", "ISIC_0000001,perhaps", "ISIC_0000001,0,1", "mole,benign"])
+def test_a_2016_table_that_is_not_as_published(tmp_path: Path, row: str) -> None:
+    write_isic2016(tmp_path, size=32, train=2, test=0, seed=0)
+    table = tmp_path / "isic2016" / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv"
+    table.write_text(f"ISIC_0000000,malignant\n{row}\n")
+    with pytest.raises(DatasetError, match=f"line 2: not a row of this table: {row}"):
+        read_set(tmp_path, "isic2016-train")
+
+
+def test_no_more_than_ten_missing_ids_are_named(tmp_path: Path) -> None:
+    write_isic2016(tmp_path, size=32, train=13, test=0, seed=0)
+    masks = sorted((tmp_path / "isic2016" / "ISBI2016_ISIC_Part1_Training_GroundTruth").iterdir())
+    for mask in masks[1:]:
+        mask.unlink()
+    with pytest.raises(DatasetError, match=r"12 without a mask: ISIC_0000001, .*, ISIC_0000010, \.\.\. *\."):
+        read_set(tmp_path, "isic2016-train")
 
 
 def test_no_data_and_no_such_set(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isic_challenge_scoring import metrics as scorer
 from isic_challenge_scoring.classification import ClassificationMetric, ClassificationScore
 from isic_challenge_scoring.segmentation import SegmentationScore
 from PIL import Image
@@ -82,11 +84,15 @@ def test_the_official_scorer_on_our_files(
         assert theirs["specificity"] == pytest.approx(ours.specificity, **CLOSE)
 
 
-def test_rates_over_nothing_are_one_as_the_official_scorer_has_it() -> None:
-    positive = np.ones(4, dtype=bool)
-    assert rates(positive, positive).specificity == 1.0
-    assert rates(~positive, positive).sensitivity == 1.0
-    assert rates(~positive, positive).specificity == 0.0
+@pytest.mark.parametrize("truth", [np.zeros(4, dtype=bool), np.ones(4, dtype=bool)], ids=["negative", "positive"])
+def test_one_class_as_the_official_scorer_has_it(truth: np.ndarray) -> None:
+    for decided in (truth, ~truth, np.array([True, False, True, True])):
+        counts = {"TP": truth & decided, "FN": truth & ~decided, "FP": ~truth & decided, "TN": ~truth & ~decided}
+        confusion = pd.Series({name: int(flags.sum()) for name, flags in counts.items()})
+        ours = rates(truth, decided)
+        assert ours.accuracy == scorer.binary_accuracy(confusion)
+        assert ours.sensitivity == scorer.binary_sensitivity(confusion)
+        assert ours.specificity == scorer.binary_specificity(confusion)
 
 
 def test_the_two_decision_rules_differ_for_three_classes() -> None:
@@ -101,18 +107,18 @@ def test_the_two_decision_rules_differ_for_three_classes() -> None:
 
 def test_masks_as_the_official_scorer_has_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    expected = []
+    # Values on both sides of the scorer's limit, which is above 128; the last pair is empty.
+    masks = rng.choice(np.array([0, 127, 128, 129, 255], dtype=np.uint8), (6, 2, 20, 30))
+    masks[5] = 128
     for folder in ("truth", "predictions"):
         (tmp_path / folder).mkdir()
-    for i in range(6):
-        truth, found = (rng.random((20, 30)) > 0.6 for _ in range(2))
-        if i == 5:
-            truth = found = np.zeros((20, 30), dtype=bool)
-        expected.append(jaccard(found, truth))
-        for folder, mask in (("truth", truth), ("predictions", found)):
-            Image.fromarray((mask * 255).astype(np.uint8)).save(tmp_path / folder / f"ISIC_{i:07d}_segmentation.png")
+    for i, pair in enumerate(masks):
+        for folder, mask in zip(("truth", "predictions"), pair, strict=True):
+            Image.fromarray(mask).save(tmp_path / folder / f"ISIC_{i:07d}_segmentation.png")
     score = SegmentationScore.from_dir(tmp_path / "truth", tmp_path / "predictions")
-    assert score.macro_average["jaccard"] == pytest.approx(float(np.mean(expected)), **CLOSE)
+    ours = [jaccard(found > 128, truth > 128) for truth, found in masks]
+    assert ours[5] == 1.0
+    assert score.macro_average["jaccard"] == pytest.approx(float(np.mean(ours)), **CLOSE)
 
 
 def test_box_iou_counts_pixels() -> None:
@@ -167,3 +173,10 @@ def test_predictions_with_other_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("image,melanoma\nISIC_0000000,0.5\n")
     with pytest.raises(ValueError, match="expected the columns image,melanoma,seborrheic_keratosis"):
         read_predictions(tmp_path / "p.csv", CLASSES_2017)
+
+
+@pytest.mark.parametrize("value", ["nan", "1.5", "-0.1"])
+def test_values_that_are_no_probabilities_are_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "p.csv").write_text(f"image,malignant\nISIC_0000000,{value}\n")
+    with pytest.raises(ValueError, match="must be a number from 0 to 1"):
+        read_predictions(tmp_path / "p.csv", CLASSES_2016)
