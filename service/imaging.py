@@ -15,7 +15,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*")
+# What begins like an accepted type and cannot be opened is a damaged picture, not an unsupported one.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
 
 # The limits below are checked before anything is decoded; Pillow's own would only warn, and for the whole process.
 Image.MAX_IMAGE_PIXELS = None

@@ -1,13 +1,15 @@
 """Attention maps drawn over the picture; pure functions from arrays to arrays, and one encoder.
 
-Colours have a fixed meaning. Lesion area attention: 0 to 1. Spatial and correlation attention: how many times the
-average spot, from 1x to ``FULL_SCALE`` x. The tint grows with the value, so that unattended skin stays visible. A map
-whose highest value is below its evidence level is not drawn; the picture says so instead.
+Colours have a fixed meaning. Lesion area attention: 0 to 1. Spatial attention: how many times the average spot;
+correlation attention: how many times the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint grows with
+the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is not drawn;
+the picture says so instead.
 """
 
 from __future__ import annotations
 
 import io
+import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +86,8 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
     values, reach = _map_values(maps, options)
     region = (0.0, 0.0, 1.0, 1.0) if options.view == "frame" else _box(maps)
     canvas = _cut(maps, region)
-    if values.max() >= EVIDENCE_LEVEL[options.kind]:
+    evident = bool(values.max() >= EVIDENCE_LEVEL[options.kind])
+    if evident:
         strength = _place(_strength(values, options.kind), reach, region, canvas.size)
         canvas = _tint(canvas, strength, options)
     draw = ImageDraw.Draw(canvas)
@@ -93,7 +96,7 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
     if options.spot is not None:
         fraction = (options.spot[0] / maps.width, options.spot[1] / maps.height)
         _mark(draw, _to_canvas((*fraction, *fraction), region, canvas.size)[:2])
-    _caption(canvas, values, options)
+    _caption(canvas, options, evident=evident)
     return np.asarray(canvas)
 
 
@@ -119,7 +122,7 @@ def _box(maps: AttentionMaps) -> tuple[float, float, float, float]:
 
 
 def _map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple[float, float, float, float]]:
-    """The map in its own unit (lesion: 0..1; else multiples of the average spot), and the region it covers."""
+    """The map in its own unit (lesion: 0..1; else multiples of the average), and the region it covers."""
     if options.spot is not None and options.kind != "correlation":
         raise OverlayError("x and y pick a spot of the correlation attention only; add map=correlation")
     if options.kind == "lesion":
@@ -127,16 +130,15 @@ def _map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tupl
     chosen = maps.spatial if options.kind == "spatial" else maps.correlation
     if chosen is None or maps.spatial is None:
         raise MissingMap(f"this model has no {options.kind} attention; it has map=lesion")
-    per_branch = chosen.mean(axis=0) if options.branch == "mean" else chosen[int(options.branch) - 1]
+    branches = chosen.astype(np.float32)
+    per_branch = branches.mean(axis=0) if options.branch == "mean" else branches[int(options.branch) - 1]
     side_y, side_x = maps.spatial.shape[1:]
     if options.kind == "spatial":
         return per_branch * (side_y * side_x), _box(maps)
-    if options.spot is None:
-        attended = per_branch.sum(axis=0) / per_branch.sum()
-    else:
-        row = per_branch[_position(maps, options.spot, side_x, side_y)]
-        attended = row / max(float(row.sum()), float(np.finfo(np.float32).tiny))
-    return attended.reshape(side_y, side_x) * (side_y * side_x), _box(maps)
+    # Against the average of the whole matrix, so that a spot which relates to nothing shows nothing.
+    pairs = per_branch / max(float(per_branch.mean()), float(np.finfo(np.float32).tiny))
+    attended = pairs.mean(axis=0) if options.spot is None else pairs[_position(maps, options.spot, side_x, side_y)]
+    return attended.reshape(side_y, side_x), _box(maps)
 
 
 def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_y: int) -> int:
@@ -145,13 +147,9 @@ def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_
     u = (spot[0] / maps.width - x0) / (x1 - x0)
     v = (spot[1] / maps.height - y0) / (y1 - y0)
     if not (0.0 <= u <= 1.0 and 0.0 <= v <= 1.0):
-        box = [
-            round(x0 * maps.width),
-            round(y0 * maps.height),
-            round(x1 * maps.width),
-            round(y1 * maps.height),
-        ]
-        raise OverlayError(f"the spot is outside the crop box: x must be {box[0]} to {box[2]}, y {box[1]} to {box[3]}")
+        across = f"x must be {round(x0 * maps.width)} to {round(x1 * maps.width)}"
+        down = f"y {round(y0 * maps.height)} to {round(y1 * maps.height)}"
+        raise OverlayError(f"the spot is outside the crop box: {across}, {down}")
     return min(int(v * side_y), side_y - 1) * side_x + min(int(u * side_x), side_x - 1)
 
 
@@ -225,35 +223,28 @@ def _mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float]) -> None:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
 
 
-def _caption(canvas: Image.Image, values: Map, options: OverlayOptions) -> None:
+def _caption(canvas: Image.Image, options: OverlayOptions, *, evident: bool) -> None:
     """What is shown, and the scale of the colours or why there are none."""
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(15)
-    names = {
-        "lesion": "lesion area attention",
-        "spatial": "spatial attention",
-        "correlation": "correlation attention",
-    }
-    text = names[options.kind]
+    name = "lesion area attention" if options.kind == "lesion" else f"{options.kind} attention"
     if options.kind != "lesion":
-        text += ", both branches" if options.branch == "mean" else f", branch {options.branch}"
-    if values.max() < EVIDENCE_LEVEL[options.kind]:
-        _text(draw, (10, canvas.height - 48), text, font)
-        _text(draw, (10, canvas.height - 28), NO_EVIDENCE[options.kind], font)
-        return
-    low, high = ("0", "1") if options.kind == "lesion" else ("1x average", f"{FULL_SCALE:g}x")
-    _text(draw, (10, canvas.height - 48), text, font)
-    bar = np.repeat(colour_table(options.colormap)[None, ::2], 10, axis=0)
-    left = 16 + int(draw.textlength(low, font))
-    canvas.paste(Image.fromarray(bar), (left, canvas.height - 22))
-    _text(draw, (10, canvas.height - 28), low, font)
-    _text(draw, (left + bar.shape[1] + 6, canvas.height - 28), high, font)
+        name += ", both branches" if options.branch == "mean" else f", branch {options.branch}"
+        name += ", times the average"
+    columns = max(8, (canvas.width - 20) // 8)
+    lines = textwrap.wrap(name, columns) + ([] if evident else textwrap.wrap(NO_EVIDENCE[options.kind], columns))
+    bottom = canvas.height - (28 if evident else 10)
 
+    def write(left: float, lowest: float, text: str) -> None:
+        at = (left, lowest)
+        draw.multiline_text(at, text, "white", font, "ld", 4, stroke_width=2, stroke_fill="black")
 
-def _text(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    draw.text(at, text, fill="white", font=font, stroke_width=2, stroke_fill="black")
+    write(10, bottom, "\n".join(lines))
+    if evident:
+        low, high = ("0", "1") if options.kind == "lesion" else ("1x", f"{FULL_SCALE:g}x")
+        left = 16 + int(draw.textlength(low, font))
+        length = max(1, min(128, canvas.width - 2 * left))
+        bar = Image.fromarray(colour_table(options.colormap)[None]).resize((length, 10))
+        canvas.paste(bar, (left, canvas.height - 20))
+        write(10, canvas.height - 6, low)
+        write(left + length + 6, canvas.height - 6, high)
