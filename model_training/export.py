@@ -287,6 +287,7 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
             gate[f"max_box_difference_pixels_batch_{batch}"] = parity.max_box_difference_pixels
         rounding = compare(run_torch(trained, frames, specs, batch=16), reference, size=config.network.size)
         gate["max_probability_difference_by_rounding"] = rounding.max_probability_difference
+        gate["max_box_difference_pixels_by_rounding"] = rounding.max_box_difference_pixels
         gate["diagnoses_changed_by_rounding"] = rounding.diagnoses_changed
         variant = Variant(
             name="fp32",

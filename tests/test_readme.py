@@ -1,0 +1,96 @@
+"""Every command in the README works as printed, but for the port and the picture. Training's are in tests/training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.bundle import Bundle
+from tests.conftest import REPOSITORY
+from tests.readme import readme_commands, training_commands
+
+SERVE, TEST = "make serve", "make test"
+CURL = "curl -F image=@lesion.jpg localhost:8000/predict"
+CIN = (
+    ".venv/bin/cin predict lesion.jpg",
+    ".venv/bin/cin predict lesion.jpg --json --overlay overlays",
+    ".venv/bin/cin bundle verify service/bundles/cin-isic2017",
+)
+
+
+@pytest.fixture
+def lesion(tmp_path: Path, shipped_bundle: Bundle) -> Path:
+    """A dermoscopy picture called lesion.jpg in the working directory."""
+    return Path(shutil.copy(shipped_bundle.path(shipped_bundle.manifest.canary.picture), tmp_path / "lesion.jpg"))
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """``make serve`` on a free port: the port and the process."""
+    if not (REPOSITORY / ".venv" / ".serve-ready").exists():
+        pytest.skip("there is no .venv yet; make test makes it")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CIN_")}
+    environment["CIN_PORT"] = str(port)
+    process = subprocess.Popen(SERVE.split(), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
+    try:
+        for _ in range(300):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, "make serve ended"
+                time.sleep(0.1)
+        yield port, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_no_command_is_left_out() -> None:
+    assert set(readme_commands()) == {SERVE, TEST, CURL, *CIN, *training_commands()}
+
+
+def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion: Path) -> None:
+    port, process = served
+    command = CURL.replace("8000", str(port)).split()
+    answer = json.loads(subprocess.run([*command, "-s"], cwd=lesion.parent, capture_output=True, check=True).stdout)
+    assert answer["diagnosis"] in answer["probabilities"]
+    overlay = httpx.get(f"http://127.0.0.1:{port}{answer['attention']['correlation']}")
+    assert overlay.headers["content-type"] == "image/png"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert f"http://127.0.0.1:{port}/docs" in output.decode(), "it says where to look next"
+
+
+@pytest.mark.parametrize("command", CIN)
+def test_cin(command: str, lesion: Path) -> None:
+    words = command.replace(".venv/bin/cin", str(Path(sys.executable).with_name("cin"))).split()
+    words = [str(REPOSITORY / word) if word.startswith("service/") else word for word in words]
+    done = subprocess.run(words, cwd=lesion.parent, capture_output=True, text=True, check=True)
+    if "--json" in words:
+        assert json.loads(done.stdout)["picture"] == "lesion.jpg"
+        assert sorted(path.name for path in (lesion.parent / "overlays").iterdir()) == [
+            f"lesion-{kind}.png" for kind in ("correlation", "lesion", "spatial")
+        ]
+    else:
+        assert done.stdout
+
+
+def test_make_test_runs_linters_types_and_tests() -> None:
+    planned = subprocess.run([*TEST.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for tool in ("ruff check", "ruff format --check", "mypy", "-m pytest"):
+        assert tool in planned

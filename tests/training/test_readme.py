@@ -1,0 +1,34 @@
+"""The README's training commands, as printed, on the small experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from model_training.cli import app
+from tests.conftest import REPOSITORY
+from tests.readme import training_commands
+from tests.training.conftest import SETTINGS, SmallExperiment
+
+
+def test_there_is_one_for_every_step() -> None:
+    assert [c.split()[1] for c in training_commands()] == [
+        "prepare", "area", "recognition", "evaluate", "evaluate", "export",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", training_commands())
+def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    """Both stages are finished, so their commands resume at the end; nothing else is different from the README."""
+    replaced = {
+        "model_training/configs/isic2017.toml": str(REPOSITORY / "model_training/configs/isic2017.toml"),
+        "runs/cin": str(small_experiment.run),
+        "bundles/mine": str(tmp_path / "bundles" / "mine"),
+    }
+    words = [replaced.get(word, word) for word in command.split()[1:]]
+    words += ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+    words += [part for setting in SETTINGS for part in ("--set", setting)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
