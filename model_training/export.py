@@ -41,6 +41,7 @@ from service.bundle import (
     Provenance,
     TensorSpec,
     Variant,
+    check_target,
     write_bundle,
 )
 from service.imaging import read_picture
@@ -258,6 +259,7 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
     Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
     Raises :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
     """
+    check_target(out)
     config = experiment.config
     pictures = experiment.frames(config.data.validation)
     specs = output_specs(

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -102,7 +102,7 @@ class Canary(_Record):
 
     picture: str
     outputs: str
-    tolerance: float = Field(gt=0, description="largest absolute difference allowed in any probability")
+    tolerance: float = Field(gt=0, lt=1, description="largest absolute difference allowed in any probability")
     source: str = Field(description="where the picture comes from, and its licence")
 
 
@@ -141,8 +141,14 @@ class Manifest(_Record):
             raise ValueError(f"unknown default operating point {self.default_operating_point!r}")
         if not any(c.malignant for c in self.classes):
             raise ValueError("no class is marked malignant, so no referral could ever be advised")
-        if len({v.name for v in self.variants}) != len(self.variants):
-            raise ValueError("two variants share a name")
+        names: dict[str, Sequence[str]] = {
+            "classes": [c.name for c in self.classes],
+            "operating points": [p.name for p in self.operating_points],
+            "variants": [v.name for v in self.variants],
+        }
+        for kind, given in names.items():
+            if len(set(given)) != len(given):
+                raise ValueError(f"two {kind} share a name")
         return self
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
@@ -221,7 +227,7 @@ def load_bundle(folder: Path) -> Bundle:
 def _parse_manifest(text: bytes) -> Manifest:
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{MANIFEST_NAME} is not JSON: {error}") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -236,9 +242,11 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
     """Write a bundle all at once: ``folder`` appears complete and verified, or not at all.
 
     ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
-    but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced.
+    but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced. Raises :class:`BundleError` when
+    something else is there, ``ValueError`` for fields that make no manifest.
     """
     folder = Path(folder).absolute()
+    check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -253,6 +261,14 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return load_bundle(folder)
+
+
+def check_target(folder: Path) -> None:
+    """Raise :class:`BundleError` unless a bundle may be written to ``folder``: nothing there, or an older bundle."""
+    if folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST_NAME).is_file()):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise BundleError(f"{folder} is there already and is not a bundle; it was left alone, choose another folder")
 
 
 def _replace_folder(source: Path, target: Path) -> None:

@@ -145,7 +145,7 @@ def predict(
     limits = PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
     width = max(len(str(path)) for path in pictures)
     if not as_json:
-        typer.echo(f"{'picture':<{width}}  {'diagnosis':<22} {'malignant':>9}  {point.name:<14} cautions")
+        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point.name:<14} cautions")
     failed = False
     for path in pictures:
         try:
@@ -170,7 +170,7 @@ def _row(findings: Findings) -> str:
     decision = findings.decision
     diagnosis = f"{findings.diagnosis} {findings.probabilities[findings.diagnosis]:.2f}"
     advice = "refer" if decision.refer else "no referral"
-    return f"{diagnosis:<22} {decision.malignant_probability:>9.2f}  {advice:<14} {', '.join(decision.reasons) or '-'}"
+    return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {', '.join(decision.reasons) or '-'}"
 
 
 def _write_overlays(folder: Path, name: str, picture: Picture, answer: Answer) -> None:

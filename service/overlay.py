@@ -88,7 +88,8 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
     canvas = _cut(maps, region)
     evident = bool(values.max() >= EVIDENCE_LEVEL[options.kind])
     if evident:
-        strength = _place(_strength(values, options.kind), reach, region, canvas.size)
+        # Interpolated before it is clipped to the scale, which would leave plateaus with stepped edges.
+        strength = _strength(_place(values, reach, region, canvas.size), options.kind)
         canvas = _tint(canvas, strength, options)
     draw = ImageDraw.Draw(canvas)
     if options.view == "frame":
@@ -171,7 +172,7 @@ def _cut(maps: AttentionMaps, region: tuple[float, float, float, float]) -> Imag
 
 
 def _place(
-    strength: Map,
+    values: Map,
     reach: tuple[float, float, float, float],
     region: tuple[float, float, float, float],
     size: tuple[int, int],
@@ -179,11 +180,11 @@ def _place(
     """Lay a map that covers ``reach`` of the picture over a canvas that shows ``region`` of it; zero elsewhere."""
     x0, y0, x1, y1 = (round(edge) for edge in _to_canvas(reach, region, size))
     if reach == (0.0, 0.0, 1.0, 1.0) and region != reach:
-        side_y, side_x = strength.shape
+        side_y, side_x = values.shape
         box = (region[0] * side_x, region[1] * side_y, region[2] * side_x, region[3] * side_y)
-        return np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BILINEAR, box=box))
+        return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
     placed = np.zeros((size[1], size[0]), dtype=np.float32)
-    scaled = Image.fromarray(strength).resize((max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR)
+    scaled = Image.fromarray(values).resize((max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR)
     target = placed[y0:y1, x0:x1]
     target[:] = np.asarray(scaled)[: target.shape[0], : target.shape[1]]
     return placed

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -45,7 +46,10 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CIN_")}
     environment["CIN_PORT"] = str(port)
-    process = subprocess.Popen(SERVE.split(), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
+    # A process group of its own, which gets what a terminal would send to make and the service alike.
+    process = subprocess.Popen(
+        SERVE.split(), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         for _ in range(300):
             try:
@@ -56,7 +60,8 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
                 time.sleep(0.1)
         yield port, process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -71,7 +76,7 @@ def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion
     assert answer["diagnosis"] in answer["probabilities"]
     overlay = httpx.get(f"http://127.0.0.1:{port}{answer['attention']['correlation']}")
     assert overlay.headers["content-type"] == "image/png"
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert f"http://127.0.0.1:{port}/docs" in output.decode(), "it says where to look next"
 

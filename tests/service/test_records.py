@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -117,6 +119,36 @@ def test_without_a_folder_they_are_private_and_end_with_the_process(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     store.close()
     assert list(tmp_path.iterdir()) == []
+
+
+class SlowClock(Clock):
+    """While it is read, other threads take their turn."""
+
+    def __call__(self) -> float:
+        time.sleep(0.001)
+        return self.now
+
+
+def test_threads_share_a_store_and_its_budget(tmp_path: Path) -> None:
+    store = _store(tmp_path, SlowClock(), records=4.5)
+
+    def work(worker: int) -> None:
+        record = _record(f'{{"a": {worker}}}', seed=worker)
+        for turn in range(8):
+            id = f"{worker:016x}{turn:016x}"
+            store.put(id, record)
+            back = store.get(id)  # others may have pushed it out already
+            assert back is None or back.prediction == record.prediction
+            assert back is None or back.maps.frame.tobytes() == record.maps.frame.tobytes()
+            if turn % 2 == 0:
+                store.delete(id)
+                assert store.get(id) is None
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+        list(pool.map(lambda id: store.put(id, _record()), IDS))
+    database = sqlite3.connect(tmp_path / "records.sqlite")
+    assert database.execute("SELECT count(*) FROM records").fetchone() == (4,)
 
 
 def test_a_file_that_is_no_database_is_an_error_that_says_so(tmp_path: Path) -> None:
