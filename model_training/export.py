@@ -5,30 +5,36 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model_training.calibration import operating_points
 from model_training.data.frames import FrameSet
 from model_training.data.isic import read_set
-from model_training.data.tensors import frame_tensor
+from model_training.deployed import (
+    MIN_HALF_PRECISION_SIZE,
+    DeployedCIN,
+    fold_batch_norms,
+    output_specs,
+    round_weights,
+)
 from model_training.evaluate import temperature
 from model_training.experiment import Experiment
 from model_training.model_card import INTENDED_USE, LICENCE, model_card
-from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
-from model_training.network.crop import crop
-from model_training.network.lesion_area_attention import LesionLocator
+from model_training.parity import (
+    GATE_BATCHES,
+    MAX_BOX_DIFFERENCE_PIXELS,
+    MAX_PROBABILITY_DIFFERENCE,
+    compare,
+    run_onnx,
+    run_torch,
+)
 from model_training.predictions import read_predictions
 from model_training.run_folder import git_commit
 from service.bundle import (
@@ -49,14 +55,6 @@ from service.imaging import read_picture
 OPSET = 20
 GRAPH_NAME = "cin-fp32.onnx"
 
-# The gate: ONNX Runtime against PyTorch in float32, both with the weights as the file stores them.
-MAX_PROBABILITY_DIFFERENCE = 1e-4
-MAX_BOX_DIFFERENCE_PIXELS = 0.5
-GATE_BATCHES = (1, 3, 16)
-
-# Smaller tensors (biases, constants of the graph) are not worth two bytes' saving each.
-MIN_HALF_PRECISION_SIZE = 1024
-
 CLASSES = {
     "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True),
     "seborrheic_keratosis": DiagnosisClass(name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False),
@@ -65,79 +63,9 @@ CLASSES = {
     "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True),
 }
 
-Outputs = dict[str, NDArray[Any]]
-
 
 class GateError(ValueError):
     """The exported graph does not give what the network gives; no bundle was written."""
-
-
-class DeployedCIN(nn.Module):
-    """The whole network as the service runs it: uint8 frames ``[B, F, F, 3]`` in, every output of the contract out."""
-
-    def __init__(
-        self,
-        locator: LesionLocator | None,
-        network: ClinicalInspiredNetwork,
-        *,
-        size: int,
-        temperature_N: Tensor,
-    ) -> None:
-        super().__init__()
-        self.locator, self.network, self.size = locator, network, size
-        self.temperature: Tensor
-        self.register_buffer("temperature", temperature_N)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Outputs in the order of :func:`output_specs`."""
-        picture_B3FF = frame_tensor(image)
-        if self.locator is not None:
-            attention_BSS, box_B4, fraction_B = self.locator(picture_B3FF)
-        else:
-            fraction_B = picture_B3FF.new_zeros(picture_B3FF.shape[0])
-            attention_BSS = picture_B3FF.new_zeros(picture_B3FF.shape[0], self.size, self.size)
-            box_B4 = picture_B3FF.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(picture_B3FF.shape[0], 4)
-        branches = self.network.diagnose(crop(picture_B3FF, box_B4, self.size))
-        logits_BNK = torch.stack([branch.logits_BK for branch in branches], dim=1)
-        probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature)
-        attention_uint8 = (attention_BSS * 255.0).round().to(torch.uint8)
-        outputs = [probabilities_BK, branch_BNK, attention_uint8, box_B4, fraction_B]
-        maps = [
-            (b.spatial_BCHW.mean(dim=1), b.correlation_BMM)
-            for b in branches
-            if b.spatial_BCHW is not None and b.correlation_BMM is not None
-        ]
-        if maps:
-            outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
-        return tuple(outputs)
-
-
-def output_specs(*, num_classes: int, size: int, with_feature_attention: bool) -> list[TensorSpec]:
-    """The graph's outputs, in order."""
-    side = size // 32
-    specs = [
-        ("probabilities", "float32", [num_classes], "mean of both branches' probabilities; sums to 1"),
-        ("branch_probabilities", "float32", [2, num_classes], "calibrated softmax of each branch"),
-        ("lesion_attention", "uint8", [size, size], "lesion area attention over the whole picture, 0 to 255"),
-        ("crop_box", "float32", [4], "x0, y0, x1, y1 as fractions of the whole picture"),
-        (
-            "lesion_fraction",
-            "float32",
-            [],
-            "the lesion's share of the picture; 0: none found, whole picture used",
-        ),
-    ]
-    if with_feature_attention:
-        specs += [
-            (
-                "spatial_attention",
-                "float32",
-                [2, side, side],
-                "Q of Eqn 1, mean over channels, in the crop's frame",
-            ),
-            ("correlation_attention", "float32", [2, side**2, side**2], "P of Eqn 2, in the crop's frame"),
-        ]
-    return [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
 
 
 def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
@@ -151,25 +79,6 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
     network.network.distinguish = None  # the training phase's module
     fold_batch_norms(network)
     return network.eval().requires_grad_(False)
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every BatchNorm2d into the Conv2d registered right before it, in evaluation mode, in place."""
-    previous: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
-            setattr(module, previous[0], fuse_conv_bn_eval(previous[1].eval(), child.eval()))
-            setattr(module, name, nn.Identity())
-        else:
-            fold_batch_norms(child)
-        previous = (name, child)
-
-
-def round_weights(module: nn.Module) -> None:
-    """Round the weights to what float16 can hold, in place; they stay float32 tensors."""
-    for parameter in module.parameters():
-        if parameter.numel() >= MIN_HALF_PRECISION_SIZE:
-            parameter.data = parameter.data.half().float()
 
 
 def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: list[TensorSpec]) -> None:
@@ -209,48 +118,6 @@ def store_half_precision(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def run_torch(network: DeployedCIN, frames: NDArray[np.uint8], specs: list[TensorSpec], batch: int) -> Outputs:
-    """Every output for every frame, from PyTorch."""
-    with torch.inference_mode():
-        parts = [network(torch.from_numpy(np.array(frames[i : i + batch]))) for i in range(0, len(frames), batch)]
-    return {spec.name: torch.cat([p[k] for p in parts]).numpy() for k, spec in enumerate(specs)}
-
-
-def run_onnx(path: Path, frames: NDArray[np.uint8], specs: list[TensorSpec], batch: int) -> Outputs:
-    """Every output for every frame, from ONNX Runtime on the CPU."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [spec.name for spec in specs]
-    parts = [session.run(names, {"image": frames[i : i + batch]}) for i in range(0, len(frames), batch)]
-    return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far ONNX Runtime is from PyTorch on the same frames."""
-
-    num_pictures: int
-    max_probability_difference: float
-    diagnoses_changed: int
-    max_box_difference_pixels: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the graph may be shipped."""
-        return (
-            self.max_probability_difference <= MAX_PROBABILITY_DIFFERENCE
-            and self.diagnoses_changed == 0
-            and self.max_box_difference_pixels <= MAX_BOX_DIFFERENCE_PIXELS
-        )
-
-
-def compare(reference: Outputs, other: Outputs, *, size: int) -> Parity:
-    """Compare outputs picture by picture; boxes in pixels of a picture of ``size``."""
-    differences = [np.abs(reference[n] - other[n]).max() for n in ("probabilities", "branch_probabilities")]
-    changed = reference["probabilities"].argmax(axis=1) != other["probabilities"].argmax(axis=1)
-    box_difference = np.abs(reference["crop_box"] - other["crop_box"]).max() * size
-    return Parity(len(changed), float(max(differences)), int(changed.sum()), float(box_difference))
 
 
 def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str) -> Bundle:

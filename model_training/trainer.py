@@ -17,14 +17,7 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 
 from model_training.config import Config, StageConfig
@@ -122,9 +115,7 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
                 state |= {"epoch": epoch, "step": step + 1, "totals": dict(totals)}
                 per_second = (step + 1 - first_step) * batches[step].size / (time.monotonic() - began)
                 left = ((stage.settings.epochs - epoch) * len(batches) - step - 1) * batches[step].size / per_second
-                note = (
-                    f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  run ETA {left / 60:.0f} min"
-                )
+                note = f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  ETA {left / 60:.0f} min"
                 bar.update(task, completed=step + 1, note=note)
                 if _asked_to_stop(stop, fabric):
                     _save_checkpoint(state, run, fabric)
@@ -204,9 +195,8 @@ def _epoch_line(stage: Stage, epoch: int, metrics: Mapping[str, float]) -> str:
 
 
 def _progress_bar(console: Console, fabric: Fabric) -> Progress:
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    note = [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
-    return Progress(*columns, *note, console=console, disable=not (fabric.is_global_zero and console.is_terminal))
+    columns = [TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[note]}")]
+    return Progress(*columns, console=console, disable=not (fabric.is_global_zero and console.is_terminal))
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 import model_training.export as export_module
 from model_training.cli import app
-from model_training.export import deployed_network, output_specs, round_weights, run_torch
+from model_training.deployed import fold_batch_norms, output_specs, round_weights
+from model_training.export import deployed_network
+from model_training.parity import run_torch
 from service.app import create_app
 from service.bundle import load_bundle
 from service.imaging import read_picture
@@ -130,8 +132,8 @@ def test_folding_batch_norms_changes_nothing(small_experiment: SmallExperiment) 
     picture = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
         before = (locator(picture).attention_BSS, network.diagnose(picture)[0].logits_BK)
-        export_module.fold_batch_norms(locator)
-        export_module.fold_batch_norms(network)
+        fold_batch_norms(locator)
+        fold_batch_norms(network)
         after = (locator(picture).attention_BSS, network.diagnose(picture)[0].logits_BK)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in (*locator.modules(), *network.modules()))
