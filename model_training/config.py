@@ -9,9 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+NUM_FOLDS = 5
 
 
 class ConfigError(ValueError):
@@ -28,6 +30,11 @@ class DataConfig(_Section):
     train: str = "isic2017-train"
     validation: str = "isic2017-validation"
     test: str = "isic2017-test"
+    # Share of the training set that is held out at random, by the seed, and used in place of ``validation``: for
+    # challenges without a validation set (the paper holds out 0.2 of ISBI 2016 in each run).
+    holdout: float | None = Field(None, gt=0, lt=1)
+    # Which of five fixed parts of the training set, 0 to 4, is held out and used in place of ``validation``.
+    fold: int | None = Field(None, ge=0, lt=NUM_FOLDS)
     # F: side in pixels of the frames that are prepared from the pictures; not more than the pictures hold.
     frame_size: int = Field(256, ge=32)
     # Set when the sets hold JPEG copies at frame size, to the quality of those copies: the service then compresses what
@@ -35,6 +42,12 @@ class DataConfig(_Section):
     copies_jpeg_quality: int | None = Field(None, ge=1, le=95)
     # Go on when pictures or masks are missing (a picture without a mask trains the recognition stage only).
     allow_missing: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_out(self) -> Self:
+        if self.holdout is not None and self.fold is not None:
+            raise ValueError("holdout and fold both hold out a part of the training set; set one of them")
+        return self
 
 
 class NetworkConfig(_Section):
@@ -49,14 +62,21 @@ class NetworkConfig(_Section):
     distinguish: bool = True
     # How Eqns 1 to 3 are normalised.
     attention: Literal["stabilised", "literal", "row"] = "stabilised"
-    # Shared branches make the sum over branches a no-op.
-    branches: Literal["separate", "shared"] = "separate"
+    # Shared branches make the sum over branches a no-op. "single" trains on pictures instead of pairs: the rows of
+    # Table 1 without the distinguish module.
+    branches: Literal["separate", "shared", "single"] = "separate"
     # Above this, a pixel of the attention map belongs to the lesion.
     crop_threshold: float = Field(0.5, gt=0, lt=1)
     # What is narrower than this share of the map's side is a speck, not a lesion.
     crop_opening: float = Field(0.02, ge=0, le=0.2)
     # Skin kept around the smallest rectangle, as a share of its side.
     crop_margin: float = Field(0.05, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _pairs_need_two_branches(self) -> Self:
+        if self.branches == "single" and self.distinguish:
+            raise ValueError("a single branch sees no pairs: set distinguish = false, or branches = 'separate'")
+        return self
 
 
 class StageConfig(_Section):
@@ -67,9 +87,9 @@ class StageConfig(_Section):
     learning_rate: float = Field(1e-3, gt=0)
     optimiser: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = Field(1e-4, ge=0)
-    # "step" multiplies the learning rate by 0.1 every ``decay_every`` epochs (the paper); "one-cycle" warms up for a
+    # "step" multiplies the learning rate by 0.1 every ``decay_every`` epochs (the paper); "cosine" warms up for a
     # tenth of the steps and falls along a cosine: for short runs.
-    schedule: Literal["step", "one-cycle"] = "step"
+    schedule: Literal["step", "cosine"] = "step"
     decay_every: int = Field(20, gt=0)
 
 
@@ -85,14 +105,25 @@ class RecognitionConfig(StageConfig):
 
     # Lambda of Eqn 6.
     distinguish_weight: float = Field(1.0, ge=0)
+    # "balanced" makes every other pair one of the same class.
+    pairs: Literal["random", "balanced"] = "random"
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
+
+
+class EvaluationConfig(_Section):
+    """How a finished network is asked; nothing here changes the training."""
+
+    # 8 averages the logits over the turns and mirrors of the crop (test-time augmentation); the paper uses 1.
+    views: Literal[1, 8] = 1
 
 
 class Config(_Section):
     """Everything that decides the result of a run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
+    # Refuse operations whose result varies from run to run on the same GPU; slower. CPUs never vary.
+    deterministic: bool = False
     # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX), else float32.
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     # "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or "none".
@@ -101,6 +132,7 @@ class Config(_Section):
     network: NetworkConfig = NetworkConfig()
     area: AreaConfig = AreaConfig()
     recognition: RecognitionConfig = RecognitionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
 
 def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:

@@ -33,10 +33,9 @@ from model_training.predictions import (
     read_predictions,
     scored_classes,
     write_predictions,
-    write_table,
     write_truth,
 )
-from model_training.run_folder import git_commit, replace_atomically
+from model_training.run_folder import git_commit, replace_atomically, write_table
 from model_training.stages.recognition import predict_logits
 from service.bundle import file_sha256
 
@@ -49,18 +48,28 @@ def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str,
     The validation split also fits the temperatures that every later use of the model takes from ``calibration.json``.
     Every reading of the test split is appended to ``ledger`` (JSON lines), figures included.
     """
-    name = experiment.config.data.validation if split == "validation" else experiment.config.data.test
-    pictures = experiment.frames(name)
+    pictures = (
+        experiment.training_sets()[1] if split == "validation" else experiment.frames(experiment.config.data.test)
+    )
     device = inference_device()
     network = experiment.recognition_network(len(pictures.classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
-        logits = predict_logits(network, pictures, located.box_B4, experiment.config.network.size, device)
+        logits = predict_logits(
+            network,
+            pictures,
+            located.box_B4,
+            experiment.config.network.size,
+            device,
+            num_views=experiment.config.evaluation.views,
+        )
     if split == "validation":
         labels = torch.from_numpy(pictures.labels)
         # Inference tensors cannot take part in fitting.
         temperatures = [fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])]
-        experiment.recognition_run.write_json("calibration.json", {"temperature": temperatures, "fitted_on": name})
+        experiment.recognition_run.write_json(
+            "calibration.json", {"temperature": temperatures, "fitted_on": pictures.name}
+        )
     probabilities, _ = summed_probabilities(logits, temperature(experiment))
     folder = experiment.folder / "evaluation" / split
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +80,7 @@ def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str,
         metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, experiment.config.network.crop_margin)
     # JSON has no NaN: a figure that is not defined on this set is left out.
     metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
-    text = json.dumps({"set": name, "digest": pictures.digest, "metrics": metrics}, indent=2) + "\n"
+    text = json.dumps({"set": pictures.name, "digest": pictures.digest, "metrics": metrics}, indent=2) + "\n"
     replace_atomically(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
     if split == "test":
         _record_reading(ledger, experiment, pictures, metrics)

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
 from model_training.config import Config
-from model_training.data.frames import FrameSet, prepare_frames
+from model_training.data.frames import FrameSet, picture_digests, prepare_frames
+from model_training.data.holdout import hold_out_fold, hold_out_share
 from model_training.data.isic import read_set
 from model_training.data.tensors import picture_tensor
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
-from model_training.run_folder import RunFolder
+from model_training.run_folder import RunFolder, write_table
 from model_training.stages.area import AreaStage
 from model_training.stages.recognition import RecognitionStage, build_network
 from model_training.start import Start, load_start
@@ -42,15 +44,17 @@ class Experiment:
     cache: Path
     folder: Path
     console: Console
+    # Where the first stage lives when several experiments share one; else below ``folder``.
+    area_folder: Path | None = None
 
     @property
     def area_run(self) -> RunFolder:
-        """Where the first stage lives."""
-        return RunFolder(self.folder / "area")
+        """The first stage."""
+        return RunFolder((self.area_folder or self.folder) / "area")
 
     @property
     def recognition_run(self) -> RunFolder:
-        """Where the second stage lives."""
+        """The second stage."""
         return RunFolder(self.folder / "recognition")
 
     def frames(self, name: str) -> FrameSet:
@@ -71,15 +75,24 @@ class Experiment:
         """The pre-trained weights to start from."""
         return load_start(self.config.start)
 
+    def training_sets(self) -> tuple[FrameSet, FrameSet]:
+        """What is trained on, and what is validated on: a set of its own, or a part held out."""
+        data = self.config.data
+        train = self.frames(data.train)
+        if data.fold is not None:
+            return hold_out_fold(train, data.fold)
+        if data.holdout is not None:
+            return hold_out_share(train, data.holdout, seed=self.config.seed)
+        return train, self.frames(data.validation)
+
+    def validation_set(self) -> FrameSet:
+        """What thresholds and temperatures are chosen on."""
+        return self.training_sets()[1]
+
     def train_area(self) -> None:
         """Run or resume the first stage."""
-        train_set, validation_set = (
-            self.frames(self.config.data.train),
-            self.frames(self.config.data.validation),
-        )
-        self.area_run.open(self.config, "area", self._provenance(train_set, validation_set))
-        fabric = make_fabric(self.config)
-        fabric.launch()
+        train_set, validation_set = self.training_sets()
+        fabric = self._begin(self.area_run, "area", train_set, validation_set)
         stage = AreaStage(
             settings=self.config.area,
             network=self.config.network,
@@ -93,13 +106,8 @@ class Experiment:
 
     def train_recognition(self) -> None:
         """Run or resume the second stage, on the crops that the first stage's weights give."""
-        train_set, validation_set = (
-            self.frames(self.config.data.train),
-            self.frames(self.config.data.validation),
-        )
-        self.recognition_run.open(self.config, "recognition", self._provenance(train_set, validation_set))
-        fabric = make_fabric(self.config)
-        fabric.launch()
+        train_set, validation_set = self.training_sets()
+        fabric = self._begin(self.recognition_run, "recognition", train_set, validation_set)
         stage = RecognitionStage(
             settings=self.config.recognition,
             network=self.config.network,
@@ -112,6 +120,14 @@ class Experiment:
             device=fabric.device,
         )
         train(stage, self.recognition_run, fabric, seed=self.config.seed, console=self.console)
+
+    def _begin(self, run: RunFolder, stage: str, train_set: FrameSet, validation_set: FrameSet) -> Fabric:
+        run.open(self.config, stage, self._provenance(train_set, validation_set))
+        pictures = zip(train_set.ids, picture_digests(train_set.frames), strict=True)
+        write_table(run.pictures, ["id", "sha256"], pictures)
+        fabric = make_fabric(self.config)
+        fabric.launch()
+        return fabric
 
     def _provenance(self, *sets: FrameSet) -> dict[str, Any]:
         return {

@@ -128,7 +128,7 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
     """
     check_target(out)
     config = experiment.config
-    pictures = experiment.frames(config.data.validation)
+    pictures = experiment.validation_set()
     specs = output_specs(
         num_classes=len(pictures.classes),
         size=config.network.size,
@@ -175,7 +175,10 @@ def _write_canary(
     experiment: Experiment, pictures: FrameSet, network: DeployedCIN, specs: list[TensorSpec], folder: Path
 ) -> dict[str, Path]:
     """The first validation picture as it came, and what the network gives for it."""
-    sample = read_set(experiment.data, pictures.name, allow_missing=True).samples[0]
+    data = experiment.config.data
+    source = data.validation if data.fold is None and data.holdout is None else data.train
+    samples = {sample.id: sample for sample in read_set(experiment.data, source, allow_missing=True).samples}
+    sample = samples[pictures.ids[0]]
     picture, expected = folder / CANARY_PICTURE_NAME, folder / CANARY_OUTPUTS_NAME
     picture.write_bytes(sample.picture.read_bytes())
     frame = read_picture(picture.read_bytes(), experiment.config.data.frame_size).frame

@@ -7,14 +7,13 @@ what remains.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from model_training.metrics import Scores
-from model_training.run_folder import replace_atomically
+from model_training.run_folder import write_table
 
 
 def scored_classes(classes: Sequence[str]) -> list[int]:
@@ -59,12 +58,3 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
     # The written ones may exceed one together by the last digit of float32.
     probabilities[:, rest] = np.maximum(0.0, 1.0 - probabilities.sum(axis=1))
     return [row["image"] for row in table], probabilities
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file atomically."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    replace_atomically(path, lambda scratch: scratch.write_text(buffer.getvalue(), encoding="utf-8"))

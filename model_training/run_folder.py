@@ -1,17 +1,20 @@
 """A run's folder: what was asked for, on which data, with which code, what came of it, and how to go on.
 
-``config.json`` the resolved configuration; ``run.json`` provenance; ``metrics.jsonl`` one line an epoch;
+``config.json`` the resolved configuration; ``run.json`` provenance; ``pictures.csv`` what was trained on;
+``metrics.jsonl`` one line an epoch;
 ``checkpoint.pt`` everything needed to go on; ``weights.safetensors`` the finished weights. Every file is replaced
 atomically, so a killed run leaves the last complete state.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +39,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.safetensors"
         self.metrics = path / "metrics.jsonl"
+        self.pictures = path / "pictures.csv"
 
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
         """Begin a run here, or make sure that the one already here is the same.
@@ -97,8 +101,8 @@ _HOW_TO_MAKE = {"calibration.json": "run first: cin-train evaluate --split valid
 
 # The parts of the configuration that a stage's result depends on.
 _STAGE_SECTIONS = {
-    "area": ("seed", "precision", "start", "data", "network.area_size", "area"),
-    "recognition": ("seed", "precision", "start", "data", "network", "recognition"),
+    "area": ("seed", "deterministic", "precision", "start", "data", "network.area_size", "area"),
+    "recognition": ("seed", "deterministic", "precision", "start", "data", "network", "recognition"),
 }
 
 
@@ -150,6 +154,15 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    replace_atomically(path, lambda scratch: scratch.write_text(buffer.getvalue(), encoding="utf-8"))
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

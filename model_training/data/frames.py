@@ -79,6 +79,11 @@ def prepare_frames(
     return open_frames(folder)
 
 
+def picture_digests(frames_NFF3: NDArray[np.uint8]) -> list[str]:
+    """The SHA-256 of every frame's pixels, by which equal pictures under different ids are found."""
+    return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames_NFF3]
+
+
 def open_frames(folder: Path) -> FrameSet:
     """Open a prepared set."""
     about = json.loads((folder / "set.json").read_text(encoding="utf-8"))

@@ -32,6 +32,25 @@ def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch:
     return _batches(np.stack([first, second]), batch_size)
 
 
+def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+    """Pairs in batches ``[2, batch]``, every other one of the same class; the first branch meets every picture once.
+
+    The partner is drawn among all pictures of the same class, or among all of the other classes. Raises ``ValueError``
+    when there is only one class.
+    """
+    if len(np.unique(labels_N)) < 2:
+        raise ValueError("balanced pairs need two classes; set recognition.pairs = 'random'")
+    first = epoch_order(len(labels_N), seed=seed, epoch=epoch, stream=0)
+    rng = np.random.default_rng((seed, epoch, 1))
+    same = np.arange(len(first)) % 2 == 0
+    second = np.empty_like(first)
+    for label in np.unique(labels_N):
+        for wanted in (True, False):
+            places = np.flatnonzero((labels_N[first] == label) & (same == wanted))
+            second[places] = rng.choice(np.flatnonzero((labels_N == label) == wanted), size=len(places))
+    return _batches(np.stack([first, second]), batch_size)
+
+
 def _batches(order: NDArray[np.int64], batch_size: int) -> list[Indices]:
     num_full = order.shape[1] // batch_size
     if num_full == 0:

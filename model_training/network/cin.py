@@ -23,11 +23,12 @@ class BranchOutput(NamedTuple):
     correlation_BMM: Tensor | None
 
 
-class PairOutput(NamedTuple):
-    """The network on a batch of pairs; ``same_B`` is None without the distinguish module."""
+class TrainingOutput(NamedTuple):
+    """The network on a batch of pairs, or of single pictures for a network of one branch."""
 
-    first_BK: Tensor
-    second_BK: Tensor
+    # What each branch says of the pictures it saw.
+    logits_BK: list[Tensor]
+    # The logit of "both are of the same class"; None without the distinguish module.
     same_B: Tensor | None
 
 
@@ -56,7 +57,8 @@ class ClinicalInspiredNetwork(nn.Module):
     """The recognition part of CIN: everything behind the lesion area attention module.
 
     ``branches="shared"`` makes both branches one set of weights; the sum over branches at test time is then the
-    branch's own answer. ``attention=None`` and ``distinguish=False`` switch F and D of the paper's Table 1 off.
+    branch's own answer. ``attention=None`` and ``distinguish=False`` switch F and D of the paper's Table 1 off;
+    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs.
     """
 
     def __init__(
@@ -65,28 +67,35 @@ class ClinicalInspiredNetwork(nn.Module):
         num_classes: int,
         attention: AttentionForm | None = "stabilised",
         distinguish: bool = True,
-        branches: Literal["separate", "shared"] = "separate",
+        branches: Literal["separate", "shared", "single"] = "separate",
     ) -> None:
         super().__init__()
-        first = Branch(num_classes=num_classes, attention=attention)
-        second = first if branches == "shared" else Branch(num_classes=num_classes, attention=attention)
-        self.branches = nn.ModuleList([first, second])
-        self.distinguish = Distinguish(FeatureExtraction.num_channels) if distinguish else None
+
+        def branch() -> Branch:
+            return Branch(num_classes=num_classes, attention=attention)
+
+        first = branch()
+        seconds = {"separate": branch, "shared": lambda: first}
+        self.branches = nn.ModuleList([first, seconds[branches]()] if branches in seconds else [first])
+        channels = first.features.num_channels
+        self.distinguish = Distinguish(channels) if distinguish else None
 
     def load_start(self, start: StateDict) -> None:
-        """Take the feature extraction's weights, in both branches, from an ImageNet ResNet18."""
+        """Take the feature extraction's weights, in every branch, from an ImageNet network of the same kind."""
         for branch in self.branches:
             assert isinstance(branch, Branch)
             branch.features.stages.load_start(start)
 
-    def forward(self, first_B3SS: Tensor, second_B3SS: Tensor) -> PairOutput:
+    def forward(self, *pictures_B3SS: Tensor) -> TrainingOutput:
         """Training phase: each branch sees one picture of the pair."""
-        first, second = self.branches[0](first_B3SS), self.branches[1](second_B3SS)
-        same_B = self.distinguish(first.features_BCHW, second.features_BCHW) if self.distinguish else None
-        return PairOutput(first.logits_BK, second.logits_BK, same_B)
+        outputs = [branch(picture) for branch, picture in zip(self.branches, pictures_B3SS, strict=True)]
+        same_B = self.distinguish(*(output.features_BCHW for output in outputs)) if self.distinguish else None
+        return TrainingOutput([output.logits_BK for output in outputs], same_B)
 
     def diagnose(self, crop_B3SS: Tensor) -> list[BranchOutput]:
-        """Test phase: both branches see the same crop."""
+        """Test phase: both branches see the same crop; a single or shared one answers as both."""
+        if self.branches[0] is self.branches[-1]:
+            return [self.branches[0](crop_B3SS)] * NUM_BRANCHES
         return [branch(crop_B3SS) for branch in self.branches]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model_training.config import NetworkConfig, RecognitionConfig
 from model_training.data.augment import jitter_colours, random_views
 from model_training.data.frames import FrameSet
-from model_training.data.pairs import Indices, random_pair_batches
+from model_training.data.pairs import Indices, balanced_pair_batches, random_batches, random_pair_batches
 from model_training.data.tensors import picture_tensor
 from model_training.losses import class_weights, classification_loss, distinguish_loss, total_loss
 from model_training.metrics import area_under_roc
@@ -64,19 +64,22 @@ class RecognitionStage:
             self.module.load_start(start)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
-        """Random pairs; each branch meets every picture once."""
-        return random_pair_batches(len(self.train), self.settings.batch_size, seed=self.seed, epoch=epoch)
+        """Pairs, in which each branch meets about every picture once; pictures for a single branch."""
+        num, size = len(self.train), self.settings.batch_size
+        if len(self.module.branches) == 1:
+            return random_batches(num, size, seed=self.seed, epoch=epoch)
+        if self.settings.pairs == "balanced":
+            return balanced_pair_batches(self.train.labels, size, seed=self.seed, epoch=epoch)
+        return random_pair_batches(num, size, seed=self.seed, epoch=epoch)
 
     def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
-        """Eqn 4 over both pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
-        first, second = (self._augmented(side, generator) for side in indices)
-        output = module(first, second)
-        first_labels, second_labels = (self.labels[torch.from_numpy(side).to(self.device)] for side in indices)
-        logits = torch.cat([output.first_BK, output.second_BK])
-        classification = classification_loss(logits, torch.cat([first_labels, second_labels]), self.weights)
+        """Eqn 4 over the pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
+        output = module(*(self._augmented(side, generator) for side in indices))
+        labels = [self.labels[torch.from_numpy(side).to(self.device)] for side in indices]
+        classification = classification_loss(torch.cat(output.logits_BK), torch.cat(labels), self.weights)
         if output.same_B is None:
             return {"loss": classification}
-        distinguish = distinguish_loss(output.same_B, first_labels, second_labels)
+        distinguish = distinguish_loss(output.same_B, *labels)
         loss = total_loss(classification, distinguish, self.settings.distinguish_weight)
         return {"loss": loss, "classification": classification, "distinguish": distinguish}
 
@@ -97,13 +100,29 @@ class RecognitionStage:
 
 
 def predict_logits(
-    module: ClinicalInspiredNetwork, pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device
+    module: ClinicalInspiredNetwork,
+    pictures: FrameSet,
+    boxes_N4: Tensor,
+    size: int,
+    device: torch.device,
+    *,
+    num_views: int = 1,
 ) -> Tensor:
-    """Test phase on whole sets: the logits of both branches on the crop of every picture, ``[N, 2, K]`` on the CPU."""
+    """Test phase on whole sets: the logits of both branches on the crop of every picture, ``[N, 2, K]`` on the CPU.
+
+    With eight views they are the mean over the turns and mirrors of the crop.
+    """
     logits: list[Tensor] = []
     for first in range(0, len(pictures), VALIDATION_BATCH):
         indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
         crops = crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
-        branches = module.diagnose(crops)
-        logits.append(torch.stack([branch.logits_BK for branch in branches], dim=1).float().cpu())
+        views = dihedral_views(crops) if num_views == 8 else [crops]
+        diagnosed = [torch.stack([branch.logits_BK for branch in module.diagnose(view)], dim=1) for view in views]
+        logits.append(torch.stack(diagnosed).float().mean(dim=0).cpu())
     return torch.cat(logits)
+
+
+def dihedral_views(picture_BCHW: Tensor) -> list[Tensor]:
+    """The four quarter turns of square pictures, and those of their mirror image."""
+    mirrored = picture_BCHW.flip(3)
+    return [torch.rot90(side, turns, dims=(2, 3)) for side in (picture_BCHW, mirrored) for turns in range(4)]

@@ -29,7 +29,7 @@ CONFIG = Config.model_validate(
         "precision": "32-true",
         "network": {"size": 32, "area_size": 32},
         "area": {"epochs": 2, "batch_size": 4, "optimiser": "sgd"},
-        "recognition": {"epochs": 2, "batch_size": 4, "optimiser": "adamw", "schedule": "one-cycle"},
+        "recognition": {"epochs": 2, "batch_size": 4, "optimiser": "adamw", "schedule": "cosine"},
     }
 )
 

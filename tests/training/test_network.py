@@ -94,7 +94,7 @@ def test_auxiliary_branch_is_frozen_and_reaches_the_map() -> None:
 def test_modules_switch_off_as_in_table_1(attention: str | None, distinguish: bool) -> None:
     network = ClinicalInspiredNetwork(num_classes=3, attention=attention, distinguish=distinguish)  # type: ignore[arg-type]
     output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
-    assert output.first_BK.shape == output.second_BK.shape == (2, 3)
+    assert [logits.shape for logits in output.logits_BK] == [(2, 3), (2, 3)]
     assert (output.same_B is None) is not distinguish
     branch = network.diagnose(torch.rand(2, 3, 64, 64))[0]
     assert (branch.spatial_BCHW is None) == (attention is None)
@@ -106,6 +106,17 @@ def test_branches_are_separate_unless_shared() -> None:
         return sum(p.numel() for p in network.parameters())
 
     assert num_parameters("separate") == 2 * num_parameters("shared")
+
+
+def test_a_single_branch_learns_from_pictures_and_answers_as_both() -> None:
+    network = ClinicalInspiredNetwork(num_classes=3, distinguish=False, branches="single").eval()
+    picture = torch.rand(2, 3, 64, 64)
+    output = network(picture)
+    assert [logits.shape for logits in output.logits_BK] == [(2, 3)]
+    first, second = network.diagnose(picture)
+    torch.testing.assert_close(first.logits_BK, second.logits_BK, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="zip"):
+        network(picture, picture)
 
 
 def test_summed_probabilities_are_the_mean_of_the_branches() -> None:
@@ -140,7 +151,7 @@ def pair_loss(network: ClinicalInspiredNetwork, pictures: Tensor, labels: Tensor
     first, second = pictures[:8], pictures[8:]
     output = network(first, second)
     assert output.same_B is not None
-    logits = torch.cat([output.first_BK, output.second_BK])
+    logits = torch.cat(output.logits_BK)
     return classification_loss(logits, labels, torch.ones(3)) + distinguish_loss(output.same_B, labels[:8], labels[8:])
 
 

