@@ -1,5 +1,6 @@
 # make serve   set up what serving needs and serve on http://127.0.0.1:8000
 # make test    set up everything and run linters, type checker and tests
+# make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ INPUTS := pyproject.toml constraints.txt
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test clean
+.PHONY: help serve test reproduce clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +25,10 @@ test: $(VENV)/.test-ready
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+REPRODUCE ?=
+reproduce: $(VENV)/.test-ready
+	@exec $(BIN)/cin-train reproduce --config model_training/configs/isic2017.toml $(REPRODUCE)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -11,11 +13,18 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
+from model_training.choices import choices_result, fold_trials, write_choices_result
 from model_training.config import load_config
+from model_training.data.isic import read_set
+from model_training.evaluate import Split
 from model_training.evaluate import evaluate as evaluate_split
 from model_training.experiment import Experiment
 from model_training.export import export_bundle
+from model_training.reproduce import table_trials
+from model_training.table_report import table_result, write_table_result
+from model_training.tables import TABLES
 from model_training.trainer import Interrupted, TrainingError
+from model_training.trials import Trial, print_plan, run_trials
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +49,12 @@ CacheOption = Annotated[
 ]
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of this experiment; one experiment, one folder.")]
 
+LedgerOption = Annotated[Path, typer.Option(help="Where every reading of the test split is recorded.")]
+RunsOption = Annotated[Path, typer.Option(help="Where the checkpoints of the trials are kept.")]
+ResultsOption = Annotated[Path, typer.Option(help="Where outcomes and tables are kept.")]
+MinutesOption = Annotated[
+    float | None, typer.Option(min=0, help="Stop after this long; the same command goes on from there.")
+]
 LEDGER = Path("results/test-ledger.jsonl")
 
 P = ParamSpec("P")
@@ -113,7 +128,11 @@ def recognition(
 def evaluate(
     run: RunOption,
     split: Annotated[str, typer.Option(help="validation (also fits the temperatures) or test.")] = "validation",
-    ledger: Annotated[Path, typer.Option(help="Where every reading of the test split is recorded.")] = LEDGER,
+    purpose: Annotated[str, typer.Option(help="What the test split is read for; goes into the ledger.")] = "",
+    force: Annotated[
+        bool, typer.Option(help="Evaluate on pictures the model has seen, and report the overlap.")
+    ] = False,
+    ledger: LedgerOption = LEDGER,
     config: ConfigOption = None,
     set_: SetOption = None,
     data: DataOption = Path("data"),
@@ -123,9 +142,97 @@ def evaluate(
     if split not in ("validation", "test"):
         raise ValueError(f"--split is validation or test, not {split}")
     experiment = _experiment(config, set_, data, cache, run)
-    metrics = evaluate_split(experiment, "test" if split == "test" else "validation", ledger=ledger)
+    which: Split = "test" if split == "test" else "validation"
+    metrics = evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force)
     for name, value in metrics.items():
         experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
+
+
+@command
+def reproduce(
+    table: Annotated[list[int] | None, typer.Option(help="1, 2 or 3; all of them when not given.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is trained with.")] = 3,
+    system: Annotated[list[str] | None, typer.Option(help="Only this system, e.g. cin; may be repeated.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and the tables so far, and stop.")] = False,
+    minutes: MinutesOption = None,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    ledger: LedgerOption = LEDGER,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Rerun the paper's tables, system by system and seed by seed; the same command goes on after an interruption."""
+    unknown = sorted(set(table or ()) - set(TABLES))
+    if unknown:
+        raise ValueError(f"there is no table {unknown[0]}; the paper's are {', '.join(map(str, TABLES))}")
+    tables = [TABLES[number] for number in table or TABLES]
+    template = _experiment(config, set_, data, cache, runs)
+    trials = table_trials(
+        tables,
+        template,
+        results / "trials",
+        config=config,
+        assignments=set_ or (),
+        systems=system or (),
+        num_seeds=seeds,
+    )
+    try:
+        _run_or_plan(trials, template, plan=plan, minutes=minutes, ledger=ledger)
+    finally:
+        for each in tables:
+            own = [trial for trial in trials if trial.name.startswith(f"{each.challenge.name}/")]
+            test = read_set(data, own[0].config.data.test, allow_missing=True) if own else None
+            if test is not None:
+                write_table_result(table_result(each, own, test, command=_command_line()), results)
+
+
+@command
+def choose(
+    choice: Annotated[list[str] | None, typer.Option(help="Only this choice, e.g. base; may be repeated.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and the result so far, and stop.")] = False,
+    minutes: MinutesOption = None,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Decide what the paper leaves open by five-fold cross-validation on the training set."""
+    template = _experiment(config, set_, data, cache, runs)
+    trials = fold_trials(choice or (), template, results / "trials", config=config, assignments=set_ or ())
+    try:
+        _run_or_plan(trials, template, plan=plan, minutes=minutes, ledger=LEDGER)
+    finally:
+        write_choices_result(choices_result(trials, command=_command_line()), results)
+
+
+def _run_or_plan(
+    trials: Sequence[Trial], template: Experiment, *, plan: bool, minutes: float | None, ledger: Path
+) -> None:
+    if plan:
+        print_plan(trials, template.console)
+        return
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    run_trials(trials, template.console, ledger=ledger, deadline=deadline)
+
+
+def _command_line() -> str:
+    """This command, without the folders of this machine."""
+    words, private = ["cin-train"], {"--data", "--cache", "--runs", "--results", "--ledger"}
+    arguments = iter(sys.argv[1:])
+    for word in arguments:
+        if word in private:
+            next(arguments, None)
+        elif word.startswith("start="):
+            words.append(f"start={Path(word.removeprefix('start=')).name}")
+        elif word.endswith(".toml"):
+            words.append(Path(word).name)
+        else:
+            words.append(word)
+    return shlex.join(words)
 
 
 @command

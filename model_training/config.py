@@ -65,6 +65,10 @@ class NetworkConfig(_Section):
     # Shared branches make the sum over branches a no-op. "single" trains on pictures instead of pairs: the rows of
     # Table 1 without the distinguish module.
     branches: Literal["separate", "shared", "single"] = "separate"
+    # What compares the pictures of a pair: the paper's module, or the three linear layers of synergic deep learning.
+    distinguish_form: Literal["convolutional", "synergic"] = "convolutional"
+    # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
+    features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.
     crop_threshold: float = Field(0.5, gt=0, lt=1)
     # What is narrower than this share of the map's side is a speck, not a lesion.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from model_training.calibration import fit_temperature
 from model_training.data.frames import FrameSet
+from model_training.data.pairs import Indices
 from model_training.experiment import Experiment, inference_device
+from model_training.leakage import overlap, refuse_seen_pictures
 from model_training.metrics import (
     Scores,
     area_under_roc,
@@ -32,58 +35,58 @@ from model_training.network.lesion_area_attention import LesionArea
 from model_training.predictions import (
     read_predictions,
     scored_classes,
+    write_branches,
     write_predictions,
     write_truth,
 )
-from model_training.run_folder import git_commit, replace_atomically, write_table
+from model_training.run_folder import git_commit, write_table, write_text
 from model_training.stages.recognition import predict_logits
 from service.bundle import file_sha256
 
 Split = Literal["validation", "test"]
 
 
-def evaluate(experiment: Experiment, split: Split, *, ledger: Path) -> dict[str, float]:
+def evaluate(
+    experiment: Experiment, split: Split, *, ledger: Path, purpose: str = "", force: bool = False
+) -> dict[str, float]:
     """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
 
     The validation split also fits the temperatures that every later use of the model takes from ``calibration.json``.
-    Every reading of the test split is appended to ``ledger`` (JSON lines), figures included.
+    Every reading of the test split is appended to ``ledger`` (JSON lines), with its ``purpose`` and its figures. A test
+    set of which the model has seen pictures is refused (:class:`LeakageError`); ``force`` reports the overlap instead.
     """
-    pictures = (
-        experiment.training_sets()[1] if split == "validation" else experiment.frames(experiment.config.data.test)
-    )
+    pictures = experiment.validation_set() if split == "validation" else experiment.frames(experiment.config.data.test)
+    seen = overlap(experiment, pictures)
+    if not force:
+        refuse_seen_pictures(seen, pictures)
+    config = experiment.config
     device = inference_device()
     network = experiment.recognition_network(len(pictures.classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
-        logits = predict_logits(
-            network,
-            pictures,
-            located.box_B4,
-            experiment.config.network.size,
-            device,
-            num_views=experiment.config.evaluation.views,
-        )
+        size, num_views = config.network.size, config.evaluation.views
+        logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
     if split == "validation":
         labels = torch.from_numpy(pictures.labels)
         # Inference tensors cannot take part in fitting.
         temperatures = [fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])]
-        experiment.recognition_run.write_json(
-            "calibration.json", {"temperature": temperatures, "fitted_on": pictures.name}
-        )
-    probabilities, _ = summed_probabilities(logits, temperature(experiment))
+        fitted = {"temperature": temperatures, "fitted_on": pictures.name}
+        experiment.recognition_run.write_json("calibration.json", fitted)
+    probabilities, per_branch = summed_probabilities(logits, temperature(experiment))
     folder = experiment.folder / "evaluation" / split
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder / "predictions.csv", pictures.ids, probabilities.double().numpy(), pictures.classes)
+    write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
     write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
     metrics = classification_metrics(folder / "predictions.csv", pictures)
-    if experiment.config.network.lesion_area_attention and pictures.has_mask.any():
-        metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, experiment.config.network.crop_margin)
+    if config.network.lesion_area_attention and pictures.has_mask.any():
+        metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, config.network.crop_margin)
     # JSON has no NaN: a figure that is not defined on this set is left out.
     metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
-    text = json.dumps({"set": pictures.name, "digest": pictures.digest, "metrics": metrics}, indent=2) + "\n"
-    replace_atomically(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
+    report = {"set": pictures.name, "digest": pictures.digest, "metrics": metrics, "seen_in_training": asdict(seen)}
+    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     if split == "test":
-        _record_reading(ledger, experiment, pictures, metrics)
+        _record_reading(ledger, experiment, pictures, purpose, metrics)
     return metrics
 
 
@@ -93,24 +96,29 @@ def temperature(experiment: Experiment) -> Tensor:
 
 
 def classification_metrics(predictions: Path, pictures: FrameSet) -> dict[str, float]:
+    """:func:`classification_figures` of a predictions file about ``pictures``."""
+    ids, probabilities = read_predictions(predictions, pictures.classes)
+    if tuple(ids) != pictures.ids:
+        raise ValueError(f"{predictions} is not about the pictures of {pictures.name}, in their order")
+    return {"num_pictures": len(ids), **classification_figures(pictures.labels, probabilities, pictures.classes)}
+
+
+def classification_figures(labels_N: Indices, probabilities_NK: Scores, classes: Sequence[str]) -> dict[str, float]:
     """AUC, AP and, by both decision rules, ACC, SE and SP of each scored class against the rest.
 
     ``argmax`` is the paper's rule, ``half`` (above 0.5) the official scorer's.
     """
-    ids, probabilities = read_predictions(predictions, pictures.classes)
-    if tuple(ids) != pictures.ids:
-        raise ValueError(f"{predictions} is not about the pictures of {pictures.name}, in their order")
-    decisions = {"argmax": argmax_decisions(probabilities), "half": threshold_decisions(probabilities)}
-    metrics: dict[str, float] = {"num_pictures": len(ids)}
-    scored = scored_classes(pictures.classes)
+    decisions = {"argmax": argmax_decisions(probabilities_NK), "half": threshold_decisions(probabilities_NK)}
+    figures: dict[str, float] = {}
+    scored = scored_classes(classes)
     for k in scored:
-        truth, task = pictures.labels == k, pictures.classes[k]
-        metrics[f"{task}_auc"] = area_under_roc(truth, probabilities[:, k])
-        metrics[f"{task}_ap"] = average_precision(truth, probabilities[:, k])
+        truth, task = labels_N == k, classes[k]
+        figures[f"{task}_auc"] = area_under_roc(truth, probabilities_NK[:, k])
+        figures[f"{task}_ap"] = average_precision(truth, probabilities_NK[:, k])
         for rule, decided in decisions.items():
-            metrics |= {f"{task}_{name}_{rule}": v for name, v in asdict(rates(truth, decided[:, k])).items()}
-    metrics["mean_auc"] = float(np.mean([metrics[f"{pictures.classes[k]}_auc"] for k in scored]))
-    return metrics
+            figures |= {f"{task}_{name}_{rule}": v for name, v in asdict(rates(truth, decided[:, k])).items()}
+    figures["mean_auc"] = float(np.mean([figures[f"{classes[k]}_auc"] for k in scored]))
+    return figures
 
 
 def _lesion_metrics(path: Path, pictures: FrameSet, located: LesionArea, margin: float) -> dict[str, float]:
@@ -138,10 +146,13 @@ def _lesion_metrics(path: Path, pictures: FrameSet, located: LesionArea, margin:
     }
 
 
-def _record_reading(ledger: Path, experiment: Experiment, pictures: FrameSet, metrics: dict[str, float]) -> None:
+def _record_reading(
+    ledger: Path, experiment: Experiment, pictures: FrameSet, purpose: str, metrics: dict[str, float]
+) -> None:
     entry = {
         "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "set": pictures.name,
+        "purpose": purpose,
         "digest": pictures.digest,
         "weights_sha256": file_sha256(experiment.recognition_run.weights),
         "git_commit": git_commit(),
@@ -149,5 +160,4 @@ def _record_reading(ledger: Path, experiment: Experiment, pictures: FrameSet, me
     }
     ledger.parent.mkdir(parents=True, exist_ok=True)
     before = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
-    text = before + json.dumps(entry) + "\n"
-    replace_atomically(ledger, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(ledger, before + json.dumps(entry) + "\n")

@@ -21,11 +21,11 @@ from model_training.data.isic import read_set
 from model_training.data.tensors import picture_tensor
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
-from model_training.run_folder import RunFolder, write_table
+from model_training.run_folder import RunFolder
 from model_training.stages.area import AreaStage
 from model_training.stages.recognition import RecognitionStage, build_network
 from model_training.start import Start, load_start
-from model_training.trainer import make_fabric, train
+from model_training.trainer import Stage, make_fabric, train
 
 LOCATE_BATCH = 32
 
@@ -89,8 +89,8 @@ class Experiment:
         """What thresholds and temperatures are chosen on."""
         return self.training_sets()[1]
 
-    def train_area(self) -> None:
-        """Run or resume the first stage."""
+    def train_area(self, *, deadline: float | None = None) -> None:
+        """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
         train_set, validation_set = self.training_sets()
         fabric = self._begin(self.area_run, "area", train_set, validation_set)
         stage = AreaStage(
@@ -102,10 +102,10 @@ class Experiment:
             seed=self.config.seed,
             device=fabric.device,
         )
-        train(stage, self.area_run, fabric, seed=self.config.seed, console=self.console)
+        self._train(stage, self.area_run, fabric, deadline)
 
-    def train_recognition(self) -> None:
-        """Run or resume the second stage, on the crops that the first stage's weights give."""
+    def train_recognition(self, *, deadline: float | None = None) -> None:
+        """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
         train_set, validation_set = self.training_sets()
         fabric = self._begin(self.recognition_run, "recognition", train_set, validation_set)
         stage = RecognitionStage(
@@ -119,15 +119,18 @@ class Experiment:
             seed=self.config.seed,
             device=fabric.device,
         )
-        train(stage, self.recognition_run, fabric, seed=self.config.seed, console=self.console)
+        self._train(stage, self.recognition_run, fabric, deadline)
 
     def _begin(self, run: RunFolder, stage: str, train_set: FrameSet, validation_set: FrameSet) -> Fabric:
         run.open(self.config, stage, self._provenance(train_set, validation_set))
-        pictures = zip(train_set.ids, picture_digests(train_set.frames), strict=True)
-        write_table(run.pictures, ["id", "sha256"], pictures)
+        seen_before = dict.fromkeys(self.start.seen if self.start else (), "")
+        run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))
         fabric = make_fabric(self.config)
         fabric.launch()
         return fabric
+
+    def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
+        train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)
 
     def _provenance(self, *sets: FrameSet) -> dict[str, Any]:
         return {

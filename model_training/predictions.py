@@ -30,6 +30,13 @@ def write_predictions(path: Path, ids: Sequence[str], probabilities_NK: Scores, 
     write_table(path, ["image", *(classes[k] for k in columns)], rows)
 
 
+def write_branches(path: Path, ids: Sequence[str], branches_NBK: Scores, classes: Sequence[str]) -> None:
+    """Write every branch's probabilities of all classes, ``branch_1_<class>`` and so on, atomically."""
+    header = [f"branch_{b + 1}_{name}" for b in range(branches_NBK.shape[1]) for name in classes]
+    rows = ([id, *map(repr, row.ravel().tolist())] for id, row in zip(ids, branches_NBK, strict=True))
+    write_table(path, ["image", *header], rows)
+
+
 def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes: Sequence[str]) -> None:
     """Write the ground truth in the same columns, 0.0 or 1.0."""
     truth = np.eye(len(classes))[list(labels_N)]

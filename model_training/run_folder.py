@@ -74,15 +74,34 @@ class RunFolder:
 
     def write_json(self, name: str, fields: Mapping[str, Any]) -> None:
         """Write a JSON object into the run's file ``name``."""
-        text = json.dumps(fields, indent=2) + "\n"
-        replace_atomically(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.path / name, json.dumps(fields, indent=2) + "\n")
+
+    def write_pictures(self, digests: Mapping[str, str]) -> None:
+        """Record what is trained on: ids to the SHA-256 of the pixels, empty where only the id is known."""
+        write_table(self.pictures, ["id", "sha256"], digests.items())
+
+    def read_pictures(self) -> dict[str, str]:
+        """What the run was trained on. Raises :class:`RunError` when the run has not begun."""
+        if not self.pictures.is_file():
+            raise RunError(f"{self.pictures} does not exist; {_HOW_TO_MAKE[self.pictures.name]}")
+        with self.pictures.open(newline="", encoding="utf-8") as file:
+            return {row["id"]: row["sha256"] for row in csv.DictReader(file)}
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """One object for each finished epoch."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def training_seconds(self) -> float:
+        """How long the finished epochs took."""
+        return sum(line["seconds"] for line in self.read_metrics())
 
     def append_metrics(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Set the line of ``epoch`` in ``metrics.jsonl`` and drop the lines of later epochs."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
-        kept = [line for line in lines if json.loads(line)["epoch"] < epoch]
-        text = "\n".join([*kept, json.dumps({"epoch": epoch, **metrics})]) + "\n"
-        replace_atomically(self.metrics, lambda path: path.write_text(text, encoding="utf-8"))
+        kept = [line for line in self.read_metrics() if line["epoch"] < epoch]
+        text = "".join(json.dumps(line) + "\n" for line in [*kept, {"epoch": epoch, **metrics}])
+        write_text(self.metrics, text)
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the finished weights."""
@@ -97,7 +116,10 @@ class RunFolder:
         return load_file(self.weights)
 
 
-_HOW_TO_MAKE = {"calibration.json": "run first: cin-train evaluate --split validation"}
+_HOW_TO_MAKE = {
+    "calibration.json": "run first: cin-train evaluate --split validation",
+    "pictures.csv": "run the stage that writes it first (an older run is resumed and completed by the same command)",
+}
 
 # The parts of the configuration that a stage's result depends on.
 _STAGE_SECTIONS = {
@@ -156,13 +178,18 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    replace_atomically(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file atomically."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    replace_atomically(path, lambda scratch: scratch.write_text(buffer.getvalue(), encoding="utf-8"))
+    write_text(path, buffer.getvalue())
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

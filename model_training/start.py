@@ -19,6 +19,8 @@ class Start:
 
     name: str
     weights: StateDict
+    # Ids of the dermoscopy pictures that the weights were trained on.
+    seen: frozenset[str] = frozenset()
 
 
 def load_start(source: str) -> Start | None:

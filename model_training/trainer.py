@@ -91,11 +91,13 @@ def make_optimiser(module: nn.Module, settings: StageConfig) -> torch.optim.Opti
     return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: Console) -> None:
+def train(
+    stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: Console, deadline: float | None = None
+) -> None:
     """Train ``stage`` in ``run`` from its checkpoint, or from the start, to the end, and write its weights.
 
-    Raises :class:`Interrupted` after SIGINT or SIGTERM once the checkpoint is written, :class:`TrainingError` when a
-    loss is not finite.
+    Raises :class:`Interrupted` once the checkpoint is written: after SIGINT or SIGTERM, and at ``deadline``
+    (``time.monotonic``); :class:`TrainingError` when a loss is not finite.
     """
     stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
@@ -117,6 +119,8 @@ def train(stage: Stage, run: RunFolder, fabric: Fabric, *, seed: int, console: C
                 left = ((stage.settings.epochs - epoch) * len(batches) - step - 1) * batches[step].size / per_second
                 note = f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  ETA {left / 60:.0f} min"
                 bar.update(task, completed=step + 1, note=note)
+                if deadline is not None and time.monotonic() >= deadline:
+                    stop.append(0)
                 if _asked_to_stop(stop, fabric):
                     _save_checkpoint(state, run, fabric)
                     raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from there")

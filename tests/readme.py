@@ -8,10 +8,11 @@ from tests.conftest import REPOSITORY
 
 
 def readme_commands() -> list[str]:
-    """Every line of every ``sh`` block of the README, in order."""
+    """Every line of every ``sh`` block of the README, in order, without its comment."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    lines = (line.partition("  #")[0].rstrip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
 
 
 def training_commands() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from tests.readme import readme_commands, training_commands
 
 SERVE, TEST = "make serve", "make test"
 CURL = "curl -F image=@lesion.jpg localhost:8000/predict"
+REPRODUCE = ('make reproduce REPRODUCE="--table 1 --plan"', "make reproduce")
 CIN = (
     ".venv/bin/cin predict lesion.jpg",
     ".venv/bin/cin predict lesion.jpg --json --overlay overlays",
@@ -66,7 +68,7 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 def test_no_command_is_left_out() -> None:
-    assert set(readme_commands()) == {SERVE, TEST, CURL, *CIN, *training_commands()}
+    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *CIN, *training_commands()}
 
 
 def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion: Path) -> None:
@@ -99,3 +101,11 @@ def test_make_test_runs_linters_types_and_tests() -> None:
     planned = subprocess.run([*TEST.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for tool in ("ruff check", "ruff format --check", "mypy", "-m pytest"):
         assert tool in planned
+
+
+@pytest.mark.parametrize("command", REPRODUCE)
+def test_make_reproduce_calls_the_command(command: str) -> None:
+    words = [*shlex.split(command), "-n"]
+    planned = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    expected = "bin/cin-train reproduce --config model_training/configs/isic2017.toml"
+    assert f"{expected} --table 1 --plan" in planned if "--plan" in command else expected in planned

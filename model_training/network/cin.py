@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from model_training.network.distinguish import Distinguish
-from model_training.network.feature_extraction import FeatureExtraction, StateDict, normalise
+from model_training.network.feature_extraction import FeatureExtraction, FeatureNetwork, StateDict, normalise
 from model_training.network.lesion_feature_attention import AttentionForm, LesionFeatureAttention
+from model_training.network.synergic import Synergic
 
 NUM_BRANCHES = 2
 
@@ -35,9 +36,11 @@ class TrainingOutput(NamedTuple):
 class Branch(nn.Module):
     """Feature extraction, lesion feature attention, and two fully connected layers for the classification."""
 
-    def __init__(self, *, num_classes: int, attention: AttentionForm | None, hidden: int = 256) -> None:
+    def __init__(
+        self, *, num_classes: int, features: FeatureNetwork, attention: AttentionForm | None, hidden: int = 256
+    ) -> None:
         super().__init__()
-        self.features = FeatureExtraction()
+        self.features = FeatureExtraction(features)
         channels = self.features.num_channels
         self.attention = LesionFeatureAttention(channels, attention) if attention else None
         self.classify = nn.Sequential(
@@ -57,28 +60,31 @@ class ClinicalInspiredNetwork(nn.Module):
     """The recognition part of CIN: everything behind the lesion area attention module.
 
     ``branches="shared"`` makes both branches one set of weights; the sum over branches at test time is then the
-    branch's own answer. ``attention=None`` and ``distinguish=False`` switch F and D of the paper's Table 1 off;
-    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs.
+    branch's own answer. ``attention=None`` and ``distinguish=None`` switch F and D of the paper's Table 1 off;
+    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs. With
+    ``distinguish="synergic"`` the pair is compared as in synergic deep learning.
     """
 
     def __init__(
         self,
         *,
         num_classes: int,
+        features: FeatureNetwork = "resnet18",
         attention: AttentionForm | None = "stabilised",
-        distinguish: bool = True,
+        distinguish: Literal["convolutional", "synergic"] | None = "convolutional",
         branches: Literal["separate", "shared", "single"] = "separate",
     ) -> None:
         super().__init__()
 
         def branch() -> Branch:
-            return Branch(num_classes=num_classes, attention=attention)
+            return Branch(num_classes=num_classes, features=features, attention=attention)
 
         first = branch()
         seconds = {"separate": branch, "shared": lambda: first}
         self.branches = nn.ModuleList([first, seconds[branches]()] if branches in seconds else [first])
         channels = first.features.num_channels
-        self.distinguish = Distinguish(channels) if distinguish else None
+        compare = {"convolutional": Distinguish, "synergic": Synergic}
+        self.distinguish = compare[distinguish](channels) if distinguish else None
 
     def load_start(self, start: StateDict) -> None:
         """Take the feature extraction's weights, in every branch, from an ImageNet network of the same kind."""

@@ -26,8 +26,9 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
     """The recognition part of the network that the configuration describes."""
     return ClinicalInspiredNetwork(
         num_classes=num_classes,
+        features=network.features,
         attention=network.attention if network.lesion_feature_attention else None,
-        distinguish=network.distinguish,
+        distinguish=network.distinguish_form if network.distinguish else None,
         branches=network.branches,
     )
 

@@ -90,26 +90,26 @@ def test_auxiliary_branch_is_frozen_and_reaches_the_map() -> None:
 
 
 @pytest.mark.parametrize("attention", ["stabilised", None])
-@pytest.mark.parametrize("distinguish", [True, False])
-def test_modules_switch_off_as_in_table_1(attention: str | None, distinguish: bool) -> None:
+@pytest.mark.parametrize("distinguish", ["convolutional", "synergic", None])
+def test_modules_switch_off_as_in_table_1(attention: str | None, distinguish: str | None) -> None:
     network = ClinicalInspiredNetwork(num_classes=3, attention=attention, distinguish=distinguish)  # type: ignore[arg-type]
     output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
     assert [logits.shape for logits in output.logits_BK] == [(2, 3), (2, 3)]
-    assert (output.same_B is None) is not distinguish
+    assert (output.same_B is None) == (distinguish is None)
     branch = network.diagnose(torch.rand(2, 3, 64, 64))[0]
     assert (branch.spatial_BCHW is None) == (attention is None)
 
 
 def test_branches_are_separate_unless_shared() -> None:
     def num_parameters(branches: str) -> int:
-        network = ClinicalInspiredNetwork(num_classes=3, distinguish=False, branches=branches)  # type: ignore[arg-type]
+        network = ClinicalInspiredNetwork(num_classes=3, distinguish=None, branches=branches)  # type: ignore[arg-type]
         return sum(p.numel() for p in network.parameters())
 
     assert num_parameters("separate") == 2 * num_parameters("shared")
 
 
 def test_a_single_branch_learns_from_pictures_and_answers_as_both() -> None:
-    network = ClinicalInspiredNetwork(num_classes=3, distinguish=False, branches="single").eval()
+    network = ClinicalInspiredNetwork(num_classes=3, distinguish=None, branches="single").eval()
     picture = torch.rand(2, 3, 64, 64)
     output = network(picture)
     assert [logits.shape for logits in output.logits_BK] == [(2, 3)]

@@ -15,13 +15,14 @@ from tests.training.conftest import SETTINGS, SmallExperiment
 
 def test_there_is_one_for_every_step() -> None:
     assert [c.split()[1] for c in training_commands()] == [
-        "prepare", "area", "recognition", "evaluate", "evaluate", "export",
+        "prepare", "area", "recognition", "evaluate", "evaluate", "export", "choose",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", training_commands())
 def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_path: Path) -> None:
-    """Both stages are finished, so their commands resume at the end; nothing else is different from the README."""
+    """Both stages are finished, so their commands resume at the end, and of the cross-validation it is the plan only;
+    nothing else is different from the README."""
     replaced = {
         "model_training/configs/isic2017.toml": str(REPOSITORY / "model_training/configs/isic2017.toml"),
         "runs/cin": str(small_experiment.run),
@@ -29,6 +30,8 @@ def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_
     }
     words = [replaced.get(word, word) for word in command.split()[1:]]
     words += ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+    if words[0] == "choose":
+        words += ["--plan", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     words += [part for setting in SETTINGS for part in ("--set", setting)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output

@@ -1,0 +1,159 @@
+"""What the paper leaves open, decided by five-fold cross-validation on the training set.
+
+Each choice changes the base configuration in one way; none of them ever sees a test set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from model_training.config import NUM_FOLDS, load_config
+from model_training.experiment import Experiment
+from model_training.run_folder import write_text
+from model_training.trials import Trial, TrialError, TrialRecord
+
+BASE = "base"
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        BASE: (),
+        "no-crop": ("network.lesion_area_attention=false",),
+        "hard-crop": ("network.crop_margin=0",),
+        "wide-crop": ("network.crop_margin=0.25",),
+        "no-auxiliary-loss": ("area.auxiliary_weight=0",),
+        "no-feature-attention": ("network.lesion_feature_attention=false",),
+        "literal-attention": ("network.attention=literal",),
+        "row-attention": ("network.attention=row",),
+        "shared-branches": ("network.branches=shared",),
+        "no-distinguish": ("network.distinguish=false",),
+        "balanced-pairs": ("recognition.pairs=balanced",),
+        "no-class-weights": ("recognition.class_weights=none",),
+        "sgd-step": (
+            "recognition.optimiser=sgd",
+            "recognition.schedule=step",
+            "recognition.learning_rate=1e-3",
+            "recognition.weight_decay=1e-4",
+        ),
+        "no-start": ("start=none",),
+        "eight-views": ("evaluation.views=8",),
+    }
+)
+
+# Choices that train the first stage differently, so that they cannot share the base's.
+_OWN_FIRST_STAGE = frozenset({"no-auxiliary-loss", "no-start"})
+
+# Choices about a finished network: they ask the base's.
+_ABOUT_EVALUATION = frozenset({"eight-views"})
+
+
+# What the choices are compared by: figures on the part that was held out.
+METRICS = ("melanoma_auc", "seborrheic_keratosis_auc", "mean_auc")
+
+
+def fold_trials(
+    choices: Sequence[str],
+    template: Experiment,
+    results: Path,
+    *,
+    config: Path | None,
+    assignments: Sequence[str],
+) -> list[Trial]:
+    """The trials of these choices (empty: all), fold by fold. Raises :class:`TrialError` for an unknown choice."""
+    unknown = [choice for choice in choices if choice not in CHOICES]
+    if unknown:
+        raise TrialError(f"no choice {', '.join(unknown)}; choose among {', '.join(CHOICES)}")
+    trials = []
+    for fold in range(NUM_FOLDS):
+        for choice in choices or CHOICES:
+            name = f"cross-validation/{choice}/fold-{fold + 1}"
+            trained_as = BASE if choice in _ABOUT_EVALUATION else choice
+            first_stage = choice if choice in _OWN_FIRST_STAGE else BASE
+            experiment = replace(
+                template,
+                config=load_config(config, [*assignments, *CHOICES[choice], f"data.fold={fold}"]),
+                folder=template.folder / "cross-validation" / trained_as / f"fold-{fold + 1}",
+                area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
+            )
+            trials.append(Trial(name, experiment, "validation", results / name))
+    return trials
+
+
+def choices_result(trials: Sequence[Trial], *, command: str) -> dict[str, Any]:
+    """Everything in ``cross-validation.json``: each choice's figures over the folds, and its paired gain over the base.
+
+    The gain is the mean over the folds that both have, with its standard error.
+    """
+    by_fold: dict[str, dict[int, TrialRecord]] = {}
+    for trial in trials:
+        record = trial.record()
+        if record is not None:
+            by_fold.setdefault(record.name.split("/")[1], {})[record.config["data"]["fold"]] = record
+    return {"command": command, "choices": [_choice(name, folds, by_fold) for name, folds in by_fold.items()]}
+
+
+def _choice(name: str, folds: Mapping[int, TrialRecord], by_fold: Mapping[str, Mapping[int, TrialRecord]]) -> Any:
+    base = by_fold.get(BASE, {})
+    shared = [fold for fold in folds if fold in base]
+    metrics = {}
+    for metric in METRICS:
+        values = np.array([record.metrics[metric] for record in folds.values()])
+        gains = np.array([folds[fold].metrics[metric] - base[fold].metrics[metric] for fold in shared])
+        metrics[metric] = {
+            "mean": float(values.mean()),
+            "std": float(values.std(ddof=1)) if len(values) > 1 else None,
+            "gain": float(gains.mean()) if len(gains) and name != BASE else None,
+            "gain_standard_error": float(gains.std(ddof=1) / len(gains) ** 0.5)
+            if len(gains) > 1 and name != BASE
+            else None,
+        }
+    records = list(folds.values())
+    return {
+        "name": name,
+        "changes": list(CHOICES[name]),
+        "folds": [fold + 1 for fold in folds],
+        "metrics": metrics,
+        "start": records[0].start,
+        "input_size": records[0].input_size,
+        "epochs": records[0].config["recognition"]["epochs"],
+        "machine": records[0].machine,
+        "seconds": sum(sum(record.seconds.values()) for record in records),
+    }
+
+
+def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
+    """Write ``cross-validation.json`` and ``cross-validation.md`` below ``results``."""
+    lines = [
+        "# Choices, by five-fold cross-validation on ISIC 2017 train",
+        "",
+        f"AUC on the part held out: mean ± standard deviation over the folds; gain over `{BASE}` on the same folds ± "
+        f"its standard error. Made by `{result['command']}`.",
+        "",
+        _line(["Choice", "Changes", *(metric.replace("_", " ").replace("auc", "AUC") for metric in METRICS), "Folds"]),
+        _line(["---"] * (len(METRICS) + 3)),
+    ]
+    for choice in result["choices"]:
+        cells = [_cell(choice["metrics"][metric]) for metric in METRICS]
+        changes = ", ".join(f"`{change}`" for change in choice["changes"]) or "-"
+        lines.append(_line([choice["name"], changes, *cells, str(len(choice["folds"]))]))
+    texts = {"json": json.dumps(result, indent=2), "md": "\n".join(lines)}
+    results.mkdir(parents=True, exist_ok=True)
+    for suffix, text in texts.items():
+        write_text(results / f"cross-validation.{suffix}", text + "\n")
+
+
+def _cell(figures: Mapping[str, float | None]) -> str:
+    spread = "" if figures["std"] is None else f" ± {figures['std']:.3f}"
+    gain = "" if figures["gain"] is None else f"; {figures['gain']:+.3f}"
+    error = "" if figures["gain_standard_error"] is None else f" ± {figures['gain_standard_error']:.3f}"
+    return f"{figures['mean']:.3f}{spread}{gain}{error}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,53 @@
+"""Test pictures that a model has seen: refused, or said out loud in the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_training.data.frames import FrameSet, picture_digests
+from model_training.experiment import Experiment
+
+
+class LeakageError(ValueError):
+    """The model was trained on pictures of the set it is to be tested on."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Ids of test pictures that the model has seen, by their id and (under another id) by their pixels."""
+
+    same_id: tuple[str, ...]
+    same_pixels: tuple[str, ...]
+
+
+def seen_by(experiment: Experiment) -> dict[str, str]:
+    """Every picture that either stage, or the start it came from, was trained on: ids to pixel digests.
+
+    The digest is empty where only the id is known.
+    """
+    seen = experiment.recognition_run.read_pictures()
+    if experiment.config.network.lesion_area_attention:
+        seen = experiment.area_run.read_pictures() | seen
+    return seen
+
+
+def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
+    """The pictures of ``test`` that the experiment's model has seen."""
+    seen = seen_by(experiment)
+    digests = set(seen.values())
+    same_id = tuple(id for id in test.ids if id in seen)
+    by_pixels = zip(test.ids, picture_digests(test.frames), strict=True)
+    return Overlap(same_id, tuple(id for id, digest in by_pixels if digest in digests and id not in seen))
+
+
+def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
+    """Raise :class:`LeakageError` when test pictures were trained on under their own id.
+
+    A few copies under other ids are part of the official sets; they are reported, not refused.
+    """
+    if found.same_id:
+        shown = ", ".join(found.same_id[:5]) + (", ..." if len(found.same_id) > 5 else "")
+        raise LeakageError(
+            f"{len(found.same_id)} of the {len(test)} pictures of {test.name} were trained on ({shown}): figures on "
+            "them would mean nothing. Train without them, or add --force, which writes the overlap into the report"
+        )

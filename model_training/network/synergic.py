@@ -1,0 +1,23 @@
+"""Synergic learning (Zhang et al., MICCAI 2018): three linear layers tell whether two pictures are of the same class.
+
+What SDL has in place of the distinguish module, for the comparison in the paper's tables. The CIN paper speaks of
+"three single linear layers", so nothing non-linear lies between them here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Synergic(nn.Module):
+    """Both pictures' pooled features, concatenated, through three linear layers."""
+
+    def __init__(self, channels: int, *, hidden: int = 256) -> None:
+        super().__init__()
+        self.compare = nn.Sequential(nn.Linear(2 * channels, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1))
+
+    def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
+        """The logit ``[B]`` of "both are of the same class" for each pair of feature maps."""
+        pooled_B2C = torch.cat([first_BCHW.mean(dim=(2, 3)), second_BCHW.mean(dim=(2, 3))], dim=1)
+        return self.compare(pooled_B2C).squeeze(1)

@@ -1,0 +1,50 @@
+"""The trials behind the paper's tables, and the tables with our figures beside the printed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from model_training.config import load_config
+from model_training.experiment import Experiment
+from model_training.tables import SYSTEMS, Table
+from model_training.trials import Trial, TrialError
+
+
+def table_trials(
+    tables: Iterable[Table],
+    template: Experiment,
+    results: Path,
+    *,
+    config: Path | None,
+    assignments: Sequence[str],
+    systems: Sequence[str],
+    num_seeds: int,
+) -> list[Trial]:
+    """The trials of these tables, each once, one seed after the other; ``systems`` (empty: all) chooses among them.
+
+    Every trial is ``template`` with a configuration and a folder of its own; the systems of a seed share the first
+    stage. Raises :class:`TrialError` for a system that none of the tables has.
+    """
+    tables = list(tables)
+    known = list(dict.fromkeys(system for table in tables for system in table.systems()))
+    unknown = [system for system in systems if system not in known]
+    if unknown:
+        raise TrialError(f"no system {', '.join(unknown)} there; choose among {', '.join(known)}")
+    trials: dict[str, Trial] = {}
+    for seed in range(num_seeds):
+        for table in tables:
+            for system in table.systems():
+                if systems and system not in systems:
+                    continue
+                name = f"{table.challenge.name}/{system}/seed-{seed}"
+                own = [*assignments, *table.challenge.assignments, *SYSTEMS[system], f"seed={seed}"]
+                experiment = replace(
+                    template,
+                    config=load_config(config, own),
+                    folder=template.folder / name,
+                    area_folder=template.folder / table.challenge.name / "lesion-area" / f"seed-{seed}",
+                )
+                trials.setdefault(name, Trial(name, experiment, "test", results / name))
+    return list(trials.values())

@@ -1,0 +1,59 @@
+"""How sure a figure is: bootstrap intervals, DeLong's test, and what printed rates imply about each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_training.data.pairs import Indices
+from model_training.metrics import Z_95, Flags, Scores
+
+
+def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) -> Iterator[Indices]:
+    """Bootstrap samples of the pictures, ``[N]`` each: drawn with replacement within every class."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
+    for _ in range(num_resamples):
+        yield np.concatenate([rng.choice(m, size=len(m)) for m in members])
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Area under the ROC curve of one set of scores minus that of another, on the same pictures."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def delong_test(truth_N: Flags, first_N: Scores, second_N: Scores) -> AucDifference:
+    """DeLong, DeLong and Clarke-Pearson (1988): the difference of two correlated AUCs, 95 % interval, two-sided p.
+
+    Raises ``ValueError`` when one of the two outcomes has fewer than two pictures.
+    """
+    if min(int(truth_N.sum()), int((~truth_N).sum())) < 2:
+        raise ValueError("the test needs two pictures of each outcome")
+    positive_SP, negative_SN = _placements(truth_N, np.stack([first_N, second_N]))
+    auc_S = positive_SP.mean(axis=1)
+    covariance = np.cov(positive_SP) / positive_SP.shape[1] + np.cov(negative_SN) / negative_SN.shape[1]
+    difference = float(auc_S[0] - auc_S[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    error = math.sqrt(max(variance, 0.0))
+    p = math.erfc(abs(difference) / error / math.sqrt(2)) if error > 0 else float(difference == 0)
+    return AucDifference(difference, difference - Z_95 * error, difference + Z_95 * error, p)
+
+
+def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
+    """For each positive the share of negatives below it (ties half), for each negative that of positives above it."""
+    positive, negative = scores_SN[:, truth_N], scores_SN[:, ~truth_N]
+    wins = (positive[:, :, None] > negative[:, None, :]) + 0.5 * (positive[:, :, None] == negative[:, None, :])
+    return wins.mean(axis=2), wins.mean(axis=1)
+
+
+def implied_accuracy(sensitivity: float, specificity: float, num_positive: int, num_negative: int) -> float:
+    """The accuracy that a sensitivity and a specificity amount to."""
+    return (sensitivity * num_positive + specificity * num_negative) / (num_positive + num_negative)

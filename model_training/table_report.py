@@ -1,0 +1,245 @@
+"""The paper's tables with our figures beside the printed ones: ``table-N.json`` and, for reading, ``table-N.md``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_training.data.isic import PictureSet
+from model_training.data.pairs import Indices
+from model_training.evaluate import classification_figures
+from model_training.metrics import Scores
+from model_training.predictions import read_predictions, scored_classes
+from model_training.run_folder import write_text
+from model_training.statistics import delong_test, implied_accuracy, stratified_resamples
+from model_training.tables import HEADS, Row, Table
+from model_training.trials import PREDICTIONS, Trial, TrialRecord
+
+NUM_RESAMPLES = 2000
+
+
+def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:
+    """Everything in ``table-N.json``: the printed figures, ours from the finished trials, and how they compare.
+
+    Ours: mean and standard deviation over the seeds, and the 95 % bootstrap interval of that mean over
+    stratified resamples of the test pictures.
+    """
+    finished: dict[str, list[tuple[TrialRecord, Scores]]] = {}
+    labels = {sample.id: sample.label for sample in test.samples}
+    for trial in trials:
+        record = trial.record()
+        if record is not None:
+            ids, probabilities = read_predictions(trial.results / PREDICTIONS, test.classes)
+            if ids != list(labels):
+                raise ValueError(f"{trial.results / PREDICTIONS} is not about the pictures of {test.name}, in order")
+            finished.setdefault(record.name.split("/")[1], []).append((record, probabilities))
+    truth = np.array(list(labels.values()))
+    return {
+        "table": table.number,
+        "title": table.title,
+        "test_set": test.name,
+        "num_pictures": len(labels),
+        "missing_pictures": len(test.missing_pictures),
+        "command": command,
+        "rows": [_row(table, row, finished, truth, test.classes) for row in table.rows],
+        "printed_inconsistencies": printed_inconsistencies(table),
+    }
+
+
+def _row(
+    table: Table,
+    row: Row,
+    finished: Mapping[str, list[tuple[TrialRecord, Scores]]],
+    labels_N: Indices,
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    runs = finished.get(row.system or "", [])
+    ours = _our_figures(table.metrics, [scores for _, scores in runs], labels_N, classes)
+    metrics = {}
+    for name in table.metrics:
+        paper, figures = row.paper.get(name), ours.get(name, dict.fromkeys(("mean", "std", "low", "high")))
+        difference = None if paper is None or figures["mean"] is None else figures["mean"] - paper
+        metrics[name] = {"paper": paper, **figures, "difference": difference}
+    records = [record for record, _ in runs]
+    shared: dict[str, Any] = {"start": None, "input_size": None, "machine": None}
+    if records:
+        shared = {
+            "start": _only([record.start for record in records]),
+            "input_size": _only([record.input_size for record in records]),
+            "machine": _only([record.machine for record in records]),
+        }
+    return {
+        "name": row.name,
+        "system": row.system,
+        "source": "ours" if records else "not run" if row.system else "published",
+        "metrics": metrics,
+        "seeds": [record.seed for record in records],
+        **shared,
+        "seconds": sum(sum(record.seconds.values()) for record in records) if records else None,
+        "against_baseline": _against_baseline(table, row, finished, labels_N, classes),
+    }
+
+
+def _our_figures(
+    names: Sequence[str], scores: Sequence[Scores], labels_N: Indices, classes: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    if not scores:
+        return {}
+
+    def figures(chosen_N: Indices) -> Scores:
+        every = [classification_figures(labels_N[chosen_N], s[chosen_N], classes) for s in scores]
+        return np.array([[seed[name] for name in names] for seed in every])
+
+    measured = figures(np.arange(len(labels_N)))
+    resampled = np.array([figures(r).mean(axis=0) for r in stratified_resamples(labels_N, NUM_RESAMPLES, seed=0)])
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    spread = measured.std(axis=0, ddof=1) if len(scores) > 1 else np.full(len(names), np.nan)
+    return {
+        name: {
+            "mean": float(measured[:, i].mean()),
+            "std": None if np.isnan(spread[i]) else float(spread[i]),
+            "low": float(low[i]),
+            "high": float(high[i]),
+        }
+        for i, name in enumerate(names)
+    }
+
+
+def _against_baseline(
+    table: Table,
+    row: Row,
+    finished: Mapping[str, list[tuple[TrialRecord, Scores]]],
+    labels_N: Indices,
+    classes: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Paired DeLong tests of the AUC of each task, for every seed that both systems have."""
+    if table.baseline is None or row.system in (None, table.baseline):
+        return []
+    base = {record.seed: scores for record, scores in finished.get(table.baseline, [])}
+    tests = []
+    for record, scores in finished.get(row.system or "", []):
+        if record.seed not in base:
+            continue
+        for k in scored_classes(classes):
+            test = delong_test(labels_N == k, scores[:, k], base[record.seed][:, k])
+            tests.append(
+                {
+                    "seed": record.seed,
+                    "task": classes[k],
+                    "difference": test.difference,
+                    "low": test.low,
+                    "high": test.high,
+                    "p": test.p,
+                }
+            )
+    return tests
+
+
+def printed_inconsistencies(table: Table) -> list[str]:
+    """Printed figures that contradict others of their row, beyond what rounding to three digits allows."""
+    return [text for row in table.rows for text in (*_accuracies(table, row), *_means(table, row))]
+
+
+def _accuracies(table: Table, row: Row) -> Iterator[str]:
+    for task, num_positive in table.num_positive.items():
+        printed = [row.paper.get(f"{task}_{name}_argmax") for name in ("accuracy", "sensitivity", "specificity")]
+        accuracy, sensitivity, specificity = printed
+        if accuracy is None or sensitivity is None or specificity is None:
+            continue
+        implied = implied_accuracy(sensitivity, specificity, num_positive, table.num_pictures - num_positive)
+        if abs(implied - accuracy) > 0.001:
+            yield (
+                f"{row.name}, {task.replace('_', ' ')}: SE {sensitivity:.3f} and SP {specificity:.3f} on "
+                f"{num_positive} of {table.num_pictures} imply ACC {implied:.3f}, printed {accuracy:.3f}"
+            )
+
+
+def _means(table: Table, row: Row) -> Iterator[str]:
+    aucs = [row.paper.get(f"{task}_auc") for task in table.num_positive]
+    printed = row.paper.get("mean_auc")
+    if printed is None or any(auc is None for auc in aucs):
+        return
+    mean = float(np.mean([auc for auc in aucs if auc is not None]))
+    if abs(mean - printed) > 0.00101:
+        yield f"{row.name}: the AUCs of the sub-tasks average {mean:.3f}, printed {printed:.3f}"
+
+
+def write_table_result(result: Mapping[str, Any], results: Path) -> None:
+    """Write ``table-N.json`` and ``table-N.md`` below ``results``."""
+    results.mkdir(parents=True, exist_ok=True)
+    texts = {"json": json.dumps(result, indent=2) + "\n", "md": markdown(result)}
+    for suffix, text in texts.items():
+        write_text(results / f"table-{result['table']}.{suffix}", text)
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The table for reading: for each figure the paper's, ours with its interval, and the difference."""
+    names = list(result["rows"][0]["metrics"])
+    lines = [
+        f"# Table {result['table']}: {result['title']}",
+        "",
+        f"{result['num_pictures']} pictures of `{result['test_set']}` ({result['missing_pictures']} missing). Each "
+        "cell: the paper's figure; ours as mean over the seeds ± standard deviation [95 % bootstrap interval of the "
+        f"mean, {NUM_RESAMPLES} stratified resamples]; the difference. Made by `{result['command']}`.",
+        "",
+        _line(["System", "Source", *(head(name) for name in names), "Seeds", "Input", "Minutes"]),
+        _line(["---"] * (len(names) + 5)),
+    ]
+    for row in result["rows"]:
+        cells = [_cell(row["metrics"][name]) for name in names]
+        seeds = ", ".join(map(str, row["seeds"])) or "-"
+        minutes = f"{row['seconds'] / 60:.0f}" if row["seconds"] else "-"
+        lines.append(_line([row["name"], row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes]))
+    lines += _tests_section(result["rows"])
+    if result["printed_inconsistencies"]:
+        lines += ["", "Rows of the printed table that contradict themselves:", ""]
+        lines += [f"- {text}" for text in result["printed_inconsistencies"]]
+    starts = sorted({row["start"] for row in result["rows"] if row["start"]})
+    machines = sorted({row["machine"] for row in result["rows"] if row["machine"]})
+    if starts:
+        lines += ["", f"Start: {'; '.join(starts)}. Machine: {'; '.join(machines)}."]
+    return "\n".join(lines) + "\n"
+
+
+def head(name: str) -> str:
+    """The column head of a figure: ``melanoma AUC``."""
+    for suffix, title in HEADS.items():
+        if name.endswith(f"_{suffix}"):
+            return f"{name.removesuffix(f'_{suffix}').replace('_', ' ')} {title}"
+    return name
+
+
+def _tests_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    tests = [(row["name"], test) for row in rows for test in row["against_baseline"]]
+    if not tests:
+        return []
+    lines = ["", "Against the baseline (paired DeLong test on the same pictures, seed by seed):", ""]
+    lines += [_line(["System", "Seed", "Task", "AUC difference [95 % interval]", "p"]), _line(["---"] * 5)]
+    for name, test in tests:
+        interval = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+        lines.append(_line([name, str(test["seed"]), test["task"].replace("_", " "), interval, f"{test['p']:.3f}"]))
+    return lines
+
+
+def _cell(figures: Mapping[str, float | None]) -> str:
+    paper = "-" if figures["paper"] is None else f"{figures['paper']:.3f}"
+    if figures["mean"] is None:
+        return paper
+    spread = "" if figures["std"] is None else f" ± {figures['std']:.3f}"
+    ours = f"{figures['mean']:.3f}{spread} [{figures['low']:.3f}, {figures['high']:.3f}]"
+    difference = "" if figures["difference"] is None else f"; {figures['difference']:+.3f}"
+    return f"{paper}; {ours}{difference}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _only(values: Sequence[Any]) -> Any:
+    """The one value all share, or all that occur."""
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else distinct

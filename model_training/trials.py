@@ -1,0 +1,184 @@
+"""Trials: one configuration trained, evaluated once, and its outcome kept, resumably.
+
+A trial ends in a folder of its own below ``results/``: ``predictions.csv`` as the official scorer takes it, and
+``trial.json`` with what was run. A trial that is there is done; what is half done goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from model_training.config import Config, StageConfig
+from model_training.evaluate import Split, evaluate
+from model_training.experiment import Experiment
+from model_training.pace import area_pace, recognition_pace
+from model_training.run_folder import RunFolder, write_text
+
+PREDICTIONS, RECORD = "predictions.csv", "trial.json"
+
+
+class TrialError(ValueError):
+    """The trials cannot be run as asked; the text says what to change."""
+
+
+class TrialRecord(BaseModel):
+    """What was run in a trial, and what came of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    config: dict[str, Any]
+    start: str
+    machine: str
+    git_commit: str
+    # Training time of each stage, without evaluation; several trials may share the first one.
+    seconds: dict[str, float]
+    # Figures on the set on which the temperatures were fitted.
+    validation: dict[str, float]
+    evaluated_on: str
+    digest: str
+    metrics: dict[str, float]
+
+    @property
+    def input_size(self) -> int:
+        """S: side of the network's input in pixels."""
+        return int(self.config["network"]["size"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration to be trained and evaluated on ``split``; ``results`` keeps the outcome."""
+
+    name: str
+    experiment: Experiment
+    split: Split
+    results: Path
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.experiment.config
+
+    def record(self) -> TrialRecord | None:
+        """The outcome, None while there is none. Raises :class:`TrialError` when it is another configuration's."""
+        path = self.results / RECORD
+        if not path.is_file():
+            return None
+        record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        if record.config != comparable(self.config):
+            raise TrialError(
+                f"{path} is the outcome of another configuration; choose another --results folder, "
+                "or delete that trial's folder to run it again"
+            )
+        return record
+
+
+def comparable(config: Config) -> dict[str, Any]:
+    """The configuration without the start's path, which differs from machine to machine."""
+    return config.model_dump(mode="json", exclude={"start"})
+
+
+def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:
+    """Print the plan, then run what is not done.
+
+    Raises :class:`model_training.trainer.Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the
+    next call goes on from there.
+    """
+    print_plan(trials, console)
+    for trial in trials:
+        if trial.record() is None:
+            console.rule(trial.name)
+            record = run_trial(trial, ledger=ledger, deadline=deadline)
+            console.print(f"{trial.name}: mean AUC {record.metrics['mean_auc']:.4f}", highlight=False)
+
+
+def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> TrialRecord:
+    """Train what is not trained yet, evaluate, and keep the outcome."""
+    experiment = trial.experiment
+    runs = {"recognition": experiment.recognition_run}
+    if trial.config.network.lesion_area_attention:
+        experiment.train_area(deadline=deadline)
+        runs["area"] = experiment.area_run
+    experiment.train_recognition(deadline=deadline)
+    about = experiment.recognition_run.read_json("run.json")
+    validation = evaluate(experiment, "validation", ledger=ledger)
+    metrics = validation
+    if trial.split == "test":
+        metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name)
+    evaluated = experiment.folder / "evaluation" / trial.split
+    report = json.loads((evaluated / "report.json").read_text(encoding="utf-8"))
+    record = TrialRecord(
+        name=trial.name,
+        config=comparable(trial.config),
+        start=about["start"],
+        machine=about["machine"],
+        git_commit=about["git_commit"],
+        seconds={stage: run.training_seconds() for stage, run in runs.items()},
+        validation=validation,
+        evaluated_on=report["set"],
+        digest=report["digest"],
+        metrics=metrics,
+    )
+    trial.results.mkdir(parents=True, exist_ok=True)
+    write_text(trial.results / PREDICTIONS, (evaluated / PREDICTIONS).read_text(encoding="utf-8"))
+    write_text(trial.results / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def print_plan(trials: Iterable[Trial], console: Console) -> None:
+    """What is done, what is left, and about how long that takes on this machine."""
+    shown = Table("trial", "epochs done", "minutes left")
+    estimate = _Estimate()
+    for trial in trials:
+        if trial.record() is not None:
+            shown.add_row(trial.name, "finished", "")
+            continue
+        with console.status(f"timing a few steps of {trial.name}"):
+            minutes = estimate.seconds_left(trial) / 60
+        done = len(trial.experiment.recognition_run.read_metrics())
+        shown.add_row(trial.name, f"{done} of {trial.config.recognition.epochs}", f"{minutes:.0f}")
+    console.print(shown)
+    console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured just now", highlight=False)
+
+
+class _Estimate:
+    """Times every kind of network once, and counts a shared first stage in the first trial that needs it."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._paces: dict[str, float] = {}
+        self._areas: set[Path] = set()
+
+    def seconds_left(self, trial: Trial) -> float:
+        config, experiment = trial.config, trial.experiment
+        num_pictures = len(experiment.training_sets()[0])
+        left = self._left(config, experiment.recognition_run, config.recognition, num_pictures, recognition_pace)
+        if config.network.lesion_area_attention and experiment.area_run.path not in self._areas:
+            self._areas.add(experiment.area_run.path)
+            left += self._left(config, experiment.area_run, config.area, num_pictures, area_pace)
+        self.total += left
+        return left
+
+    def _left(
+        self, config: Config, run: RunFolder, stage: StageConfig, num_pictures: int, pace: Callable[[Config], float]
+    ) -> float:
+        epochs = stage.epochs - len(run.read_metrics())
+        if epochs <= 0:
+            return 0.0
+        kind = f"{pace.__name__} {config.network} {stage}"
+        if kind not in self._paces:
+            self._paces[kind] = pace(config)
+        return self._paces[kind] * epochs * max(1, num_pictures // stage.batch_size)

@@ -1,0 +1,224 @@
+"""The paper's tables: what is printed, the trials behind our figures, and the results that come of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner, Result
+
+from model_training.choices import CHOICES
+from model_training.cli import app
+from model_training.config import load_config
+from model_training.data.isic import read_set
+from model_training.data.synthetic import write_isic2016, write_isic2017
+from model_training.predictions import read_predictions
+from model_training.table_report import head, printed_inconsistencies
+from model_training.tables import SYSTEMS, TABLES
+from tests.training.conftest import SETTINGS
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_every_row_is_published_or_ours(number: int) -> None:
+    table = TABLES[number]
+    for row in table.rows:
+        assert row.paper or row.system, row.name
+        assert set(row.paper) <= set(table.metrics), row.name
+        assert all(0 < figure < 1 for figure in row.paper.values())
+    assert table.baseline is None or table.baseline in table.systems()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_is_a_valid_configuration(system: str) -> None:
+    network = load_config(None, SYSTEMS[system]).network
+    assert network.distinguish == (system in ("d", "cin", "sdl"))
+    assert network.lesion_area_attention == (system in ("a", "af", "cin"))
+    assert network.lesion_feature_attention == (system in ("f", "af", "cin"))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_is_a_valid_configuration_that_changes_something(choice: str) -> None:
+    changed = load_config(None, [*CHOICES[choice]]) != load_config(None)
+    assert changed == (choice not in ("base", "sgd-step")), "the paper's own protocol is the default"
+
+
+def test_printed_rows_that_contradict_themselves() -> None:
+    """Reckoned by hand: (90 x 0.678 + 510 x 0.869) / 600 = 0.840; (0.883 + 0.961) / 2 = 0.922."""
+    keratosis = "Baseline, seborrheic keratosis: SE 0.678 and SP 0.869 on 90 of 600 imply ACC 0.840, printed 0.863"
+    assert keratosis in printed_inconsistencies(TABLES[1])
+    assert not any(text.startswith(("CIN (A),", "CIN (F),", "CIN (D),")) for text in printed_inconsistencies(TABLES[1]))
+    assert "RHN: the AUCs of the sub-tasks average 0.922, printed 0.926" in printed_inconsistencies(TABLES[3])
+    assert not any(text.startswith("SDL") for text in printed_inconsistencies(TABLES[3]))
+    assert printed_inconsistencies(TABLES[2]) == []
+
+
+def test_column_heads() -> None:
+    assert head("seborrheic_keratosis_accuracy_argmax") == "seborrheic keratosis ACC"
+    assert head("mean_auc") == "mean AUC"
+
+
+class SmallTables:
+    """The command that reruns tables, on synthetic sets."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.data = root, root / "data"
+        write_isic2017(self.data, size=48, train=16, validation=9, test=12, seed=1)
+        write_isic2016(self.data, size=48, train=20, test=8, seed=2)
+
+    def command(self, name: str, *arguments: str) -> Result:
+        settings = [*SETTINGS, "data.frame_size=48", "network.size=32", "area.epochs=1"]
+        options = [f"--{option}={self.root / option}" for option in ("data", "cache", "runs", "results")]
+        assignments = [part for setting in settings for part in ("--set", setting)]
+        if name == "reproduce":
+            options.append(f"--ledger={self.root / 'ledger.jsonl'}")
+        return CliRunner().invoke(app, [name, *assignments, *options, *arguments])
+
+    def table(self, number: int) -> dict[str, dict[str, object]]:
+        result = json.loads((self.root / "results" / f"table-{number}.json").read_text())
+        return {row["name"]: row for row in result["rows"]}
+
+
+@pytest.fixture(scope="module")
+def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallTables]:
+    """Two systems of Table 1 with two seeds, and one of Table 2 with one."""
+    root = tmp_path_factory.mktemp("tables")
+    small = SmallTables(root)
+    for arguments in (
+        ("--table=1", "--system=baseline", "--system=a", "--seeds=2"),
+        ("--table=2", "--system=cin", "--seeds=1"),
+    ):
+        result = small.command("reproduce", *arguments)
+        assert result.exit_code == 0, result.output
+    yield small
+    shutil.rmtree(root)
+
+
+def test_our_figures_are_those_of_the_predictions(small_tables: SmallTables) -> None:
+    truth = np.array([s.label for s in read_set(small_tables.data, "isic2017-test").samples])
+    classes = ("melanoma", "seborrheic_keratosis", "nevus")
+    trials = small_tables.root / "results" / "trials" / "isic2017"
+    for name, system in (("Baseline", "baseline"), ("CIN (A)", "a")):
+        aucs = []
+        for seed in (0, 1):
+            _, probabilities = read_predictions(trials / system / f"seed-{seed}" / "predictions.csv", classes)
+            aucs.append(roc_auc_score(truth == 1, probabilities[:, 1]))
+        row = small_tables.table(1)[name]
+        assert row["source"] == "ours"
+        assert row["seeds"] == [0, 1]
+        figures = row["metrics"]["seborrheic_keratosis_auc"]  # type: ignore[index]
+        assert figures["mean"] == pytest.approx(np.mean(aucs))
+        assert figures["std"] == pytest.approx(np.std(aucs, ddof=1))
+        assert figures["low"] <= figures["mean"] <= figures["high"]
+        assert figures["difference"] == pytest.approx(figures["mean"] - figures["paper"])
+
+
+def test_rows_say_where_their_figures_come_from(small_tables: SmallTables) -> None:
+    first, second = small_tables.table(1), small_tables.table(2)
+    assert first["CIN (A+F+D)"]["source"] == "not run"
+    assert second["DCNN-FV"]["source"] == "published"
+    ours = second["CIN (ours)"]
+    assert (ours["source"], ours["seeds"], ours["input_size"]) == ("ours", [0], 32)
+    assert ours["start"] == "none (random weights)"
+    assert ours["metrics"]["malignant_auc"]["std"] is None  # type: ignore[index]
+
+
+def test_systems_are_tested_against_the_baseline(small_tables: SmallTables) -> None:
+    tests = small_tables.table(1)["CIN (A)"]["against_baseline"]
+    assert [(t["seed"], t["task"]) for t in tests] == [  # type: ignore[attr-defined]
+        (seed, task) for seed in (0, 1) for task in ("melanoma", "seborrheic_keratosis")
+    ]
+    assert small_tables.table(1)["Baseline"]["against_baseline"] == []
+
+
+def test_the_text_names_the_contradiction_and_no_folder(small_tables: SmallTables) -> None:
+    text = (small_tables.root / "results" / "table-1.md").read_text()
+    assert "imply ACC 0.840, printed 0.863" in text, "a row that contradicts itself"
+    assert "cin-train" in text
+    everything = "".join(p.read_text() for p in (small_tables.root / "results").rglob("*") if p.is_file())
+    assert str(small_tables.root) not in everything
+
+
+def test_finished_trials_are_not_run_again(small_tables: SmallTables) -> None:
+    readings = (small_tables.root / "ledger.jsonl").read_text().splitlines()
+    assert len(readings) == 5
+    assert json.loads(readings[0])["purpose"] == "isic2017/baseline/seed-0"
+    result = small_tables.command("reproduce", "--table=1", "--system=baseline", "--seeds=2")
+    assert result.exit_code == 0
+    assert "finished" in result.output
+    assert (small_tables.root / "ledger.jsonl").read_text().splitlines() == readings
+
+
+def test_the_systems_of_a_seed_share_the_first_stage(small_tables: SmallTables) -> None:
+    found = sorted(
+        p.relative_to(small_tables.root / "runs") for p in small_tables.root.rglob("area/weights.safetensors")
+    )
+    assert [str(path.parent.parent) for path in found] == [
+        "isbi2016/lesion-area/seed-0",
+        "isic2017/lesion-area/seed-0",
+        "isic2017/lesion-area/seed-1",
+    ]
+
+
+def test_a_share_of_the_2016_training_set_is_held_out_by_the_seed(small_tables: SmallTables) -> None:
+    record = json.loads(
+        (small_tables.root / "results" / "trials" / "isbi2016" / "cin" / "seed-0" / "trial.json").read_text()
+    )
+    assert record["validation"]["num_pictures"] == 4
+    assert record["evaluated_on"] == "isic2016-test"
+
+
+def test_the_plan_runs_nothing(small_tables: SmallTables, tmp_path: Path) -> None:
+    result = small_tables.command("reproduce", "--table=1", "--system=f", "--plan", f"--results={tmp_path}")
+    assert result.exit_code == 0, result.output
+    assert "isic2017/f/seed-2" in result.output
+    assert "hours left" in result.output
+    assert not (small_tables.root / "runs" / "isic2017" / "f").exists()
+
+
+def test_a_time_limit_stops_and_the_same_command_goes_on(small_tables: SmallTables) -> None:
+    arguments = ["--table=1", "--system=f", "--seeds=1"]
+    stopped = small_tables.command("reproduce", *arguments, "--minutes=0")
+    assert stopped.exit_code == 130, stopped.output
+    finished = small_tables.command("reproduce", *arguments)
+    assert finished.exit_code == 0, finished.output
+    assert small_tables.table(1)["CIN (F)"]["source"] == "ours"
+
+
+def test_another_configuration_is_not_mixed_in(small_tables: SmallTables) -> None:
+    arguments = ["--table=1", "--system=baseline", "--seeds=1", "--set", "recognition.learning_rate=0.5"]
+    result = small_tables.command("reproduce", *arguments)
+    assert result.exit_code == 1
+    assert "another configuration" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--table=4"], "there is no table 4"), (["--system=vgg"], "no system vgg")]
+)
+def test_mistakes(small_tables: SmallTables, arguments: list[str], message: str) -> None:
+    result = small_tables.command("reproduce", *arguments)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+
+
+def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
+    small_tables: SmallTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_training.choices.NUM_FOLDS", 2)
+    arguments = ["--choice=base", "--choice=no-crop", "--choice=eight-views"]
+    before = (small_tables.root / "ledger.jsonl").read_text()
+    result = small_tables.command("choose", *arguments)
+    assert result.exit_code == 0, result.output
+    choices = json.loads((small_tables.root / "results" / "cross-validation.json").read_text())["choices"]
+    assert [choice["name"] for choice in choices] == ["base", "no-crop", "eight-views"]
+    assert all(choice["folds"] == [1, 2] for choice in choices)
+    base, other = (choice["metrics"]["mean_auc"] for choice in choices[:2])
+    assert base["gain"] is None
+    assert other["gain"] == pytest.approx(other["mean"] - base["mean"])
+    assert (small_tables.root / "ledger.jsonl").read_text() == before
+    for record in (small_tables.root / "results" / "trials" / "cross-validation").rglob("trial.json"):
+        assert "isic2017-train (fold" in json.loads(record.read_text())["evaluated_on"]
