@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,9 +70,14 @@ class Experiment:
             return prepare_frames(pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done))
 
     @cached_property
-    def start(self) -> Start | None:
-        """The pre-trained weights to start from."""
+    def area_start(self) -> Start | None:
+        """The pre-trained weights that the first stage starts from; its encoder is always a ResNet18."""
         return load_start(self.config.start)
+
+    @cached_property
+    def recognition_start(self) -> Start | None:
+        """The pre-trained weights that the feature extraction starts from."""
+        return load_start(self.config.start, self.config.network.features)
 
     def training_sets(self) -> tuple[FrameSet, FrameSet]:
         """What is trained on, and what is validated on: a set of its own, or a part held out."""
@@ -92,11 +96,11 @@ class Experiment:
     def train_area(self, *, deadline: float | None = None) -> None:
         """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
         train_set, validation_set = self.training_sets()
-        fabric = self._begin(self.area_run, "area", train_set, validation_set)
+        fabric = self._begin(self.area_run, "area", self.area_start, train_set, validation_set)
         stage = AreaStage(
             settings=self.config.area,
             network=self.config.network,
-            start=self.start.weights if self.start else None,
+            start=self.area_start.weights if self.area_start else None,
             train=train_set,
             validation=validation_set,
             seed=self.config.seed,
@@ -107,11 +111,11 @@ class Experiment:
     def train_recognition(self, *, deadline: float | None = None) -> None:
         """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
         train_set, validation_set = self.training_sets()
-        fabric = self._begin(self.recognition_run, "recognition", train_set, validation_set)
+        fabric = self._begin(self.recognition_run, "recognition", self.recognition_start, train_set, validation_set)
         stage = RecognitionStage(
             settings=self.config.recognition,
             network=self.config.network,
-            start=self.start.weights if self.start else None,
+            start=self.recognition_start.weights if self.recognition_start else None,
             train=train_set,
             validation=validation_set,
             train_boxes=self.locate(train_set, fabric.device).box_B4,
@@ -121,9 +125,15 @@ class Experiment:
         )
         self._train(stage, self.recognition_run, fabric, deadline)
 
-    def _begin(self, run: RunFolder, stage: str, train_set: FrameSet, validation_set: FrameSet) -> Fabric:
-        run.open(self.config, stage, self._provenance(train_set, validation_set))
-        seen_before = dict.fromkeys(self.start.seen if self.start else (), "")
+    def _begin(
+        self, run: RunFolder, stage: str, start: Start | None, train_set: FrameSet, validation_set: FrameSet
+    ) -> Fabric:
+        provenance = {
+            "start": start.name if start else "none (random weights)",
+            "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
+        }
+        run.open(self.config, stage, provenance)
+        seen_before = dict.fromkeys(sorted(start.seen) if start else (), "")
         run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))
         fabric = make_fabric(self.config)
         fabric.launch()
@@ -131,12 +141,6 @@ class Experiment:
 
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
         train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)
-
-    def _provenance(self, *sets: FrameSet) -> dict[str, Any]:
-        return {
-            "start": self.start.name if self.start else "none (random weights)",
-            "data": {frames.name: frames.digest for frames in sets},
-        }
 
     def locator(self) -> LesionLocator | None:
         """The first stage's finished network with the crop behind it; None when the experiment does without."""

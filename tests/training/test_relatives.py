@@ -1,0 +1,117 @@
+"""The systems that the paper compares with: synergic learning, attention residual learning, ResNet50."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_training.network.attention_residual import AttentionResidualBlock
+from model_training.network.cin import ClinicalInspiredNetwork
+from model_training.network.feature_extraction import FeatureExtraction, ResNetStages
+from model_training.network.synergic import Synergic
+
+
+@pytest.fixture(scope="module")
+def imagenet(data_root: Path) -> dict[str, Tensor]:
+    """The real ImageNet ResNet18 beside the data."""
+    return load_file(data_root.parent / "weights" / "resnet18_imagenet_no_layer4.1.safetensors")
+
+
+def test_synergic_is_linear_in_the_pooled_pair() -> None:
+    torch.manual_seed(0)
+    module = Synergic(8)
+    assert [type(layer) for layer in module.compare] == [nn.Linear] * 3
+    first, second, other = (torch.randn(4, 8, 3, 3) for _ in range(3))
+    zero = torch.zeros_like(first)
+    whole = module(first + other, second) - module(zero, zero)
+    parts = (module(first, second) - module(zero, zero)) + (module(other, zero) - module(zero, zero))
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+    shuffled = first.flatten(2)[:, :, torch.randperm(9)].view_as(first)
+    torch.testing.assert_close(module(shuffled, second), module(first, second), atol=1e-5, rtol=1e-4)
+
+
+def test_attention_residual_starts_as_the_imagenet_network(imagenet: dict[str, Tensor]) -> None:
+    plain, attending = ResNetStages().eval(), ResNetStages(network="attention-resnet18").eval()
+    plain.load_start(imagenet)
+    attending.load_start(imagenet)
+    picture = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(attending(picture)[-1], plain(picture)[-1])
+    own = set(attending.state_dict()) - set(plain.state_dict())
+    assert own == {f"layer{i}.{j}.alpha" for i in range(1, 5) for j in (0, 1)}
+
+
+def test_attention_residual_block_against_its_equation() -> None:
+    """Written out position by position for one channel of one picture."""
+    torch.manual_seed(0)
+    block = AttentionResidualBlock(4, 4, spatial_dims=2).eval()
+    with torch.no_grad():
+        block.alpha.fill_(0.7)
+        x = torch.randn(1, 4, 3, 5)
+        learnt = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+        y = block(x)
+        total = sum(float(learnt[0, 2, i, j].exp()) for i in range(3) for j in range(5))
+        for i in range(3):
+            for j in range(5):
+                weight = float(learnt[0, 2, i, j].exp()) / total
+                value = float(learnt[0, 2, i, j] + x[0, 2, i, j] + 0.7 * 15 * weight * x[0, 2, i, j])
+                assert float(y[0, 2, i, j]) == pytest.approx(max(value, 0.0), abs=1e-5)
+
+
+def test_the_attention_weight_learns_from_the_first_step() -> None:
+    torch.manual_seed(0)
+    network = ClinicalInspiredNetwork(
+        num_classes=3, features="attention-resnet18", attention=None, distinguish=None, branches="single"
+    )
+    network(torch.rand(4, 3, 64, 64)).logits_BK[0].square().sum().backward()
+    alphas = {name: p.grad for name, p in network.named_parameters() if name.endswith(".alpha")}
+    assert len(alphas) == 8
+    assert all(grad is not None and float(grad.abs()) > 0 for grad in alphas.values())
+
+
+def bottleneck(x: Tensor, weights: dict[str, Tensor], name: str, stride: int) -> Tensor:
+    """One block of ResNet50 as torchvision has it: the stride is on the 3 x 3 convolution."""
+
+    def normalised(y: Tensor, norm: str) -> Tensor:
+        w = {part: weights[f"{name}.{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
+        return F.batch_norm(y, **w)
+
+    y = F.relu(normalised(F.conv2d(x, weights[f"{name}.conv1.weight"]), "bn1"))
+    y = F.relu(normalised(F.conv2d(y, weights[f"{name}.conv2.weight"], stride=stride, padding=1), "bn2"))
+    y = normalised(F.conv2d(y, weights[f"{name}.conv3.weight"]), "bn3")
+    if f"{name}.downsample.0.weight" in weights:
+        x = normalised(F.conv2d(x, weights[f"{name}.downsample.0.weight"], stride=stride), "downsample.1")
+    return F.relu(y + x)
+
+
+def test_resnet50_is_torchvisions() -> None:
+    torch.manual_seed(0)
+    network = ResNetStages(network="resnet50").eval()
+    weights = dict(network.state_dict())
+    assert weights["layer3.5.conv3.weight"].shape == (1024, 256, 1, 1)
+    assert sum(w.numel() for n, w in weights.items() if "running" not in n and "num_batches" not in n) == 23_508_032
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        x = F.conv2d(picture, weights["conv1.weight"], stride=2, padding=3)
+        norm = {part: weights[f"bn1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
+        x = F.max_pool2d(F.relu(F.batch_norm(x, **norm)), 3, stride=2, padding=1)
+        for layer, num_blocks in enumerate((3, 4, 6, 3), start=1):
+            for block in range(num_blocks):
+                x = bottleneck(x, weights, f"layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1)
+        torch.testing.assert_close(network(picture)[-1], x, atol=1e-5, rtol=1e-4)
+
+
+def test_feature_networks_say_how_wide_they_are() -> None:
+    for network, channels in (("resnet18", 512), ("attention-resnet18", 512), ("resnet50", 2048)):
+        features = FeatureExtraction(network)  # type: ignore[arg-type]
+        assert features.num_channels == channels
+        assert features(torch.rand(2, 3, 64, 64)).shape == (2, channels, 2, 2)
+
+
+def test_a_start_of_another_depth_is_refused(imagenet: dict[str, Tensor]) -> None:
+    with pytest.raises(ValueError, match="the same depth"):
+        ResNetStages(network="resnet50").load_start(imagenet)
