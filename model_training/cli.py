@@ -15,12 +15,17 @@ from rich.console import Console
 
 from model_training.choices import choices_result, fold_trials, write_choices_result
 from model_training.config import load_config
+from model_training.data.audit import audit_sets
+from model_training.data.audit_report import print_audit
+from model_training.data.download import download_challenge
 from model_training.data.isic import read_set
+from model_training.data.official import BASE_URL
 from model_training.evaluate import Split
 from model_training.evaluate import evaluate as evaluate_split
 from model_training.experiment import Experiment
 from model_training.export import export_bundle
 from model_training.reproduce import table_trials
+from model_training.run_folder import write_text
 from model_training.table_report import table_result, write_table_result
 from model_training.tables import TABLES
 from model_training.trainer import Interrupted, TrainingError
@@ -83,6 +88,49 @@ def _console() -> Console:
 
 def _experiment(config: Path | None, assignments: list[str] | None, data: Path, cache: Path, run: Path) -> Experiment:
     return Experiment(load_config(config, assignments or ()), data, cache, run, _console())
+
+
+@command
+def download(
+    challenge: Annotated[str, typer.Argument(help="isic2016 or isic2017.")],
+    data: DataOption = Path("data"),
+    base_url: Annotated[
+        str, typer.Option(envvar="CIN_DATA_URL", help="Where a mirror has the files, without the year.")
+    ] = BASE_URL,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep archives once unpacked.")] = False,
+    accept_changed: Annotated[
+        bool, typer.Option("--accept-changed", help="Take files that are not those known so far.")
+    ] = False,
+) -> None:
+    """Download and unpack the official files of a challenge; the same command goes on after an interruption."""
+    try:
+        download_challenge(
+            challenge,
+            data,
+            console=_console(),
+            base_url=base_url,
+            keep_archives=keep_archives,
+            accept_changed=accept_changed,
+        )
+    except KeyboardInterrupt as interruption:
+        raise Interrupted("stopped; the same command goes on from there") from interruption
+
+
+@command
+def audit(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this set or challenge, e.g. isic2017-train; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write every finding into this JSON file.")] = None,
+    data: DataOption = Path("data"),
+) -> None:
+    """Look for pictures that sets share, copies, contradicting labels, and what is missing or cannot be decoded."""
+    console = _console()
+    report = audit_sets(data, only or (), console=console)
+    print_audit(report, console)
+    if out is not None:
+        write_text(out, report.to_json())
+        console.print(f"all findings: {out}", highlight=False)
 
 
 @command
@@ -256,3 +304,7 @@ def export(
 def main() -> Any:
     """Entry point of the ``cin-train`` command."""
     return app()
+
+
+if __name__ == "__main__":  # for torchrun
+    main()

@@ -95,8 +95,7 @@ class Experiment:
 
     def train_area(self, *, deadline: float | None = None) -> None:
         """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
-        train_set, validation_set = self.training_sets()
-        fabric = self._begin(self.area_run, "area", self.area_start, train_set, validation_set)
+        fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_start)
         stage = AreaStage(
             settings=self.config.area,
             network=self.config.network,
@@ -110,8 +109,7 @@ class Experiment:
 
     def train_recognition(self, *, deadline: float | None = None) -> None:
         """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
-        train_set, validation_set = self.training_sets()
-        fabric = self._begin(self.recognition_run, "recognition", self.recognition_start, train_set, validation_set)
+        fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", self.recognition_start)
         stage = RecognitionStage(
             settings=self.config.recognition,
             network=self.config.network,
@@ -125,19 +123,21 @@ class Experiment:
         )
         self._train(stage, self.recognition_run, fabric, deadline)
 
-    def _begin(
-        self, run: RunFolder, stage: str, start: Start | None, train_set: FrameSet, validation_set: FrameSet
-    ) -> Fabric:
-        provenance = {
-            "start": start.name if start else "none (random weights)",
-            "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
-        }
-        run.open(self.config, stage, provenance)
-        seen_before = dict.fromkeys(sorted(start.seen) if start else (), "")
-        run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))
+    def _begin(self, run: RunFolder, stage: str, start: Start | None) -> tuple[Fabric, FrameSet, FrameSet]:
+        """The devices, the pictures, and a run folder that says what is done with them."""
         fabric = make_fabric(self.config)
         fabric.launch()
-        return fabric
+        # One process prepares the frames and begins the run; the others find both.
+        with fabric.rank_zero_first():
+            train_set, validation_set = self.training_sets()
+            provenance = {
+                "start": start.name if start else "none (random weights)",
+                "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
+            }
+            run.open(self.config, stage, provenance)
+            seen_before = dict.fromkeys(sorted(start.seen) if start else (), "")
+            run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))
+        return fabric, train_set, validation_set
 
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
         train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)

@@ -14,7 +14,7 @@ from model_training.data.frames import FrameSet
 from model_training.data.isic import CLASSES_2017
 from model_training.stages.area import AreaStage
 from model_training.stages.recognition import RecognitionStage
-from model_training.trainer import Stage, make_fabric, make_optimiser
+from model_training.trainer import Batch, Stage, make_fabric, make_optimiser
 
 # The first step pays for memory and for choosing algorithms.
 TIMED_STEPS = 2
@@ -65,7 +65,9 @@ def _seconds_per_batch(stage: Stage, config: Config) -> float:
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
     assert isinstance(stage.module, nn.Module)
     module.train()
-    batch = stage.batches(0)[0]
+    indices = stage.batches(0)[0]
+    loaded = [tensor.to(fabric.device) for tensor in stage.load(indices)]
+    batch = Batch(indices, loaded, indices.shape[1], slice(None))
     for step in range(TIMED_STEPS + 1):
         if step == 1:
             _finish_queued_work()

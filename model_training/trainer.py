@@ -1,17 +1,20 @@
-"""The training loop of both stages.
+"""The training loop of both stages, on one device or, started by torchrun, on several.
 
-Nothing random is carried from step to step: batches, augmentation and dropout are functions of (seed, epoch, step,
-process), so a run that was interrupted, killed or resumed ends in the same weights, bit for bit on the same hardware.
+Nothing random is carried from step to step: batches, augmentation and dropout are functions of (seed, epoch, step), so
+a run that was interrupted, killed or resumed ends in the same weights, bit for bit on the same hardware. Batches and
+augmentation are drawn for all processes together, and each takes its share of them.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -19,10 +22,16 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from model_training.config import Config, StageConfig
 from model_training.data.pairs import Indices
+from model_training.distributed import synchronise_batch_norms
 from model_training.run_folder import RunFolder, replace_atomically
+from model_training.throughput import Throughput
+
+# Steps between two looks at the loss: each look waits for the device.
+LOOK_EVERY = 10
 
 
 class TrainingError(RuntimeError):
@@ -31,6 +40,17 @@ class TrainingError(RuntimeError):
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """The run was asked to stop; its state is in the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's pictures: of all processes' batch this process's share, loaded onto its device."""
+
+    indices: Indices  # [1 or 2, share]
+    loaded: list[Tensor]
+    # How many pictures each side has over all processes, and which of them are these.
+    num_whole: int
+    share: slice
 
 
 class Stage(Protocol):
@@ -49,21 +69,36 @@ class Stage(Protocol):
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch, over all processes: indices ``[1 or 2, batch]``."""
 
-    def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
-        """The losses on one batch; ``loss`` is the one to minimise."""
+    def load(self, indices: Indices) -> list[Tensor]:
+        """What ``losses`` needs of these pictures, read from the prepared frames, on the CPU."""
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses on this process's share; ``loss`` is the one to minimise. Draws are for the whole batch."""
 
     def validate(self) -> dict[str, float]:
         """Figures on the validation set, in float32."""
 
 
 def make_fabric(config: Config) -> Fabric:
-    """The devices and precision to train with: all GPUs there are, or the CPU."""
+    """The devices and precision to train with: one GPU or the CPU, or what torchrun has started this process for."""
     on_gpu = torch.cuda.is_available()
     precision: Any = config.precision
     if precision == "auto":
         fast_bfloat16 = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_amx_tile_supported()
         precision = "bf16-mixed" if fast_bfloat16 else "32-true"
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices="auto" if on_gpu else 1, precision=precision)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    on_this_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=on_this_node,
+        num_nodes=num_processes // on_this_node,
+        strategy="ddp" if num_processes > 1 else "auto",
+        precision=precision,
+    )
 
 
 def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
@@ -80,6 +115,7 @@ def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
 def make_optimiser(module: nn.Module, settings: StageConfig) -> torch.optim.Optimizer:
     """SGD with momentum 0.9, or AdamW, over the parameters that learn."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    fused = torch.cuda.is_available()
     if settings.optimiser == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -87,8 +123,9 @@ def make_optimiser(module: nn.Module, settings: StageConfig) -> torch.optim.Opti
             momentum=0.9,
             weight_decay=settings.weight_decay,
             nesterov=True,
+            fused=fused,
         )
-    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
 
 
 def train(
@@ -99,42 +136,87 @@ def train(
     Raises :class:`Interrupted` once the checkpoint is written: after SIGINT or SIGTERM, and at ``deadline``
     (``time.monotonic``); :class:`TrainingError` when a loss is not finite.
     """
+    if stage.settings.batch_size % fabric.world_size:
+        raise TrainingError(
+            f"batch_size {stage.settings.batch_size} cannot be shared evenly by {fabric.world_size} processes; "
+            f"set {stage.name}.batch_size to a multiple of {fabric.world_size}"
+        )
+    if fabric.world_size > 1:
+        synchronise_batch_norms(stage.module)
     stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
     state: dict[str, Any] = {"module": module, "optimiser": optimiser, "epoch": 0, "step": 0, "totals": {}}
     if run.checkpoint.is_file():
         state |= fabric.load(run.checkpoint, {"module": module, "optimiser": optimiser})
-    with _stop_requests() as stop, _progress_bar(console, fabric) as bar:
+    throughput = Throughput(fabric.device, half_precision="32" not in str(fabric._precision.precision))
+    with (
+        _stop_requests() as stop,
+        _progress_bar(console, fabric) as bar,
+        _scalars(run, fabric, state["epoch"]) as scalars,
+    ):
         for epoch in range(state["epoch"], stage.settings.epochs):
-            batches = stage.batches(epoch)
+            batches, first_step = stage.batches(epoch), state["step"]
+            totals = {name: total.to(fabric.device) for name, total in state["totals"].items()}
             task = bar.add_task(f"{stage.name} {epoch + 1}/{stage.settings.epochs}", total=len(batches), note="")
-            began, first_step, totals = time.monotonic(), state["step"], Counter(state["totals"])
+            throughput.begin()
             module.train()
-            for step in range(first_step, len(batches)):
+            for step, batch in enumerate(_loaded(stage, batches[first_step:], fabric, throughput), start=first_step):
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(stage.settings, epoch, step / len(batches))
-                totals.update(_step(stage, module, optimiser, fabric, batches[step], seed, epoch, step))
-                state |= {"epoch": epoch, "step": step + 1, "totals": dict(totals)}
-                per_second = (step + 1 - first_step) * batches[step].size / (time.monotonic() - began)
-                left = ((stage.settings.epochs - epoch) * len(batches) - step - 1) * batches[step].size / per_second
-                note = f"loss {totals['loss'] / (step + 1):.4f}  {per_second:.1f} pictures/s  ETA {left / 60:.0f} min"
-                bar.update(task, completed=step + 1, note=note)
+                with throughput.counting_first_step():
+                    losses = _step(stage, module, optimiser, fabric, batch, seed, epoch, step)
+                for name, loss in losses.items():
+                    totals[name] = totals.get(name, 0.0) + loss.detach().double()
+                throughput.add(batches[step].size)
+                state |= {"epoch": epoch, "step": step + 1, "totals": totals}
+                if (step + 1) % LOOK_EVERY == 0:
+                    mean = _finite_mean(totals["loss"], epoch, step)
+                    left = (stage.settings.epochs - epoch) * len(batches) - step - 1
+                    note = f"loss {mean:.4f}  {throughput.note(left * batches[step].size)}"
+                    bar.update(task, completed=step + 1, note=note)
                 if deadline is not None and time.monotonic() >= deadline:
                     stop.append(0)
                 if _asked_to_stop(stop, fabric):
+                    _finite_mean(totals["loss"], epoch, step)
+                    state["totals"] = _over_processes(totals, fabric)
                     _save_checkpoint(state, run, fabric)
                     raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from there")
-            metrics = {name: total / len(batches) for name, total in totals.items()}
+            _finite_mean(totals["loss"], epoch, len(batches) - 1)
+            metrics = {name: float(total) / len(batches) for name, total in _over_processes(totals, fabric).items()}
+            metrics |= throughput.figures()
             metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], **_validate(stage)}
-            metrics |= {"pictures_per_second": per_second, "seconds": time.monotonic() - began}
+            metrics["seconds"] = throughput.seconds()
             bar.remove_task(task)
             state |= {"epoch": epoch + 1, "step": 0, "totals": {}}
             _save_checkpoint(state, run, fabric)
             if fabric.is_global_zero:
                 run.append_metrics(epoch, metrics)
+                for name, value in metrics.items():
+                    scalars.add_scalar(name, value, epoch + 1)
                 console.print(_epoch_line(stage, epoch, metrics), highlight=False)
     if fabric.is_global_zero:
         run.save_weights(stage.module.state_dict())
+    fabric.barrier()
+
+
+def _loaded(stage: Stage, batches: Sequence[Indices], fabric: Fabric, throughput: Throughput) -> Iterator[Batch]:
+    """This process's share of every batch; the next one is read while the current one is computed on."""
+    share = slice(fabric.global_rank, None, fabric.world_size)
+    on_gpu = fabric.device.type == "cuda"
+
+    def read(indices: Indices) -> list[Tensor]:
+        loaded = stage.load(indices[:, share])
+        return [tensor.pin_memory() for tensor in loaded] if on_gpu else loaded
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [reader.submit(read, batches[0])] if len(batches) else []
+        for step, indices in enumerate(batches):
+            with throughput.waiting():
+                loaded = waiting.pop().result()
+            if step + 1 < len(batches):
+                waiting.append(reader.submit(read, batches[step + 1]))
+            on_device = [tensor.to(fabric.device, non_blocking=True) for tensor in loaded]
+            yield Batch(indices[:, share], on_device, indices.shape[1], share)
 
 
 def _step(
@@ -142,24 +224,32 @@ def _step(
     module: Any,
     optimiser: Any,
     fabric: Fabric,
-    batch: Indices,
+    batch: Batch,
     seed: int,
     epoch: int,
     step: int,
-) -> Mapping[str, float]:
-    # Dropout draws from the global generator, augmentation from its own.
-    draws = [seed, epoch, step, fabric.global_rank]
-    torch.manual_seed(_mix(draws))
-    generator = torch.Generator().manual_seed(_mix([*draws, 1]))
-    mine = batch[:, fabric.global_rank :: fabric.world_size]
-    losses = stage.losses(module, mine, generator)
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    if not math.isfinite(values["loss"]):
-        raise TrainingError(f"the loss is {values['loss']} in epoch {epoch + 1}, step {step + 1}; lower learning_rate")
+) -> Mapping[str, Tensor]:
+    # Dropout draws from the process's global generator, augmentation from one that all processes have alike.
+    torch.manual_seed(_mix([seed, epoch, step, fabric.global_rank]))
+    generator = torch.Generator().manual_seed(_mix([seed, epoch, step, 0, 1]))
+    losses = stage.losses(module, batch, generator)
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses["loss"])
     optimiser.step()
-    return values
+    return losses
+
+
+def _finite_mean(total: Tensor, epoch: int, step: int) -> float:
+    mean = float(total) / (step + 1)
+    if not math.isfinite(mean):
+        raise TrainingError(f"the loss is {mean} in epoch {epoch + 1}, by step {step + 1}; lower learning_rate")
+    return mean
+
+
+def _over_processes(totals: Mapping[str, Tensor], fabric: Fabric) -> dict[str, Tensor]:
+    """The mean over the processes, which have seen equal shares."""
+    reduced = {name: fabric.all_reduce(total, reduce_op="mean") for name, total in totals.items()}
+    return {name: total for name, total in reduced.items() if isinstance(total, Tensor)}
 
 
 def _mix(numbers: Sequence[int]) -> int:
@@ -201,6 +291,19 @@ def _epoch_line(stage: Stage, epoch: int, metrics: Mapping[str, float]) -> str:
 def _progress_bar(console: Console, fabric: Fabric) -> Progress:
     columns = [TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[note]}")]
     return Progress(*columns, console=console, disable=not (fabric.is_global_zero and console.is_terminal))
+
+
+@contextmanager
+def _scalars(run: RunFolder, fabric: Fabric, epoch: int) -> Iterator[Any]:
+    """The run's TensorBoard; what an interrupted run had written from ``epoch`` on is taken back."""
+    if not fabric.is_global_zero:
+        yield None
+        return
+    writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=epoch + 1)
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ A trial ends in a folder of its own below ``results/``: ``predictions.csv`` as t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,11 @@ def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadl
     Raises :class:`model_training.trainer.Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the
     next call goes on from there.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrialError(
+            "trials run on one device each; instead of torchrun start one command for each GPU, with --system or "
+            "--choice and CUDA_VISIBLE_DEVICES"
+        )
     print_plan(trials, console)
     for trial in trials:
         if trial.record() is None:

@@ -36,11 +36,14 @@ def random_views(num: int, generator: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def jitter_colours(picture_B3HW: Tensor, generator: torch.Generator) -> Tensor:
-    """Random brightness, contrast and saturation for each picture; values stay in 0..1."""
-    num = picture_B3HW.shape[0]
-    amounts = torch.rand(3, num, 1, 1, 1, generator=generator) * 2 - 1
-    brightness, contrast, saturation = amounts.to(picture_B3HW.device)
+def random_jitter(num: int, generator: torch.Generator) -> Tensor:
+    """How much brightness, contrast and saturation change for each picture, ``[3, num, 1, 1, 1]`` in -1..1."""
+    return torch.rand(3, num, 1, 1, 1, generator=generator) * 2 - 1
+
+
+def jitter_colours(picture_B3HW: Tensor, amounts_3B111: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation by :func:`random_jitter`; values stay in 0..1."""
+    brightness, contrast, saturation = amounts_3B111.to(picture_B3HW.device)
     mean = picture_B3HW.mean(dim=(1, 2, 3), keepdim=True)
     grey = picture_B3HW.mean(dim=1, keepdim=True)
     x = grey + (picture_B3HW - grey) * (1 + SATURATION * saturation)

@@ -20,6 +20,6 @@ def frame_tensor(frames_BFF3: Tensor) -> Tensor:
     return frames_BFF3.permute(0, 3, 1, 2).float() / 255.0
 
 
-def mask_tensor(masks: NDArray[np.uint8], indices: Indices, device: torch.device) -> Tensor:
-    """The chosen masks ``[B, 1, F, F]``, float32 0 or 1."""
-    return (torch.from_numpy(masks[indices]).to(device).unsqueeze(1) > 128).float()
+def mask_tensor(masks_BFF: Tensor) -> Tensor:
+    """uint8 masks ``[B, F, F]`` to float32 ``[B, 1, F, F]``, 0 or 1."""
+    return (masks_BFF.unsqueeze(1) > 128).float()

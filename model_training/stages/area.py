@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from model_training.config import AreaConfig, NetworkConfig
-from model_training.data.augment import jitter_colours, random_views
+from model_training.data.augment import jitter_colours, random_jitter, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices, random_batches
-from model_training.data.tensors import mask_tensor, picture_tensor
+from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
 from model_training.losses import area_loss
 from model_training.metrics import jaccard
 from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
 from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention
+from model_training.trainer import Batch
 
 VALIDATION_BATCH = 32
 
@@ -55,9 +56,13 @@ class AreaStage:
         order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)
         return [self.with_mask[batch] for batch in order]
 
-    def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
+    def load(self, indices: Indices) -> list[Tensor]:
+        """Frames ``[B, F, F, 3]`` and masks ``[B, F, F]``, uint8."""
+        return [torch.from_numpy(self.train.frames[indices[0]]), torch.from_numpy(self.train.masks[indices[0]])]
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Pixel-wise cross-entropy plus the weighted auxiliary loss."""
-        picture, truth = self._augmented(indices[0], generator)
+        picture, truth = self._augmented(batch, generator)
         logits = module(picture)
         cross_entropy = area_loss(logits, truth)
         if self.auxiliary is None:
@@ -66,15 +71,16 @@ class AreaStage:
         total = cross_entropy + self.settings.auxiliary_weight * auxiliary
         return {"loss": total, "cross_entropy": cross_entropy, "auxiliary": auxiliary}
 
-    def _augmented(self, indices: Indices, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        picture = picture_tensor(self.train.frames, indices, self.device)
-        mask = mask_tensor(self.train.masks, indices, self.device)
-        views = random_views(len(indices), generator).to(self.device)
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(indices), 4)
+    def _augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        frames, masks = batch.loaded
+        picture, mask = frame_tensor(frames), mask_tensor(masks)
+        views = random_views(batch.num_whole, generator)[batch.share].to(self.device)
+        amounts = random_jitter(batch.num_whole, generator)[:, batch.share]
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(views), 4)
         # Picture and mask are resized as the module itself resizes what it is given, then share one view.
         size = self.module.input_size
         both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
-        return jitter_colours(both[:, :3], generator), both[:, 3]
+        return jitter_colours(both[:, :3], amounts), both[:, 3]
 
     def validate(self) -> dict[str, float]:
         """Mean Jaccard index at frame size, over the pictures that have a mask."""

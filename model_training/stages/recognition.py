@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from model_training.config import NetworkConfig, RecognitionConfig
-from model_training.data.augment import jitter_colours, random_views
+from model_training.data.augment import jitter_colours, random_jitter, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices, balanced_pair_batches, random_batches, random_pair_batches
-from model_training.data.tensors import picture_tensor
+from model_training.data.tensors import frame_tensor, picture_tensor
 from model_training.losses import class_weights, classification_loss, distinguish_loss, total_loss
 from model_training.metrics import area_under_roc
 from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
+from model_training.trainer import Batch
 
 VALIDATION_BATCH = 32
 
@@ -73,10 +74,15 @@ class RecognitionStage:
             return balanced_pair_batches(self.train.labels, size, seed=self.seed, epoch=epoch)
         return random_pair_batches(num, size, seed=self.seed, epoch=epoch)
 
-    def losses(self, module: nn.Module, indices: Indices, generator: torch.Generator) -> dict[str, Tensor]:
+    def load(self, indices: Indices) -> list[Tensor]:
+        """The frames of each side of the pairs, uint8 ``[B, F, F, 3]``."""
+        return [torch.from_numpy(self.train.frames[side]) for side in indices]
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Eqn 4 over the pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
-        output = module(*(self._augmented(side, generator) for side in indices))
-        labels = [self.labels[torch.from_numpy(side).to(self.device)] for side in indices]
+        sides = [torch.from_numpy(side).to(self.device) for side in batch.indices]
+        output = module(*(self._augmented(*side, batch, generator) for side in zip(batch.loaded, sides, strict=True)))
+        labels = [self.labels[side] for side in sides]
         classification = classification_loss(torch.cat(output.logits_BK), torch.cat(labels), self.weights)
         if output.same_B is None:
             return {"loss": classification}
@@ -84,11 +90,10 @@ class RecognitionStage:
         loss = total_loss(classification, distinguish, self.settings.distinguish_weight)
         return {"loss": loss, "classification": classification, "distinguish": distinguish}
 
-    def _augmented(self, indices: Indices, generator: torch.Generator) -> Tensor:
-        picture = picture_tensor(self.train.frames, indices, self.device)
-        boxes = self.train_boxes[torch.from_numpy(indices).to(self.device)]
-        views = random_views(len(indices), generator).to(self.device)
-        return jitter_colours(crop(picture, boxes, self.size, views), generator)
+    def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        views = random_views(batch.num_whole, generator)[batch.share].to(self.device)
+        amounts = random_jitter(batch.num_whole, generator)[:, batch.share]
+        return jitter_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), amounts)
 
     def validate(self) -> dict[str, float]:
         """AUC of each class against the rest, and their mean, from the summed probabilities."""

@@ -1,4 +1,4 @@
-"""Small runs of the real stages on synthetic pictures; as a program, one that is killed on the way."""
+"""Small runs of the real stages on synthetic pictures; as a program, one that may be killed or stopped on the way."""
 
 from __future__ import annotations
 
@@ -50,11 +50,24 @@ def small_frames(num: int = 12, size: int = 32) -> FrameSet:
     )
 
 
-def run_small(stage_name: str, folder: Path, *, signal_after: int | None = None, number: int = 0) -> dict[str, Tensor]:
-    """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``."""
+def run_small(
+    stage_name: str,
+    folder: Path,
+    *,
+    signal_after: int | None = None,
+    number: int = 0,
+    deadline: float | None = None,
+) -> dict[str, Tensor]:
+    """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
+
+    ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging`` and
+    ``recognition-without-dropout`` (in small steps).
+    """
     torch.set_num_threads(1)
     frames = small_frames()
     fabric = make_fabric(CONFIG)
+    fabric.launch()
+    stage_name, _, variant = stage_name.partition("-")
     common: dict[str, Any] = {
         "network": CONFIG.network,
         "start": None,
@@ -65,10 +78,19 @@ def run_small(stage_name: str, folder: Path, *, signal_after: int | None = None,
     }
     stage: Any
     if stage_name == "area":
-        stage = AreaStage(settings=CONFIG.area, **common)
+        changes = {"batch-of-three": {"batch_size": 3}, "diverging": {"learning_rate": 1e30}}
+        stage = AreaStage(settings=CONFIG.area.model_copy(update=changes.get(variant)), **common)
     else:
         boxes = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1)
-        stage = RecognitionStage(settings=CONFIG.recognition, train_boxes=boxes, validation_boxes=boxes, **common)
+        # AdamW makes a whole step of a gradient that is zero but for rounding, and batch normalisation over four values
+        # makes large steps chaotic: both would hide whether two runs compute the same.
+        changed = {"optimiser": "sgd", "learning_rate": 1e-5} if variant == "without-dropout" else {}
+        settings = CONFIG.recognition.model_copy(update=changed)
+        stage = RecognitionStage(settings=settings, train_boxes=boxes, validation_boxes=boxes, **common)
+    if variant == "without-dropout":
+        for module in stage.module.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     losses, steps = stage.losses, 0
 
     def losses_with_signal(*args: Any) -> Any:
@@ -81,9 +103,15 @@ def run_small(stage_name: str, folder: Path, *, signal_after: int | None = None,
     stage.losses = losses_with_signal
     run = RunFolder(folder)
     run.open(CONFIG, stage_name, {"data": {}, "start": "none"})
-    train(stage, run, fabric, seed=CONFIG.seed, console=Console(quiet=True))
+    train(stage, run, fabric, seed=CONFIG.seed, console=Console(quiet=True), deadline=deadline)
     return run.load_weights()
 
 
 if __name__ == "__main__":
-    run_small(sys.argv[1], Path(sys.argv[2]), signal_after=int(sys.argv[3]), number=signal.SIGKILL)
+    stage_and_folder, rest = sys.argv[1:3], sys.argv[3:]
+    run_small(
+        stage_and_folder[0],
+        Path(stage_and_folder[1]),
+        signal_after=int(rest[0]) if rest else None,
+        number=signal.Signals[rest[1]] if len(rest) > 1 else signal.SIGKILL,
+    )

@@ -6,15 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from model_training.config import Config, StageConfig
 from model_training.run_folder import RunError, RunFolder, replace_atomically
-from model_training.trainer import Interrupted, learning_rate
+from model_training.trainer import Interrupted, TrainingError, learning_rate, make_fabric
 from tests.conftest import REPOSITORY
 from tests.training.small_runs import CONFIG, run_small
 
@@ -120,3 +122,40 @@ def test_the_default_configuration_is_the_papers() -> None:
     config = Config()
     assert (config.network.size, config.recognition.batch_size, config.recognition.learning_rate) == (448, 32, 1e-3)
     assert (config.recognition.decay_every, config.recognition.distinguish_weight) == (20, 1.0)
+
+
+def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run_small("area", tmp_path, signal_after=5, number=signal.SIGINT)
+    run_small("area", tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    scalars = [(event.step, event.value) for event in events.Scalars("loss")]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [step for step, _ in scalars] == [1, 2]
+    assert [value for _, value in scalars] == pytest.approx([line["loss"] for line in lines])
+    assert {"jaccard", "learning_rate", "pictures_per_second", "compute_share"} <= set(events.Tags()["scalars"])
+
+
+def test_a_deadline_stops_like_ctrl_c(whole_run: tuple[str, Path, dict[str, Tensor]], tmp_path: Path) -> None:
+    stage, _, weights = whole_run
+    with pytest.raises(Interrupted):
+        run_small(stage, tmp_path, deadline=time.monotonic())
+    assert RunFolder(tmp_path).checkpoint.exists()
+    assert_same_bits(run_small(stage, tmp_path), weights)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        run_small("area-diverging", tmp_path)
+    assert not RunFolder(tmp_path).checkpoint.exists()
+
+
+def test_the_deterministic_flag_reaches_pytorch() -> None:
+    try:
+        make_fabric(Config(deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        make_fabric(Config())
+    assert not torch.are_deterministic_algorithms_enabled()
