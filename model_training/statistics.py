@@ -57,3 +57,17 @@ def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
 def implied_accuracy(sensitivity: float, specificity: float, num_positive: int, num_negative: int) -> float:
     """The accuracy that a sensitivity and a specificity amount to."""
     return (sensitivity * num_positive + specificity * num_negative) / (num_positive + num_negative)
+
+
+def risk_coverage(errors_N: Flags, confidence_N: Scores) -> Scores:
+    """The share of errors among the n most confident answers, for n = 1 to N; equal confidences share their errors."""
+    levels, group_N = np.unique(-confidence_N, return_inverse=True)
+    mean_error = np.bincount(group_N, weights=errors_N) / np.bincount(group_N)
+    assert len(mean_error) == len(levels)
+    in_order = mean_error[np.sort(group_N)]
+    return np.cumsum(in_order) / np.arange(1, len(in_order) + 1)
+
+
+def risk_coverage_area(errors_N: Flags, confidence_N: Scores) -> float:
+    """Area under the risk-coverage curve: the lower, the better the confidence tells errors from right answers."""
+    return float(risk_coverage(errors_N, confidence_N).mean())
