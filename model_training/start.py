@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from model_training.network.feature_extraction import FeatureNetwork, StateDict
+from model_training.network.feature_extraction import IMAGENET_FILES, FeatureNetwork, StateDict, depth_of
 
-# torchvision's IMAGENET1K_V1 weights; the digits are the beginning of each file's SHA-256.
-TORCHVISION_URLS = {
-    18: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-    50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-}
+TORCHVISION_URLS = {depth: f"https://download.pytorch.org/models/{name}" for depth, name in IMAGENET_FILES.items()}
+
+# How the weights of a recognition run name the feature extraction of its first branch.
+BRANCH_PREFIX = "branches.0.features.stages."
 
 
 @dataclass(frozen=True)
@@ -32,33 +34,52 @@ def load_start(source: str, network: FeatureNetwork = "resnet18") -> Start | Non
     """The start called ``source``: ``torchvision`` (downloaded once for ``network``'s depth, its hash checked), a
     ``.pth`` or ``.safetensors`` file, or ``none``. Raises ``ValueError`` when it cannot be had.
 
-    A ``pictures.csv`` beside the file, as runs write it, tells which pictures the weights have seen.
+    A file has torchvision's names, or is the ``weights.safetensors`` of a recognition run, whose first branch is taken.
+    A ``pictures.csv`` beside it, as runs write it, tells which pictures the weights have seen.
     """
     if source == "none":
         return None
     if source == "torchvision":
-        return _download(50 if network == "resnet50" else 18)
+        return _download(depth_of(network))
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"start is neither 'torchvision', 'none' nor a file: {source}")
+    return Start(path.name, _read(path), _seen(path.with_name("pictures.csv")))
+
+
+def _read(path: Path) -> StateDict:
     try:
-        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        safe = path.suffix == ".safetensors"
+        weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the formats have no common error
-        raise ValueError(f"start is not a readable .pth or .safetensors file: {source} ({error})") from error
-    return Start(path.name, weights, _seen(path.with_name("pictures.csv")))
+        raise ValueError(f"start is not a readable .pth or .safetensors file: {path} ({error})") from error
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"start holds something other than weights by name: {path}; save the state_dict alone")
+    branch = {key.removeprefix(BRANCH_PREFIX): weights[key] for key in weights if key.startswith(BRANCH_PREFIX)}
+    return branch or weights
 
 
 def _download(depth: int) -> Start:
     url = TORCHVISION_URLS[depth]
     try:
         weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"cannot download {url} ({error}); set start to the path of a copy of that file") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"cannot download {url}, or read its copy in {torch.hub.get_dir()} ({error}); "
+            "set start to the path of a copy of that file"
+        ) from error
     return Start(f"torchvision ResNet{depth} IMAGENET1K_V1", weights)
 
 
 def _seen(table: Path) -> frozenset[str]:
     if not table.is_file():
         return frozenset()
-    with table.open(newline="", encoding="utf-8") as file:
-        return frozenset(row["id"] for row in csv.DictReader(file))
+    # With a byte order mark, as spreadsheets write it, or without.
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if "id" not in (rows.fieldnames or ()):
+            raise ValueError(
+                f"{table} has no column 'id'; it must list the pictures that the start beside it was trained on "
+                "(columns id,sha256)"
+            )
+        return frozenset(row["id"] for row in rows)

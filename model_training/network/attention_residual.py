@@ -17,8 +17,10 @@ class AttentionResidualBlock(ResNetBlock):
     """y = ReLU(F(x) + x + alpha R(F(x)) . x), with MONAI's two-convolution block as F.
 
     R is the softmax over the H x W positions of each channel. Its values sum to one, so that R . x is x / (H W) on
-    average; as for the lesion feature attention the product is multiplied by H x W. ``alpha`` starts at zero: the block
-    starts as the residual block that the ImageNet start was trained as.
+    average; as for the lesion feature attention the product is multiplied by H x W. Literally there is no such gain:
+    the same block with ``alpha`` H x W times as large, which small steps from zero would not reach.
+    ``alpha`` starts at zero: the block starts as the residual block that the ImageNet start was trained as, and since R
+    is never zero it learns from the first step on.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,4 +34,5 @@ class AttentionResidualBlock(ResNetBlock):
         num_positions = learnt.shape[2] * learnt.shape[3]
         # float32 also under autocast: a softmax over thousands of positions falls below half precision's smallest.
         attention = learnt.float().flatten(2).softmax(dim=2).view_as(learnt) * num_positions
-        return self.act(learnt + identity + self.alpha * attention * identity)
+        attended = self.alpha * attention * identity
+        return self.act(learnt + identity + attended.to(learnt.dtype))

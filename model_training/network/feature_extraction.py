@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -21,6 +22,9 @@ StateDict = Mapping[str, Tensor]
 
 FeatureNetwork = Literal["resnet18", "resnet50", "attention-resnet18"]
 
+# torchvision's IMAGENET1K_V1 files by depth; the digits are the beginning of each file's SHA-256.
+IMAGENET_FILES = {18: "resnet18-f37072fd.pth", 50: "resnet50-0676ba61.pth"}
+
 # The residual block, and how many of them each of the four layers has.
 _BLOCKS: Mapping[str, tuple[type[ResNetBlock] | type[ResNetBottleneck], list[int]]] = {
     "resnet18": (ResNetBlock, [2, 2, 2, 2]),
@@ -29,11 +33,17 @@ _BLOCKS: Mapping[str, tuple[type[ResNetBlock] | type[ResNetBottleneck], list[int
 }
 
 
+def depth_of(network: FeatureNetwork) -> int:
+    """Layers with weights, which is what tells the ImageNet files apart."""
+    return 50 if network == "resnet50" else 18
+
+
 class ResNetStages(nn.Module):
     """The first ``num_stages`` stages of a ResNet: stem, layer1, ..., layer4, with torchvision's parameter names."""
 
     def __init__(self, num_stages: int = 5, *, network: FeatureNetwork = "resnet18") -> None:
         super().__init__()
+        self.network: FeatureNetwork = network
         block, layers = _BLOCKS[network]
         # MONAI's defaults differ from torchvision's network in the stem's stride and in the downsample's bias.
         resnet = ResNet(
@@ -64,27 +74,41 @@ class ResNetStages(nn.Module):
     def load_start(self, start: StateDict) -> None:
         """Take the weights of an ImageNet ResNet of the same depth with torchvision's names.
 
-        Attention residual blocks keep the weight of their attention. A residual block that ``start`` lacks begins as
-        the identity (its last BatchNorm at zero), so that the features before it pass unchanged. Raises ``ValueError``
-        when anything else is missing or has another shape.
+        A residual block that ``start`` lacks begins as the identity (its last BatchNorm at zero), so that the features
+        before it pass unchanged; attention residual blocks keep their attention's weight where ``start`` has none.
+        Raises ``ValueError`` when anything else is missing, has another shape, or would be left out: the first blocks
+        of a deeper network are no network.
         """
         own = self.state_dict()
-        wanted = [key for key in own if not key.endswith(".alpha")]
-        blocks = {".".join(key.split(".")[:2]) for key in wanted if key.startswith("layer")}
-        absent = {block for block in blocks if not any(key.startswith(f"{block}.") for key in start)}
-        taken = {key: start[key].to(own[key].dtype) for key in wanted if key in start}
-        missing = [key for key in wanted if key not in start and ".".join(key.split(".")[:2]) not in absent]
-        misshapen = [key for key, value in taken.items() if value.shape != own[key].shape]
-        if missing or misshapen or absent == blocks:
+        blocks = _residual_blocks(own)
+        theirs = {block for block in _residual_blocks(start) if block.split(".")[0] in self.layer_names}
+        absent = blocks - theirs
+        # BatchNorm counts batches for a momentum that is not used here, and not every file has the count.
+        optional = (".alpha", ".num_batches_tracked")
+        needed = [key for key in own if not key.endswith(optional) and not _residual_blocks([key]) & absent]
+        taken = {key: start[key].to(own[key].dtype) for key in own if key in start}
+        wrong = {
+            "missing": [key for key in needed if key not in start],
+            "other shape": [key for key, value in taken.items() if value.shape != own[key].shape],
+            "left out": sorted(theirs - blocks),
+        }
+        if any(wrong.values()) or absent == blocks:
             raise ValueError(
-                f"not a start for this network: missing {missing[:5]}, other shape {misshapen[:5]}; "
-                "start must be an ImageNet ResNet of the same depth with torchvision's names"
+                f"not a start for {self.network}: "
+                + ", ".join(f"{what} {names[:5]}" for what, names in wrong.items())
+                + "; start must be an ImageNet ResNet of the same depth with torchvision's names, such as "
+                + IMAGENET_FILES[depth_of(self.network)]
             )
         self.load_state_dict({**own, **taken})
         for block in absent:
             last = [module for module in self.get_submodule(block).children() if isinstance(module, nn.BatchNorm2d)][-1]
             nn.init.zeros_(last.get_parameter("weight"))
             nn.init.zeros_(last.get_parameter("bias"))
+
+
+def _residual_blocks(keys: Iterable[str]) -> set[str]:
+    """The residual blocks, such as ``layer1.0``, that the parameters belong to."""
+    return {found[0] for key in keys if (found := re.match(r"layer\d+\.\d+(?=\.)", key))}
 
 
 class FeatureExtraction(nn.Module):

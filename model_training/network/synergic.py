@@ -1,7 +1,9 @@
 """Synergic learning (Zhang et al., MICCAI 2018): three linear layers tell whether two pictures are of the same class.
 
 What SDL has in place of the distinguish module, for the comparison in the paper's tables. The CIN paper speaks of
-"three single linear layers", so nothing non-linear lies between them here.
+"three single linear layers", so nothing non-linear lies between them here; their width is that of the branches' own
+hidden layer. What this reading cannot do: the logit is a sum of one term for each picture, and no such sum tells pairs
+of the same class from mixed ones when the classes are equally frequent. It learns which classes are common.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 import model_training.start as start_module
+from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.feature_extraction import ResNetStages
+from model_training.run_folder import RunFolder
 from model_training.start import load_start
 
 
@@ -72,6 +74,59 @@ def test_a_file_says_what_it_has_seen(tmp_path: Path) -> None:
     trained = load_start(str(path))
     assert trained is not None
     assert trained.seen == {"ISIC_0000001", "ISIC_0000002"}
+
+
+def test_the_list_of_what_was_seen_must_be_readable(tmp_path: Path) -> None:
+    path, table = tmp_path / "weights.safetensors", tmp_path / "pictures.csv"
+    save_file({"conv1.weight": torch.zeros(2)}, path)
+    table.write_text("id,sha256\nISIC_0000001,ab\n", encoding="utf-8-sig")
+    start = load_start(str(path))
+    assert start is not None
+    assert start.seen == {"ISIC_0000001"}
+    for content in ("picture,sha256\nISIC_0000001,ab\n", ""):
+        table.write_text(content)
+        with pytest.raises(ValueError, match=r"no column 'id'.*columns id,sha256"):
+            load_start(str(path))
+
+
+def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
+    """The first branch's feature extraction, with what that run was trained on."""
+    torch.manual_seed(0)
+    network = ClinicalInspiredNetwork(num_classes=3, features="attention-resnet18", attention=None, distinguish=None)
+    run = RunFolder(tmp_path)
+    run.save_weights(network.state_dict())
+    run.write_pictures({"ISIC_0000001": "ab"})
+    start = load_start(str(run.weights), "attention-resnet18")
+    assert start is not None
+    assert start.seen == {"ISIC_0000001"}
+    stages = ResNetStages(network="attention-resnet18")
+    stages.load_start(start.weights)
+    first, second = (network.get_submodule(f"branches.{i}.features.stages").state_dict() for i in range(2))
+    assert all(torch.equal(value, first[name]) for name, value in stages.state_dict().items())
+    assert not torch.equal(stages.conv1.weight, second["conv1.weight"])
+
+
+@pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [torch.zeros(2)], {"conv1.weight": 5}])
+def test_a_checkpoint_is_not_a_start(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match="save the state_dict alone"):
+        load_start(str(tmp_path / "checkpoint.pth"))
+
+
+def test_a_damaged_copy_in_the_cache_is_named(served: Path, tmp_path: Path) -> None:
+    load_start("torchvision")
+    copy = next((tmp_path / "hub").rglob(served.name))
+    for content in (b"", b"damaged"):
+        copy.write_bytes(content)
+        with pytest.raises(ValueError, match=r"read its copy in .*hub"):
+            load_start("torchvision")
+
+
+def test_the_real_files_are_asked_for() -> None:
+    assert start_module.TORCHVISION_URLS == {
+        18: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    }
 
 
 def test_what_cannot_be_a_start(tmp_path: Path) -> None:
