@@ -17,7 +17,7 @@ import numpy as np
 from model_training.config import NUM_FOLDS, load_config
 from model_training.experiment import Experiment
 from model_training.run_folder import write_text
-from model_training.trials import Trial, TrialError, TrialRecord
+from model_training.trials import Trial, TrialRecord, variant_of
 
 BASE = "base"
 
@@ -57,21 +57,11 @@ _ABOUT_EVALUATION = frozenset({"eight-views"})
 METRICS = ("melanoma_auc", "seborrheic_keratosis_auc", "mean_auc")
 
 
-def fold_trials(
-    choices: Sequence[str],
-    template: Experiment,
-    results: Path,
-    *,
-    config: Path | None,
-    assignments: Sequence[str],
-) -> list[Trial]:
-    """The trials of these choices (empty: all), fold by fold. Raises :class:`TrialError` for an unknown choice."""
-    unknown = [choice for choice in choices if choice not in CHOICES]
-    if unknown:
-        raise TrialError(f"no choice {', '.join(unknown)}; choose among {', '.join(CHOICES)}")
+def fold_trials(template: Experiment, results: Path, *, config: Path | None, assignments: Sequence[str]) -> list[Trial]:
+    """The trials of all choices, fold by fold."""
     trials = []
     for fold in range(NUM_FOLDS):
-        for choice in choices or CHOICES:
+        for choice in CHOICES:
             name = f"cross-validation/{choice}/fold-{fold + 1}"
             trained_as = BASE if choice in _ABOUT_EVALUATION else choice
             first_stage = choice if choice in _OWN_FIRST_STAGE else BASE
@@ -94,7 +84,7 @@ def choices_result(trials: Sequence[Trial], *, command: str) -> dict[str, Any]:
     for trial in trials:
         record = trial.record()
         if record is not None:
-            by_fold.setdefault(record.name.split("/")[1], {})[record.config["data"]["fold"]] = record
+            by_fold.setdefault(variant_of(record.name), {})[record.config["data"]["fold"]] = record
     return {"command": command, "choices": [_choice(name, folds, by_fold) for name, folds in by_fold.items()]}
 
 

@@ -26,7 +26,6 @@ from model_training.deployed import (
 )
 from model_training.evaluate import temperature
 from model_training.experiment import Experiment
-from model_training.model_card import INTENDED_USE, LICENCE, model_card
 from model_training.parity import (
     GATE_BATCHES,
     MAX_BOX_DIFFERENCE_PIXELS,
@@ -36,6 +35,8 @@ from model_training.parity import (
     run_torch,
 )
 from model_training.predictions import read_predictions
+from model_training.reporting.model_card import INTENDED_USE, LICENCE, model_card
+from model_training.reporting.report import write_report
 from model_training.run_folder import git_commit
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
@@ -166,8 +167,10 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
         )
         files = {GRAPH_NAME: graph, **_write_canary(experiment, pictures, network, specs, Path(scratch))}
         manifest = _manifest(experiment, pictures, specs, variant, name=name, version=version)
+        report = write_report(experiment, Path(scratch) / "report")
+        files |= {path.name: path for path in report.files}
         card = Path(scratch) / MODEL_CARD_NAME
-        card.write_text(model_card(manifest, config), encoding="utf-8")
+        card.write_text(model_card(manifest, config, report.judgement), encoding="utf-8")
         return write_bundle(out, files={**files, MODEL_CARD_NAME: card}, manifest=manifest)
 
 

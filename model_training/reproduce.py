@@ -9,7 +9,7 @@ from pathlib import Path
 from model_training.config import load_config
 from model_training.experiment import Experiment
 from model_training.tables import SYSTEMS, Table
-from model_training.trials import Trial, TrialError
+from model_training.trials import Trial
 
 
 def table_trials(
@@ -19,25 +19,18 @@ def table_trials(
     *,
     config: Path | None,
     assignments: Sequence[str],
-    systems: Sequence[str],
     num_seeds: int,
 ) -> list[Trial]:
-    """The trials of these tables, each once, one seed after the other; ``systems`` (empty: all) chooses among them.
+    """The trials of these tables, each once, one seed after the other.
 
     Every trial is ``template`` with a configuration and a folder of its own; the systems of a seed share the first
-    stage. Raises :class:`TrialError` for a system that none of the tables has.
+    stage.
     """
     tables = list(tables)
-    known = list(dict.fromkeys(system for table in tables for system in table.systems()))
-    unknown = [system for system in systems if system not in known]
-    if unknown:
-        raise TrialError(f"no system {', '.join(unknown)} there; choose among {', '.join(known)}")
     trials: dict[str, Trial] = {}
     for seed in range(num_seeds):
         for table in tables:
             for system in table.systems():
-                if systems and system not in systems:
-                    continue
                 name = f"{table.challenge.name}/{system}/seed-{seed}"
                 own = [*assignments, *table.challenge.assignments, *SYSTEMS[system], f"seed={seed}"]
                 experiment = replace(

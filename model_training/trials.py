@@ -61,12 +61,20 @@ class TrialRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration to be trained and evaluated on ``split``; ``results`` keeps the outcome."""
+    """One configuration to be trained and evaluated on ``split``; ``results`` keeps the outcome.
+
+    ``name`` is study/variant/repetition, such as ``isic2017/cin/seed-0``.
+    """
 
     name: str
     experiment: Experiment
     split: Split
     results: Path
+
+    @property
+    def variant(self) -> str:
+        """The system or the choice that is tried."""
+        return variant_of(self.name)
 
     @property
     def config(self) -> Config:
@@ -85,6 +93,19 @@ class Trial:
                 "or delete that trial's folder to run it again"
             )
         return record
+
+
+def variant_of(name: str) -> str:
+    """The variant that a trial of this name is about."""
+    return name.split("/")[1]
+
+
+def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of these variants, of all when none is named. Raises :class:`TrialError` for a variant of none."""
+    known = list(dict.fromkeys(trial.variant for trial in trials))
+    if unknown := [variant for variant in variants if variant not in known]:
+        raise TrialError(f"there is no {', '.join(unknown)}; choose among {', '.join(known)}")
+    return [trial for trial in trials if not variants or trial.variant in variants]
 
 
 def comparable(config: Config) -> dict[str, Any]:

@@ -7,7 +7,7 @@ thresholds are chosen on validation, and measured on both splits.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from model_training.calibration import (
     specificity_at,
 )
 from model_training.data.pairs import Indices
-from model_training.metrics import Flags, Scores
+from model_training.metrics import Flags, Scores, area_under_roc, average_precision
+from model_training.predictions import read_predictions, scored_classes
 from model_training.statistics import risk_coverage_area, stratified_resamples
 from service.bundle import OperatingPoint
 
@@ -65,20 +66,35 @@ class Answers:
         """Where the class of highest probability is not the true one."""
         return self.probabilities.argmax(axis=1) != self.labels
 
+    @property
+    def confidence(self) -> Scores:
+        """The highest probability, ``[N]``."""
+        return self.probabilities.max(axis=1)
 
-def read_answers(folder: Path, classes: Sequence[str], labels_N: Indices, temperature: Sequence[float]) -> Answers:
-    """The answers in ``branches.csv`` of an evaluated split."""
+    @property
+    def disagreement(self) -> Scores | None:
+        """Total variation distance between the branches, ``[N]``; None where both are one network."""
+        distance = 0.5 * np.abs(self.branches[:, 0] - self.branches[:, -1]).sum(axis=1)
+        return distance if distance.any() else None
+
+
+def read_answers(folder: Path, temperature: Sequence[float]) -> Answers:
+    """The answers that an evaluation left in ``folder``."""
     with (folder / "branches.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
+        header, *rows = csv.reader(file)
+    first = "branch_1_"
+    classes = tuple(name.removeprefix(first) for name in header if name.startswith(first))
+    ids, truth = read_predictions(folder / "truth.csv", classes)
+    if ids != [row[0] for row in rows]:
+        raise ValueError(f"{folder}: branches.csv and truth.csv are about other pictures; evaluate that split again")
     values = np.array([[float(value) for value in row[1:]] for row in rows])
-    return Answers(tuple(classes), labels_N, values.reshape(len(rows), -1, len(classes)), np.array(temperature))
+    return Answers(classes, truth.argmax(axis=1), values.reshape(len(rows), -1, len(classes)), np.array(temperature))
 
 
-def judge(validation: Answers, test: Answers | None, *, validation_name: str, test_name: str) -> dict[str, Any]:
-    """Figures on both sets; the operating points' thresholds are those of ``validation``."""
-    malignant, scores = validation.malignant
-    points = operating_points(malignant, scores, measured_on=validation_name)
-    sets = {validation_name: validation} | ({test_name: test} if test is not None else {})
+def judge(sets: Mapping[str, Answers]) -> dict[str, Any]:
+    """The figures of each set, by its name; thresholds are chosen on the first, which is validation."""
+    name, validation = next(iter(sets.items()))
+    points = operating_points(*validation.malignant, measured_on=name)
     return {name: _judge_set(answers, points, name) for name, answers in sets.items()}
 
 
@@ -89,6 +105,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
     return {
         "num_pictures": len(answers.labels),
         "prevalence": prevalence,
+        "discrimination": _discrimination(answers),
         "calibration": {
             "before": _calibration(answers.labels, answers.uncalibrated),
             "after": _calibration(answers.labels, answers.probabilities),
@@ -113,6 +130,27 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
     }
 
 
+def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
+    """AUC and AP of each scored class against the rest."""
+
+    def against_the_rest(measure: Callable[[Flags, Scores], float], k: int) -> dict[str, float]:
+        truth, scores = answers.labels == k, answers.probabilities[:, k]
+        return _with_interval(answers.labels, lambda n: measure(truth[n], scores[n]))
+
+    measures = {"auc": area_under_roc, "ap": average_precision}
+    return {
+        answers.classes[k]: {name: against_the_rest(measure, k) for name, measure in measures.items()}
+        for k in scored_classes(answers.classes)
+    }
+
+
+def _with_interval(labels_N: Indices, figure: Callable[[Indices], float]) -> dict[str, float]:
+    """A figure of all pictures, with its 95 % interval over stratified resamples of them."""
+    resampled = [figure(chosen) for chosen in stratified_resamples(labels_N, NUM_RESAMPLES, seed=0)]
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return {"value": figure(np.arange(len(labels_N))), "low": float(low), "high": float(high)}
+
+
 def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, float]:
     confidence, correct = probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == labels_N
     return {
@@ -122,25 +160,20 @@ def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, float
     }
 
 
-def error_prediction(answers: Answers) -> dict[str, float]:
+def error_prediction(answers: Answers) -> dict[str, Any] | None:
     """Does the branches' disagreement predict an error better than 1 - max p? Areas under the risk-coverage curves.
 
-    ``gain`` is the area by 1 - max p minus that by disagreement (total variation distance), with its 95 % interval over
-    resamples of the pictures: above zero where disagreement is the better sign.
+    ``gain`` is the area by 1 - max p minus that by disagreement, with its 95 % interval over resamples of the pictures:
+    above zero where disagreement is the better sign. None where both branches are one network.
     """
-    certain = answers.probabilities.max(axis=1)
-    agreement = -0.5 * np.abs(answers.branches[:, 0] - answers.branches[:, -1]).sum(axis=1)
-    wrong = answers.wrong
-    by_probability, by_agreement = risk_coverage_area(wrong, certain), risk_coverage_area(wrong, agreement)
-    gains = [
-        risk_coverage_area(wrong[chosen], certain[chosen]) - risk_coverage_area(wrong[chosen], agreement[chosen])
-        for chosen in stratified_resamples(answers.labels, NUM_RESAMPLES, seed=0)
-    ]
-    low, high = np.percentile(gains, [2.5, 97.5])
+    if answers.disagreement is None:
+        return None
+    wrong, certain, agreement = answers.wrong, answers.confidence, -answers.disagreement
     return {
-        "area_by_probability": by_probability,
-        "area_by_disagreement": by_agreement,
-        "gain": by_probability - by_agreement,
-        "low": float(low),
-        "high": float(high),
+        "area_by_probability": risk_coverage_area(wrong, certain),
+        "area_by_disagreement": risk_coverage_area(wrong, agreement),
+        "gain": _with_interval(
+            answers.labels,
+            lambda n: risk_coverage_area(wrong[n], certain[n]) - risk_coverage_area(wrong[n], agreement[n]),
+        ),
     }

@@ -36,7 +36,7 @@ def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, com
             ids, probabilities = read_predictions(trial.results / PREDICTIONS, test.classes)
             if ids != list(labels):
                 raise ValueError(f"{trial.results / PREDICTIONS} is not about the pictures of {test.name}, in order")
-            finished.setdefault(record.name.split("/")[1], []).append((record, probabilities))
+            finished.setdefault(trial.variant, []).append((record, probabilities))
     truth = np.array(list(labels.values()))
     return {
         "table": table.number,

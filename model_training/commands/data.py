@@ -1,0 +1,82 @@
+"""``cin-train download``, ``audit`` and ``prepare``: the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_training.commands.options import (
+    CacheOption,
+    ConfigOption,
+    DataOption,
+    SetOption,
+    command,
+    console,
+    make_experiment,
+)
+from model_training.data.audit import audit_sets
+from model_training.data.audit_report import print_audit
+from model_training.data.download import download_challenge
+from model_training.data.official import BASE_URL
+from model_training.run_folder import write_text
+from model_training.trainer import Interrupted
+
+
+@command
+def download(
+    challenge: Annotated[str, typer.Argument(help="isic2016 or isic2017.")],
+    data: DataOption = Path("data"),
+    base_url: Annotated[
+        str, typer.Option(envvar="CIN_DATA_URL", help="Where a mirror has the files, without the year.")
+    ] = BASE_URL,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep archives once unpacked.")] = False,
+    accept_changed: Annotated[
+        bool, typer.Option("--accept-changed", help="Take files that are not those known so far.")
+    ] = False,
+) -> None:
+    """Download and unpack the official files of a challenge; the same command goes on after an interruption."""
+    try:
+        download_challenge(
+            challenge,
+            data,
+            console=console(),
+            base_url=base_url,
+            keep_archives=keep_archives,
+            accept_changed=accept_changed,
+        )
+    except KeyboardInterrupt as interruption:
+        raise Interrupted("stopped; the same command goes on from there") from interruption
+
+
+@command
+def audit(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this set or challenge, e.g. isic2017-train; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write every finding into this JSON file.")] = None,
+    data: DataOption = Path("data"),
+) -> None:
+    """Look for pictures that sets share, copies, contradicting labels, and what is missing or cannot be decoded."""
+    to = console()
+    report = audit_sets(data, only or (), console=to)
+    print_audit(report, to)
+    if out is not None:
+        write_text(out, report.to_json())
+        to.print(f"all findings: {out}", highlight=False)
+
+
+@command
+def prepare(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Decode the pictures of the training and validation sets once, so that training never has to."""
+    experiment = make_experiment(config, set_, data, cache, Path())
+    for name in (experiment.config.data.train, experiment.config.data.validation):
+        frames = experiment.frames(name)
+        masks = int(frames.has_mask.sum())
+        experiment.console.print(f"{name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")

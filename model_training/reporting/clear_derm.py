@@ -1,0 +1,114 @@
+"""The CLEAR Derm checklist (Daneshjou et al., JAMA Dermatology 2022), filled from a run.
+
+What a run cannot know about its pictures is answered "not recorded", which is an answer too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model_training.config import Config
+
+_CHECKLIST = """\
+# CLEAR Derm checklist
+
+The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run. Figures are those of `figures.json`.
+
+## Data
+
+1. **Image types.** Dermoscopic still pictures of one skin lesion each, from the ISIC archive.
+2. **Image artefacts.** Hairs, rulers, ink, gel bubbles and dark corners occur in all sets; none was removed or marked.
+   Coloured calibration patches occur with benign lesions only (Nauta et al., 2021): a network may take them for a sign.
+3. **Technical acquisition details.** Several dermatoscopes and cameras; the labels do not say which took a picture.
+4. **Pre-processing.** Turned upright, converted to sRGB, squashed to {frame_size} x {frame_size} pixels. {copies}
+   Training turns, mirrors, scales, shifts and mildly recolours at random.
+5. **Synthetic images.** None, neither for training nor for the figures.
+6. **Public images referenced.** Challenges of the International Skin Imaging Collaboration: ISBI 2016 (Gutman et al.,
+   arXiv:1605.01397), ISIC 2017 (Codella et al., arXiv:1710.05006). CC0.
+7. **Patient-level metadata.** Not recorded in the labels used; nothing but pixels goes into the network.
+8. **Skin colour.** Not recorded. Dark skin is rare in public dermoscopy sets.
+9. **Biases from patient information.** None enters through metadata. Which patients and clinics the archive holds is a
+   bias of its own, of unknown size.
+10. **Dataset partitions.** {partitions} A test set that shares an id with the training set is refused, equal pixels are
+    reported. Patients are not identified: one may be on both sides.
+11. **Sample sizes.** {sizes}.
+12. **External test set.** None: the test set comes from the same archive. Some of its pictures look like training
+    pictures (`cin-train audit` lists them).
+13. **Multivendor images.** Yes, mixed; not labelled, so not measured apart.
+14. **Class distribution and balance.** {balance}.
+15. **Out-of-distribution images.** None in these sets. Every picture gets one of the classes, also one that shows none.
+
+## Technique
+
+16. **Labelling.** Diagnoses and lesion outlines as the challenges published them; outlines drawn by clinical experts.
+17. **Accepted diagnostic labels.** The challenges' own: {classes}.
+18. **Histopathological review of malignancies.** As published by the challenges; not recorded for each picture.
+19. **Algorithm development.** Clinical-Inspired Network (Liu et al., MICCAI 2020), start: {start}, input of
+    {size} x {size} pixels. The configuration is in the bundle's manifest, the decisions are in `docs/paper.md`.
+
+## Technical assessment
+
+20. **Public evaluation.** Weights, code and service are open: `POST /predict` takes any picture, `cin-train evaluate`
+    repeats the figures.
+21. **Performance measures.** AUC with 95 % bootstrap interval: {aucs}. Operating points, predictive values, calibration
+    and risk-coverage curves are in the model card.
+22. **Benchmarking and novelty.** Compared under one protocol with the network without its parts, and with systems that
+    the paper compares with (`docs/RESULTS.md`). The network is the paper's; no novelty is claimed.
+23. **Bias assessment.** Not possible without patient metadata; not done.
+
+## Application
+
+24. **Use cases and target conditions.** Research on dermoscopic pictures of one pigmented lesion. Not a medical device;
+    not for mucosa, nails, clinical photographs or other diagnoses.
+25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{validation}`, which holds
+    far more melanomas than a clinic sees; the model card gives predictive values for lower prevalences.
+"""
+
+
+def clear_derm(
+    config: Config, *, start: str, counts: Mapping[str, Mapping[str, int]], judgement: Mapping[str, Any]
+) -> str:
+    """The filled checklist as Markdown.
+
+    ``counts`` has the pictures of each class by set, the training set first; ``judgement`` is that of
+    :func:`model_training.reporting.judgement.judge`.
+    """
+    data, words = config.data, {c: c.replace("_", " ") for classes in counts.values() for c in classes}
+    copies = (
+        f"Training used copies stored as JPEG of quality {data.copies_jpeg_quality} at that size."
+        if data.copies_jpeg_quality is not None
+        else "Training read the originals."
+    )
+    return _CHECKLIST.format(
+        frame_size=data.frame_size,
+        copies=copies,
+        partitions=_partitions(config),
+        sizes="; ".join(f"`{name}` {sum(classes.values())}" for name, classes in counts.items()),
+        balance="; ".join(
+            f"`{name}`: " + ", ".join(f"{words[c]} {n}" for c, n in classes.items()) for name, classes in counts.items()
+        ),
+        classes=", ".join(words.values()),
+        start=start,
+        size=config.network.size,
+        aucs="; ".join(f"`{name}` {_aucs(figures)}" for name, figures in judgement.items()),
+        validation=next(iter(judgement)),
+    )
+
+
+def _partitions(config: Config) -> str:
+    data = config.data
+    if data.fold is not None:
+        parts = f"Fold {data.fold + 1} of a stratified cross-validation of `{data.train}`"
+    elif data.holdout is not None:
+        parts = f"{data.holdout:.0%} of `{data.train}` held out for validation, stratified"
+    else:
+        parts = f"The official ones: trained on `{data.train}`, validated on `{data.validation}`"
+    return f"{parts}; reported on `{data.test}`."
+
+
+def _aucs(figures: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{task.replace('_', ' ')} {f['auc']['value']:.3f} ({f['auc']['low']:.3f} to {f['auc']['high']:.3f})"
+        for task, f in figures["discrimination"].items()
+    )

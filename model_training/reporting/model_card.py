@@ -1,0 +1,252 @@
+"""The model card that travels in the bundle, written from the manifest's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from model_training.config import Config
+
+LICENCE = "Apache-2.0"
+INTENDED_USE = (
+    "Research on dermoscopic still pictures of one pigmented skin lesion. Not a medical device: not for diagnosis, "
+    "triage or treatment decisions."
+)
+
+_CARD = """\
+# {name} {version}
+
+The Clinical-Inspired Network (Liu et al., MICCAI 2020): lesion area attention, ResNet18 features in two branches,
+lesion feature attention; trained with the distinguish module. {licence}.
+
+**Intended use.** {intended_use}
+
+**Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
+other than {classes}. Every picture gets one of these, also one that shows none of them. Skin tone, age and site were
+not recorded in the training labels, so performance by group is unknown. The challenge sets hold far more melanomas
+than a clinic sees: predictive values do not carry over.
+
+## Data
+
+Trained on `{train}`, temperatures and thresholds chosen on `{validation}`, reported once on `{test}`.
+Input source: {source}
+Start of the weights: {start}.
+
+## Training
+
+Modules: {modules}. Network input {size} x {size} pixels, cut from frames of {frame} x {frame}; lesion area attention
+at {area} x {area}. First stage {area_epochs} epochs, second stage {epochs} epochs of {batch} random pairs
+({optimiser}, {schedule}), lambda {distinguish_weight}, seed {seed}. Code at commit `{commit}`.
+
+## Figures
+
+Summed probability of both branches, temperatures {temperature}. `argmax`: the class of highest probability;
+`half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
+below says how little their rounding to float16 for this bundle changes.
+
+{figures}
+
+With 95 % intervals (2,000 stratified bootstrap resamples):
+
+{discrimination}
+
+![ROC curves](roc.png)
+![Precision-recall curves](precision-recall.png)
+![Confusion matrices](confusion.png)
+
+## Operating points
+
+A picture is referred when the summed probability of the malignant classes reaches the threshold. `balanced` has the
+highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95, `dermatologist` one of
+at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al., 2018). All thresholds were
+chosen on `{validation}`, so the figures there flatter. Intervals are 95 % (Wilson).
+
+{points}
+
+Where melanoma is rarer, referrals are less often right. Positive / negative predictive value by prevalence, with the
+rates measured on `{measured_on}`:
+
+{predictive_values}
+
+Highest specificity of any threshold that reaches a sensitivity, by set:
+
+{specificities}
+
+## Calibration
+
+ECE: mean distance between the highest probability and the accuracy, 15 bins of equal width. Brier score: 0 is best, 2
+worst. Before and after the temperatures, which were fitted on `{validation}`.
+
+{calibration}
+
+![Reliability diagrams](reliability.png)
+
+## When not to trust an answer
+
+{error_prediction}
+
+![Risk-coverage curves](risk-coverage.png)
+
+## Export gate
+
+{gate}
+"""
+
+
+def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[str, Any]) -> str:
+    """The text of ``MODEL_CARD.md`` for a bundle with these manifest fields and this judgement of its run."""
+    network, second = config.network, config.recognition
+    provenance = manifest["provenance"]
+    switches = {
+        "lesion area attention (A)": network.lesion_area_attention,
+        f"lesion feature attention (F, {network.attention})": network.lesion_feature_attention,
+        "distinguish module (D)": network.distinguish,
+        f"{network.branches} branches": True,
+    }
+    return _CARD.format(
+        name=manifest["name"],
+        version=manifest["version"],
+        licence=manifest["licence"],
+        intended_use=manifest["intended_use"],
+        classes=", ".join(c.label.lower() for c in manifest["classes"]),
+        train=config.data.train,
+        validation=config.data.validation,
+        test=config.data.test,
+        source=_input_source(config),
+        start=provenance.start,
+        modules=", ".join(name for name, on in switches.items() if on),
+        size=network.size,
+        frame=config.data.frame_size,
+        area=network.area_size,
+        area_epochs=config.area.epochs,
+        epochs=second.epochs,
+        batch=second.batch_size,
+        optimiser=second.optimiser,
+        schedule=second.schedule,
+        distinguish_weight=second.distinguish_weight,
+        seed=config.seed,
+        commit=provenance.git_commit,
+        temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
+        figures=_figures(provenance.metrics),
+        discrimination=_discrimination(judgement),
+        points=_points(judgement),
+        measured_on=list(judgement)[-1],
+        predictive_values=_predictive_values(list(judgement.values())[-1]),
+        specificities=_specificities(judgement),
+        calibration=_calibration(judgement),
+        error_prediction=_error_prediction(judgement),
+        gate="\n".join(f"- {v.name}: {_gate_text(v.gate)}" for v in manifest["variants"]),
+    )
+
+
+def _input_source(config: Config) -> str:
+    size, quality = config.data.frame_size, config.data.copies_jpeg_quality
+    detail = "Detail finer than that was never seen, in training or in use, however large the original."
+    if quality is None:
+        return f"the originals, squashed to {size} x {size} pixels when read. {detail}"
+    return (
+        f"copies of the pictures squashed to {size} x {size} pixels and stored as JPEG of quality {quality}, not the "
+        f"originals. {detail} The service squashes and compresses larger pictures likewise."
+    )
+
+
+def _figures(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    sets = list(metrics)
+    names = list(dict.fromkeys(name for figures in metrics.values() for name in figures))
+    header = f"| Figure | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}"
+    rows = [f"| {n} | {' | '.join(_number(n, metrics[s].get(n)) for s in sets)} |" for n in names]
+    return "\n".join([header, *rows])
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if name.startswith("num_") else f"{value:.3f}"
+
+
+def _discrimination(judgement: Mapping[str, Any]) -> str:
+    rows = [
+        [task.replace("_", " "), name, _interval(figures["auc"]), _interval(figures["ap"])]
+        for name, judged in judgement.items()
+        for task, figures in judged["discrimination"].items()
+    ]
+    return _table(["Class against the rest", "Set", "AUC", "AP"], rows)
+
+
+def _points(judgement: Mapping[str, Any]) -> str:
+    rows = [
+        [p["name"], f"{p['threshold']:.4f}", name, _interval(p["sensitivity"]), _interval(p["specificity"])]
+        for name, judged in judgement.items()
+        for p in judged["operating_points"]
+    ]
+    return _table(["Name", "Threshold", "Set", "Sensitivity", "Specificity"], rows)
+
+
+def _predictive_values(judged: Mapping[str, Any]) -> str:
+    points = judged["operating_points"]
+    rows = []
+    for i, first in enumerate(points[0]["predictive_values"]):
+        at = [point["predictive_values"][i] for point in points]
+        share = f"{first['prevalence']:.1%}"
+        if first["prevalence"] == judged["prevalence"]:
+            share += " (this set)"
+        rows.append([share, *(f"{v['positive']['value']:.3f} / {v['negative']['value']:.4f}" for v in at)])
+    return _table(["Prevalence", *(point["name"] for point in points)], rows)
+
+
+def _specificities(judgement: Mapping[str, Any]) -> str:
+    asked = list(next(iter(judgement.values()))["specificity_at_sensitivity"])
+    rows = [
+        [name, *(f"{judged['specificity_at_sensitivity'][se]:.3f}" for se in asked)]
+        for name, judged in judgement.items()
+    ]
+    return _table(["Set", *(f"SE {se}" for se in asked)], rows)
+
+
+def _calibration(judgement: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            when,
+            *(f"{figures[k]:.3f}" for k in ("calibration_error", "calibration_error_equal_mass", "brier_score")),
+        ]
+        for name, judged in judgement.items()
+        for when, figures in judged["calibration"].items()
+    ]
+    return _table(["Set", "Temperatures", "ECE", "ECE, bins of equal size", "Brier score"], rows)
+
+
+def _error_prediction(judgement: Mapping[str, Any]) -> str:
+    """Which sign tells errors from right answers: said as the interval allows."""
+    sentences = []
+    for name, judged in judgement.items():
+        found = judged["error_prediction"]
+        if found is None:
+            return "Both branches are one network here, so they cannot disagree; 1 - max p is the only sign of doubt."
+        gain = found["gain"]
+        verdict = (
+            "predicts errors no better and no worse than"
+            if gain["low"] <= 0 <= gain["high"]
+            else ("predicts errors better than" if gain["low"] > 0 else "predicts errors worse than")
+        )
+        sentences.append(
+            f"On `{name}` the branches' disagreement {verdict} 1 - max p: area under the risk-coverage curve "
+            f"{found['area_by_disagreement']:.3f} against {found['area_by_probability']:.3f}, gain "
+            f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]."
+        )
+    return " ".join(sentences)
+
+
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _gate_text(gate: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}" for name, value in gate.items()
+    )

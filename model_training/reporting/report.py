@@ -1,0 +1,65 @@
+"""The report of a finished run: figures, plots and checklist, in one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_training.data.pairs import Indices
+from model_training.evaluate import temperature
+from model_training.experiment import Experiment
+from model_training.reporting.clear_derm import clear_derm
+from model_training.reporting.judgement import Answers, judge, read_answers
+from model_training.reporting.plots import draw_plots
+from model_training.run_folder import RunError, write_text
+
+FIGURES_NAME = "figures.json"
+CHECKLIST_NAME = "CLEAR_DERM.md"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and what it says."""
+
+    files: tuple[Path, ...]
+    judgement: dict[str, Any]
+
+
+def write_report(experiment: Experiment, folder: Path) -> Report:
+    """Write ``figures.json``, the plots and ``CLEAR_DERM.md`` about an evaluated run into ``folder``.
+
+    The test split is reported when it was evaluated. Raises ``RunError`` unless the validation split was.
+    """
+    sets = _evaluated_sets(experiment)
+    judgement = judge(sets)
+    about = experiment.recognition_run.read_json("run.json")
+    training = experiment.training_sets()[0]
+    counts = {training.name: _count(training.classes, training.labels)}
+    counts |= {name: _count(answers.classes, answers.labels) for name, answers in sets.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
+    origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}
+    write_text(figures, json.dumps({**origin, "pictures": counts, "sets": judgement}, indent=2) + "\n")
+    write_text(checklist, clear_derm(experiment.config, start=about["start"], counts=counts, judgement=judgement))
+    return Report((figures, checklist, *draw_plots(sets, judgement, folder)), judgement)
+
+
+def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
+    """The answers on validation and, where it was evaluated, on test, by the name of the set."""
+    found = {}
+    for split in ("validation", "test"):
+        folder = experiment.folder / "evaluation" / split
+        if (folder / "report.json").is_file():
+            name = json.loads((folder / "report.json").read_text(encoding="utf-8"))["set"]
+            found[name] = read_answers(folder, temperature(experiment).tolist())
+        elif split == "validation":
+            raise RunError(f"{folder / 'report.json'} does not exist; run first: cin-train evaluate --split validation")
+    return found
+
+
+def _count(classes: tuple[str, ...], labels_N: Indices) -> dict[str, int]:
+    return dict(zip(classes, np.bincount(labels_N, minlength=len(classes)).tolist(), strict=True))

@@ -1,0 +1,190 @@
+"""What a report says: figures against scikit-learn and against answers made to be known, plots, card and checklist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+
+from model_training.config import Config
+from model_training.data.isic import CLASSES_2017
+from model_training.metrics import Scores
+from model_training.reporting.clear_derm import clear_derm
+from model_training.reporting.judgement import Answers, error_prediction, judge, read_answers
+from model_training.reporting.plots import PLOTS, draw_plots
+from service.bundle import load_bundle
+from tests.training.conftest import SmallExperiment
+
+
+def answers_of(branches_NBK: Scores, labels: list[int], temperature: tuple[float, ...] = (1.0, 1.0)) -> Answers:
+    return Answers(CLASSES_2017, np.array(labels), branches_NBK, np.array(temperature))
+
+
+def random_answers(num: int = 90, *, seed: int = 0, same_branches: bool = False) -> Answers:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num) % 3
+    logits = rng.normal(size=(num, 2, 3)) + 1.5 * np.eye(3)[labels][:, None]
+    if same_branches:
+        logits[:, 1] = logits[:, 0]
+    powers = np.exp(logits)
+    return answers_of(powers / powers.sum(axis=2, keepdims=True), labels.tolist())
+
+
+def test_discrimination_is_scikit_learns() -> None:
+    answers = random_answers()
+    (judged,) = judge({"some-set": answers}).values()
+    assert list(judged["discrimination"]) == ["melanoma", "seborrheic_keratosis"]
+    for k, figures in enumerate(judged["discrimination"].values()):
+        truth, scores = answers.labels == k, answers.probabilities[:, k]
+        assert figures["auc"]["value"] == pytest.approx(roc_auc_score(truth, scores))
+        assert figures["ap"]["value"] == pytest.approx(average_precision_score(truth, scores))
+        for figure in figures.values():
+            assert figure["low"] < figure["value"] < figure["high"]
+
+
+def test_what_the_temperatures_did_is_undone() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20, 2, 3))
+    temperature = np.array([0.5, 3.0])
+    powers, tempered = np.exp(logits), np.exp(logits / temperature[:, None])
+    answers = answers_of(tempered / tempered.sum(axis=2, keepdims=True), [0] * 20, (0.5, 3.0))
+    plain = powers / powers.sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(answers.uncalibrated, plain.mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("told_by", ["disagreement", "probability"])
+def test_the_better_sign_of_an_error_is_recognised(told_by: str) -> None:
+    """Twenty right answers and twenty wrong ones; one sign separates them, the other says nothing."""
+    rows, wrong = [], [False] * 20 + [True] * 20
+    for i, is_wrong in enumerate(wrong):
+        told, untold = float(is_wrong), (i % 20) / 19
+        doubt, distance = (told, untold) if told_by == "probability" else (untold, told)
+        highest, shift = 0.8 - 0.2 * doubt, 0.01 + 0.08 * distance
+        mean, apart = np.full(3, (1 - highest) / 2), np.array([shift, -shift, 0.0])
+        mean[int(is_wrong)] = highest
+        rows.append([mean + apart, mean - apart])
+    found = error_prediction(answers_of(np.array(rows), [0] * 40))
+    assert found is not None
+    gain = found["gain"]
+    assert found["area_by_probability"] - found["area_by_disagreement"] == pytest.approx(gain["value"])
+    assert gain["low"] > 0.1 if told_by == "disagreement" else gain["high"] < -0.1
+
+
+def test_one_network_cannot_disagree() -> None:
+    assert error_prediction(random_answers(same_branches=True)) is None
+    assert error_prediction(random_answers()) is not None
+
+
+def test_thresholds_come_from_the_first_set() -> None:
+    first, second = random_answers(seed=0), random_answers(num=300, seed=5)
+    judged = judge({"validation": first, "test": second})
+    for chosen, measured in zip(
+        judged["validation"]["operating_points"], judged["test"]["operating_points"], strict=True
+    ):
+        assert measured["threshold"] == chosen["threshold"]
+        malignant, scores = second.malignant
+        referred = scores >= chosen["threshold"]
+        (_, false_positives), (_, true_positives) = confusion_matrix(malignant, referred)
+        assert measured["sensitivity"]["value"] == pytest.approx(true_positives / malignant.sum())
+        assert measured["specificity"]["value"] == pytest.approx(1 - false_positives / (~malignant).sum())
+        at_home = measured["predictive_values"][-1]
+        assert at_home["prevalence"] == pytest.approx(malignant.mean())
+        assert at_home["positive"]["value"] == pytest.approx(true_positives / referred.sum())
+
+
+@pytest.mark.parametrize("same_branches", [False, True])
+def test_plots_show_what_they_should(tmp_path: Path, same_branches: bool) -> None:
+    sets = {"first": random_answers(same_branches=same_branches), "second": random_answers(seed=2)}
+    judgement = judge(sets)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    once.mkdir()
+    twice.mkdir()
+    files = draw_plots(sets, judgement, once)
+    assert [path.stem for path in files] == list(PLOTS)
+    for path in files:
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L"))
+        assert grey.shape[1] > 1.9 * grey.shape[0], "one column for each set"
+        left, right = grey[:, : grey.shape[1] // 2], grey[:, grey.shape[1] // 2 :]
+        assert min((left < 250).mean(), (right < 250).mean()) > 0.01, f"{path.name} is blank"
+    again = draw_plots(sets, judgement, twice)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in files]
+
+
+def test_the_command_reports_what_the_evaluation_found(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    result = small_experiment.command("report", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert list(written["sets"]) == ["isic2017-validation", "isic2017-test"]
+    assert sum(written["pictures"]["isic2017-train"].values()) == 24
+    for split in ("validation", "test"):
+        evaluated = json.loads((small_experiment.run / "evaluation" / split / "report.json").read_text())
+        judged = written["sets"][evaluated["set"]]
+        for task, figures in judged["discrimination"].items():
+            assert figures["auc"]["value"] == pytest.approx(evaluated["metrics"][f"{task}_auc"])
+            assert figures["ap"]["value"] == pytest.approx(evaluated["metrics"][f"{task}_ap"])
+    manifest = load_bundle(small_experiment.bundle).manifest
+    chosen = {p["name"]: p["threshold"] for p in written["sets"]["isic2017-validation"]["operating_points"]}
+    assert chosen == pytest.approx({p.name: p.threshold for p in manifest.operating_points})
+
+
+def test_the_bundle_carries_its_report(small_experiment: SmallExperiment) -> None:
+    bundle = load_bundle(small_experiment.bundle)
+    card = bundle.model_card()
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", card)
+    assert sorted(pictures) == sorted(f"{name}.png" for name in PLOTS)
+    assert {*pictures, "figures.json", "CLEAR_DERM.md"} <= bundle.manifest.files.keys()
+    judged = json.loads(bundle.path("figures.json").read_text())["sets"]["isic2017-test"]
+    for point in judged["operating_points"]:
+        assert (
+            f"| {point['name']} | {point['threshold']:.4f} | isic2017-test | {point['sensitivity']['value']:.3f}"
+            in card
+        )
+    assert f"{judged['calibration']['after']['brier_score']:.3f}" in card
+    assert "{" not in card
+
+
+def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    for name in ("branches.csv", "truth.csv"):
+        shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
+    assert len(read_answers(tmp_path, (1.0, 1.0)).labels) == 12
+    shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
+    with pytest.raises(ValueError, match="evaluate that split again"):
+        read_answers(tmp_path, (1.0, 1.0))
+
+
+def test_a_report_needs_an_evaluation(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    result = small_experiment.command("report", "--out", str(tmp_path / "report"), run=tmp_path / "run")
+    assert result.exit_code == 1
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        ({}, "The official ones: trained on `isic2017-train`, validated on `isic2017-validation`"),
+        ({"fold": 2}, "Fold 3 of a stratified cross-validation of `isic2017-train`"),
+        ({"holdout": 0.2}, "20% of `isic2017-train` held out"),
+    ],
+)
+def test_the_checklist_has_all_items(assignments: dict[str, float], said: str) -> None:
+    config = Config.model_validate({"data": {"frame_size": 256, "copies_jpeg_quality": 75, **assignments}})
+    counts = {"isic2017-train": {"melanoma": 3, "seborrheic_keratosis": 4, "nevus": 5}}
+    text = clear_derm(config, start="some start", counts=counts, judgement=judge({"validated": random_answers()}))
+    assert [int(number) for number in re.findall(r"^(\d+)\. \*\*", text, flags=re.MULTILINE)] == list(range(1, 26))
+    assert re.findall(r"^## (.+)", text, flags=re.MULTILINE) == [
+        "Data",
+        "Technique",
+        "Technical assessment",
+        "Application",
+    ]
+    assert said in text
+    assert "JPEG of quality 75" in text
+    assert "`isic2017-train` 12" in text
+    assert "some start" in text
