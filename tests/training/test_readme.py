@@ -15,7 +15,8 @@ from tests.training.conftest import SETTINGS, SmallExperiment
 
 def test_there_is_one_for_every_step() -> None:
     assert [c.split()[1] for c in training_commands()] == [
-        "download", "audit", "prepare", "area", "recognition", "evaluate", "evaluate", "export", "choose",
+        "download", "audit", "prepare", "area", "recognition", "evaluate", "evaluate", "report", "export",
+        "choose",
     ]  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_
     replaced = {
         "model_training/configs/isic2017.toml": str(REPOSITORY / "model_training/configs/isic2017.toml"),
         "runs/cin": str(small_experiment.run),
+        "runs/cin/report": str(tmp_path / "report"),
         "bundles/mine": str(tmp_path / "bundles" / "mine"),
     }
     words = [replaced.get(word, word) for word in command.split()[1:]]
