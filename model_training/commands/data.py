@@ -1,7 +1,8 @@
-"""``cin-train download``, ``audit`` and ``prepare``: the pictures."""
+"""``cin-train download``, ``audit``, ``prepare`` and ``crops``: the pictures."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from model_training.commands.options import (
     DataOption,
     SetOption,
     command,
+    command_line,
     console,
     make_experiment,
 )
@@ -20,6 +22,7 @@ from model_training.data.audit import audit_sets
 from model_training.data.audit_report import print_audit
 from model_training.data.download import download_challenge
 from model_training.data.official import BASE_URL
+from model_training.reporting.crops import crop_figures
 from model_training.run_folder import write_text
 from model_training.trainer import Interrupted
 
@@ -80,3 +83,24 @@ def prepare(
         frames = experiment.frames(name)
         masks = int(frames.has_mask.sum())
         experiment.console.print(f"{name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")
+
+
+@command
+def crops(
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """What a crop to the lesion magnifies, and what its size alone would tell, by the training set's outlines."""
+    experiment = make_experiment(config, set_, data, cache, Path())
+    figures = crop_figures(experiment.training_sets()[0], experiment.config)
+    write_text(out, json.dumps({"command": command_line(), **figures}, indent=2) + "\n")
+    to, factor = experiment.console, figures["magnified"]["factor"]
+    to.print(
+        f"{figures['magnified']['share']:.0%} of the crops are magnified; median {factor['p50']:.2f}", highlight=False
+    )
+    for name, found in figures["classes"].items():
+        if found["auc_of_lesion_size"] is not None:
+            to.print(f"{name}: AUC of the lesion's size alone {found['auc_of_lesion_size']:.3f}", highlight=False)

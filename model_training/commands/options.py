@@ -80,7 +80,7 @@ def make_experiment(
 
 
 # Folders of this machine, and what only says how much of the work is done now.
-_LEFT_OUT = {"--data", "--cache", "--runs", "--results", "--ledger", "--minutes", "--system", "--choice"}
+_LEFT_OUT = {"--data", "--cache", "--runs", "--results", "--ledger", "--out", "--minutes", "--system", "--choice"}
 
 
 def command_line() -> str:
