@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,33 +97,42 @@ class Experiment:
 
     def train_area(self, *, deadline: float | None = None) -> None:
         """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
-        fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_start)
-        stage = AreaStage(
-            settings=self.config.area,
-            network=self.config.network,
-            start=self.area_start.weights if self.area_start else None,
-            train=train_set,
-            validation=validation_set,
-            seed=self.config.seed,
-            device=fabric.device,
-        )
-        self._train(stage, self.area_run, fabric, deadline)
+        with self._locked(self.area_run):
+            fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_start)
+            stage = AreaStage(
+                settings=self.config.area,
+                network=self.config.network,
+                start=self.area_start.weights if self.area_start else None,
+                train=train_set,
+                validation=validation_set,
+                seed=self.config.seed,
+                device=fabric.device,
+            )
+            self._train(stage, self.area_run, fabric, deadline)
 
     def train_recognition(self, *, deadline: float | None = None) -> None:
         """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
-        fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", self.recognition_start)
-        stage = RecognitionStage(
-            settings=self.config.recognition,
-            network=self.config.network,
-            start=self.recognition_start.weights if self.recognition_start else None,
-            train=train_set,
-            validation=validation_set,
-            train_boxes=self.locate(train_set, fabric.device).box_B4,
-            validation_boxes=self.locate(validation_set, fabric.device).box_B4,
-            seed=self.config.seed,
-            device=fabric.device,
-        )
-        self._train(stage, self.recognition_run, fabric, deadline)
+        with self._locked(self.recognition_run):
+            fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", self.recognition_start)
+            stage = RecognitionStage(
+                settings=self.config.recognition,
+                network=self.config.network,
+                start=self.recognition_start.weights if self.recognition_start else None,
+                train=train_set,
+                validation=validation_set,
+                train_boxes=self.locate(train_set, fabric.device).box_B4,
+                validation_boxes=self.locate(validation_set, fabric.device).box_B4,
+                seed=self.config.seed,
+                device=fabric.device,
+            )
+            self._train(stage, self.recognition_run, fabric, deadline)
+
+    def _locked(self, run: RunFolder) -> AbstractContextManager[None]:
+        """One command at a time in a run's folder; of the processes of one command the first holds the lock."""
+        if int(os.environ.get("RANK", "0")) != 0:
+            return nullcontext()
+        said = f"waiting for another command that trains in {run.path}"
+        return run.lock(waiting=lambda: self.console.print(said, highlight=False))
 
     def _begin(self, run: RunFolder, stage: str, start: Start | None) -> tuple[Fabric, FrameSet, FrameSet]:
         """The devices, the pictures, and a run folder that says what is done with them."""

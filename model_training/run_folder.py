@@ -14,13 +14,15 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,6 +42,24 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.pictures = path / "pictures.csv"
+
+    @contextmanager
+    def lock(self, *, waiting: Callable[[], object]) -> Iterator[None]:
+        """Keep the folder to this process; calls ``waiting`` once when another has it, and waits for that to end.
+
+        Commands that share a first stage may run side by side: the later one finds it finished.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
         """Begin a run here, or make sure that the one already here is the same.

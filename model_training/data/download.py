@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as ProgressBar
@@ -76,7 +78,11 @@ def download_challenge(
     address = f"{base_url.rstrip('/')}/{challenge.removeprefix('isic')}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client, _progress_bar(console) as bar:
+        with (
+            _alone_in(folder),
+            httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client,
+            _progress_bar(console) as bar,
+        ):
             download = _Download(client, address, folder, bar, keep_archives, accept_changed, pause)
             for file in OFFICIAL_FILES[challenge] if files is None else files:
                 console.print(f"{file.name}: {_obtain(download, file)}", highlight=False)
@@ -86,6 +92,16 @@ def download_challenge(
         if name.startswith(challenge):
             pictures = read_set(root, name)
             console.print(f"{name}: {len(pictures.samples):,} pictures, each with its mask and label", highlight=False)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two downloads would write the same parts. Raises :class:`DownloadError` while another one runs."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise DownloadError(f"another download is filling {folder}; wait for it, or stop it first") from error
 
 
 def _obtain(download: _Download, file: OfficialFile) -> str:

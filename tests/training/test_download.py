@@ -27,6 +27,7 @@ from model_training.data.official import OFFICIAL_FILES, OfficialFile
 from model_training.data.synthetic import write_isic2016, write_isic2017
 from model_training.data.transfer import MAX_TRIES, fetch
 from model_training.data.unzip import ArchiveError, DownloadError, unpack
+from tests.training.locks import held_by_another_process
 
 BODY = bytes(range(256)) * 40
 
@@ -498,7 +499,7 @@ def test_the_readers_read_what_was_downloaded(challenge: Challenge) -> None:
             assert sample.mask.read_bytes() == original.mask.read_bytes()
         assert f"{name}: {len(ours.samples)} pictures" in printed
     left = {path.name for path in challenge.folder.iterdir()}
-    assert left == {f.folder if f.is_archive else f.name for f in challenge.files} | {"SHA256SUMS"}
+    assert left == {f.folder if f.is_archive else f.name for f in challenge.files} | {"SHA256SUMS", ".lock"}
     sums = read_sums(challenge.folder / "SHA256SUMS")
     assert sums == {
         file.name: hashlib.sha256(challenge.server.files[challenge.path(file.name)]).hexdigest()
@@ -640,6 +641,14 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, server: Server) -> None
     result = run("isic2016", "--data", str(tmp_path / "data"), "--base-url", server.url)
     assert result.exit_code == 1
     assert "run it again" in result.output
+
+
+def test_a_second_download_into_the_same_folder(tmp_path: Path, server: Server) -> None:
+    with held_by_another_process(tmp_path / "data" / "isic2016") as other:
+        result = run("isic2016", "--data", str(tmp_path / "data"), "--base-url", server.url)
+        other.kill()
+    assert result.exit_code == 1
+    assert "another download" in result.output
 
 
 def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
