@@ -31,6 +31,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "no-feature-attention": ("network.lesion_feature_attention=false",),
         "literal-attention": ("network.attention=literal",),
         "row-attention": ("network.attention=row",),
+        "attention-from-one": ("network.attention_start=1",),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
         "balanced-pairs": ("recognition.pairs=balanced",),

@@ -62,6 +62,9 @@ class NetworkConfig(_Section):
     distinguish: bool = True
     # How Eqns 1 to 3 are normalised.
     attention: Literal["stabilised", "literal", "row"] = "stabilised"
+    # Where alpha and beta of Eqn 3 start: at 0 the attention begins as the identity, and grows by about the learning
+    # rate a step.
+    attention_start: float = Field(0.0, ge=0, le=1)
     # Shared branches make the sum over branches a no-op. "single" trains on pictures instead of pairs: the rows of
     # Table 1 without the distinguish module.
     branches: Literal["separate", "shared", "single"] = "separate"

@@ -69,7 +69,9 @@ class RunFolder:
         resolved = stage_config(config, stage)
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.json").is_file():
-            self._check_unchanged("configuration", self.read_json("config.json"), resolved)
+            # Keys that are younger than the run had their defaults in it.
+            asked_for = stage_config(Config.model_validate(self.read_json("config.json")), stage)
+            self._check_unchanged("configuration", asked_for, resolved)
             self._check_unchanged("data", self.read_json("run.json")["data"], dict(provenance["data"]))
             return
         self.write_json("run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()})

@@ -87,7 +87,7 @@ class Trial:
         if not path.is_file():
             return None
         record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        if record.config != comparable(self.config):
+        if comparable(Config.model_validate(record.config)) != comparable(self.config):
             raise TrialError(
                 f"{path} is the outcome of another configuration; choose another --results folder, "
                 "or delete that trial's folder to run it again"
@@ -109,7 +109,10 @@ def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    """The configuration without the start's path, which differs from machine to machine."""
+    """The configuration without the start's path, which differs from machine to machine.
+
+    An older outcome knows nothing of keys that came later: to it they have their defaults.
+    """
     return config.model_dump(mode="json", exclude={"start"})
 
 

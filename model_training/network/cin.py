@@ -37,12 +37,18 @@ class Branch(nn.Module):
     """Feature extraction, lesion feature attention, and two fully connected layers for the classification."""
 
     def __init__(
-        self, *, num_classes: int, features: FeatureNetwork, attention: AttentionForm | None, hidden: int = 256
+        self,
+        *,
+        num_classes: int,
+        features: FeatureNetwork,
+        attention: AttentionForm | None,
+        attention_start: float,
+        hidden: int = 256,
     ) -> None:
         super().__init__()
         self.features = FeatureExtraction(features)
         channels = self.features.num_channels
-        self.attention = LesionFeatureAttention(channels, attention) if attention else None
+        self.attention = LesionFeatureAttention(channels, attention, start=attention_start) if attention else None
         self.classify = nn.Sequential(
             nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, num_classes)
         )
@@ -71,13 +77,16 @@ class ClinicalInspiredNetwork(nn.Module):
         num_classes: int,
         features: FeatureNetwork = "resnet18",
         attention: AttentionForm | None = "stabilised",
+        attention_start: float = 0.0,
         distinguish: Literal["convolutional", "synergic"] | None = "convolutional",
         branches: Literal["separate", "shared", "single"] = "separate",
     ) -> None:
         super().__init__()
 
         def branch() -> Branch:
-            return Branch(num_classes=num_classes, features=features, attention=attention)
+            return Branch(
+                num_classes=num_classes, features=features, attention=attention, attention_start=attention_start
+            )
 
         first = branch()
         seconds = {"separate": branch, "shared": lambda: first}

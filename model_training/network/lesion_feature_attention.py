@@ -80,19 +80,20 @@ class CorrelationAttention(nn.Module):
 
 
 class LesionFeatureAttention(nn.Module):
-    """F_A = alpha (Q . F) + beta (P * F) + F (Eqn 3); alpha and beta are learnt and start at zero.
+    """F_A = alpha (Q . F) + beta (P * F) + F (Eqn 3); alpha and beta are learnt, from ``start`` on.
 
+    At zero the block starts as the identity, and its convolutions learn from the second step on.
     The ``stabilised`` form multiplies Q . F by H x W and P * F by M: Q and P sum to one over that many entries, so that
     without the gain both terms are about a hundredth of F. ``row`` needs a gain for Q only.
     """
 
-    def __init__(self, channels: int, form: AttentionForm) -> None:
+    def __init__(self, channels: int, form: AttentionForm, *, start: float = 0.0) -> None:
         super().__init__()
         self.form = form
         self.spatial = SpatialAttention(channels)
         self.correlation = CorrelationAttention(channels, form)
-        self.alpha = nn.Parameter(torch.zeros(()))
-        self.beta = nn.Parameter(torch.zeros(()))
+        self.alpha = nn.Parameter(torch.tensor(start))
+        self.beta = nn.Parameter(torch.tensor(start))
 
     def forward(self, features_BCHW: Tensor) -> AttendedFeatures:
         """Attended features in the input's shape, with the two attention maps."""

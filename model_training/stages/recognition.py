@@ -29,6 +29,7 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
         num_classes=num_classes,
         features=network.features,
         attention=network.attention if network.lesion_feature_attention else None,
+        attention_start=network.attention_start,
         distinguish=network.distinguish_form if network.distinguish else None,
         branches=network.branches,
     )

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from model_training.config import NetworkConfig
 from model_training.network.lesion_feature_attention import (
     AttentionForm,
     LesionFeatureAttention,
     correlation_normalisation,
     spatial_normalisation,
 )
+from model_training.stages.recognition import build_network
 
 
 def literal_eqn_1(f: Tensor) -> Tensor:
@@ -101,3 +103,17 @@ def test_alpha_and_beta_start_at_zero_and_make_the_identity(form: AttentionForm)
     assert torch.equal(attended.features_BCHW, features)
     assert attended.spatial_BCHW.shape == (2, 16, 4, 4)
     assert attended.correlation_BMM.shape == (2, 16, 16)
+
+
+def test_they_may_start_elsewhere() -> None:
+    config = NetworkConfig(attention_start=0.5)
+    network = build_network(config, 3)
+    values = {float(value) for name, value in network.named_parameters() if name.endswith(("alpha", "beta"))}
+    assert values == {0.5}
+    torch.manual_seed(4)
+    started, plain = LesionFeatureAttention(16, "stabilised", start=0.5), LesionFeatureAttention(16, "stabilised")
+    plain.load_state_dict({**started.state_dict(), "alpha": torch.tensor(0.0), "beta": torch.tensor(0.0)})
+    features = torch.rand(1, 16, 3, 3)
+    attended, q, p = started(features)
+    related = torch.einsum("bmn,bcn->bcm", p, features.flatten(2)).view_as(features)
+    torch.testing.assert_close(attended - plain(features).features_BCHW, 4.5 * (q * features + related))

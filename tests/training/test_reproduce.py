@@ -191,6 +191,18 @@ def test_a_time_limit_stops_and_the_same_command_goes_on(small_tables: SmallTabl
     assert sources["Baseline"] == "ours", "rows that were not asked for keep what is known of them"
 
 
+def test_an_outcome_from_before_a_key_is_kept(small_tables: SmallTables) -> None:
+    path = small_tables.root / "results" / "trials" / "isic2017" / "baseline" / "seed-0" / "trial.json"
+    before = path.read_text()
+    record = json.loads(before)
+    del record["config"]["network"]["attention_start"]
+    path.write_text(json.dumps(record))
+    result = small_tables.command("reproduce", "--table=1", "--system=baseline", "--seeds=1")
+    path.write_text(before)
+    assert result.exit_code == 0, result.output
+    assert "finished" in result.output
+
+
 def test_another_configuration_is_not_mixed_in(small_tables: SmallTables) -> None:
     arguments = ["--table=1", "--system=baseline", "--seeds=1", "--set", "recognition.learning_rate=0.5"]
     result = small_tables.command("reproduce", *arguments)
