@@ -95,10 +95,13 @@ class ClinicalInspiredNetwork(nn.Module):
         compare = {"convolutional": Distinguish, "synergic": Synergic}
         self.distinguish = compare[distinguish](channels) if distinguish else None
 
+    def own_branches(self) -> list[Branch]:
+        """The branches that have weights of their own."""
+        return list(dict.fromkeys(branch for branch in self.branches if isinstance(branch, Branch)))
+
     def load_start(self, start: StateDict) -> None:
         """Take the feature extraction's weights, in every branch, from an ImageNet network of the same kind."""
-        for branch in self.branches:
-            assert isinstance(branch, Branch)
+        for branch in self.own_branches():
             branch.features.stages.load_start(start)
 
     def forward(self, *pictures_B3SS: Tensor) -> TrainingOutput:

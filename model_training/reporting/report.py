@@ -43,7 +43,9 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
     origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}
-    write_text(figures, json.dumps({**origin, "pictures": counts, "sets": judgement}, indent=2) + "\n")
+    weights = _attention_weights(experiment, len(training.classes))
+    fields = {**origin, "pictures": counts, "attention_weights": weights, "sets": judgement}
+    write_text(figures, json.dumps(fields, indent=2) + "\n")
     write_text(checklist, clear_derm(experiment.config, start=about["start"], counts=counts, judgement=judgement))
     return Report((figures, checklist, *draw_plots(sets, judgement, folder)), judgement)
 
@@ -59,6 +61,12 @@ def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
         elif split == "validation":
             raise RunError(f"{folder / 'report.json'} does not exist; run first: cin-train evaluate --split validation")
     return found
+
+
+def _attention_weights(experiment: Experiment, num_classes: int) -> list[dict[str, float]]:
+    """Alpha and beta of Eqn 3 in each branch: how much the lesion feature attention has to say."""
+    attentions = [branch.attention for branch in experiment.recognition_network(num_classes).own_branches()]
+    return [{"alpha": float(a.alpha), "beta": float(a.beta)} for a in attentions if a is not None]
 
 
 def _count(classes: tuple[str, ...], labels_N: Indices) -> dict[str, int]:

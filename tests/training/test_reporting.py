@@ -123,6 +123,10 @@ def test_the_command_reports_what_the_evaluation_found(small_experiment: SmallEx
     written = json.loads((tmp_path / "figures.json").read_text())
     assert list(written["sets"]) == ["isic2017-validation", "isic2017-test"]
     assert sum(written["pictures"]["isic2017-train"].values()) == 24
+    weights = small_experiment.experiment().recognition_run.load_weights()
+    assert written["attention_weights"] == [
+        {name: float(weights[f"branches.{i}.attention.{name}"]) for name in ("alpha", "beta")} for i in range(2)
+    ]
     for split in ("validation", "test"):
         evaluated = json.loads((small_experiment.run / "evaluation" / split / "report.json").read_text())
         judged = written["sets"][evaluated["set"]]
