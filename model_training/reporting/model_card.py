@@ -224,17 +224,18 @@ def _error_prediction(judgement: Mapping[str, Any]) -> str:
         if found is None:
             return "Both branches are one network here, so they cannot disagree; 1 - max p is the only sign of doubt."
         gain = found["gain"]
-        verdict = (
-            "predicts errors no better and no worse than"
-            if gain["low"] <= 0 <= gain["high"]
-            else ("predicts errors better than" if gain["low"] > 0 else "predicts errors worse than")
-        )
+        if gain["low"] > 0:
+            verdict = "predicts errors better than 1 - max p"
+        elif gain["high"] < 0:
+            verdict = "predicts errors worse than 1 - max p"
+        else:
+            verdict = "is not shown to predict errors better or worse than 1 - max p"
         sentences.append(
-            f"On `{name}` the branches' disagreement {verdict} 1 - max p: area under the risk-coverage curve "
+            f"- On `{name}` the branches' disagreement {verdict}: area under the risk-coverage curve "
             f"{found['area_by_disagreement']:.3f} against {found['area_by_probability']:.3f}, gain "
             f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]."
         )
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def _interval(figure: Mapping[str, float]) -> str:

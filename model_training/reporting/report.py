@@ -66,7 +66,7 @@ def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
 def _attention_weights(experiment: Experiment, num_classes: int) -> list[dict[str, float]]:
     """Alpha and beta of Eqn 3 in each branch: how much the lesion feature attention has to say."""
     attentions = [branch.attention for branch in experiment.recognition_network(num_classes).own_branches()]
-    return [{"alpha": float(a.alpha), "beta": float(a.beta)} for a in attentions if a is not None]
+    return [{"alpha": a.alpha.item(), "beta": a.beta.item()} for a in attentions if a is not None]
 
 
 def _count(classes: tuple[str, ...], labels_N: Indices) -> dict[str, int]:
