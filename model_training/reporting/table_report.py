@@ -76,6 +76,7 @@ def _row(
         "name": row.name,
         "system": row.system,
         "source": "ours" if records else "not run" if row.system else "published",
+        "external_pictures": row.external,
         "metrics": metrics,
         "seeds": [record.seed for record in records],
         **shared,
@@ -193,7 +194,10 @@ def markdown(result: Mapping[str, Any]) -> str:
         cells = [_cell(row["metrics"][name]) for name in names]
         seeds = ", ".join(map(str, row["seeds"])) or "-"
         minutes = f"{row['seconds'] / 60:.0f}" if row["seconds"] else "-"
-        lines.append(_line([row["name"], row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes]))
+        name = row["name"] + (f" ({row['external_pictures']:,} external)" if row["external_pictures"] else "")
+        lines.append(_line([name, row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes]))
+    if any(row["external_pictures"] for row in result["rows"]):
+        lines += ["", "External: further pictures behind the printed figures; ours used none."]
     lines += _tests_section(result["rows"])
     if result["printed_inconsistencies"]:
         lines += ["", "Rows of the printed table that contradict themselves:", ""]

@@ -63,6 +63,14 @@ def test_a_table_is_made_of_the_trials(path: Path) -> None:
             assert figures["mean"] == (None if expected is None else pytest.approx(expected)), (row["name"], name)
 
 
+def test_printed_figures_say_what_else_they_were_trained_on() -> None:
+    page = (RESULTS / "table-3.md").read_text(encoding="utf-8")
+    assert "| Alea-Jacta-Est (7,544 external) | published |" in page
+    assert "| RHN | published |" in page
+    assert "ours used none" in page
+    assert "external" not in (RESULTS / "table-1.md").read_text(encoding="utf-8")
+
+
 def test_every_trial_read_the_test_set_once_and_said_so() -> None:
     ledger = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()]
     purposes = [entry.get("purpose") for entry in ledger]
