@@ -68,9 +68,9 @@ def _row(
     shared: dict[str, Any] = {"start": None, "input_size": None, "machine": None}
     if records:
         shared = {
-            "start": _only([record.start for record in records]),
-            "input_size": _only([record.input_size for record in records]),
-            "machine": _only([record.machine for record in records]),
+            "start": "; ".join(dict.fromkeys(record.start for record in records)),
+            "input_size": records[0].input_size,
+            "machine": "; ".join(dict.fromkeys(record.machine for record in records)),
         }
     return {
         "name": row.name,
@@ -241,9 +241,3 @@ def _cell(figures: Mapping[str, float | None]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _only(values: Sequence[Any]) -> Any:
-    """The one value all share, or all that occur."""
-    distinct = list(dict.fromkeys(values))
-    return distinct[0] if len(distinct) == 1 else distinct

@@ -117,6 +117,18 @@ def test_our_figures_are_those_of_the_predictions(small_tables: SmallTables) -> 
         assert figures["difference"] == pytest.approx(figures["mean"] - figures["paper"])
 
 
+def test_seeds_may_come_from_different_machines(small_tables: SmallTables) -> None:
+    path = small_tables.root / "results" / "trials" / "isic2017" / "a" / "seed-1" / "trial.json"
+    before = path.read_text()
+    path.write_text(json.dumps({**json.loads(before), "machine": "another machine"}))
+    result = small_tables.command("reproduce", "--table=1", "--system=a", "--seeds=2")
+    path.write_text(before)
+    assert result.exit_code == 0, result.output
+    machine = str(small_tables.table(1)["CIN (A)"]["machine"])
+    assert machine.endswith("; another machine")
+    assert machine in (small_tables.root / "results" / "table-1.md").read_text()
+
+
 def test_rows_say_where_their_figures_come_from(small_tables: SmallTables) -> None:
     first, second = small_tables.table(1), small_tables.table(2)
     assert first["CIN (A+F+D)"]["source"] == "not run"
