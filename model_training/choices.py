@@ -72,6 +72,10 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
                 folder=template.folder / "cross-validation" / trained_as / f"fold-{fold + 1}",
                 area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
             )
+            if trained_as != choice:
+                # The base keeps what its own evaluation left in the folder that both share.
+                folder = template.folder / "cross-validation" / choice / f"fold-{fold + 1}" / "evaluation"
+                experiment = replace(experiment, evaluation_folder=folder)
             trials.append(Trial(name, experiment, "validation", results / name))
     return trials
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,11 +39,12 @@ from model_training.predictions import (
     write_predictions,
     write_truth,
 )
-from model_training.run_folder import git_commit, write_table, write_text
+from model_training.run_folder import RunError, git_commit, write_table, write_text
 from model_training.stages.recognition import predict_logits
 from service.bundle import file_sha256
 
 Split = Literal["validation", "test"]
+SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
 def evaluate(
@@ -51,7 +52,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
 
-    The validation split also fits the temperatures that every later use of the model takes from ``calibration.json``.
+    The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
     Every reading of the test split is appended to ``ledger`` (JSON lines), with its ``purpose`` and its figures. A test
     set of which the model has seen pictures is refused (:class:`LeakageError`); ``force`` reports the overlap instead.
     """
@@ -69,11 +70,11 @@ def evaluate(
     if split == "validation":
         labels = torch.from_numpy(pictures.labels)
         # Inference tensors cannot take part in fitting.
-        temperatures = [fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])]
-        fitted = {"temperature": temperatures, "fitted_on": pictures.name}
-        experiment.recognition_run.write_json("calibration.json", fitted)
-    probabilities, per_branch = summed_probabilities(logits, temperature(experiment))
-    folder = experiment.folder / "evaluation" / split
+        temperatures = torch.tensor([fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])])
+    else:
+        temperatures = temperature(experiment)
+    probabilities, per_branch = summed_probabilities(logits, temperatures)
+    folder = experiment.evaluation(split)
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder / "predictions.csv", pictures.ids, probabilities.double().numpy(), pictures.classes)
     write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
@@ -83,7 +84,14 @@ def evaluate(
         metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, config.network.crop_margin)
     # JSON has no NaN: a figure that is not defined on this set is left out.
     metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
-    report = {"set": pictures.name, "digest": pictures.digest, "metrics": metrics, "seen_in_training": asdict(seen)}
+    report = {
+        "set": pictures.name,
+        "digest": pictures.digest,
+        "answered_by": experiment.answered_by(),
+        "temperature": temperatures.tolist(),
+        "metrics": metrics,
+        "seen_in_training": asdict(seen),
+    }
     write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     if split == "test":
         _record_reading(ledger, experiment, pictures, purpose, metrics)
@@ -91,8 +99,28 @@ def evaluate(
 
 
 def temperature(experiment: Experiment) -> Tensor:
-    """The fitted temperature of each branch ``[2]``. Raises ``RunError`` before validation was evaluated."""
-    return torch.tensor(experiment.recognition_run.read_json("calibration.json")["temperature"])
+    """The fitted temperature of each branch ``[2]``. Raises :class:`RunError` before validation was evaluated."""
+    report = read_report(experiment, "validation")
+    if report is None:
+        raise RunError(f"{experiment.folder} is not evaluated yet; run first: cin-train evaluate --split validation")
+    return torch.tensor(report["temperature"])
+
+
+def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
+    """What the evaluation on ``split`` reported; None before there was one.
+
+    Raises :class:`RunError` when other weights, or the same ones shown another number of views, gave those answers.
+    """
+    path = experiment.evaluation(split) / "report.json"
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if report.get("answered_by") != experiment.answered_by():
+        raise RunError(
+            f"{path} is about other weights or another evaluation.views than these; "
+            f"run again: cin-train evaluate --split {split}"
+        )
+    return report
 
 
 def classification_metrics(predictions: Path, pictures: FrameSet) -> dict[str, float]:

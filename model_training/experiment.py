@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,9 @@ class Experiment:
     cache: Path
     folder: Path
     console: Console
-    # Where the first stage lives when several experiments share one; else below ``folder``.
+    # Where the first stage, and what evaluations leave, live when experiments share the rest; else below ``folder``.
     area_folder: Path | None = None
+    evaluation_folder: Path | None = None
 
     @property
     def area_run(self) -> RunFolder:
@@ -57,6 +59,17 @@ class Experiment:
     def recognition_run(self) -> RunFolder:
         """The second stage."""
         return RunFolder(self.folder / "recognition")
+
+    def evaluation(self, split: str) -> Path:
+        """What the evaluation on that split leaves."""
+        return (self.evaluation_folder or self.folder / "evaluation") / split
+
+    def answered_by(self) -> dict[str, Any]:
+        """What decides the answers of the finished network: the weights of its stages, and the views it is shown."""
+        stages = {"recognition": self.recognition_run}
+        if self.config.network.lesion_area_attention:
+            stages["area"] = self.area_run
+        return {"views": self.config.evaluation.views} | {name: run.weights_sha256() for name, run in stages.items()}
 
     def frames(self, name: str) -> FrameSet:
         """The prepared frames of an official set, prepared now if they are not yet."""
@@ -141,10 +154,12 @@ class Experiment:
         # One process prepares the frames and begins the run; the others find both.
         with fabric.rank_zero_first():
             train_set, validation_set = self.training_sets()
-            provenance = {
+            provenance: dict[str, Any] = {
                 "start": start.name if start else "none (random weights)",
                 "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
             }
+            if stage == "recognition" and self.config.network.lesion_area_attention:
+                provenance["area_weights"] = self.area_run.weights_sha256()
             run.open(self.config, stage, provenance)
             seen_before = dict.fromkeys(sorted(start.seen) if start else (), "")
             run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from model_training.deployed import (
     output_specs,
     round_weights,
 )
-from model_training.evaluate import temperature
+from model_training.evaluate import SPLITS, read_report, temperature
 from model_training.experiment import Experiment
 from model_training.parity import (
     GATE_BATCHES,
@@ -129,6 +128,8 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
     """
     check_target(out)
     config = experiment.config
+    if config.evaluation.views != 1:
+        raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
     pictures = experiment.validation_set()
     specs = output_specs(
         num_classes=len(pictures.classes),
@@ -201,7 +202,7 @@ def _manifest(
 ) -> dict[str, Any]:
     config = experiment.config
     classes = [CLASSES[c] for c in pictures.classes]
-    _, probabilities = read_predictions(experiment.folder / "evaluation/validation/predictions.csv", pictures.classes)
+    _, probabilities = read_predictions(experiment.evaluation("validation") / "predictions.csv", pictures.classes)
     malignant = np.array([c.malignant for c in classes])
     points = operating_points(
         malignant[pictures.labels],
@@ -256,9 +257,8 @@ def _manifest(
 def _reported_metrics(experiment: Experiment) -> dict[str, dict[str, float]]:
     """The figures of every split that was evaluated, by the name of its set."""
     found = {}
-    for split in ("validation", "test"):
-        folder = experiment.folder / "evaluation" / split
-        if (folder / "report.json").is_file():
-            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    for split in SPLITS:
+        report = read_report(experiment, split)
+        if report is not None:
             found[report["set"]] = report["metrics"]
     return found

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model_training.config import Config
+from service.bundle import file_sha256
 
 
 class RunError(ValueError):
@@ -72,7 +73,11 @@ class RunFolder:
             # Keys that are younger than the run had their defaults in it.
             asked_for = stage_config(Config.model_validate(self.read_json("config.json")), stage)
             self._check_unchanged("configuration", asked_for, resolved)
-            self._check_unchanged("data", self.read_json("run.json")["data"], dict(provenance["data"]))
+            before = self.read_json("run.json")
+            self._check_unchanged("data", before["data"], dict(provenance["data"]))
+            # The second stage learns from the crops of one first stage.
+            crops = provenance.get("area_weights")
+            self._check_unchanged("first stage", {"weights": before.get("area_weights", crops)}, {"weights": crops})
             return
         self.write_json("run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()})
         self.write_json("config.json", resolved)
@@ -133,13 +138,20 @@ class RunFolder:
 
     def load_weights(self) -> dict[str, Tensor]:
         """The finished weights. Raises :class:`RunError` when the stage has not finished."""
+        self._check_finished()
+        return load_file(self.weights)
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the finished weights. Raises :class:`RunError` when the stage has not finished."""
+        self._check_finished()
+        return file_sha256(self.weights)
+
+    def _check_finished(self) -> None:
         if not self.weights.is_file():
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
-        return load_file(self.weights)
 
 
 _HOW_TO_MAKE = {
-    "calibration.json": "run first: cin-train evaluate --split validation",
     "pictures.csv": "run the stage that writes it first (an older run is resumed and completed by the same command)",
 }
 

@@ -148,7 +148,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
     metrics = validation
     if trial.split == "test":
         metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name)
-    evaluated = experiment.folder / "evaluation" / trial.split
+    evaluated = experiment.evaluation(trial.split)
     report = json.loads((evaluated / "report.json").read_text(encoding="utf-8"))
     record = TrialRecord(
         name=trial.name,

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from model_training.data.pairs import Indices
-from model_training.evaluate import temperature
+from model_training.evaluate import SPLITS, read_report, temperature
 from model_training.experiment import Experiment
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
 from model_training.reporting.plots import draw_plots
-from model_training.run_folder import RunError, write_text
+from model_training.run_folder import write_text
 
 FIGURES_NAME = "figures.json"
 CHECKLIST_NAME = "CLEAR_DERM.md"
@@ -52,14 +52,12 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
 def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
     """The answers on validation and, where it was evaluated, on test, by the name of the set."""
+    calibrated = temperature(experiment).tolist()
     found = {}
-    for split in ("validation", "test"):
-        folder = experiment.folder / "evaluation" / split
-        if (folder / "report.json").is_file():
-            name = json.loads((folder / "report.json").read_text(encoding="utf-8"))["set"]
-            found[name] = read_answers(folder, temperature(experiment).tolist())
-        elif split == "validation":
-            raise RunError(f"{folder / 'report.json'} does not exist; run first: cin-train evaluate --split validation")
+    for split in SPLITS:
+        report = read_report(experiment, split)
+        if report is not None:
+            found[report["set"]] = read_answers(experiment.evaluation(split), calibrated)
     return found
 
 

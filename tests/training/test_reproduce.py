@@ -246,5 +246,11 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     assert base["gain"] is None
     assert other["gain"] == pytest.approx(other["mean"] - base["mean"])
     assert (small_tables.root / "ledger.jsonl").read_text() == before
+    cross_validation = small_tables.root / "runs" / "cross-validation"
+    left = [
+        json.loads((cross_validation / choice / "fold-1" / "evaluation" / "validation" / "report.json").read_text())
+        for choice in ("base", "eight-views")
+    ]
+    assert [report["answered_by"]["views"] for report in left] == [1, 8]
     for record in (small_tables.root / "results" / "trials" / "cross-validation").rglob("trial.json"):
         assert "isic2017-train (fold" in json.loads(record.read_text())["evaluated_on"]
