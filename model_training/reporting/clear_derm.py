@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_training.config import Config
+from model_training.reporting.text import partitions
 
 _CHECKLIST = """\
 # CLEAR Derm checklist
@@ -83,7 +84,7 @@ def clear_derm(
     return _CHECKLIST.format(
         frame_size=data.frame_size,
         copies=copies,
-        partitions=_partitions(config),
+        partitions=partitions(next(iter(counts)), next(iter(judgement)), judgement),
         sizes="; ".join(f"`{name}` {sum(classes.values())}" for name, classes in counts.items()),
         balance="; ".join(
             f"`{name}`: " + ", ".join(f"{words[c]} {n}" for c, n in classes.items()) for name, classes in counts.items()
@@ -94,17 +95,6 @@ def clear_derm(
         aucs="; ".join(f"`{name}` {_aucs(figures)}" for name, figures in judgement.items()),
         validation=next(iter(judgement)),
     )
-
-
-def _partitions(config: Config) -> str:
-    data = config.data
-    if data.fold is not None:
-        parts = f"Fold {data.fold + 1} of a stratified cross-validation of `{data.train}`"
-    elif data.holdout is not None:
-        parts = f"{data.holdout:.0%} of `{data.train}` held out for validation, stratified"
-    else:
-        parts = f"The official ones: trained on `{data.train}`, validated on `{data.validation}`"
-    return f"{parts}; reported on `{data.test}`."
 
 
 def _aucs(figures: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ thresholds are chosen on validation, and measured on both splits.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
     malignant, scores = answers.malignant
     measured = [measure(p.name, p.threshold, malignant, scores, measured_on=name) for p in points]
     prevalence = float(malignant.mean())
+    shares = [share for share in PREVALENCES if not math.isclose(share, prevalence)]
     return {
         "num_pictures": len(answers.labels),
         "prevalence": prevalence,
@@ -120,7 +122,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
                         "positive": positive.model_dump(mode="json"),
                         "negative": negative.model_dump(mode="json"),
                     }
-                    for share in (*PREVALENCES, prevalence)
+                    for share in sorted([*shares, prevalence])
                     for positive, negative in [predictive_values(point, share)]
                 ],
             }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from model_training.config import Config
+from model_training.config import Config, NetworkConfig
+from model_training.reporting.judgement import NUM_RESAMPLES
+from model_training.reporting.text import partitions, table, with_interval
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (
@@ -16,8 +18,7 @@ INTENDED_USE = (
 _CARD = """\
 # {name} {version}
 
-The Clinical-Inspired Network (Liu et al., MICCAI 2020): lesion area attention, ResNet18 features in two branches,
-lesion feature attention; trained with the distinguish module. {licence}.
+{network} {licence}.
 
 **Intended use.** {intended_use}
 
@@ -28,25 +29,23 @@ than a clinic sees: predictive values do not carry over.
 
 ## Data
 
-Trained on `{train}`, temperatures and thresholds chosen on `{validation}`, reported once on `{test}`.
+{partitions}
 Input source: {source}
 Start of the weights: {start}.
 
 ## Training
 
-Modules: {modules}. Network input {size} x {size} pixels, cut from frames of {frame} x {frame}; lesion area attention
-at {area} x {area}. First stage {area_epochs} epochs, second stage {epochs} epochs of {batch} random pairs
-({optimiser}, {schedule}), lambda {distinguish_weight}, seed {seed}. Code at commit `{commit}`.
+{training} Seed {seed}. Code at commit `{commit}`.
 
 ## Figures
 
-Summed probability of both branches, temperatures {temperature}. `argmax`: the class of highest probability;
+{answer}, temperature {temperature}. `argmax`: the class of highest probability;
 `half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
 below says how little their rounding to float16 for this bundle changes.
 
 {figures}
 
-With 95 % intervals (2,000 stratified bootstrap resamples):
+With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 
 {discrimination}
 
@@ -95,36 +94,23 @@ worst. Before and after the temperatures, which were fitted on `{validation}`.
 
 def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[str, Any]) -> str:
     """The text of ``MODEL_CARD.md`` for a bundle with these manifest fields and this judgement of its run."""
-    network, second = config.network, config.recognition
     provenance = manifest["provenance"]
-    switches = {
-        "lesion area attention (A)": network.lesion_area_attention,
-        f"lesion feature attention (F, {network.attention})": network.lesion_feature_attention,
-        "distinguish module (D)": network.distinguish,
-        f"{network.branches} branches": True,
-    }
+    train, validation = provenance.data
     return _CARD.format(
         name=manifest["name"],
         version=manifest["version"],
         licence=manifest["licence"],
         intended_use=manifest["intended_use"],
         classes=", ".join(c.label.lower() for c in manifest["classes"]),
-        train=config.data.train,
-        validation=config.data.validation,
-        test=config.data.test,
+        network=_network(config.network),
+        partitions=partitions(train, validation, judgement),
+        validation=validation,
         source=_input_source(config),
         start=provenance.start,
-        modules=", ".join(name for name, on in switches.items() if on),
-        size=network.size,
-        frame=config.data.frame_size,
-        area=network.area_size,
-        area_epochs=config.area.epochs,
-        epochs=second.epochs,
-        batch=second.batch_size,
-        optimiser=second.optimiser,
-        schedule=second.schedule,
-        distinguish_weight=second.distinguish_weight,
+        training=_training(config),
         seed=config.seed,
+        answer=_answer(config.network),
+        resamples=NUM_RESAMPLES,
         commit=provenance.git_commit,
         temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
         figures=_figures(provenance.metrics),
@@ -137,6 +123,56 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         error_prediction=_error_prediction(judgement),
         gate="\n".join(f"- {v.name}: {_gate_text(v.gate)}" for v in manifest["variants"]),
     )
+
+
+_FEATURES = {
+    "resnet18": "ResNet18",
+    "resnet50": "ResNet50",
+    "attention-resnet18": "ResNet18 with attention residual blocks",
+}
+
+
+def _network(network: NetworkConfig) -> str:
+    """What kind of network this is; only the whole one goes by the paper's name."""
+    modules = []
+    if network.lesion_area_attention:
+        modules.append("lesion area attention")
+    if network.lesion_feature_attention:
+        modules.append(f"lesion feature attention ({network.attention})")
+    if network.distinguish:
+        of_sdl = network.distinguish_form == "synergic"
+        modules.append("three linear layers that compare pairs" if of_sdl else "distinguish module")
+    whole = len(modules) == 3 and network.distinguish_form == "convolutional"
+    name = (
+        "The Clinical-Inspired Network (Liu et al., MICCAI 2020)"
+        if whole
+        else "A classifier from the experiments on the Clinical-Inspired Network (Liu et al., MICCAI 2020)"
+    )
+    branches = {"separate": "two branches", "shared": "two branches with shared weights", "single": "one branch"}
+    return f"{name}: {_FEATURES[network.features]} features in {branches[network.branches]}; modules: " + (
+        f"{', '.join(modules) or 'none'}."
+    )
+
+
+def _training(config: Config) -> str:
+    network, first, second = config.network, config.area, config.recognition
+    text = (
+        f"Network input {network.size} x {network.size} pixels, cut from frames of {config.data.frame_size} x "
+        f"{config.data.frame_size}"
+    )
+    if network.lesion_area_attention:
+        text += (
+            f"; lesion area attention at {network.area_size} x {network.area_size}, trained for {first.epochs} epochs"
+        )
+    examples = "pictures" if network.branches == "single" else f"{second.pairs} pairs"
+    text += (
+        f". {second.epochs} epochs of batches of {second.batch_size} {examples} ({second.optimiser}, {second.schedule})"
+    )
+    return text + (f", lambda {second.distinguish_weight:g}." if network.distinguish else ".")
+
+
+def _answer(network: NetworkConfig) -> str:
+    return "Probability of the one branch" if network.branches == "single" else "Summed probability of both branches"
 
 
 def _input_source(config: Config) -> str:
@@ -166,20 +202,20 @@ def _number(name: str, value: float | None) -> str:
 
 def _discrimination(judgement: Mapping[str, Any]) -> str:
     rows = [
-        [task.replace("_", " "), name, _interval(figures["auc"]), _interval(figures["ap"])]
+        [task.replace("_", " "), name, with_interval(figures["auc"]), with_interval(figures["ap"])]
         for name, judged in judgement.items()
         for task, figures in judged["discrimination"].items()
     ]
-    return _table(["Class against the rest", "Set", "AUC", "AP"], rows)
+    return table(["Class against the rest", "Set", "AUC", "AP"], rows)
 
 
 def _points(judgement: Mapping[str, Any]) -> str:
     rows = [
-        [p["name"], f"{p['threshold']:.4f}", name, _interval(p["sensitivity"]), _interval(p["specificity"])]
+        [p["name"], f"{p['threshold']:.4f}", name, with_interval(p["sensitivity"]), with_interval(p["specificity"])]
         for name, judged in judgement.items()
         for p in judged["operating_points"]
     ]
-    return _table(["Name", "Threshold", "Set", "Sensitivity", "Specificity"], rows)
+    return table(["Name", "Threshold", "Set", "Sensitivity", "Specificity"], rows)
 
 
 def _predictive_values(judged: Mapping[str, Any]) -> str:
@@ -191,7 +227,7 @@ def _predictive_values(judged: Mapping[str, Any]) -> str:
         if first["prevalence"] == judged["prevalence"]:
             share += " (this set)"
         rows.append([share, *(f"{v['positive']['value']:.3f} / {v['negative']['value']:.4f}" for v in at)])
-    return _table(["Prevalence", *(point["name"] for point in points)], rows)
+    return table(["Prevalence", *(point["name"] for point in points)], rows)
 
 
 def _specificities(judgement: Mapping[str, Any]) -> str:
@@ -200,7 +236,7 @@ def _specificities(judgement: Mapping[str, Any]) -> str:
         [name, *(f"{judged['specificity_at_sensitivity'][se]:.3f}" for se in asked)]
         for name, judged in judgement.items()
     ]
-    return _table(["Set", *(f"SE {se}" for se in asked)], rows)
+    return table(["Set", *(f"SE {se}" for se in asked)], rows)
 
 
 def _calibration(judgement: Mapping[str, Any]) -> str:
@@ -213,7 +249,7 @@ def _calibration(judgement: Mapping[str, Any]) -> str:
         for name, judged in judgement.items()
         for when, figures in judged["calibration"].items()
     ]
-    return _table(["Set", "Temperatures", "ECE", "ECE, bins of equal size", "Brier score"], rows)
+    return table(["Set", "Temperatures", "ECE", "ECE, bins of equal size", "Brier score"], rows)
 
 
 def _error_prediction(judgement: Mapping[str, Any]) -> str:
@@ -236,15 +272,6 @@ def _error_prediction(judgement: Mapping[str, Any]) -> str:
             f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]."
         )
     return "\n".join(sentences)
-
-
-def _interval(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _gate_text(gate: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from model_training.calibration import reliability
 from model_training.metrics import Scores
 from model_training.predictions import scored_classes
 from model_training.reporting.judgement import Answers
+from model_training.reporting.text import with_interval
 from model_training.run_folder import replace_atomically
 from model_training.statistics import risk_coverage
 
@@ -49,15 +50,11 @@ def _tasks(answers: Answers) -> list[tuple[str, str, Scores, Scores]]:
     ]
 
 
-def _interval(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
 def _roc(axes: Axes, answers: Answers, judgement: Mapping[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     for key, name, truth, scores in _tasks(answers):
         false_positive, true_positive, _ = roc_curve(truth, scores, drop_intermediate=False)
-        auc = _interval(judgement["discrimination"][key]["auc"])
+        auc = with_interval(judgement["discrimination"][key]["auc"])
         axes.plot(false_positive, true_positive, label=f"{name}, AUC {auc}")
     for point, marker in zip(judgement["operating_points"], "osD^v", strict=False):
         place = (1 - point["specificity"]["value"], point["sensitivity"]["value"])
@@ -70,7 +67,7 @@ def _roc(axes: Axes, answers: Answers, judgement: Mapping[str, Any]) -> None:
 def _precision_recall(axes: Axes, answers: Answers, judgement: Mapping[str, Any]) -> None:
     for key, name, truth, scores in _tasks(answers):
         precision, recall, _ = precision_recall_curve(truth, scores)
-        average = _interval(judgement["discrimination"][key]["ap"])
+        average = with_interval(judgement["discrimination"][key]["ap"])
         (line,) = axes.step(recall, precision, where="post", label=f"{name}, AP {average}")
         axes.axhline(truth.mean(), color=line.get_color(), linewidth=1, linestyle="--")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")

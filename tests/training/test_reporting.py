@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +20,9 @@ from model_training.data.isic import CLASSES_2017
 from model_training.metrics import Scores
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, error_prediction, judge, read_answers
+from model_training.reporting.model_card import model_card
 from model_training.reporting.plots import PLOTS, draw_plots
-from service.bundle import load_bundle
+from service.bundle import Provenance, load_bundle
 from tests.training.conftest import SmallExperiment
 
 
@@ -154,6 +158,65 @@ def test_the_bundle_carries_its_report(small_experiment: SmallExperiment) -> Non
     assert "{" not in card
 
 
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (
+            {},
+            "(Liu et al., MICCAI 2020): ResNet18 features in two branches; modules: lesion area attention, lesion",
+        ),
+        ({"attention": "literal"}, "lesion feature attention (literal), distinguish module."),
+        ({"branches": "single", "distinguish": False, "lesion_area_attention": False}, "features in one branch;"),
+        ({"features": "resnet50"}, "ResNet50 features"),
+        ({"lesion_feature_attention": False, "distinguish_form": "synergic"}, "three linear layers that compare pairs"),
+    ],
+)
+def test_the_card_describes_the_network_it_is_about(network: dict[str, object], said: str) -> None:
+    config = Config.model_validate({"network": network, "recognition": {"pairs": "balanced"}})
+    judged = judge({"held-out": random_answers()})
+    text = model_card(fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), config, judged)
+    assert said in text
+    assert ("The Clinical-Inspired Network (Liu" in text) == (
+        config.network.distinguish and config.network.lesion_feature_attention
+    )
+    assert "Trained on `trained-on`, temperatures and thresholds chosen on `held-out`, not evaluated" in text
+    single = config.network.branches == "single"
+    assert ("batches of 32 pictures" if single else "batches of 32 balanced pairs") in text
+    assert ("lambda 1." in text) == config.network.distinguish
+    assert ("both branches" in text) == (not single)
+
+
+def fields_of_a_manifest(data: dict[str, str]) -> dict[str, Any]:
+    """What the card takes from a manifest."""
+    provenance = Provenance(
+        git_commit="0" * 40,
+        created_at=datetime.now(UTC),
+        start="some start",
+        data=data,
+        seeds=[0],
+        config={},
+        metrics={"held-out": {"mean_auc": 0.75}},
+    )
+    return {
+        "name": "a-model",
+        "version": "1.0.0",
+        "licence": "Apache-2.0",
+        "intended_use": "Research.",
+        "classes": [],
+        "temperature": [1.0, 1.0],
+        "provenance": provenance,
+        "variants": [],
+    }
+
+
+def test_no_prevalence_is_listed_twice() -> None:
+    labels = np.array([0] * 20 + [1] * 30 + [2] * 50)
+    answers = replace(random_answers(100), labels=labels)
+    (judged,) = judge({"some-set": answers}).values()
+    shares = [value["prevalence"] for value in judged["operating_points"][0]["predictive_values"]]
+    assert shares == [0.01, 0.02, 0.05, 0.10, 0.20]
+
+
 def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
     for name in ("branches.csv", "truth.csv"):
         shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
@@ -169,16 +232,8 @@ def test_a_report_needs_an_evaluation(small_experiment: SmallExperiment, tmp_pat
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize(
-    ("assignments", "said"),
-    [
-        ({}, "The official ones: trained on `isic2017-train`, validated on `isic2017-validation`"),
-        ({"fold": 2}, "Fold 3 of a stratified cross-validation of `isic2017-train`"),
-        ({"holdout": 0.2}, "20% of `isic2017-train` held out"),
-    ],
-)
-def test_the_checklist_has_all_items(assignments: dict[str, float], said: str) -> None:
-    config = Config.model_validate({"data": {"frame_size": 256, "copies_jpeg_quality": 75, **assignments}})
+def test_the_checklist_has_all_items() -> None:
+    config = Config.model_validate({"data": {"frame_size": 256, "copies_jpeg_quality": 75}})
     counts = {"isic2017-train": {"melanoma": 3, "seborrheic_keratosis": 4, "nevus": 5}}
     text = clear_derm(config, start="some start", counts=counts, judgement=judge({"validated": random_answers()}))
     assert [int(number) for number in re.findall(r"^(\d+)\. \*\*", text, flags=re.MULTILINE)] == list(range(1, 26))
@@ -188,7 +243,7 @@ def test_the_checklist_has_all_items(assignments: dict[str, float], said: str) -
         "Technical assessment",
         "Application",
     ]
-    assert said in text
+    assert "Trained on `isic2017-train`" in text
     assert "JPEG of quality 75" in text
     assert "`isic2017-train` 12" in text
     assert "some start" in text
