@@ -132,7 +132,7 @@ class Config(_Section):
     # Refuse operations whose result varies from run to run on the same GPU; slower. CPUs never vary.
     deterministic: bool = False
     # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX), else float32.
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or "none".
     start: str = "torchvision"
     data: DataConfig = DataConfig()

@@ -6,9 +6,8 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices
 from model_training.experiment import Experiment, inference_device
 from model_training.leakage import overlap, refuse_seen_pictures
+from model_training.ledger import record_reading
 from model_training.metrics import (
     Scores,
     area_under_roc,
@@ -33,15 +33,14 @@ from model_training.network.cin import summed_probabilities
 from model_training.network.crop import smallest_rectangle
 from model_training.network.lesion_area_attention import LesionArea
 from model_training.predictions import (
-    read_predictions,
+    rest_from_scored,
     scored_classes,
     write_branches,
     write_predictions,
     write_truth,
 )
-from model_training.run_folder import RunError, git_commit, write_table, write_text
+from model_training.run_folder import RunError, write_table, write_text
 from model_training.stages.recognition import predict_logits
-from service.bundle import file_sha256
 
 Split = Literal["validation", "test"]
 SPLITS: tuple[Split, ...] = ("validation", "test")
@@ -53,9 +52,12 @@ def evaluate(
     """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
 
     The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
-    Every reading of the test split is appended to ``ledger`` (JSON lines), with its ``purpose`` and its figures. A test
-    set of which the model has seen pictures is refused (:class:`LeakageError`); ``force`` reports the overlap instead.
+    Every reading of the test split is recorded in ``ledger``, with its ``purpose`` and its figures, before anything is
+    written; without a purpose it is refused (``ValueError``). So is a test set of which the model has seen pictures
+    (:class:`LeakageError`); ``force`` reports the overlap instead.
     """
+    if split == "test" and not purpose:
+        raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
     pictures = experiment.validation_set() if split == "validation" else experiment.frames(experiment.config.data.test)
     seen = overlap(experiment, pictures)
     if not force:
@@ -74,16 +76,25 @@ def evaluate(
     else:
         temperatures = temperature(experiment)
     probabilities, per_branch = summed_probabilities(logits, temperatures)
-    folder = experiment.evaluation(split)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder / "predictions.csv", pictures.ids, probabilities.double().numpy(), pictures.classes)
-    write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
-    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
-    metrics = classification_metrics(folder / "predictions.csv", pictures)
+    # As whoever reads predictions.csv has them.
+    scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
+    metrics = {"num_pictures": len(pictures), **classification_figures(pictures.labels, scores, pictures.classes)}
+    found = None
     if config.network.lesion_area_attention and pictures.has_mask.any():
-        metrics |= _lesion_metrics(folder / "lesions.csv", pictures, located, config.network.crop_margin)
+        found = _judge_lesions(pictures, located, config.network.crop_margin)
+        metrics |= found.metrics
     # JSON has no NaN: a figure that is not defined on this set is left out.
     metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
+    if split == "test":
+        weights = experiment.recognition_run.weights_sha256()
+        record_reading(ledger, pictures, purpose=purpose, weights_sha256=weights, metrics=metrics)
+    folder = experiment.evaluation(split)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder / "predictions.csv", pictures.ids, scores, pictures.classes)
+    write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
+    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
+    if found is not None:
+        write_table(folder / "lesions.csv", _LESION_COLUMNS, found.rows)
     report = {
         "set": pictures.name,
         "digest": pictures.digest,
@@ -93,8 +104,6 @@ def evaluate(
         "seen_in_training": asdict(seen),
     }
     write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    if split == "test":
-        _record_reading(ledger, experiment, pictures, purpose, metrics)
     return metrics
 
 
@@ -123,14 +132,6 @@ def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
     return report
 
 
-def classification_metrics(predictions: Path, pictures: FrameSet) -> dict[str, float]:
-    """:func:`classification_figures` of a predictions file about ``pictures``."""
-    ids, probabilities = read_predictions(predictions, pictures.classes)
-    if tuple(ids) != pictures.ids:
-        raise ValueError(f"{predictions} is not about the pictures of {pictures.name}, in their order")
-    return {"num_pictures": len(ids), **classification_figures(pictures.labels, probabilities, pictures.classes)}
-
-
 def classification_figures(labels_N: Indices, probabilities_NK: Scores, classes: Sequence[str]) -> dict[str, float]:
     """AUC, AP and, by both decision rules, ACC, SE and SP of each scored class against the rest.
 
@@ -149,7 +150,15 @@ def classification_figures(labels_N: Indices, probabilities_NK: Scores, classes:
     return figures
 
 
-def _lesion_metrics(path: Path, pictures: FrameSet, located: LesionArea, margin: float) -> dict[str, float]:
+_LESION_COLUMNS = ("image", "jaccard", "box_iou", "lesion_fraction", "x0", "y0", "x1", "y1")
+
+
+class _JudgedLesions(NamedTuple):
+    rows: list[list[object]]
+    metrics: dict[str, float]
+
+
+def _judge_lesions(pictures: FrameSet, located: LesionArea, margin: float) -> _JudgedLesions:
     """Mean Jaccard of the masks and mean IoU of the boxes, over the pictures that have a mask."""
     size = pictures.frames.shape[1]
     attention = located.attention_BSS.unsqueeze(1)
@@ -158,34 +167,18 @@ def _lesion_metrics(path: Path, pictures: FrameSet, located: LesionArea, margin:
     truth_masks = torch.from_numpy(np.asarray(pictures.masks) > 128).float()
     true_boxes = smallest_rectangle(truth_masks, threshold=0.5, opening=1, margin=margin)[0].double().numpy()
     ious = box_iou(boxes, true_boxes)
-    rows, jaccards = [], []
+    rows: list[list[object]] = []
+    jaccards = []
     for i, id in enumerate(pictures.ids):
         score = jaccard(resized[i] > 0.5, pictures.masks[i] > 128) if pictures.has_mask[i] else None
         fraction = float(located.fraction_B[i])
         rows.append([id, score, float(ious[i]) if score is not None else None, fraction, *boxes[i].tolist()])
         if score is not None:
             jaccards.append(score)
-    write_table(path, ["image", "jaccard", "box_iou", "lesion_fraction", "x0", "y0", "x1", "y1"], rows)
     with_mask = pictures.has_mask
-    return {
+    metrics = {
         "num_masks": int(with_mask.sum()),
         "mean_jaccard": float(np.mean(jaccards)),
         "mean_box_iou": float(ious[with_mask].mean()),
     }
-
-
-def _record_reading(
-    ledger: Path, experiment: Experiment, pictures: FrameSet, purpose: str, metrics: dict[str, float]
-) -> None:
-    entry = {
-        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "set": pictures.name,
-        "purpose": purpose,
-        "digest": pictures.digest,
-        "weights_sha256": file_sha256(experiment.recognition_run.weights),
-        "git_commit": git_commit(),
-        "metrics": metrics,
-    }
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    before = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
-    write_text(ledger, before + json.dumps(entry) + "\n")
+    return _JudgedLesions(rows, metrics)

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from model_training.config import Config
+from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.holdout import hold_out_fold, hold_out_share
 from model_training.data.isic import read_set
 from model_training.data.tensors import picture_tensor
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
-from model_training.run_folder import RunFolder
+from model_training.run_folder import RunFolder, folder_lock
 from model_training.stages.area import AreaStage
 from model_training.stages.recognition import RecognitionStage, build_network
 from model_training.start import Start, load_start
@@ -104,13 +104,25 @@ class Experiment:
             return hold_out_share(train, data.holdout, seed=self.config.seed)
         return train, self.frames(data.validation)
 
+    def training_set_names(self) -> list[str]:
+        """The official sets that training and validation take their pictures from."""
+        data = self.config.data
+        held_out = data.fold is not None or data.holdout is not None
+        return [data.train] if held_out else [data.train, data.validation]
+
+    def num_training_pictures(self) -> int:
+        """About how many pictures are trained on, without reading any."""
+        data = self.config.data
+        num = len(read_set(self.data, data.train, allow_missing=data.allow_missing).samples)
+        return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
+
     def validation_set(self) -> FrameSet:
         """What thresholds and temperatures are chosen on."""
         return self.training_sets()[1]
 
     def train_area(self, *, deadline: float | None = None) -> None:
         """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
-        with self._locked(self.area_run):
+        with self._locked(self.area_run, deadline):
             fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_start)
             stage = AreaStage(
                 settings=self.config.area,
@@ -125,7 +137,7 @@ class Experiment:
 
     def train_recognition(self, *, deadline: float | None = None) -> None:
         """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
-        with self._locked(self.recognition_run):
+        with self._locked(self.recognition_run, deadline):
             fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", self.recognition_start)
             stage = RecognitionStage(
                 settings=self.config.recognition,
@@ -140,12 +152,15 @@ class Experiment:
             )
             self._train(stage, self.recognition_run, fabric, deadline)
 
-    def _locked(self, run: RunFolder) -> AbstractContextManager[None]:
-        """One command at a time in a run's folder; of the processes of one command the first holds the lock."""
+    def _locked(self, run: RunFolder, deadline: float | None) -> AbstractContextManager[None]:
+        """One command at a time in a run's folder; of the processes of one command the first holds the lock.
+
+        Commands that share a first stage may run side by side: the later one finds it finished.
+        """
         if int(os.environ.get("RANK", "0")) != 0:
             return nullcontext()
         said = f"waiting for another command that trains in {run.path}"
-        return run.lock(waiting=lambda: self.console.print(said, highlight=False))
+        return folder_lock(run.path, waiting=lambda: self.console.print(said, highlight=False), deadline=deadline)
 
     def _begin(self, run: RunFolder, stage: str, start: Start | None) -> tuple[Fabric, FrameSet, FrameSet]:
         """The devices, the pictures, and a run folder that says what is done with them."""
@@ -156,13 +171,16 @@ class Experiment:
             train_set, validation_set = self.training_sets()
             provenance: dict[str, Any] = {
                 "start": start.name if start else "none (random weights)",
+                "start_sha256": start.sha256 if start else None,
+                "precision": fabric._precision.precision,
                 "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
             }
             if stage == "recognition" and self.config.network.lesion_area_attention:
                 provenance["area_weights"] = self.area_run.weights_sha256()
-            run.open(self.config, stage, provenance)
-            seen_before = dict.fromkeys(sorted(start.seen) if start else (), "")
-            run.write_pictures(seen_before | dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True)))
+            if fabric.is_global_zero:
+                run.open(self.config, stage, provenance)
+                digests = dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True))
+                run.write_pictures({**(start.seen if start else {}), **digests})
         return fabric, train_set, validation_set
 
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:

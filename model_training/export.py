@@ -36,7 +36,7 @@ from model_training.parity import (
 from model_training.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE, model_card
 from model_training.reporting.report import write_report
-from model_training.run_folder import git_commit
+from model_training.run_folder import git_commit, stage_config
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -213,9 +213,7 @@ def _manifest(
     if config.network.lesion_area_attention:
         stages["area"] = experiment.area_run
     about = {stage: run.read_json("run.json") for stage, run in stages.items()}
-    resolved = {stage: run.read_json("config.json") for stage, run in stages.items()}
-    for fields in resolved.values():
-        fields.pop("start")  # a path of the training machine; the start's name is in the manifest
+    resolved = {stage: stage_config(config, stage) for stage in stages}
     return {
         "name": name,
         "version": version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_training.data.frames import FrameSet, picture_digests
@@ -45,9 +46,14 @@ def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
 
     A few copies under other ids are part of the official sets; they are reported, not refused.
     """
-    if found.same_id:
-        shown = ", ".join(found.same_id[:5]) + (", ..." if len(found.same_id) > 5 else "")
+    refuse_seen_ids(found.same_id, test.name, len(test))
+
+
+def refuse_seen_ids(seen: Sequence[str], name: str, num_pictures: int) -> None:
+    """Raise :class:`LeakageError` when any of the ``num_pictures`` pictures of the test set ``name`` were ``seen``."""
+    if seen:
+        shown = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
         raise LeakageError(
-            f"{len(found.same_id)} of the {len(test)} pictures of {test.name} were trained on ({shown}): figures on "
-            "them would mean nothing. Train without them, or add --force, which writes the overlap into the report"
+            f"{len(seen)} of the {num_pictures} pictures of {name} were trained on ({shown}): figures on them would "
+            "mean nothing. Train without them, or let evaluate --force write the overlap into the report"
         )

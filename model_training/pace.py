@@ -29,7 +29,7 @@ def area_pace(config: Config) -> float:
 
 def recognition_pace(config: Config) -> float:
     """Seconds for each batch of the second stage."""
-    frames = random_frames(config.recognition.batch_size, config.data.frame_size)
+    frames = random_frames(max(config.recognition.batch_size, len(CLASSES_2017)), config.data.frame_size)
     device = make_fabric(config).device
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
     stage = RecognitionStage(

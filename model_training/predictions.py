@@ -61,7 +61,14 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
     # NaN compares false, so it is caught as well.
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
         raise ValueError(f"{path}: every probability must be a number from 0 to 1")
+    return [row["image"] for row in table], rest_from_scored(probabilities, classes)
+
+
+def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores:
+    """The same with the class that has no column as what the scored ones leave of one."""
+    columns = scored_classes(classes)
     rest = next(i for i in range(len(classes)) if i not in columns)
-    # The written ones may exceed one together by the last digit of float32.
-    probabilities[:, rest] = np.maximum(0.0, 1.0 - probabilities.sum(axis=1))
-    return [row["image"] for row in table], probabilities
+    completed = probabilities_NK.copy()
+    # The scored ones may exceed one together by the last digit of float32.
+    completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
+    return completed

@@ -1,6 +1,7 @@
 """A run's folder: what was asked for, on which data, with which code, what came of it, and how to go on.
 
-``config.json`` the resolved configuration; ``run.json`` provenance; ``pictures.csv`` what was trained on;
+``config.json`` the resolved configuration; ``run.json`` provenance, and where it was gone on with; ``pictures.csv``
+what was trained on;
 ``metrics.jsonl`` one line an epoch;
 ``checkpoint.pt`` everything needed to go on; ``weights.safetensors`` the finished weights. Every file is replaced
 atomically, so a killed run leaves the last complete state.
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,6 +36,34 @@ class RunError(ValueError):
     """The run's folder does not allow what was asked; the text says what to do instead."""
 
 
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Work was asked to stop before its end; nothing is lost, and the same command goes on from there."""
+
+
+@contextmanager
+def folder_lock(folder: Path, *, waiting: Callable[[], object], deadline: float | None = None) -> Iterator[None]:
+    """Keep ``folder`` to this process; calls ``waiting`` once when another has it, and waits for that to end.
+
+    Raises :class:`Interrupted` when it has not ended at ``deadline`` (``time.monotonic``).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        try:
+            lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Timeout as error:
+            raise Interrupted(
+                f"another command still works in {folder}; the same command goes on from there"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class RunFolder:
     """The files of one stage of one run."""
 
@@ -44,28 +74,11 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.pictures = path / "pictures.csv"
 
-    @contextmanager
-    def lock(self, *, waiting: Callable[[], object]) -> Iterator[None]:
-        """Keep the folder to this process; calls ``waiting`` once when another has it, and waits for that to end.
-
-        Commands that share a first stage may run side by side: the later one finds it finished.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
-        """Begin a run here, or make sure that the one already here is the same.
+        """Begin a run here, or make sure that the one already here is the same, and note that it goes on.
 
-        Raises :class:`RunError` when the folder holds a run with another configuration or other data.
+        Raises :class:`RunError` when the folder holds a run with another configuration or other ``provenance``: data,
+        start, first stage or precision.
         """
         resolved = stage_config(config, stage)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -74,13 +87,21 @@ class RunFolder:
             asked_for = stage_config(Config.model_validate(self.read_json("config.json")), stage)
             self._check_unchanged("configuration", asked_for, resolved)
             before = self.read_json("run.json")
-            self._check_unchanged("data", before["data"], dict(provenance["data"]))
-            # The second stage learns from the crops of one first stage.
-            crops = provenance.get("area_weights")
-            self._check_unchanged("first stage", {"weights": before.get("area_weights", crops)}, {"weights": crops})
+            for what in sorted(provenance.keys() - {"start"}):
+                # A start may go by another name. The second stage learns from the crops of one first stage.
+                value = provenance[what]
+                self._check_unchanged(_CALLED.get(what, what), {what: before.get(what, value)}, {what: value})
+            if not self.weights.is_file():
+                resumed = [*before.get("resumed", []), environment()]
+                self.write_json("run.json", {**before, "resumed": resumed})
             return
-        self.write_json("run.json", {**provenance, "created_at": datetime.now(UTC).isoformat(), **environment()})
+        self.write_json("run.json", {**provenance, **environment(), "resumed": []})
         self.write_json("config.json", resolved)
+
+    def surroundings(self, key: str) -> list[str]:
+        """The different values of ``key`` of :func:`environment` under which the run was begun and gone on with."""
+        about = self.read_json("run.json")
+        return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
     def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
@@ -151,14 +172,16 @@ class RunFolder:
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
 
 
+_CALLED = {"area_weights": "first stage", "start_sha256": "start"}
+
 _HOW_TO_MAKE = {
     "pictures.csv": "run the stage that writes it first (an older run is resumed and completed by the same command)",
 }
 
 # The parts of the configuration that a stage's result depends on.
 _STAGE_SECTIONS = {
-    "area": ("seed", "deterministic", "precision", "start", "data", "network.area_size", "area"),
-    "recognition": ("seed", "deterministic", "precision", "start", "data", "network", "recognition"),
+    "area": ("seed", "deterministic", "precision", "data", "network.area_size", "area"),
+    "recognition": ("seed", "deterministic", "precision", "data", "network", "recognition"),
 }
 
 
@@ -173,9 +196,10 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Code, libraries and machine of this process."""
+    """Time, code, libraries and machine of this process."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
         "torch": version("torch"),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {', '.join(devices) or 'no GPU'}",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors.torch import load_file
@@ -26,8 +29,18 @@ class Start:
 
     name: str
     weights: StateDict
-    # Ids of the dermoscopy pictures that the weights were trained on.
-    seen: frozenset[str] = frozenset()
+    # The dermoscopy pictures that the weights were trained on: id to the SHA-256 of the pixels, "" where unknown.
+    seen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of names and values, by which equal starts are known whatever file they come from."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            tensor = self.weights[name].cpu().contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
 
 def load_start(source: str, network: FeatureNetwork = "resnet18") -> Start | None:
@@ -71,9 +84,9 @@ def _download(depth: int) -> Start:
     return Start(f"torchvision ResNet{depth} IMAGENET1K_V1", weights)
 
 
-def _seen(table: Path) -> frozenset[str]:
+def _seen(table: Path) -> dict[str, str]:
     if not table.is_file():
-        return frozenset()
+        return {}
     # With a byte order mark, as spreadsheets write it, or without.
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
@@ -82,4 +95,4 @@ def _seen(table: Path) -> frozenset[str]:
                 f"{table} has no column 'id'; it must list the pictures that the start beside it was trained on "
                 "(columns id,sha256)"
             )
-        return frozenset(row["id"] for row in rows)
+        return {row["id"]: row.get("sha256") or "" for row in rows}

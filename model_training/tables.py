@@ -1,6 +1,6 @@
 """The paper's Tables 1 to 3 as printed, and the experiments by which we rerun their rows.
 
-Figures go by the names of :func:`model_training.evaluate.classification_metrics`; ACC, SE and SP follow the paper's
+Figures go by the names of :func:`model_training.evaluate.classification_figures`; ACC, SE and SP follow the paper's
 rule, the class of highest probability.
 """
 

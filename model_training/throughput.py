@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-# Dense matrix multiplication in half precision by the makers' data sheets, in FLOP/s; without sparsity.
+# Dense matrix multiplication in half precision by the makers' data sheets, in FLOP/s; without sparsity. Of the entries
+# whose words are in a card's name the first counts.
 PEAK_HALF_PRECISION = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
@@ -25,7 +27,9 @@ PEAK_HALF_PRECISION = {
 
 def peak_flops(device_name: str) -> float | None:
     """The half-precision peak of a card by its name, None for one that is not in the table."""
-    return next((peak for name, peak in PEAK_HALF_PRECISION.items() if name in device_name), None)
+    # A100-SXM4-80GB is a name of several words; an L40 is no L4.
+    words = set(device_name.replace("-", " ").split())
+    return next((peak for name, peak in PEAK_HALF_PRECISION.items() if words.issuperset(name.split())), None)
 
 
 class Throughput:

@@ -1,8 +1,8 @@
 """The training loop of both stages, on one device or, started by torchrun, on several.
 
 Nothing random is carried from step to step: batches, augmentation and dropout are functions of (seed, epoch, step), so
-a run that was interrupted, killed or resumed ends in the same weights, bit for bit on the same hardware. Batches and
-augmentation are drawn for all processes together, and each takes its share of them.
+a run that was interrupted, killed or resumed ends in the same weights: bit for bit on the same CPU, and on the same GPU
+with ``deterministic = true``. Batches and augmentation are drawn for all processes together, and each takes its share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from model_training.config import Config, StageConfig
 from model_training.data.pairs import Indices
 from model_training.distributed import synchronise_batch_norms
-from model_training.run_folder import RunFolder, replace_atomically
+from model_training.run_folder import Interrupted, RunFolder, replace_atomically
 from model_training.throughput import Throughput
 
 # Steps between two looks at the loss: each look waits for the device.
@@ -36,10 +36,6 @@ LOOK_EVERY = 10
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the text says where and what to change."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run was asked to stop; its state is in the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,8 @@ def make_fabric(config: Config) -> Fabric:
     on_gpu = torch.cuda.is_available()
     precision: Any = config.precision
     if precision == "auto":
-        fast_bfloat16 = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_amx_tile_supported()
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else False
+        fast_bfloat16 = in_hardware or (not on_gpu and torch.cpu._is_amx_tile_supported())
         precision = "bf16-mixed" if fast_bfloat16 else "32-true"
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -136,16 +133,24 @@ def train(
     Raises :class:`Interrupted` once the checkpoint is written: after SIGINT or SIGTERM, and at ``deadline``
     (``time.monotonic``); :class:`TrainingError` when a loss is not finite.
     """
-    if stage.settings.batch_size % fabric.world_size:
+    # A set that is smaller than the batch size makes one smaller batch.
+    if any(indices.shape[1] % fabric.world_size for indices in stage.batches(0)):
         raise TrainingError(
-            f"batch_size {stage.settings.batch_size} cannot be shared evenly by {fabric.world_size} processes; "
-            f"set {stage.name}.batch_size to a multiple of {fabric.world_size}"
+            f"batches of {stage.batches(0)[0].shape[1]} cannot be shared evenly by {fabric.world_size} processes; "
+            f"set {stage.name}.batch_size to a multiple of {fabric.world_size}, and not above the number of pictures"
         )
     if fabric.world_size > 1:
         synchronise_batch_norms(stage.module)
     stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
-    state: dict[str, Any] = {"module": module, "optimiser": optimiser, "epoch": 0, "step": 0, "totals": {}}
+    state: dict[str, Any] = {
+        "module": module,
+        "optimiser": optimiser,
+        "epoch": 0,
+        "step": 0,
+        "totals": {},
+        "seconds": 0.0,
+    }
     if run.checkpoint.is_file():
         state |= fabric.load(run.checkpoint, {"module": module, "optimiser": optimiser})
     throughput = Throughput(fabric.device, half_precision="32" not in str(fabric._precision.precision))
@@ -159,6 +164,7 @@ def train(
             totals = {name: total.to(fabric.device) for name, total in state["totals"].items()}
             task = bar.add_task(f"{stage.name} {epoch + 1}/{stage.settings.epochs}", total=len(batches), note="")
             throughput.begin()
+            earlier = state["seconds"]
             module.train()
             for step, batch in enumerate(_loaded(stage, batches[first_step:], fabric, throughput), start=first_step):
                 for group in optimiser.param_groups:
@@ -178,19 +184,21 @@ def train(
                     stop.append(0)
                 if _asked_to_stop(stop, fabric):
                     _finite_mean(totals["loss"], epoch, step)
-                    state["totals"] = _over_processes(totals, fabric)
+                    state |= {"totals": _over_processes(totals, fabric), "seconds": earlier + throughput.seconds()}
                     _save_checkpoint(state, run, fabric)
                     raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from there")
             _finite_mean(totals["loss"], epoch, len(batches) - 1)
             metrics = {name: float(total) / len(batches) for name, total in _over_processes(totals, fabric).items()}
             metrics |= throughput.figures()
             metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], **_validate(stage)}
-            metrics["seconds"] = throughput.seconds()
+            metrics["seconds"] = earlier + throughput.seconds()
             bar.remove_task(task)
-            state |= {"epoch": epoch + 1, "step": 0, "totals": {}}
+            if fabric.is_global_zero:
+                # Before the checkpoint: a run that is killed in between writes this line once more.
+                run.append_metrics(epoch, metrics)
+            state |= {"epoch": epoch + 1, "step": 0, "totals": {}, "seconds": 0.0}
             _save_checkpoint(state, run, fabric)
             if fabric.is_global_zero:
-                run.append_metrics(epoch, metrics)
                 for name, value in metrics.items():
                     scalars.add_scalar(name, value, epoch + 1)
                 console.print(_epoch_line(stage, epoch, metrics), highlight=False)

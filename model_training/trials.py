@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
-from rich.table import Table
 
-from model_training.config import Config, StageConfig
+from model_training.config import Config
 from model_training.evaluate import Split, evaluate
 from model_training.experiment import Experiment
-from model_training.pace import area_pace, recognition_pace
-from model_training.run_folder import RunFolder, write_text
+from model_training.run_folder import Interrupted, folder_lock, write_text
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
 
@@ -38,9 +38,14 @@ class TrialRecord(BaseModel):
     name: str
     config: dict[str, Any]
     start: str
+    # Of the start's names and values; None for random weights.
+    start_sha256: str | None
+    # In which the recognition stage was trained, and on which machines and by which commits it was begun and gone on
+    # with.
+    precision: str
     machine: str
-    git_commit: str
-    # Training time of each stage, without evaluation; several trials may share the first one.
+    git_commits: list[str]
+    # How long the epochs of each stage took, with their validation; several trials may share the first stage.
     seconds: dict[str, float]
     # Figures on the set on which the temperatures were fitted.
     validation: dict[str, float]
@@ -117,22 +122,26 @@ def comparable(config: Config) -> dict[str, Any]:
 
 
 def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:
-    """Print the plan, then run what is not done.
+    """Run what is not done. Commands side by side do not run a trial twice.
 
-    Raises :class:`model_training.trainer.Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the
-    next call goes on from there.
+    Raises :class:`Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the next call goes on from
+    there.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrialError(
             "trials run on one device each; instead of torchrun start one command for each GPU, with --system or "
             "--choice and CUDA_VISIBLE_DEVICES"
         )
-    print_plan(trials, console)
     for trial in trials:
-        if trial.record() is None:
-            console.rule(trial.name)
-            record = run_trial(trial, ledger=ledger, deadline=deadline)
-            console.print(f"{trial.name}: mean AUC {record.metrics['mean_auc']:.4f}", highlight=False)
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Interrupted("the time is up; the same command goes on from there")
+        folder, said = trial.experiment.folder, f"waiting for another command that runs {trial.name}"
+        waiting = partial(console.print, said, highlight=False)
+        with folder_lock(folder, waiting=waiting, deadline=deadline):
+            if trial.record() is None:
+                console.rule(trial.name)
+                record = run_trial(trial, ledger=ledger, deadline=deadline)
+                console.print(f"{trial.name}: mean AUC {record.metrics['mean_auc']:.4f}", highlight=False)
 
 
 def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> TrialRecord:
@@ -143,7 +152,8 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         experiment.train_area(deadline=deadline)
         runs["area"] = experiment.area_run
     experiment.train_recognition(deadline=deadline)
-    about = experiment.recognition_run.read_json("run.json")
+    run = experiment.recognition_run
+    about = run.read_json("run.json")
     validation = evaluate(experiment, "validation", ledger=ledger)
     metrics = validation
     if trial.split == "test":
@@ -154,8 +164,10 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         name=trial.name,
         config=comparable(trial.config),
         start=about["start"],
-        machine=about["machine"],
-        git_commit=about["git_commit"],
+        start_sha256=about["start_sha256"],
+        precision=about["precision"],
+        machine="; ".join(run.surroundings("machine")),
+        git_commits=run.surroundings("git_commit"),
         seconds={stage: run.training_seconds() for stage, run in runs.items()},
         validation=validation,
         evaluated_on=report["set"],
@@ -166,49 +178,3 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
     write_text(trial.results / PREDICTIONS, (evaluated / PREDICTIONS).read_text(encoding="utf-8"))
     write_text(trial.results / RECORD, record.model_dump_json(indent=2) + "\n")
     return record
-
-
-def print_plan(trials: Iterable[Trial], console: Console) -> None:
-    """What is done, what is left, and about how long that takes on this machine."""
-    shown = Table("trial", "epochs done", "minutes left")
-    estimate = _Estimate()
-    for trial in trials:
-        if trial.record() is not None:
-            shown.add_row(trial.name, "finished", "")
-            continue
-        with console.status(f"timing a few steps of {trial.name}"):
-            minutes = estimate.seconds_left(trial) / 60
-        done = len(trial.experiment.recognition_run.read_metrics())
-        shown.add_row(trial.name, f"{done} of {trial.config.recognition.epochs}", f"{minutes:.0f}")
-    console.print(shown)
-    console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured just now", highlight=False)
-
-
-class _Estimate:
-    """Times every kind of network once, and counts a shared first stage in the first trial that needs it."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._paces: dict[str, float] = {}
-        self._areas: set[Path] = set()
-
-    def seconds_left(self, trial: Trial) -> float:
-        config, experiment = trial.config, trial.experiment
-        num_pictures = len(experiment.training_sets()[0])
-        left = self._left(config, experiment.recognition_run, config.recognition, num_pictures, recognition_pace)
-        if config.network.lesion_area_attention and experiment.area_run.path not in self._areas:
-            self._areas.add(experiment.area_run.path)
-            left += self._left(config, experiment.area_run, config.area, num_pictures, area_pace)
-        self.total += left
-        return left
-
-    def _left(
-        self, config: Config, run: RunFolder, stage: StageConfig, num_pictures: int, pace: Callable[[Config], float]
-    ) -> float:
-        epochs = stage.epochs - len(run.read_metrics())
-        if epochs <= 0:
-            return 0.0
-        kind = f"{pace.__name__} {config.network} {stage}"
-        if kind not in self._paces:
-            self._paces[kind] = pace(config)
-        return self._paces[kind] * epochs * max(1, num_pictures // stage.batch_size)

@@ -24,7 +24,6 @@ from model_training.data.download import download_challenge
 from model_training.data.official import BASE_URL
 from model_training.reporting.crops import crop_figures
 from model_training.run_folder import write_text
-from model_training.trainer import Interrupted
 
 
 @command
@@ -40,17 +39,14 @@ def download(
     ] = False,
 ) -> None:
     """Download and unpack the official files of a challenge; the same command goes on after an interruption."""
-    try:
-        download_challenge(
-            challenge,
-            data,
-            console=console(),
-            base_url=base_url,
-            keep_archives=keep_archives,
-            accept_changed=accept_changed,
-        )
-    except KeyboardInterrupt as interruption:
-        raise Interrupted("stopped; the same command goes on from there") from interruption
+    download_challenge(
+        challenge,
+        data,
+        console=console(),
+        base_url=base_url,
+        keep_archives=keep_archives,
+        accept_changed=accept_changed,
+    )
 
 
 @command
@@ -77,12 +73,11 @@ def prepare(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Decode the pictures of the training and validation sets once, so that training never has to."""
+    """Decode the pictures that training and validation use once, so that training never has to."""
     experiment = make_experiment(config, set_, data, cache, Path())
-    for name in (experiment.config.data.train, experiment.config.data.validation):
-        frames = experiment.frames(name)
+    for frames in experiment.training_sets():
         masks = int(frames.has_mask.sum())
-        experiment.console.print(f"{name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")
+        experiment.console.print(f"{frames.name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")
 
 
 @command

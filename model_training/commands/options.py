@@ -14,7 +14,8 @@ from rich.console import Console
 
 from model_training.config import load_config
 from model_training.experiment import Experiment
-from model_training.trainer import Interrupted, TrainingError
+from model_training.run_folder import Interrupted
+from model_training.trainer import TrainingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +61,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except Interrupted as interruption:
             console().print(str(interruption), highlight=False)
             sys.exit(130)
+        except KeyboardInterrupt:
+            console().print("stopped; the same command goes on from there", highlight=False)
+            sys.exit(130)
         except (ValueError, TrainingError) as error:
             Console(stderr=True).print(f"cin-train: {error}", style="red", highlight=False, markup=False)
             sys.exit(1)
@@ -87,16 +91,22 @@ def command_line() -> str:
     """The command that makes the whole result of which this command may have made a part."""
     words, arguments = ["cin-train"], iter(sys.argv[1:])
     for word in arguments:
-        option, _, value = word.partition("=")
-        if option in _LEFT_OUT:
-            if not value:
-                next(arguments, None)
-        elif word == "--plan":
+        option, joined, value = word.partition("=")
+        if option == "--plan":
             continue
-        elif word.startswith("start="):
-            words.append(f"start={Path(value).name}")
-        elif word.endswith(".toml"):
-            words.append(Path(word).name)
-        else:
+        if not option.startswith("--"):
             words.append(word)
+            continue
+        if not joined:
+            value = next(arguments, "")
+        if option not in _LEFT_OUT:
+            words += [option, _without_folder(value)]
     return shlex.join(words)
+
+
+def _without_folder(value: str) -> str:
+    """A value as another machine would have it: files by their name alone."""
+    key, assigned, path = value.partition("=")
+    if assigned:
+        return f"{key}={Path(path).name}" if key == "start" else value
+    return Path(value).name if value.endswith(".toml") else value

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from model_training.choices import choices_result, fold_trials, write_choices_result
 from model_training.commands.options import (
@@ -24,12 +25,13 @@ from model_training.commands.options import (
     command_line,
     make_experiment,
 )
-from model_training.data.isic import read_set
+from model_training.data.isic import DatasetError, read_set
 from model_training.experiment import Experiment
+from model_training.plan import refuse_other_outcomes, runnable
 from model_training.reporting.table_report import table_result, write_table_result
 from model_training.reproduce import table_trials
-from model_training.tables import TABLES
-from model_training.trials import Trial, only, print_plan, run_trials
+from model_training.tables import TABLES, Table
+from model_training.trials import Trial, TrialError, only, run_trials
 
 
 @command
@@ -62,14 +64,12 @@ def reproduce(
         num_seeds=seeds,
     )
     chosen = only(system or (), trials)
-    _refuse_other_configurations(trials)
+    refuse_other_outcomes(trials)
     try:
-        _run_or_plan(chosen, template, plan=plan, minutes=minutes, ledger=ledger)
+        _run(chosen, template, plan_only=plan, minutes=minutes, ledger=ledger)
     finally:
         for each in tables:
-            own = [trial for trial in trials if trial.name.startswith(f"{each.challenge.name}/")]
-            test = read_set(data, own[0].config.data.test, allow_missing=True)
-            write_table_result(table_result(each, own, test, command=command_line()), results)
+            _write_table(each, trials, data, results, template.console)
 
 
 @command
@@ -88,24 +88,31 @@ def choose(
     template = make_experiment(config, set_, data, cache, runs)
     trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
     chosen = only(choice or (), trials)
-    _refuse_other_configurations(trials)
+    refuse_other_outcomes(trials)
     try:
-        _run_or_plan(chosen, template, plan=plan, minutes=minutes, ledger=LEDGER)
+        _run(chosen, template, plan_only=plan, minutes=minutes, ledger=LEDGER)
     finally:
         write_choices_result(choices_result(trials, command=command_line()), results)
 
 
-def _refuse_other_configurations(trials: Sequence[Trial]) -> None:
-    """Now, and not after hours of training; the tables show every outcome, not only those that are asked for."""
-    for trial in trials:
-        trial.record()
-
-
-def _run_or_plan(
-    trials: Sequence[Trial], template: Experiment, *, plan: bool, minutes: float | None, ledger: Path
+def _run(
+    trials: Sequence[Trial], template: Experiment, *, plan_only: bool, minutes: float | None, ledger: Path
 ) -> None:
-    if plan:
-        print_plan(trials, template.console)
-        return
+    """Print the plan and, unless that is all, run what can be run. Raises :class:`TrialError` if not all of it can."""
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    run_trials(trials, template.console, ledger=ledger, deadline=deadline)
+    left = runnable(trials, template.console)
+    if plan_only:
+        return
+    run_trials(left, template.console, ledger=ledger, deadline=deadline)
+    if unfinished := [trial.name for trial in trials if trial.record() is None]:
+        raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
+
+
+def _write_table(table: Table, trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+    own = [trial for trial in trials if trial.name.startswith(f"{table.challenge.name}/")]
+    try:
+        test = read_set(data, own[0].config.data.test, allow_missing=True)
+    except DatasetError as error:
+        console.print(f"table {table.number} is not written: {error}", highlight=False, markup=False)
+    else:
+        write_table_result(table_result(table, own, test, command=command_line()), results)

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,19 @@ def _digest(pictures: PictureSet, frame_size: int) -> str:
     for sample in pictures.samples:
         digest.update(f"\n{sample.id} {sample.label} ".encode())
         for path in (sample.picture, sample.mask):
-            digest.update(hashlib.sha256(path.read_bytes()).digest() if path else b"-")
+            digest.update(_file_digest(path) if path else b"-")
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    status = path.stat()
+    return _digest_of_version((path, status.st_size, status.st_mtime_ns))
+
+
+@cache
+def _digest_of_version(version: tuple[Path, int, int]) -> bytes:
+    """A study opens the same set for every one of its trials; within a command an unchanged file is read once."""
+    return hashlib.sha256(version[0].read_bytes()).digest()
 
 
 def _write(pictures: PictureSet, folder: Path, frame_size: int, digest: str, progress: Progress) -> None:

@@ -1,9 +1,9 @@
 """Synergic learning (Zhang et al., MICCAI 2018): three linear layers tell whether two pictures are of the same class.
 
 What SDL has in place of the distinguish module, for the comparison in the paper's tables. The CIN paper speaks of
-"three single linear layers", so nothing non-linear lies between them here; their width is that of the branches' own
-hidden layer. What this reading cannot do: the logit is a sum of one term for each picture, and no such sum tells pairs
-of the same class from mixed ones when the classes are equally frequent. It learns which classes are common.
+"three single linear layers"; a ReLU lies between them here, since three linear layers in a row are one: its logit would
+be a sum of one term for each picture, and no such sum tells pairs of the same class from mixed ones when the classes
+are equally frequent. Their width is that of the branches' own hidden layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ class Synergic(nn.Module):
 
     def __init__(self, channels: int, *, hidden: int = 256) -> None:
         super().__init__()
-        self.compare = nn.Sequential(nn.Linear(2 * channels, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1))
+        self.compare = nn.Sequential(
+            nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
 
     def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
         """The logit ``[B]`` of "both are of the same class" for each pair of feature maps."""

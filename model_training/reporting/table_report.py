@@ -14,6 +14,7 @@ from model_training.data.pairs import Indices
 from model_training.evaluate import classification_figures
 from model_training.metrics import Scores
 from model_training.predictions import read_predictions, scored_classes
+from model_training.reporting import text
 from model_training.run_folder import write_text
 from model_training.statistics import delong_test, implied_accuracy, stratified_resamples
 from model_training.tables import HEADS, Row, Table
@@ -65,12 +66,13 @@ def _row(
         difference = None if paper is None or figures["mean"] is None else figures["mean"] - paper
         metrics[name] = {"paper": paper, **figures, "difference": difference}
     records = [record for record, _ in runs]
-    shared: dict[str, Any] = {"start": None, "input_size": None, "machine": None}
+    shared: dict[str, Any] = dict.fromkeys(("start", "input_size", "machine", "precision"))
     if records:
         shared = {
             "start": "; ".join(dict.fromkeys(record.start for record in records)),
             "input_size": records[0].input_size,
             "machine": "; ".join(dict.fromkeys(record.machine for record in records)),
+            "precision": "; ".join(dict.fromkeys(record.precision for record in records)),
         }
     return {
         "name": row.name,
@@ -80,6 +82,7 @@ def _row(
         "metrics": metrics,
         "seeds": [record.seed for record in records],
         **shared,
+        "git_commits": list(dict.fromkeys(commit for record in records for commit in record.git_commits)),
         "seconds": sum(sum(record.seconds.values()) for record in records) if records else None,
         "against_baseline": _against_baseline(table, row, finished, labels_N, classes),
     }
@@ -142,7 +145,7 @@ def _against_baseline(
 
 def printed_inconsistencies(table: Table) -> list[str]:
     """Printed figures that contradict others of their row, beyond what rounding to three digits allows."""
-    return [text for row in table.rows for text in (*_accuracies(table, row), *_means(table, row))]
+    return [found for row in table.rows for found in (*_accuracies(table, row), *_means(table, row))]
 
 
 def _accuracies(table: Table, row: Row) -> Iterator[str]:
@@ -172,9 +175,9 @@ def _means(table: Table, row: Row) -> Iterator[str]:
 def write_table_result(result: Mapping[str, Any], results: Path) -> None:
     """Write ``table-N.json`` and ``table-N.md`` below ``results``."""
     results.mkdir(parents=True, exist_ok=True)
-    texts = {"json": json.dumps(result, indent=2) + "\n", "md": markdown(result)}
-    for suffix, text in texts.items():
-        write_text(results / f"table-{result['table']}.{suffix}", text)
+    contents = {"json": json.dumps(result, indent=2) + "\n", "md": markdown(result)}
+    for suffix, content in contents.items():
+        write_text(results / f"table-{result['table']}.{suffix}", content)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -187,26 +190,39 @@ def markdown(result: Mapping[str, Any]) -> str:
         "cell: the paper's figure; ours as mean over the seeds ± standard deviation [95 % bootstrap interval of the "
         f"mean, {NUM_RESAMPLES} stratified resamples]; the difference. Made by `{result['command']}`.",
         "",
-        _line(["System", "Source", *(head(name) for name in names), "Seeds", "Input", "Minutes"]),
-        _line(["---"] * (len(names) + 5)),
     ]
+    rows = []
     for row in result["rows"]:
         cells = [_cell(row["metrics"][name]) for name in names]
         seeds = ", ".join(map(str, row["seeds"])) or "-"
         minutes = f"{row['seconds'] / 60:.0f}" if row["seconds"] else "-"
         name = row["name"] + (f" ({row['external_pictures']:,} external)" if row["external_pictures"] else "")
-        lines.append(_line([name, row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes]))
+        rows.append([name, row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes])
+    lines.append(text.table(["System", "Source", *(head(name) for name in names), "Seeds", "Input", "Minutes"], rows))
     if any(row["external_pictures"] for row in result["rows"]):
         lines += ["", "External: further pictures behind the printed figures; ours used none."]
     lines += _tests_section(result["rows"])
     if result["printed_inconsistencies"]:
         lines += ["", "Rows of the printed table that contradict themselves:", ""]
-        lines += [f"- {text}" for text in result["printed_inconsistencies"]]
-    starts = sorted({row["start"] for row in result["rows"] if row["start"]})
-    machines = sorted({row["machine"] for row in result["rows"] if row["machine"]})
-    if starts:
-        lines += ["", f"Start: {'; '.join(starts)}. Machine: {'; '.join(machines)}."]
+        lines += [f"- {contradiction}" for contradiction in result["printed_inconsistencies"]]
+    lines += _origin(result["rows"])
     return "\n".join(lines) + "\n"
+
+
+def _origin(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the rows were trained from, in and with; a row that differs from others is not left unsaid."""
+    ours = [row for row in rows if row["seeds"]]
+    if not ours:
+        return []
+    said = {key: "; ".join(sorted({row[key] for row in ours})) for key in ("start", "machine", "precision")}
+    lines = ["", f"Start: {said['start']}. Machine: {said['machine']}. Precision: {said['precision']}."]
+    systems_at: dict[str, list[str]] = {}
+    for row in ours:
+        systems_at.setdefault(", ".join(commit[:7] + commit[40:] for commit in row["git_commits"]), []).append(
+            row["system"]
+        )
+    code = "; ".join(f"{commits} ({', '.join(systems)})" for commits, systems in systems_at.items())
+    return [*lines, f"Code at commit: {code}."]
 
 
 def head(name: str) -> str:
@@ -222,11 +238,11 @@ def _tests_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not tests:
         return []
     lines = ["", "Against the baseline (paired DeLong test on the same pictures, seed by seed):", ""]
-    lines += [_line(["System", "Seed", "Task", "AUC difference [95 % interval]", "p"]), _line(["---"] * 5)]
+    cells = []
     for name, test in tests:
         interval = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
-        lines.append(_line([name, str(test["seed"]), test["task"].replace("_", " "), interval, f"{test['p']:.3f}"]))
-    return lines
+        cells.append([name, str(test["seed"]), test["task"].replace("_", " "), interval, f"{test['p']:.3f}"])
+    return [*lines, text.table(["System", "Seed", "Task", "AUC difference [95 % interval]", "p"], cells)]
 
 
 def _cell(figures: Mapping[str, float | None]) -> str:
@@ -237,7 +253,3 @@ def _cell(figures: Mapping[str, float | None]) -> str:
     ours = f"{figures['mean']:.3f}{spread} [{figures['low']:.3f}, {figures['high']:.3f}]"
     difference = "" if figures["difference"] is None else f"; {figures['difference']:+.3f}"
     return f"{paper}; {ours}{difference}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -64,7 +64,7 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperimen
         ("area",),
         ("recognition",),
         ("evaluate",),
-        ("evaluate", "--split", "test", "--ledger", str(small.ledger)),
+        ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small.ledger)),
         ("export", "--out", str(small.bundle), "--name", "synthetic"),
     ):
         result = small.command(name, *arguments)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from model_training.cli import app
 from model_training.commands.options import command_line
 
 
@@ -11,14 +13,30 @@ from model_training.commands.options import command_line
     ("arguments", "kept"),
     [
         ("reproduce --table 1 --plan", "reproduce --table 1"),
-        ("reproduce --table=3 --system cin --system=a --minutes 9", "reproduce --table=3"),
+        ("reproduce --table=3 --system cin --system=a --minutes 9", "reproduce --table 3"),
         ("choose --choice base --runs /some/where --results=/else/where", "choose"),
         (
             "reproduce --config /my/folder/isic2017.toml --set start=/my/weights.pth --set seed=2 --seeds 1",
             "reproduce --config isic2017.toml --set start=weights.pth --set seed=2 --seeds 1",
+        ),
+        (
+            "crops --config=/my/folder/isic2017.toml --set=start=/my/weights.pth --out=/my/crops.json",
+            "crops --config isic2017.toml --set start=weights.pth",
         ),
     ],
 )
 def test_the_recorded_command_is_everyones(monkeypatch: pytest.MonkeyPatch, arguments: str, kept: str) -> None:
     monkeypatch.setattr("sys.argv", ["/my/bin/cin-train", *arguments.split()])
     assert command_line() == f"cin-train {kept}"
+
+
+def test_control_c_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While waiting for another command, say; training has a handler of its own that writes a checkpoint first."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("model_training.experiment.Experiment.train_area", interrupted)
+    result = CliRunner().invoke(app, ["area", "--run=anywhere"])
+    assert result.exit_code == 130
+    assert result.output == "stopped; the same command goes on from there\n"

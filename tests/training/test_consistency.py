@@ -61,7 +61,13 @@ def test_eight_views_are_not_exported_as_one(small_experiment: SmallExperiment, 
     both = small_experiment.command(*of_the_export(copy_of_run), *eight, run=copy_of_run)
     assert (both.exit_code, "one view" in both.output) == (1, True)
     tested = small_experiment.command(
-        "evaluate", "--split", "test", "--ledger", str(copy_of_run.parent / "ledger.jsonl"), run=copy_of_run
+        "evaluate",
+        "--split",
+        "test",
+        "--purpose=a test",
+        "--ledger",
+        str(copy_of_run.parent / "ledger.jsonl"),
+        run=copy_of_run,
     )
     assert tested.exit_code == 1, "the temperatures are those of eight views"
     assert not (copy_of_run.parent / "ledger.jsonl").exists()

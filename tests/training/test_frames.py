@@ -116,3 +116,19 @@ def test_views_keep_the_picture_in_sight() -> None:
     assert bool((jittered >= 0).all() and (jittered <= 1).all())
     assert not torch.allclose(jittered, pictures)
     assert torch.equal(jittered, jitter_colours(pictures, random_jitter(4, torch.Generator().manual_seed(1))))
+
+
+def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_isic2017(tmp_path, size=32, train=4, validation=3, test=3, seed=1)
+    pictures = read_set(tmp_path, "isic2017-train")
+    before = prepare_frames(pictures, tmp_path / "cache", 32)
+    read: list[Path] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path), whole(path))[1])
+    assert prepare_frames(pictures, tmp_path / "cache", 32).digest == before.digest
+    assert read == []
+    changed = pictures.samples[2].picture
+    changed.write_bytes(pictures.samples[1].picture.read_bytes())
+    read.clear()
+    assert prepare_frames(pictures, tmp_path / "cache", 32).digest != before.digest
+    assert changed in read

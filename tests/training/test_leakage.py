@@ -11,7 +11,7 @@ import pytest
 from model_training.data.frames import picture_digests
 from tests.training.conftest import SmallExperiment
 
-ON_ITS_TRAINING_SET = ("--split", "test", "--set", "data.test=isic2017-train")
+ON_ITS_TRAINING_SET = ("--split", "test", "--purpose=a test", "--set", "data.test=isic2017-train")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_only_the_lesion_net_saw_counts(small_experiment: SmallExperiment, 
     test_id = small_experiment.experiment().frames("isic2017-test").ids[3]
     with (run_copy / "area" / "pictures.csv").open("a") as file:
         file.write(f"{test_id},\n")
-    arguments = ["--split", "test", "--ledger", str(tmp_path / "ledger.jsonl")]
+    arguments = ["--split", "test", "--purpose=a test", "--ledger", str(tmp_path / "ledger.jsonl")]
     result = small_experiment.command("evaluate", *arguments, run=run_copy)
     assert result.exit_code == 1
     assert f"1 of the 12 pictures of isic2017-test were trained on ({test_id})" in result.output
@@ -70,7 +70,7 @@ def test_copies_under_other_ids_are_reported(small_experiment: SmallExperiment, 
     test = small_experiment.experiment().frames("isic2017-test")
     with (run_copy / "recognition" / "pictures.csv").open("a") as file:
         file.write(f"ISIC_9999999,{picture_digests(test.frames[5:6])[0]}\n")
-    arguments = ["--split", "test", "--ledger", str(tmp_path / "ledger.jsonl")]
+    arguments = ["--split", "test", "--purpose=a test", "--ledger", str(tmp_path / "ledger.jsonl")]
     result = small_experiment.command("evaluate", *arguments, run=run_copy)
     assert result.exit_code == 0, result.output
     report = json.loads((run_copy / "evaluation" / "test" / "report.json").read_text())

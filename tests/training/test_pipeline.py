@@ -20,7 +20,7 @@ from model_training.deployed import fold_batch_norms, output_specs, round_weight
 from model_training.export import deployed_network
 from model_training.parity import run_torch
 from service.app import create_app
-from service.bundle import load_bundle
+from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
 from service.settings import Settings
 from tests.training.conftest import SmallExperiment
@@ -55,11 +55,22 @@ def test_the_lesions_are_found(small_experiment: SmallExperiment) -> None:
     assert float(np.mean([float(row["box_iou"]) for row in rows])) == pytest.approx(metrics["mean_box_iou"])
 
 
+def test_a_run_says_what_it_was_made_from_and_how(small_experiment: SmallExperiment) -> None:
+    area, recognition = (
+        json.loads((small_experiment.run / stage / "run.json").read_text()) for stage in ("area", "recognition")
+    )
+    for about in (area, recognition):
+        assert (about["start_sha256"], about["precision"], about["resumed"]) == (None, "32-true", [])
+    assert recognition["area_weights"] == file_sha256(small_experiment.run / "area" / "weights.safetensors")
+
+
 def test_every_reading_of_the_test_split_is_in_the_ledger(small_experiment: SmallExperiment) -> None:
     (entry,) = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
     assert entry["set"] == "isic2017-test"
     assert entry["metrics"] == report(small_experiment, "test")
-    again = small_experiment.command("evaluate", "--split", "test", "--ledger", str(small_experiment.ledger))
+    again = small_experiment.command(
+        "evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small_experiment.ledger)
+    )
     assert again.exit_code == 0
     assert len(small_experiment.ledger.read_text().splitlines()) == 2
 

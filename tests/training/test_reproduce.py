@@ -9,17 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
-from model_training.choices import CHOICES
+from model_training.choices import CHOICES, fold_trials
 from model_training.cli import app
 from model_training.config import load_config
 from model_training.data.isic import read_set
 from model_training.data.synthetic import write_isic2016, write_isic2017
+from model_training.experiment import Experiment
+from model_training.network.feature_extraction import ResNetStages
+from model_training.plan import runnable
 from model_training.predictions import read_predictions
 from model_training.reporting.table_report import head, printed_inconsistencies
+from model_training.reproduce import table_trials
 from model_training.tables import SYSTEMS, TABLES
+from model_training.trials import Trial, run_trials
 from tests.training.conftest import SETTINGS
 
 
@@ -47,6 +54,13 @@ def test_every_choice_is_a_valid_configuration_that_changes_something(choice: st
     assert changed == (choice not in ("base", "sgd-step")), "the paper's own protocol is the default"
 
 
+@pytest.mark.parametrize(("base", "same"), [((), "sgd-step"), (CHOICES["adamw-cosine"], "adamw-cosine")])
+def test_choices_that_change_nothing_are_not_tried(base: tuple[str, ...], same: str, tmp_path: Path) -> None:
+    template = Experiment(load_config(None), tmp_path, tmp_path, tmp_path, Console(quiet=True))
+    trials = fold_trials(template, tmp_path, config=None, assignments=base)
+    assert {trial.variant for trial in trials} == CHOICES.keys() - {same}
+
+
 def test_printed_rows_that_contradict_themselves() -> None:
     """Reckoned by hand: (90 x 0.678 + 510 x 0.869) / 600 = 0.840; (0.883 + 0.961) / 2 = 0.922."""
     keratosis = "Baseline, seborrheic keratosis: SE 0.678 and SP 0.869 on 90 of 600 imply ACC 0.840, printed 0.863"
@@ -70,13 +84,28 @@ class SmallTables:
         write_isic2017(self.data, size=48, train=16, validation=9, test=12, seed=1)
         write_isic2016(self.data, size=48, train=20, test=8, seed=2)
 
+    settings = (*SETTINGS, "data.frame_size=48", "network.size=32", "area.epochs=1")
+
     def command(self, name: str, *arguments: str) -> Result:
-        settings = [*SETTINGS, "data.frame_size=48", "network.size=32", "area.epochs=1"]
         options = [f"--{option}={self.root / option}" for option in ("data", "cache", "runs", "results")]
-        assignments = [part for setting in settings for part in ("--set", setting)]
+        assignments = [part for setting in self.settings for part in ("--set", setting)]
         if name == "reproduce":
             options.append(f"--ledger={self.root / 'ledger.jsonl'}")
         return CliRunner().invoke(app, [name, *assignments, *options, *arguments])
+
+    def trial(self, system: str) -> Trial:
+        """The first seed's trial of Table 1, as the command makes it."""
+        folders = (self.root / name for name in ("data", "cache", "runs"))
+        template = Experiment(load_config(None), *folders, Console(quiet=True))
+        trials = table_trials(
+            [TABLES[1]],
+            template,
+            self.root / "results" / "trials",
+            config=None,
+            assignments=self.settings,
+            num_seeds=1,
+        )
+        return next(trial for trial in trials if trial.variant == system)
 
     def table(self, number: int) -> dict[str, dict[str, object]]:
         result = json.loads((self.root / "results" / f"table-{number}.json").read_text())
@@ -222,6 +251,69 @@ def test_another_configuration_is_not_mixed_in(small_tables: SmallTables) -> Non
     assert "another configuration" in result.output
 
 
+def test_another_start_is_not_mixed_in(small_tables: SmallTables, tmp_path: Path) -> None:
+    save_file(ResNetStages().state_dict(), tmp_path / "weights.safetensors")
+    start = f"start={tmp_path / 'weights.safetensors'}"
+    arguments = ["--table=1", "--system=baseline", "--seeds=3", "--set", start]
+    result = small_tables.command("reproduce", *arguments)
+    assert result.exit_code == 1
+    assert "is the outcome of another start, none (random weights)" in " ".join(result.output.split())
+    assert not (small_tables.root / "runs" / "isic2017" / "baseline" / "seed-2").exists()
+
+
+def test_what_cannot_be_run_does_not_keep_the_rest_from_running(small_tables: SmallTables, tmp_path: Path) -> None:
+    """A start that fits one of two systems, and no pictures of 2016: said in the plan, and at the end."""
+    data = Path(shutil.copytree(small_tables.data / "isic2017", tmp_path / "data" / "isic2017")).parent
+    save_file(ResNetStages().state_dict(), tmp_path / "resnet18.safetensors")
+    arguments = [
+        *("--system=baseline", "--system=resnet50", "--seeds=1", f"--data={data}"),
+        *(f"--{folder}={tmp_path / folder}" for folder in ("runs", "results")),
+        *("--set", f"start={tmp_path / 'resnet18.safetensors'}", f"--ledger={tmp_path / 'ledger.jsonl'}"),
+    ]
+    planned = small_tables.command("reproduce", *arguments, "--plan")
+    assert planned.exit_code == 0, planned.output
+    result = small_tables.command("reproduce", *arguments)
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "isic2017/resnet50/seed-0 cannot be run here: " in said
+    assert "isbi2016/resnet50/seed-0 cannot be run here: " in said
+    assert "3 of 4 trials cannot be run here" in said
+    assert "table 2 is not written: " in said
+    rows = json.loads((tmp_path / "results" / "table-3.json").read_text())["rows"]
+    assert {row["system"] for row in rows if row["source"] == "ours"} == {"baseline"}
+    assert len((tmp_path / "ledger.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_start_that_has_seen_test_pictures_is_refused_before_training(
+    small_tables: SmallTables, tmp_path: Path
+) -> None:
+    save_file(ResNetStages().state_dict(), tmp_path / "weights.safetensors")
+    seen = read_set(small_tables.data, "isic2017-test").samples[2].id
+    (tmp_path / "pictures.csv").write_text(f"id,sha256\n{seen},\n")
+    start = f"start={tmp_path / 'weights.safetensors'}"
+    result = small_tables.command(
+        "reproduce", "--table=1", "--system=baseline", "--seeds=1", f"--results={tmp_path}", "--set", start
+    )
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert f"cannot be run here: 1 of the 12 pictures of isic2017-test were trained on ({seen})" in said
+
+
+def test_a_trial_that_another_command_has_finished_meanwhile_is_not_run_again(
+    small_tables: SmallTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found it open; one waited while the other ran it."""
+    trial = small_tables.trial("baseline")
+    record, elsewhere = trial.results / "trial.json", tmp_path / "trial.json"
+    record.rename(elsewhere)
+    try:
+        assert runnable([trial], Console(quiet=True)) == [trial]
+    finally:
+        elsewhere.rename(record)
+    monkeypatch.setattr("model_training.trials.run_trial", lambda *_, **__: pytest.fail("it is finished"))
+    run_trials([trial], Console(quiet=True), ledger=tmp_path / "ledger.jsonl")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"), [(["--table=4"], "there is no table 4"), (["--system=vgg"], "there is no vgg")]
 )
@@ -254,3 +346,24 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     assert [report["answered_by"]["views"] for report in left] == [1, 8]
     for record in (small_tables.root / "results" / "trials" / "cross-validation").rglob("trial.json"):
         assert "isic2017-train (fold" in json.loads(record.read_text())["evaluated_on"]
+
+
+def test_choices_on_other_sets_are_compared_by_their_own_figures(
+    small_tables: SmallTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_training.choices.NUM_FOLDS", 1)
+    folders = [f"--{folder}={tmp_path / folder}" for folder in ("runs", "results")]
+    result = small_tables.command("choose", "--choice=no-crop", "--set", "data.train=isic2016-train", *folders)
+    assert result.exit_code == 0, result.output
+    (choice,) = json.loads((tmp_path / "results" / "cross-validation.json").read_text())["choices"]
+    assert list(choice["metrics"]) == ["malignant_auc", "mean_auc"]
+    assert "on `isic2016-train`" in (tmp_path / "results" / "cross-validation.md").read_text()
+
+
+def test_sets_that_are_not_used_are_not_asked_for(small_tables: SmallTables, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(small_tables.data / "isic2016", tmp_path / "isic2016")).parent
+    settings = ("start=none", "data.train=isic2016-train", "data.holdout=0.2", "data.frame_size=48")
+    assignments = [part for setting in settings for part in ("--set", setting)]
+    result = CliRunner().invoke(app, ["prepare", *assignments, f"--data={data}", f"--cache={tmp_path / 'cache'}"])
+    assert result.exit_code == 0, result.output
+    assert "16 pictures" in result.output

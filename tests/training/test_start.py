@@ -69,11 +69,23 @@ def test_a_file_says_what_it_has_seen(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(2)}, path)
     plain = load_start(str(path))
     assert plain is not None
-    assert (plain.name, plain.seen) == ("weights.safetensors", frozenset())
+    assert (plain.name, plain.seen) == ("weights.safetensors", {})
     (tmp_path / "pictures.csv").write_text("id,sha256\nISIC_0000001,ab\nISIC_0000002,\n")
     trained = load_start(str(path))
     assert trained is not None
-    assert trained.seen == {"ISIC_0000001", "ISIC_0000002"}
+    assert trained.seen == {"ISIC_0000001": "ab", "ISIC_0000002": ""}
+
+
+def test_a_start_is_known_by_its_content(tmp_path: Path) -> None:
+    weights = {"conv1.weight": torch.rand(2, 3), "bn1.num_batches_tracked": torch.tensor(3)}
+    save_file(weights, tmp_path / "a.safetensors")
+    torch.save(weights, tmp_path / "b.pth")
+    save_file({**weights, "conv1.weight": torch.rand(2, 3)}, tmp_path / "c.safetensors")
+    save_file({**weights, "conv1.weight": weights["conv1.weight"].reshape(3, 2)}, tmp_path / "d.safetensors")
+    starts = [load_start(str(path)) for path in sorted(tmp_path.iterdir())]
+    first, second, *others = [start.sha256 for start in starts if start is not None]
+    assert first == second
+    assert len({first, *others}) == 3
 
 
 def test_the_list_of_what_was_seen_must_be_readable(tmp_path: Path) -> None:
@@ -82,7 +94,7 @@ def test_the_list_of_what_was_seen_must_be_readable(tmp_path: Path) -> None:
     table.write_text("id,sha256\nISIC_0000001,ab\n", encoding="utf-8-sig")
     start = load_start(str(path))
     assert start is not None
-    assert start.seen == {"ISIC_0000001"}
+    assert start.seen == {"ISIC_0000001": "ab"}
     for content in ("picture,sha256\nISIC_0000001,ab\n", ""):
         table.write_text(content)
         with pytest.raises(ValueError, match=r"no column 'id'.*columns id,sha256"):
@@ -98,7 +110,7 @@ def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
     run.write_pictures({"ISIC_0000001": "ab"})
     start = load_start(str(run.weights), "attention-resnet18")
     assert start is not None
-    assert start.seen == {"ISIC_0000001"}
+    assert start.seen == {"ISIC_0000001": "ab"}
     stages = ResNetStages(network="attention-resnet18")
     stages.load_start(start.weights)
     first, second = (network.get_submodule(f"branches.{i}.features.stages").state_dict() for i in range(2))

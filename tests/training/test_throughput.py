@@ -38,7 +38,10 @@ def test_peaks_by_name() -> None:
     assert peak_flops("NVIDIA H100 PCIe") == 756e12
     assert peak_flops("NVIDIA A100-SXM4-40GB") == 312e12
     assert peak_flops("Tesla T4") == 65e12
-    assert peak_flops("Some Card") is None
+    assert peak_flops("NVIDIA H100 NVL") == 835e12
+    assert peak_flops("NVIDIA L4") == 121e12
+    for unknown in ("NVIDIA L40", "NVIDIA RTX A1000", "Some Card"):
+        assert peak_flops(unknown) is None, unknown
 
 
 def test_the_counter_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
