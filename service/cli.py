@@ -8,20 +8,25 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, NoReturn
+from time import perf_counter
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.app import create_app
-from service.bundle import BundleError, load_bundle
+from service.archive import ArchiveError, Outcome, ResultsFile, answer_all, find_pictures
+from service.bundle import BundleError, OperatingPoint, load_bundle
 from service.engine import Answer, Engine, EngineError
 from service.findings import attention_maps, describe
-from service.imaging import Picture, PictureError, PictureLimits
+from service.imaging import Picture, PictureLimits
 from service.overlay import MapKind, OverlayOptions, encode, render
 from service.records import RecordsError
 from service.schemas import Findings
@@ -122,17 +127,24 @@ def _say_where(listening: socket.socket) -> None:
 
 @app.command()
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures, and folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture, one a line.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the answers, .jsonl or .csv; the same command goes on with it.")
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder to write the attention overlays into.")] = None,
 ) -> None:
     """Diagnose pictures without a server. Exit code 1 when any could not be read."""
     settings = _settings()
-    if overlay is not None and len({path.stem for path in pictures}) < len(pictures):
-        _refuse("two pictures have the same name, so their overlays would too; give them one at a time")
     try:
+        paths = find_pictures(pictures)
+        if overlay is not None and len({path.stem for path in paths}) < len(paths):
+            _refuse("two pictures have the same name, so their overlays would too; give them one at a time")
         bundle = load_bundle(settings.bundle)
         point = bundle.manifest.operating_point(settings.operating_point)
+        file = None
+        if out is not None:
+            file = ResultsFile(out, bundle.manifest, model_sha256=bundle.sha256, point=point.name)
         engine = Engine(
             bundle,
             variant=settings.variant,
@@ -140,30 +152,87 @@ def predict(
             require_gpu=settings.require_gpu,
             threads=settings.inference_threads,
         )
-    except (BundleError, EngineError) as error:
+        limits = PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+        left = [path for path in paths if file is None or str(path) not in file.done]
+        outcomes = answer_all(
+            left,
+            lambda data: bundle.read_picture(data, limits),
+            engine.run,
+            threads=settings.picture_threads,
+            batch=settings.effective_max_batch(engine.provider),
+        )
+        told = (_told(outcome, engine, point, overlay) for outcome in outcomes)
+        if file is None:
+            failed = _print_answers(told, paths, point.name, as_json=as_json)
+        else:
+            failed = _keep_answers(told, file, num_left=len(left), num_all=len(paths))
+    except (ArchiveError, BundleError, EngineError) as error:
         _refuse(str(error))
-    limits = PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-    width = max(len(str(path)) for path in pictures)
-    if not as_json:
-        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point.name:<14} cautions")
-    failed = False
-    for path in pictures:
-        try:
-            picture = bundle.read_picture(path.read_bytes(), limits)
-            (answer,) = engine.run(picture.frame[None])
-            if overlay is not None:
-                _write_overlays(overlay, path.stem, picture, answer)
-        except (PictureError, EngineError, OSError) as error:
-            failed = True
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            line = json.dumps({"picture": str(path), "error": reason}) if as_json else f"{path}: {reason}"
-            typer.echo(line, err=not as_json)
-            continue
-        findings = describe(picture, answer, engine, point)
-        fields = {"picture": str(path), **findings.model_dump(mode="json")}
-        typer.echo(json.dumps(fields) if as_json else f"{path!s:<{width}}  {_row(findings)}")
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        typer.echo("cin: stopped" + ("" if out is None else "; the same command goes on from there"), err=True)
+        raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)
+
+
+class _Told(NamedTuple):
+    """A picture's findings, or why there are none."""
+
+    path: Path
+    findings: Findings | None
+    error: str | None
+
+
+def _told(outcome: Outcome, engine: Engine, point: OperatingPoint, overlay: Path | None) -> _Told:
+    if outcome.found is None:
+        return _Told(outcome.path, None, outcome.error)
+    if overlay is not None:
+        try:
+            _write_overlays(overlay, outcome.path.stem, *outcome.found)
+        except OSError as error:
+            return _Told(outcome.path, None, f"{error.filename}: {error.strerror}")
+    return _Told(outcome.path, describe(*outcome.found, engine, point), None)
+
+
+def _print_answers(told: Iterable[_Told], paths: Sequence[Path], point: str, *, as_json: bool) -> int:
+    """One line for each picture on the terminal; how many failed."""
+    width = max(len(str(path)) for path in paths)
+    if not as_json:
+        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point:<14} cautions")
+    failed = 0
+    for path, findings, error in told:
+        if findings is None:
+            failed += 1
+            line = json.dumps({"picture": str(path), "error": error}) if as_json else f"{path}: {error}"
+            typer.echo(line, err=not as_json)
+        else:
+            fields = {"picture": str(path), **findings.model_dump(mode="json")}
+            typer.echo(json.dumps(fields) if as_json else f"{path!s:<{width}}  {_row(findings)}")
+    return failed
+
+
+def _keep_answers(told: Iterable[_Told], file: ResultsFile, *, num_left: int, num_all: int) -> int:
+    """Every answer into the file, the errors on the terminal as well; how many failed."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if num_left < num_all:
+        console.print(f"{num_all - num_left} of {num_all} pictures have an answer already")
+    failed, began = 0, perf_counter()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]} failed"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=num_left, failed=0)
+        for path, findings, error in told:
+            file.add(str(path), findings, error)
+            if error is not None:
+                failed += 1
+                console.print(f"{path}: {error}")
+            bar.update(task, advance=1, failed=failed)
+    seconds = perf_counter() - began
+    console.print(
+        f"{num_left} pictures in {seconds:.1f} s ({num_left / max(seconds, 1e-9):.1f} a second), {failed} failed"
+    )
+    return failed
 
 
 def _row(findings: Findings) -> str:

@@ -28,14 +28,18 @@ REPRODUCE = ('make reproduce REPRODUCE="--table 1 --plan"', "make reproduce")
 CIN = (
     ".venv/bin/cin predict lesion.jpg",
     ".venv/bin/cin predict lesion.jpg --json --overlay overlays",
+    ".venv/bin/cin predict archive --out results.csv",
     ".venv/bin/cin bundle verify service/bundles/cin-isic2017",
 )
 
 
 @pytest.fixture
 def lesion(tmp_path: Path, shipped_bundle: Bundle) -> Path:
-    """A dermoscopy picture called lesion.jpg in the working directory."""
-    return Path(shutil.copy(shipped_bundle.path(shipped_bundle.manifest.canary.picture), tmp_path / "lesion.jpg"))
+    """A dermoscopy picture called lesion.jpg in the working directory, and an archive beside it that holds it too."""
+    picture = shipped_bundle.path(shipped_bundle.manifest.canary.picture)
+    (tmp_path / "archive").mkdir()
+    shutil.copy(picture, tmp_path / "archive")
+    return Path(shutil.copy(picture, tmp_path / "lesion.jpg"))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,8 @@ def test_cin(command: str, lesion: Path) -> None:
         assert sorted(path.name for path in (lesion.parent / "overlays").iterdir()) == [
             f"lesion-{kind}.png" for kind in ("correlation", "lesion", "spatial")
         ]
+    elif "--out" in words:
+        assert len((lesion.parent / "results.csv").read_text().splitlines()) == 2
     else:
         assert done.stdout
 

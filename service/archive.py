@@ -1,0 +1,228 @@
+"""Many pictures without a server: read ahead on other cores, run in batches, kept in a file that can be gone on with.
+
+The file is JSON lines or CSV by its name. Every answer is in it before the next batch runs; what a kill has left half
+written is taken back, and pictures that failed are tried again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import Manifest
+from service.engine import Answer, DeviceError, EngineError
+from service.imaging import Picture, PictureError
+from service.schemas import Findings
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
+
+
+class ArchiveError(ValueError):
+    """The pictures or the file of results cannot be used; the text says what to change."""
+
+
+class Outcome(NamedTuple):
+    """What became of one picture: ``found``, or why there is no answer."""
+
+    path: Path
+    found: tuple[Picture, Answer] | None
+    error: str | None = None
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
+
+    Raises :class:`ArchiveError` for a folder without any.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not inside:
+            raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def answer_all(
+    paths: Iterable[Path],
+    read: Callable[[bytes], Picture],
+    run: Callable[[NDArray[np.uint8]], list[Answer]],
+    *,
+    threads: int,
+    batch: int,
+) -> Iterator[Outcome]:
+    """The outcome of every picture, in order; at most ``threads`` + 2 ``batch`` of them are in memory.
+
+    Raises :class:`DeviceError` when ONNX Runtime fails: the other pictures would fare no better.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool:
+        upcoming, ahead = iter(paths), deque[tuple[Path, Future[Picture]]]()
+
+        def read_file(path: Path) -> Picture:
+            return read(path.read_bytes())
+
+        def read_ahead() -> None:
+            while len(ahead) < threads + batch and (path := next(upcoming, None)) is not None:
+                ahead.append((path, pool.submit(read_file, path)))
+
+        try:
+            read_ahead()
+            while ahead:
+                chunk = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
+                read_ahead()
+                yield from _answer(chunk, run)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(
+    chunk: Sequence[tuple[Path, Future[Picture]]], run: Callable[[NDArray[np.uint8]], list[Answer]]
+) -> list[Outcome]:
+    pictures: dict[Path, Picture] = {}
+    errors: dict[Path, str] = {}
+    for path, reading in chunk:
+        try:
+            pictures[path] = reading.result()
+        except (PictureError, OSError) as error:
+            errors[path] = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    answers = _run(pictures, run, errors) if pictures else {}
+    return [
+        Outcome(path, (pictures[path], answers[path]) if path in answers else None, errors.get(path))
+        for path, _ in chunk
+    ]
+
+
+def _run(
+    pictures: dict[Path, Picture], run: Callable[[NDArray[np.uint8]], list[Answer]], errors: dict[Path, str]
+) -> dict[Path, Answer]:
+    """The answers of a batch; one that fails is run again picture by picture, so that one does not fail the others."""
+    try:
+        answers = run(np.stack([picture.frame for picture in pictures.values()]))
+        return dict(zip(pictures, answers, strict=True))
+    except DeviceError:
+        raise
+    except EngineError as error:
+        if len(pictures) == 1:
+            errors |= dict.fromkeys(pictures, str(error))
+            return {}
+    return {p: a for path, picture in pictures.items() for p, a in _run({path: picture}, run, errors).items()}
+
+
+class ResultsFile:
+    """Answers in a file, one picture a line, all of one model at one operating point."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str) -> None:
+        """Go on with ``path``, or begin it. Raises :class:`ArchiveError` for a file of another kind, model or point."""
+        if path.suffix not in (".jsonl", ".csv"):
+            raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
+        if not path.parent.is_dir():
+            raise ArchiveError(f"{path}: the folder {path.parent} does not exist")
+        self._path = path
+        self._columns = _columns([c.name for c in manifest.classes]) if path.suffix == ".csv" else None
+        answered = [row for row in self._rows() if not row.get("error")]
+        for row in answered:
+            told = (
+                (row["model"]["sha256"], row["decision"]["operating_point"])
+                if self._columns is None
+                else (row["model_sha256"], row["operating_point"])
+            )
+            if told != (model_sha256, point):
+                raise ArchiveError(f"{path} holds answers of another model or operating point; choose another --out")
+        self.done = {str(row["picture"]) for row in answered}
+        # Without errors and what was half written: those pictures are tried again.
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch.write_text(self._head() + "".join(map(self._line, answered)), encoding="utf-8", newline="")
+        scratch.replace(path)
+
+    def add(self, picture: str, findings: Findings | None, error: str | None) -> None:
+        """Append the outcome of one picture."""
+        row: dict[str, Any] = {"picture": picture, "error": error}
+        if findings is not None:
+            row = {
+                "picture": picture,
+                **(findings.model_dump(mode="json") if self._columns is None else _flat(findings)),
+            }
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._line(row))
+
+    def _head(self) -> str:
+        return "" if self._columns is None else _csv_line(self._columns)
+
+    def _line(self, row: dict[str, Any]) -> str:
+        if self._columns is None:
+            return json.dumps(row) + "\n"
+        return _csv_line([row.get(column, "") for column in self._columns])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What the file holds up to its last whole line."""
+        if not self._path.is_file():
+            return []
+        text = self._path.read_bytes().decode("utf-8", errors="replace")
+        text = text[: text.rfind("\n") + 1]
+        try:
+            if self._columns is None:
+                rows = [json.loads(line) for line in text.splitlines()]
+            else:
+                head, *cells = csv.reader(io.StringIO(text, newline="")) if text else [self._columns]
+                if head != self._columns:
+                    raise ValueError("its columns are others")
+                rows = [dict(zip(head, row, strict=True)) for row in cells]
+            if not all(
+                isinstance(row, dict) and ("error" in row or "model" in row) and "picture" in row for row in rows
+            ):
+                raise ValueError("it holds something else")
+        except ValueError as error:
+            raise ArchiveError(
+                f"{self._path} is not of this model's answers ({error}); choose another --out"
+            ) from error
+        return rows
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    return [
+        "picture",
+        "diagnosis",
+        *classes,
+        *("malignant_probability", "operating_point", "threshold", "refer", "status", "reasons"),
+        *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
+        *("width", "height", "format", "sha256"),
+        *("model", "model_version", "model_sha256", "variant", "provider", "error"),
+    ]
+
+
+def _flat(findings: Findings) -> dict[str, Any]:
+    decision, lesion, image, model = findings.decision, findings.lesion, findings.image, findings.model
+    return {
+        "diagnosis": findings.diagnosis,
+        **findings.probabilities,
+        **decision.model_dump(mode="json"),
+        "reasons": " ".join(decision.reasons),
+        "lesion_found": lesion.found,
+        "lesion_fraction": lesion.fraction,
+        **{f"crop_{edge}": value for edge, value in lesion.crop_box.model_dump().items()},
+        **image.model_dump(),
+        "model": model.name,
+        "model_version": model.version,
+        "model_sha256": model.sha256,
+        "variant": model.variant,
+        "provider": model.provider,
+    }
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
