@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from service.errors import install_error_handlers
 from service.metrics import Metrics
 from service.middleware import Observability
-from service.routes import attention, health, model, predictions
+from service.routes import attention, batches, health, model, predictions
 from service.runtime import running
 from service.settings import Settings
 
@@ -40,7 +40,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_error_handlers(app)
-    for routes in (predictions, attention, model, health):
+    for routes in (predictions, batches, attention, model, health):
         app.include_router(routes.router)
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -109,21 +109,29 @@ class Batcher:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the ``queue_size`` places, from before a picture is received until it is answered.
+    def places(self, num: int = 1) -> Iterator[Callable[[int], None]]:
+        """Hold ``num`` of the ``queue_size`` places, from before pictures are received until they are answered.
 
-        Raises :class:`QueueFull` when all are taken. Bounding pictures from their first byte bounds memory as well.
+        Yields a function that keeps fewer, once it is known how many pictures there are. Raises :class:`QueueFull` when
+        not as many are free. Bounding pictures from their first byte bounds memory as well.
         """
-        if self._places == 0:
+        if self._places < num:
             raise QueueFull
-        self._places -= 1
+        held = num
+        self._places -= held
+
+        def keep(fewer: int) -> None:
+            nonlocal held
+            self._places += held - fewer
+            held = fewer
+
         try:
-            yield
+            yield keep
         finally:
-            self._places += 1
+            self._places += held
 
     async def submit(self, frame: Frame) -> Result:
-        """The answer for one frame ``[F, F, 3]``; the caller holds a :meth:`place`.
+        """The answer for one frame ``[F, F, 3]``; the caller holds one of the :meth:`places`.
 
         Raises :class:`Stopped`, or what the engine raised. Cancelling the caller takes the frame out of the queue.
         """

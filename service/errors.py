@@ -85,6 +85,10 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.problem, self.detail, self.headers = problem, detail, headers
 
+    def body(self) -> Problem:
+        """What the client is told."""
+        return Problem(type=self.problem.uri, title=self.problem.title, status=self.problem.status, detail=self.detail)
+
 
 def picture_problem(error: PictureError) -> ServiceError:
     """The service's error for a picture that :mod:`service.imaging` refused."""

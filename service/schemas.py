@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.bundle import Manifest
 from service.diagnosis import REASONS, Reason, Status
+from service.errors import Problem
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -150,6 +151,19 @@ class Prediction(Findings, _Identity):
 
     attention: AttentionLinks
     timings_ms: Timings
+
+
+class BatchAnswer(_Body):
+    """What became of one picture of a batch: its prediction, or its problem."""
+
+    prediction: Prediction | None
+    problem: Problem | None
+
+
+class BatchAnswers(_Body):
+    """The answer to ``POST /predict/batch``, in the order of its pictures."""
+
+    answers: list[BatchAnswer]
 
 
 class ModelCard(_Body):

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     queue_size: int = Field(
         64, gt=0, description="pictures taken on at once, from upload to answer; more are refused with 429"
     )
+    batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
     deadline_seconds: float = Field(30.0, gt=0, description="a request not answered by then gets 504")
     shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")

@@ -1,4 +1,4 @@
-"""The picture of a request, held in memory and never larger than allowed."""
+"""The pictures of a request, held in memory and never larger than allowed."""
 
 from __future__ import annotations
 
@@ -22,28 +22,44 @@ async def read_upload(request: Request, *, max_bytes: int) -> bytes:
     Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, or neither
     kind of body.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "multipart/form-data":
-        return await _read_form(request, max_bytes=max_bytes)
+        (picture,) = await _read_form(request, max_files=1, max_bytes=max_bytes)
+        return picture
     if kind.startswith("image/"):
         return b"".join([chunk async for chunk in _limited(request, max_bytes)])
     raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
 
 
-async def _read_form(request: Request, *, max_bytes: int) -> bytes:
-    body = _limited(request, max_bytes + MULTIPART_OVERHEAD)
-    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=0)
-    parser.spool_max_size = max_bytes + MULTIPART_OVERHEAD  # uploads never touch a disk
+async def read_uploads(request: Request, *, max_files: int, max_bytes: int) -> list[bytes]:
+    """The bytes of one to ``max_files`` pictures of ``max_bytes`` each on average: multipart fields ``image``.
+
+    Raises :class:`ServiceError`: too large in all, malformed, or no form.
+    """
+    if _kind(request) != "multipart/form-data":
+        raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
+    return await _read_form(request, max_files=max_files, max_bytes=max_files * max_bytes)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _read_form(request: Request, *, max_files: int, max_bytes: int) -> list[bytes]:
+    limit = max_bytes + max_files * MULTIPART_OVERHEAD
+    parser = MultiPartParser(request.headers, _limited(request, limit), max_files=max_files, max_fields=0)
+    parser.spool_max_size = limit  # uploads never touch a disk
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        detail = f"not a multipart form with one file in the field {FIELD} and nothing else"
+        files = "one file" if max_files == 1 else f"one to {max_files} files"
+        detail = f"not a multipart form with {files} in the field {FIELD} and nothing else"
         raise ServiceError(MALFORMED, detail) from error
-    upload = form.get(FIELD)
     try:
-        if not isinstance(upload, UploadFile):
+        uploads = form.multi_items()
+        if not uploads or not all(name == FIELD and isinstance(upload, UploadFile) for name, upload in uploads):
             raise ServiceError(MALFORMED, f"the form has no file in the field {FIELD}")
-        return await upload.read()
+        return [await upload.read() for _, upload in uploads if isinstance(upload, UploadFile)]
     finally:
         await form.close()
 

@@ -89,11 +89,11 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
 def test_places_are_bounded_and_given_back() -> None:
     async def work() -> None:
         batcher = Batcher(Network().run, queue_size=2, max_batch=1)
-        with batcher.place(), batcher.place(), pytest.raises(QueueFull), batcher.place():
+        with batcher.places(), batcher.places(), pytest.raises(QueueFull), batcher.places():
             pass
-        with pytest.raises(ZeroDivisionError), batcher.place():
+        with pytest.raises(ZeroDivisionError), batcher.places():
             raise ZeroDivisionError
-        with batcher.place(), batcher.place():
+        with batcher.places(), batcher.places():
             pass
 
     _run(work())

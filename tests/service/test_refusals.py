@@ -157,7 +157,7 @@ def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(
 
 
 def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.routes.predictions.describe", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.routes.answering.describe", lambda *_: 1 / 0)
     response = post(client, picture_bytes(dark_square()))
     check_problem(response, 500, "logged")
     assert response.headers["x-content-type-options"] == "nosniff"

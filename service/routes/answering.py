@@ -1,0 +1,103 @@
+"""One picture's way from its bytes to the answer: decode, wait, run, decide, keep."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Annotated
+
+from fastapi import Query
+
+from service.batching import Result, Stopped
+from service.bundle import OperatingPoint
+from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, picture_problem
+from service.findings import attention_maps, describe
+from service.imaging import Picture, PictureError
+from service.records import Record, RecordsError
+from service.runtime import Service
+from service.schemas import AttentionLinks, Prediction, Timings
+
+PointQuery = Annotated[str | None, Query(description="one of the model's; default: the service's")]
+
+
+def queue_full() -> ServiceError:
+    """The error while too many pictures are under way."""
+    detail = "as many pictures are under way as may be; try again shortly"
+    return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})
+
+
+async def answer(service: Service, data: bytes, point: OperatingPoint, began: float) -> Prediction:
+    """From the bytes of a picture to the answer, which is kept as well; ``began`` is when its request came.
+
+    Raises :class:`ServiceError`.
+    """
+    decode_began = perf_counter()
+    picture = await _decode(service, data)
+    decode_seconds = perf_counter() - decode_began
+    result = await _infer(service, picture)
+    findings = describe(picture, result.answer, service.engine, point)
+    id = secrets.token_hex(16)
+    prediction = Prediction(
+        **dict(findings),
+        id=id,
+        created_at=datetime.now(UTC),
+        attention=_links(id, has_feature_attention=result.answer.spatial_attention is not None),
+        timings_ms=Timings(
+            decode=_milliseconds(decode_seconds),
+            queue=_milliseconds(result.queue_seconds),
+            inference=_milliseconds(result.inference_seconds),
+            total=_milliseconds(perf_counter() - began),
+        ),
+    )
+    record = Record(prediction.model_dump_json(), attention_maps(picture, result.answer))
+    try:
+        await service.in_worker(lambda: service.records.put(id, record))
+    except RecordsError as error:
+        raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
+    service.metrics.observe_prediction(findings.diagnosis, result.answer, list(findings.probabilities))
+    return prediction
+
+
+async def _decode(service: Service, data: bytes) -> Picture:
+    with service.metrics.timed("decode"):
+        try:
+            return await service.in_worker(lambda: service.engine.bundle.read_picture(data, service.limits))
+        except PictureError as error:
+            raise picture_problem(error) from error
+
+
+async def _infer(service: Service, picture: Picture) -> Result:
+    try:
+        result = await service.batcher.submit(picture.frame)
+    except Stopped:
+        raise ServiceError(NOT_READY, "the service is shutting down; try again", headers={"Retry-After": "5"}) from None
+    except Exception as error:  # whatever the engine raised; the batcher's listener has logged it
+        service.require_ready()
+        raise ServiceError(INTERNAL, "the network failed on this picture; it was logged") from error
+    service.require_ready()  # an answer from a device that has failed meanwhile is worth nothing
+    service.metrics.stages.labels("queue").observe(result.queue_seconds)
+    service.metrics.stages.labels("inference").observe(result.inference_seconds)
+    return result
+
+
+def chosen_point(service: Service, name: str | None) -> OperatingPoint:
+    """The operating point that a request names, or the service's. Raises the 400 of one that the model lacks."""
+    if name is None:
+        return service.operating_point
+    points = {point.name: point for point in service.engine.bundle.manifest.operating_points}
+    if name not in points:
+        raise ServiceError(MALFORMED, f"no such operating point; the model has: {', '.join(points)}")
+    return points[name]
+
+
+def _links(id: str, *, has_feature_attention: bool) -> AttentionLinks:
+    return AttentionLinks(
+        lesion=f"/attention/{id}?map=lesion",
+        spatial=f"/attention/{id}?map=spatial" if has_feature_attention else None,
+        correlation=f"/attention/{id}?map=correlation" if has_feature_attention else None,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e3, 2)

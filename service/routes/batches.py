@@ -1,0 +1,86 @@
+"""``POST /predict/batch``: several pictures in one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service.batching import QueueFull
+from service.bundle import OperatingPoint
+from service.errors import (
+    DEADLINE,
+    MALFORMED,
+    NOT_READY,
+    QUEUE_FULL,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    ServiceError,
+    documented,
+)
+from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
+from service.routes.upload import FIELD, read_uploads
+from service.runtime import Service
+from service.schemas import BatchAnswer, BatchAnswers
+
+router = APIRouter(tags=["predictions"])
+
+_FORM = {
+    "type": "object",
+    "required": [FIELD],
+    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+    "additionalProperties": False,
+}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, NOT_READY, DEADLINE)
+
+
+@router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
+async def predict_batch(request: Request, service: ServiceDep, operating_point: PointQuery = None) -> Response:
+    """Diagnose several dermoscopy pictures: a multipart form with the field `image` once for each.
+
+    The answers come in the order of the pictures: each a prediction, or the problem with that picture.
+    """
+    began = perf_counter()
+    service.require_ready()
+    point = chosen_point(service, operating_point)
+    most = min(service.settings.batch_pictures, service.settings.queue_size)
+    seconds = service.settings.deadline_seconds
+    ends = asyncio.get_running_loop().time() + seconds
+    try:
+        # Until the form is read nobody knows how many pictures it holds.
+        with service.batcher.places(most) as keep:
+            async with asyncio.timeout_at(ends):
+                pictures = await read_uploads(request, max_files=most, max_bytes=service.limits.max_bytes)
+            keep(len(pictures))
+            answers = await unless_client_leaves(request, _answer_all(service, pictures, point, began, ends))
+    except QueueFull:
+        raise queue_full() from None
+    except TimeoutError:
+        raise ServiceError(DEADLINE, f"the pictures did not arrive within {seconds:g} s; send fewer at once") from None
+    except (ClientGone, ClientDisconnect):
+        return Response(status_code=499)
+    return Response(BatchAnswers(answers=answers).model_dump_json(), media_type="application/json")
+
+
+async def _answer_all(
+    service: Service, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
+) -> list[BatchAnswer]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_answer_one(service, data, point, began, ends)) for data in pictures]
+    return [task.result() for task in tasks]
+
+
+async def _answer_one(service: Service, data: bytes, point: OperatingPoint, began: float, ends: float) -> BatchAnswer:
+    try:
+        async with asyncio.timeout_at(ends):
+            return BatchAnswer(prediction=await answer(service, data, point, began), problem=None)
+    except TimeoutError:
+        detail = "no answer in the time that the whole request has; send this picture again"
+        return BatchAnswer(prediction=None, problem=ServiceError(DEADLINE, detail).body())
+    except ServiceError as error:
+        return BatchAnswer(prediction=None, problem=error.body())
