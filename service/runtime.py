@@ -17,6 +17,7 @@ from service.errors import NOT_READY, ServiceError
 from service.imaging import PictureLimits
 from service.metrics import Metrics
 from service.records import RecordsError, RecordStore, SqliteRecords
+from service.renderings import Renderings
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Service:
     operating_point: OperatingPoint
     batcher: Batcher
     records: RecordStore
+    renderings: Renderings
     metrics: Metrics
     workers: ThreadPoolExecutor
     limits: PictureLimits
@@ -101,6 +103,7 @@ class Service:
         """Delete expired records also when nobody sends pictures."""
         while True:
             await asyncio.sleep(min(PURGE_SECONDS, self.settings.record_ttl_seconds))
+            self.renderings.purge()
             try:
                 await self.in_worker(self.records.purge)
             except RecordsError as error:
@@ -166,6 +169,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             ttl_seconds=settings.record_ttl_seconds,
             max_bytes=settings.record_max_bytes,
         ),
+        renderings=Renderings(),
         metrics=metrics,
         workers=ThreadPoolExecutor(settings.picture_threads, thread_name_prefix="picture"),
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),

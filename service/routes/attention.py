@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.errors import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, documented
 from service.overlay import (
@@ -26,6 +28,7 @@ router = APIRouter(tags=["attention"])
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"},
+    304: {"description": "The overlay that the client has already (If-None-Match)"},
     **documented(MALFORMED, NOT_FOUND, NOT_READY),
 }
 
@@ -35,6 +38,7 @@ _SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
 @router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
 async def get_attention(
     id: str,
+    request: Request,
     service: ServiceDep,
     kind: Annotated[MapKind, Query(alias="map")] = "lesion",
     branch: BranchChoice = "mean",
@@ -55,15 +59,33 @@ async def get_attention(
     spot = (x, y) if x is not None and y is not None else None
     options = OverlayOptions(kind=kind, branch=branch, view=view, opacity=opacity, colormap=colormap, spot=spot)
     record = await find_record(service, id)
+    headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
+    if _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
 
     def draw() -> bytes:
         with service.metrics.timed("render"):
             return encode(render(record.maps, options), image_format)
 
-    try:
-        content = await service.in_worker(draw)
-    except MissingMap as error:
-        raise ServiceError(NOT_FOUND, str(error)) from error
-    except OverlayError as error:
-        raise ServiceError(MALFORMED, str(error)) from error
-    return Response(content, media_type=MEDIA_TYPES[image_format])
+    content = service.renderings.get(id, options, image_format)
+    if content is None:
+        try:
+            content = await service.in_worker(draw)
+        except MissingMap as error:
+            raise ServiceError(NOT_FOUND, str(error)) from error
+        except OverlayError as error:
+            raise ServiceError(MALFORMED, str(error)) from error
+        service.renderings.put(id, options, image_format, content)
+    return Response(content, media_type=MEDIA_TYPES[image_format], headers=headers)
+
+
+def _etag(id: str, options: OverlayOptions, image_format: ImageFormat) -> str:
+    """A record never changes, so what is drawn follows from how; another version may draw otherwise."""
+    said = f"{version('clinical-inspired-network')} {id} {options} {image_format}"
+    return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    """Whether the client has this very overlay (RFC 9110, If-None-Match)."""
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

@@ -84,5 +84,6 @@ async def get_prediction(id: str, service: ServiceDep) -> Response:
 @router.delete("/predictions/{id}", status_code=204, responses=documented(NOT_FOUND, NOT_READY))
 async def delete_prediction(id: str, service: ServiceDep) -> None:
     """Delete a prediction with everything kept of it."""
+    service.renderings.forget(id)
     if not (is_id(id) and await service.in_worker(lambda: service.records.delete(id))):
         raise unknown_prediction()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from service.bundle import Bundle
 from service.imaging import read_picture
-from service.overlay import LONG_SIDE, MEDIA_TYPES, AttentionMaps, OverlayOptions, render
+from service.overlay import LONG_SIDE, MEDIA_TYPES, RGB, AttentionMaps, OverlayOptions, render
 from tests.service.conftest import Start
 from tests.service.tiny_bundle import FRAME, dark_square, expected_outputs, picture_bytes
 
@@ -46,7 +46,7 @@ def test_the_links_of_a_real_picture_lead_to_its_overlays(client: TestClient, sa
     for kind, link in links.items():
         response = client.get(link)
         assert response.headers["content-type"] == "image/png"
-        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "private, no-cache"
         got = np.asarray(_picture(response.content)).astype(int)
         expected = render(maps, OverlayOptions(kind=kind)).astype(int)
         assert got.shape == expected.shape
@@ -140,3 +140,36 @@ def test_overlays_end_with_the_record(start: Start) -> None:
         link = _predict(client, picture_bytes(dark_square()))["attention"]["lesion"]
         time.sleep(0.25)
         assert client.get(link).status_code == 404
+
+
+def test_an_overlay_that_the_client_has_is_not_sent_again(client: TestClient) -> None:
+    link = _predict(client, picture_bytes(dark_square()))["attention"]["lesion"]
+    first = client.get(link)
+    etag = first.headers["etag"]
+    for known in (etag, f'"other", W/{etag}', "*"):
+        again = client.get(link, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert client.get(link, headers={"if-none-match": '"other"'}).content == first.content
+    others = [client.get(f"{link}&{other}").headers["etag"] for other in ("opacity=0.5", "format=webp", "view=crop")]
+    others.append(client.get(_predict(client, picture_bytes(dark_square()))["attention"]["lesion"]).headers["etag"])
+    assert len({etag, *others}) == 5
+    client.delete(link.replace("attention", "predictions").partition("?")[0])
+    assert client.get(link, headers={"if-none-match": etag}).status_code == 404
+
+
+def test_an_overlay_is_drawn_once_while_it_is_looked_at(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[OverlayOptions] = []
+
+    def counting(maps: AttentionMaps, options: OverlayOptions) -> RGB:
+        drawn.append(options)
+        return render(maps, options)
+
+    monkeypatch.setattr("service.routes.attention.render", counting)
+    prediction = _predict(client, picture_bytes(dark_square()))
+    link = prediction["attention"]["lesion"]
+    pictures = {client.get(link).content for _ in range(3)}
+    assert (len(pictures), len(drawn)) == (1, 1)
+    assert client.get(f"{link}&format=jpeg").headers["content-type"] == "image/jpeg"
+    assert len(drawn) == 2
+    client.delete(f"/predictions/{prediction['id']}")
+    assert client.get(link).status_code == 404, "what was drawn goes with the record"
