@@ -141,7 +141,9 @@ def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadl
             if trial.record() is None:
                 console.rule(trial.name)
                 record = run_trial(trial, ledger=ledger, deadline=deadline)
-                console.print(f"{trial.name}: mean AUC {record.metrics['mean_auc']:.4f}", highlight=False)
+                auc = record.metrics.get("mean_auc")
+                said = "no mean AUC: the set lacks a class" if auc is None else f"mean AUC {auc:.4f}"
+                console.print(f"{trial.name}: {said}", highlight=False)
 
 
 def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> TrialRecord:

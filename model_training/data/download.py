@@ -107,18 +107,22 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _obtain(download: _Download, file: OfficialFile) -> str:
     """Make sure that ``file`` is there, whole and unpacked; returns in words what was done."""
     target, unpacked = download.folder / file.name, download.folder / file.folder
-    if file.is_archive and unpacked.is_dir():
+    is_unpacked, done = file.is_archive and unpacked.is_dir(), "already here"
+    if is_unpacked:
         _check_complete(unpacked, file, accept_changed=download.accept_changed)
-        return "already unpacked"
-    done = "already here"
-    if not target.is_file():
+        done = "already unpacked"
+        kept = download.keep_archives and file.name in read_sums(download.folder / SUMS)
+        if kept or not target.is_file():
+            return done
+        # An archive that nothing is known of yet, or that was to be deleted: a call was killed before it had finished.
+    elif not target.is_file():
         url = f"{download.address}/{file.name}"
         fetch(download.client, url, target, progress=_reporter(download.bar, file.name), pause=download.pause)
         done = "downloaded"
     sums = file_sums(target)
     if not download.accept_changed:
         _check_sums(target, sums, file)
-    if file.is_archive:
+    if file.is_archive and not is_unpacked:
         unpack(target, unpacked, progress=_reporter(download.bar, f"unpacking {file.name}"))
         _check_complete(unpacked, file, accept_changed=download.accept_changed)
         done += ", unpacked"
@@ -181,7 +185,8 @@ def _check_complete(unpacked: Path, file: OfficialFile, *, accept_changed: bool)
     if num_items != file.num_items and not accept_changed:
         raise DownloadError(
             f"{unpacked} holds {num_items:,} pictures or masks, the official set {file.num_items:,}; move the folder "
-            "away and run the same command again, or add --accept-changed to go on with what is there"
+            f"and {file.name}, if it is there, away and run the same command again, or add --accept-changed to go on "
+            "with what is there"
         )
 
 

@@ -23,7 +23,9 @@ def random_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int)
 
 
 def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Random pairs in batches ``[2, batch]``; each branch meets every picture once in an epoch.
+    """Random pairs in batches ``[2, batch]``; each branch meets every picture at most once in an epoch.
+
+    A last batch that is not full is dropped: 16 of ISIC 2017's 2,000 pictures at batch 32, others in every epoch.
 
     Pairs of a picture with itself are left in: at one in N they are too rare to matter.
     """
@@ -33,7 +35,8 @@ def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch:
 
 
 def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Pairs in batches ``[2, batch]``, every other one of the same class; the first branch meets every picture once.
+    """Pairs in batches ``[2, batch]``, every other one of the same class; the first branch meets every picture at
+    most once.
 
     The partner is drawn among all pictures of the same class, or among all of the other classes. Raises ``ValueError``
     when there is only one class.

@@ -102,13 +102,9 @@ def _our_figures(
     resampled = np.array([figures(r).mean(axis=0) for r in stratified_resamples(labels_N, NUM_RESAMPLES, seed=0)])
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     spread = measured.std(axis=0, ddof=1) if len(scores) > 1 else np.full(len(names), np.nan)
+    columns = {"mean": measured.mean(axis=0), "std": spread, "low": low, "high": high}
     return {
-        name: {
-            "mean": float(measured[:, i].mean()),
-            "std": None if np.isnan(spread[i]) else float(spread[i]),
-            "low": float(low[i]),
-            "high": float(high[i]),
-        }
+        name: {column: None if np.isnan(values[i]) else float(values[i]) for column, values in columns.items()}
         for i, name in enumerate(names)
     }
 
@@ -120,7 +116,8 @@ def _against_baseline(
     labels_N: Indices,
     classes: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Paired DeLong tests of the AUC of each task, for every seed that both systems have."""
+    """Paired DeLong tests of the AUC of each task, for every seed that both systems have; none of a task of which the
+    set has too few pictures of one outcome."""
     if table.baseline is None or row.system in (None, table.baseline):
         return []
     base = {record.seed: scores for record, scores in finished.get(table.baseline, [])}
@@ -129,6 +126,8 @@ def _against_baseline(
         if record.seed not in base:
             continue
         for k in scored_classes(classes):
+            if min((labels_N == k).sum(), (labels_N != k).sum()) < 2:
+                continue
             test = delong_test(labels_N == k, scores[:, k], base[record.seed][:, k])
             tests.append(
                 {

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model_training.config import AreaConfig, NetworkConfig
 from model_training.data.augment import jitter_colours, random_jitter, random_views
 from model_training.data.frames import FrameSet
+from model_training.data.isic import DatasetError
 from model_training.data.pairs import Indices, random_batches
 from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
 from model_training.losses import area_loss
@@ -43,6 +44,11 @@ class AreaStage:
         self.train, self.validation = train, validation
         self.seed, self.device = seed, device
         self.with_mask = np.flatnonzero(train.has_mask)
+        if len(self.with_mask) == 0:
+            raise DatasetError(
+                f"no picture of {train.name} has a mask, so there is nothing to learn the lesion area from; add the "
+                "masks, or train without: --set network.lesion_area_attention=false"
+            )
         torch.manual_seed(seed)
         self.module = LesionAreaAttention(input_size=network.area_size)
         self.auxiliary = AuxiliaryBranch().to(device) if settings.auxiliary_weight > 0 else None

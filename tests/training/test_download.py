@@ -578,6 +578,18 @@ def test_a_folder_that_is_not_complete_is_neither_used_nor_touched(challenge: Ch
         challenge.download(accept_changed=True)
 
 
+def test_a_call_that_was_killed_once_it_had_unpacked(challenge: Challenge) -> None:
+    file = archive_of(challenge)
+    challenge.download(keep_archives=True)
+    sums = read_sums(challenge.folder / "SHA256SUMS")
+    (challenge.folder / "SHA256SUMS").unlink()
+    asked = len(challenge.server.requests)
+    challenge.download()
+    assert len(challenge.server.requests) == asked
+    assert read_sums(challenge.folder / "SHA256SUMS") == sums
+    assert not (challenge.folder / file.name).exists()
+
+
 def test_a_sums_file_that_is_none(challenge: Challenge) -> None:
     challenge.folder.mkdir(parents=True)
     (challenge.folder / "SHA256SUMS").write_text("hello\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from model_training.experiment import Experiment
 from model_training.network.feature_extraction import ResNetStages
 from model_training.plan import runnable
 from model_training.predictions import read_predictions
-from model_training.reporting.table_report import head, printed_inconsistencies
+from model_training.reporting.table_report import head, printed_inconsistencies, table_result
 from model_training.reproduce import table_trials
 from model_training.tables import SYSTEMS, TABLES
 from model_training.trials import Trial, run_trials
@@ -144,6 +145,19 @@ def test_our_figures_are_those_of_the_predictions(small_tables: SmallTables) -> 
         assert figures["std"] == pytest.approx(np.std(aucs, ddof=1))
         assert figures["low"] <= figures["mean"] <= figures["high"]
         assert figures["difference"] == pytest.approx(figures["mean"] - figures["paper"])
+
+
+def test_a_class_that_the_test_set_lacks_leaves_its_figures_out(small_tables: SmallTables) -> None:
+    """As with ``data.allow_missing`` and a part of the pictures."""
+    whole = read_set(small_tables.data, "isic2017-test")
+    without_keratosis = [replace(sample, label=2) if sample.label == 1 else sample for sample in whole.samples]
+    trials = [small_tables.trial(system) for system in ("baseline", "a")]
+    result = table_result(TABLES[1], trials, replace(whole, samples=tuple(without_keratosis)), command="")
+    json.dumps(result, allow_nan=False)
+    row = next(row for row in result["rows"] if row["system"] == "a")
+    assert row["metrics"]["seborrheic_keratosis_auc"]["mean"] is None
+    assert row["metrics"]["melanoma_auc"]["mean"] is not None
+    assert [test["task"] for test in row["against_baseline"]] == ["melanoma"]
 
 
 def test_seeds_may_come_from_different_machines(small_tables: SmallTables) -> None:

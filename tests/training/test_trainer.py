@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from model_training.config import Config, StageConfig
+from model_training.data.isic import DatasetError
 from model_training.run_folder import Interrupted, RunError, RunFolder, replace_atomically
+from model_training.stages.area import AreaStage
 from model_training.trainer import TrainingError, learning_rate, make_fabric
 from tests.conftest import REPOSITORY
-from tests.training.small_runs import CONFIG, run_small
+from tests.training.small_runs import CONFIG, run_small, small_frames
 
 STAGES = ("area", "recognition")
 
@@ -30,6 +34,21 @@ def whole_run(
     """A stage trained without interruption: its name, folder and weights."""
     folder = tmp_path_factory.mktemp(request.param)
     return request.param, folder, run_small(request.param, folder)
+
+
+def test_a_first_stage_without_any_mask_is_refused() -> None:
+    frames = small_frames()
+    bare = replace(frames, has_mask=np.zeros_like(frames.has_mask))
+    with pytest.raises(DatasetError, match=r"no picture of .* has a mask.*network\.lesion_area_attention=false"):
+        AreaStage(
+            settings=CONFIG.area,
+            network=CONFIG.network,
+            start=None,
+            train=bare,
+            validation=frames,
+            seed=0,
+            device=torch.device("cpu"),
+        )
 
 
 def assert_same_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
