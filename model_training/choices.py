@@ -33,6 +33,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "literal-attention": ("network.attention=literal",),
         "row-attention": ("network.attention=row",),
         "attention-from-one": ("network.attention_start=1",),
+        "literal-from-one": ("network.attention=literal", "network.attention_start=1"),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
         "balanced-pairs": ("recognition.pairs=balanced",),

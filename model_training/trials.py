@@ -21,6 +21,7 @@ from rich.console import Console
 from model_training.config import Config
 from model_training.evaluate import Split, evaluate
 from model_training.experiment import Experiment
+from model_training.network.feature_extraction import StateDict
 from model_training.run_folder import Interrupted, folder_lock, write_text
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
@@ -47,6 +48,8 @@ class TrialRecord(BaseModel):
     git_commits: list[str]
     # How long the epochs of each stage took, with their validation; several trials may share the first stage.
     seconds: dict[str, float]
+    # How strongly the attention ended up to act: alpha and beta of Eqn 3, and those of attention residual blocks.
+    attention_weights: dict[str, float] = {}
     # Figures on the set on which the temperatures were fitted.
     validation: dict[str, float]
     evaluated_on: str
@@ -98,6 +101,11 @@ class Trial:
                 "or delete that trial's folder to run it again"
             )
         return record
+
+
+def attention_weights(weights: StateDict) -> dict[str, float]:
+    """The learnt factors of the attention terms by their names in ``weights``; none in a network without attention."""
+    return {name: float(value) for name, value in weights.items() if name.endswith((".alpha", ".beta"))}
 
 
 def variant_of(name: str) -> str:
@@ -171,6 +179,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         machine="; ".join(run.surroundings("machine")),
         git_commits=run.surroundings("git_commit"),
         seconds={stage: run.training_seconds() for stage, run in runs.items()},
+        attention_weights=attention_weights(run.load_weights()),
         validation=validation,
         evaluated_on=report["set"],
         digest=report["digest"],

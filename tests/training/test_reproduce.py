@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
@@ -225,6 +225,9 @@ def test_a_share_of_the_2016_training_set_is_held_out_by_the_seed(small_tables: 
     )
     assert record["validation"]["num_pictures"] == 4
     assert record["evaluated_on"] == "isic2016-test"
+    weights = load_file(small_tables.root / "runs" / "isbi2016" / "cin" / "seed-0" / "recognition/weights.safetensors")
+    attention = {f"branches.{branch}.attention.{name}" for branch in (0, 1) for name in ("alpha", "beta")}
+    assert record["attention_weights"] == {name: pytest.approx(float(weights[name])) for name in attention}
 
 
 def test_the_plan_runs_nothing(small_tables: SmallTables, tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ def test_what_the_text_says_of_a() -> None:
         assert text in said, text
 
 
+def test_what_the_text_says_of_f() -> None:
+    learnt = [weight for system in ("f", "af", "cin") for weight in outcome(system).attention_weights.values()]
+    assert len(learnt) == 2 + 2 + 4
+    said = " ".join(section("Table 1").split())
+    assert f"end between {min(learnt):.3f} and {max(learnt):.3f} in `f`, `af` and `cin`" in said
+
+
 def test_what_the_text_says_of_crops() -> None:
     crops, said = read_json("crops.json"), " ".join(section("Table 1").split())
     assert f"{crops['magnified']['share']:.0%}".replace("%", " % of the crops") in said
