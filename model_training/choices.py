@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +15,15 @@ from typing import Any
 import numpy as np
 
 from model_training.config import NUM_FOLDS, load_config
+from model_training.data.isic import PictureSet
+from model_training.data.pairs import Indices
 from model_training.experiment import Experiment
+from model_training.metrics import Scores, area_under_roc
+from model_training.predictions import read_predictions, scored_classes
 from model_training.reporting.text import table
 from model_training.run_folder import write_text
-from model_training.trials import Trial, TrialRecord, variant_of
+from model_training.statistics import NUM_RESAMPLES, stratified_resamples
+from model_training.trials import PREDICTIONS, Trial, TrialRecord
 
 BASE = "base"
 
@@ -86,44 +91,57 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
     return trials
 
 
-def choices_result(trials: Sequence[Trial], *, command: str) -> dict[str, Any]:
-    """Everything in ``cross-validation.json``: each choice's figures over the folds, and its paired gain over the base.
+@dataclass(frozen=True)
+class _Fold:
+    """What one choice answered on the N pictures that one fold holds out."""
 
-    The gain is the mean over the folds that both have, with its standard error: too small, since any two folds'
-    training sets share three quarters of their pictures.
+    record: TrialRecord
+    labels_N: Indices
+    scores_NK: Scores
+
+
+def choices_result(trials: Sequence[Trial], train: PictureSet, *, command: str) -> dict[str, Any]:
+    """Everything in ``cross-validation.json``: each choice's AUC over the folds, and its paired gain over the base.
+
+    The gain is the mean over the folds that both have, with its 95 % bootstrap interval over stratified resamples of
+    the pictures held out. The interval does not know what another seed would change.
     """
-    by_fold: dict[str, dict[int, TrialRecord]] = {}
+    labels = {sample.id: sample.label for sample in train.samples}
+    folds: dict[str, dict[int, _Fold]] = {}
     for trial in trials:
         record = trial.record()
         if record is not None:
-            by_fold.setdefault(variant_of(record.name), {})[record.config["data"]["fold"]] = record
+            ids, scores = read_predictions(trial.results / PREDICTIONS, train.classes)
+            answers = _Fold(record, np.array([labels[id] for id in ids]), scores)
+            folds.setdefault(trial.variant, {})[record.config["data"]["fold"]] = answers
+    base = folds.get(BASE, {})
     return {
         "command": command,
-        "train": trials[0].config.data.train,
-        "choices": [_choice(name, folds, by_fold) for name, folds in by_fold.items()],
+        "train": train.name,
+        "choices": [_choice(name, own, {} if name == BASE else base, train.classes) for name, own in folds.items()],
     }
 
 
-def _choice(name: str, folds: Mapping[int, TrialRecord], by_fold: Mapping[str, Mapping[int, TrialRecord]]) -> Any:
-    base = by_fold.get(BASE, {})
+def _choice(name: str, folds: Mapping[int, _Fold], base: Mapping[int, _Fold], classes: Sequence[str]) -> dict[str, Any]:
+    records = [fold.record for fold in folds.values()]
     shared = [fold for fold in folds if fold in base]
-    records = list(folds.values())
-    metrics = {}
-    for metric in (name for name in records[0].metrics if name.endswith("_auc")):
-        values = np.array([record.metrics[metric] for record in records])
-        gains = np.array([folds[fold].metrics[metric] - base[fold].metrics[metric] for fold in shared])
-        metrics[metric] = {
-            "mean": float(values.mean()),
-            "std": float(values.std(ddof=1)) if len(values) > 1 else None,
-            "gain": float(gains.mean()) if len(gains) and name != BASE else None,
-            "gain_standard_error": float(gains.std(ddof=1) / len(gains) ** 0.5)
-            if len(gains) > 1 and name != BASE
-            else None,
-        }
+    values = np.array([_aucs(fold.labels_N, fold.scores_NK, classes) for fold in folds.values()])
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+    columns = {"mean": values.mean(axis=0), "std": spread}
+    if shared:
+        gains = np.mean([_gains(folds[fold], base[fold], classes) for fold in shared], axis=0)
+        low, high = np.percentile(gains[1:], [2.5, 97.5], axis=0)
+        columns |= {"gain": gains[0], "low": low, "high": high}
+    names = [f"{classes[k]}_auc" for k in scored_classes(classes)] + ["mean_auc"]
+    metrics = {
+        metric: {column: None if np.isnan(all_[i]) else float(all_[i]) for column, all_ in columns.items()}
+        for i, metric in enumerate(names)
+    }
     return {
         "name": name,
         "changes": list(CHOICES[name]),
         "folds": [fold + 1 for fold in folds],
+        "shared_folds": [fold + 1 for fold in shared],
         "metrics": metrics,
         "start": "; ".join(dict.fromkeys(record.start for record in records)),
         "precision": "; ".join(dict.fromkeys(record.precision for record in records)),
@@ -135,14 +153,34 @@ def _choice(name: str, folds: Mapping[int, TrialRecord], by_fold: Mapping[str, M
     }
 
 
+def _aucs(labels_N: Indices, scores_NK: Scores, classes: Sequence[str]) -> list[float]:
+    """The AUC of each scored class, and their mean."""
+    aucs = [area_under_roc(labels_N == k, scores_NK[:, k]) for k in scored_classes(classes)]
+    return [*aucs, float(np.mean(aucs))]
+
+
+def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
+    """What ``ours`` gains in each AUC: on the pictures themselves, then on each resample of them, ``[1 + R, metrics]``.
+
+    Raises ``ValueError`` when the two have not answered the same pictures.
+    """
+    if not np.array_equal(ours.labels_N, base.labels_N):
+        raise ValueError(f"{ours.record.name} and {base.record.name} are about other pictures; delete one and rerun it")
+    labels = ours.labels_N
+    resamples = stratified_resamples(labels, NUM_RESAMPLES, seed=ours.record.config["data"]["fold"])
+    chosen = [np.arange(len(labels)), *resamples]
+    first, second = (np.array([_aucs(labels[c], fold.scores_NK[c], classes) for c in chosen]) for fold in (ours, base))
+    return first - second
+
+
 def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
     """Write ``cross-validation.json`` and ``cross-validation.md`` below ``results``."""
     metrics = list(result["choices"][0]["metrics"]) if result["choices"] else []
     lines = [
         f"# Choices, by five-fold cross-validation on `{result['train']}`",
         "",
-        f"AUC on the part held out: mean ± standard deviation over the folds; gain over `{BASE}` on the same folds ± "
-        "its standard error, which is too small: any two folds' training sets share three quarters of their pictures. "
+        f"AUC on the part held out: mean ± standard deviation over the folds; gain over `{BASE}` on the same folds "
+        "[95 % bootstrap interval over the pictures held out; another seed may change more]. "
         f"Made by `{result['command']}`.",
         "",
     ]
@@ -160,7 +198,10 @@ def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
 
 
 def _cell(figures: Mapping[str, float | None]) -> str:
+    if figures["mean"] is None:
+        return "-"
     spread = "" if figures["std"] is None else f" ± {figures['std']:.3f}"
-    gain = "" if figures["gain"] is None else f"; {figures['gain']:+.3f}"
-    error = "" if figures["gain_standard_error"] is None else f" ± {figures['gain_standard_error']:.3f}"
-    return f"{figures['mean']:.3f}{spread}{gain}{error}"
+    gain = ""
+    if figures.get("gain") is not None:
+        gain = f"; {figures['gain']:+.3f} [{figures['low']:+.3f}, {figures['high']:+.3f}]"
+    return f"{figures['mean']:.3f}{spread}{gain}"

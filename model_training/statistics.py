@@ -11,6 +11,8 @@ import numpy as np
 from model_training.data.pairs import Indices
 from model_training.metrics import Z_95, Flags, Scores
 
+NUM_RESAMPLES = 2000
+
 
 def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) -> Iterator[Indices]:
     """Bootstrap samples of the pictures, ``[N]`` each: drawn with replacement within every class."""

@@ -92,7 +92,7 @@ def choose(
     try:
         _run(chosen, template, plan_only=plan, minutes=minutes, ledger=LEDGER)
     finally:
-        write_choices_result(choices_result(trials, command=command_line()), results)
+        _write_choices(trials, data, results, template.console)
 
 
 def _run(
@@ -106,6 +106,15 @@ def _run(
     run_trials(left, template.console, ledger=ledger, deadline=deadline)
     if unfinished := [trial.name for trial in trials if trial.record() is None]:
         raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
+
+
+def _write_choices(trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+    try:
+        train = read_set(data, trials[0].config.data.train, allow_missing=True)
+    except DatasetError as error:
+        console.print(f"the choices are not compared: {error}", highlight=False, markup=False)
+    else:
+        write_choices_result(choices_result(trials, train, command=command_line()), results)
 
 
 def _write_table(table: Table, trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:

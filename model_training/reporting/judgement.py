@@ -27,12 +27,11 @@ from model_training.calibration import (
 from model_training.data.pairs import Indices
 from model_training.metrics import Flags, Scores, area_under_roc, average_precision
 from model_training.predictions import read_predictions, scored_classes
-from model_training.statistics import risk_coverage_area, stratified_resamples
+from model_training.statistics import NUM_RESAMPLES, risk_coverage_area, stratified_resamples
 from service.bundle import OperatingPoint
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.10, 0.20)
 SENSITIVITIES = (0.82, 0.89, 0.95)
-NUM_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)

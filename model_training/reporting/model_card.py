@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_training.config import Config, NetworkConfig
-from model_training.reporting.judgement import NUM_RESAMPLES
 from model_training.reporting.text import partitions, table, with_interval
+from model_training.statistics import NUM_RESAMPLES
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (

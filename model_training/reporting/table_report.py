@@ -16,11 +16,9 @@ from model_training.metrics import Scores
 from model_training.predictions import read_predictions, scored_classes
 from model_training.reporting import text
 from model_training.run_folder import write_text
-from model_training.statistics import delong_test, implied_accuracy, stratified_resamples
+from model_training.statistics import NUM_RESAMPLES, delong_test, implied_accuracy, stratified_resamples
 from model_training.tables import HEADS, Row, Table
 from model_training.trials import PREDICTIONS, Trial, TrialRecord
-
-NUM_RESAMPLES = 2000
 
 
 def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:

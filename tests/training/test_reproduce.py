@@ -352,8 +352,12 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     assert [choice["name"] for choice in choices] == ["base", "no-crop", "eight-views"]
     assert all(choice["folds"] == [1, 2] for choice in choices)
     base, other = (choice["metrics"]["mean_auc"] for choice in choices[:2])
-    assert base["gain"] is None
+    assert "gain" not in base
     assert other["gain"] == pytest.approx(other["mean"] - base["mean"])
+    assert other["low"] <= other["gain"] <= other["high"]
+    views = choices[2]["metrics"]["mean_auc"]
+    assert choices[2]["shared_folds"] == [1, 2]
+    assert views["gain"] == pytest.approx(views["mean"] - base["mean"])
     assert (small_tables.root / "ledger.jsonl").read_text() == before
     cross_validation = small_tables.root / "runs" / "cross-validation"
     left = [

@@ -72,6 +72,16 @@ def test_what_the_text_says_of_f() -> None:
     assert f"end between {min(learnt):.3f} and {max(learnt):.3f} in `f`, `af` and `cin`" in said
 
 
+def test_choices_are_those_of_the_cross_validation() -> None:
+    shown, choices = rows("What the paper leaves open"), read_json("choices-at-128/cross-validation.json")["choices"]
+    assert list(shown) == [choice["name"] for choice in choices]
+    for choice in choices:
+        *aucs, mean = choice["metrics"].values()
+        gain = f"{mean['gain']:+.3f} ({mean['low']:+.3f} to {mean['high']:+.3f})" if "gain" in mean else "-"
+        figures = [f"{metric['mean']:.3f}" for metric in (*aucs, mean)]
+        assert shown[choice["name"]] == [*figures, gain, str(len(choice["folds"]))]
+
+
 def test_what_the_text_says_of_crops() -> None:
     crops, said = read_json("crops.json"), " ".join(section("Table 1").split())
     assert f"{crops['magnified']['share']:.0%}".replace("%", " % of the crops") in said
