@@ -134,12 +134,7 @@ class ResultsFile:
         self._columns = _columns([c.name for c in manifest.classes]) if path.suffix == ".csv" else None
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
-            told = (
-                (row["model"]["sha256"], row["decision"]["operating_point"])
-                if self._columns is None
-                else (row["model_sha256"], row["operating_point"])
-            )
-            if told != (model_sha256, point):
+            if self._answered_by(row) != (model_sha256, point):
                 raise ArchiveError(f"{path} holds answers of another model or operating point; choose another --out")
         self.done = {str(row["picture"]) for row in answered}
         # Without errors and what was half written: those pictures are tried again.
@@ -157,6 +152,18 @@ class ResultsFile:
             }
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(self._line(row))
+
+    def _answered_by(self, row: dict[str, Any]) -> tuple[object, object]:
+        """The model and the operating point that an answer came from."""
+        try:
+            if self._columns is None:
+                return row["model"]["sha256"], row["decision"]["operating_point"]
+            return row["model_sha256"], row["operating_point"]
+        except (KeyError, TypeError):
+            raise self._something_else("an answer without its model") from None
+
+    def _something_else(self, why: object) -> ArchiveError:
+        return ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out")
 
     def _head(self) -> str:
         return "" if self._columns is None else _csv_line(self._columns)
@@ -180,14 +187,10 @@ class ResultsFile:
                 if head != self._columns:
                     raise ValueError("its columns are others")
                 rows = [dict(zip(head, row, strict=True)) for row in cells]
-            if not all(
-                isinstance(row, dict) and ("error" in row or "model" in row) and "picture" in row for row in rows
-            ):
+            if not all(isinstance(row, dict) and "picture" in row for row in rows):
                 raise ValueError("it holds something else")
         except ValueError as error:
-            raise ArchiveError(
-                f"{self._path} is not of this model's answers ({error}); choose another --out"
-            ) from error
+            raise self._something_else(error) from error
         return rows
 
 

@@ -158,6 +158,7 @@ def test_answers_of_another_point_are_not_mixed_in(environment: dict[str, str], 
         ("nowhere/results.csv", None, "does not exist"),
         ("results.jsonl", "[1, 2]\n", "choose another --out"),
         ("results.jsonl", "my notes\n", "choose another --out"),
+        ("results.jsonl", '{"picture": "a.jpg", "model": "mine"}\n', "choose another --out"),
         ("results.csv", "a,b\n1,2\n", "choose another --out"),
     ],
 )

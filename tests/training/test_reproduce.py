@@ -27,7 +27,7 @@ from model_training.predictions import read_predictions
 from model_training.reporting.table_report import head, printed_inconsistencies, table_result
 from model_training.reproduce import table_trials
 from model_training.tables import SYSTEMS, TABLES
-from model_training.trials import Trial, run_trials
+from model_training.trials import Trial, TrialError, run_trials
 from tests.training.conftest import SETTINGS
 
 
@@ -196,6 +196,15 @@ def test_the_text_names_the_contradiction_and_no_folder(small_tables: SmallTable
     assert "cin-train" in text
     everything = "".join(p.read_text() for p in (small_tables.root / "results").rglob("*") if p.is_file())
     assert str(small_tables.root) not in everything
+
+
+def test_trials_are_not_run_by_several_processes_at_once(
+    small_tables: SmallTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun would."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrialError, match="instead of torchrun start one command for each GPU"):
+        run_trials([small_tables.trial("d")], Console(quiet=True), ledger=small_tables.root / "ledger.jsonl")
 
 
 def test_finished_trials_are_not_run_again(small_tables: SmallTables) -> None:
