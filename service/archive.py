@@ -27,6 +27,13 @@ from service.schemas import Findings
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 
 
+# File names need not be UTF-8; those that are not keep their bytes.
+_ENCODING = ("utf-8", "surrogateescape")
+
+# How a JSON line begins.
+_LINE = '{"picture": '
+
+
 class ArchiveError(ValueError):
     """The pictures or the file of results cannot be used; the text says what to change."""
 
@@ -126,12 +133,15 @@ class ResultsFile:
 
     def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str) -> None:
         """Go on with ``path``, or begin it. Raises :class:`ArchiveError` for a file of another kind, model or point."""
-        if path.suffix not in (".jsonl", ".csv"):
+        suffix = path.suffix.lower()
+        if suffix not in (".jsonl", ".csv"):
             raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
+        if path.is_dir():
+            raise ArchiveError(f"{path} is a folder; name a file in it")
         if not path.parent.is_dir():
             raise ArchiveError(f"{path}: the folder {path.parent} does not exist")
         self._path = path
-        self._columns = _columns([c.name for c in manifest.classes]) if path.suffix == ".csv" else None
+        self._columns = _columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
             if self._answered_by(row) != (model_sha256, point):
@@ -139,7 +149,7 @@ class ResultsFile:
         self.done = {str(row["picture"]) for row in answered}
         # Without errors and what was half written: those pictures are tried again.
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        scratch.write_text(self._head() + "".join(map(self._line, answered)), encoding="utf-8", newline="")
+        scratch.write_bytes((self._head() + "".join(map(self._line, answered))).encode(*_ENCODING))
         scratch.replace(path)
 
     def add(self, picture: str, findings: Findings | None, error: str | None) -> None:
@@ -150,8 +160,8 @@ class ResultsFile:
                 "picture": picture,
                 **(findings.model_dump(mode="json") if self._columns is None else _flat(findings)),
             }
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._line(row))
+        with self._path.open("ab") as file:
+            file.write(self._line(row).encode(*_ENCODING))
 
     def _answered_by(self, row: dict[str, Any]) -> tuple[object, object]:
         """The model and the operating point that an answer came from."""
@@ -177,9 +187,13 @@ class ResultsFile:
         """What the file holds up to its last whole line."""
         if not self._path.is_file():
             return []
-        text = self._path.read_bytes().decode("utf-8", errors="replace")
-        text = text[: text.rfind("\n") + 1]
+        text = self._path.read_bytes().decode(*_ENCODING)
+        text, half = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
         try:
+            # The head of a table is never half written, and every other line begins as ours do.
+            begun = bool(text) if self._columns is not None else half.startswith(_LINE) or _LINE.startswith(half)
+            if half and not begun:
+                raise ValueError("its last line is another's")
             if self._columns is None:
                 rows = [json.loads(line) for line in text.splitlines()]
             else:
@@ -189,7 +203,7 @@ class ResultsFile:
                 rows = [dict(zip(head, row, strict=True)) for row in cells]
             if not all(isinstance(row, dict) and "picture" in row for row in rows):
                 raise ValueError("it holds something else")
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise self._something_else(error) from error
         return rows
 

@@ -160,6 +160,9 @@ def test_answers_of_another_point_are_not_mixed_in(environment: dict[str, str], 
         ("results.jsonl", "my notes\n", "choose another --out"),
         ("results.jsonl", '{"picture": "a.jpg", "model": "mine"}\n', "choose another --out"),
         ("results.csv", "a,b\n1,2\n", "choose another --out"),
+        ("results.csv", "my notes", "choose another --out"),
+        ("results.jsonl", '{"a": 1}', "choose another --out"),
+        ("results.csv", "x" * 200_000 + "\n", "choose another --out"),
     ],
 )
 def test_files_that_are_something_else_are_left_alone(
@@ -172,6 +175,29 @@ def test_files_that_are_something_else_are_left_alone(
     assert result.exit_code == 1
     assert word in result.stderr
     assert (out.read_text() if out.exists() else None) == content
+
+
+@pytest.mark.parametrize("name", ["results.csv", "results.jsonl"])
+def test_names_that_are_not_utf_8(environment: dict[str, str], archive: Path, tmp_path: Path, name: str) -> None:
+    """As archives from other systems have them."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    picture = next(path for path in archive.glob("*.png"))
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(picture.read_bytes())
+    (folder / "later.png").write_bytes(picture.read_bytes())
+    for _ in range(2):
+        result = _cin("predict", folder, "--out", tmp_path / name, **environment)
+        assert result.exit_code == 0, result.stderr
+        lines = (tmp_path / name).read_bytes().splitlines()
+        assert len(lines) == 2 + (name == "results.csv")
+
+
+def test_a_folder_in_place_of_the_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").mkdir()
+    result = _cin("predict", archive, "--out", tmp_path / "results.csv", **environment)
+    assert result.exit_code == 1
+    assert "results.csv is a folder" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "results.csv"}
 
 
 def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) -> None:
