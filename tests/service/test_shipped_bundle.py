@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from service.app import create_app
 from service.bundle import Bundle
 from service.settings import Settings
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,34 @@ def test_the_canary_picture_gets_the_training_sides_answer_over_http(
     tolerance = shipped_bundle.manifest.canary.tolerance
     assert list(answer["probabilities"].values()) == pytest.approx(expected["probabilities"][0], abs=tolerance)
     assert answer["lesion"]["fraction"] == pytest.approx(float(expected["lesion_fraction"][0]), abs=0.01)
+
+
+def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle) -> None:
+    points = shipped_bundle.manifest.operating_points
+    assert [point.name for point in points] == ["balanced", "high-sensitivity", "dermatologist"]
+    assert points[1].sensitivity.value >= 0.95
+    assert points[2].sensitivity.value >= 0.82
+    data = shipped_bundle.path(shipped_bundle.manifest.canary.picture).read_bytes()
+    for point in points:
+        answer = shipped.post(f"/predict?operating_point={point.name}", files={"image": data}).json()
+        decision = answer["decision"]
+        assert decision["operating_point"] == point.name
+        assert decision["threshold"] == pytest.approx(point.threshold)
+        assert decision["malignant_probability"] == pytest.approx(answer["probabilities"]["melanoma"])
+        assert decision["refer"] == (decision["malignant_probability"] >= point.threshold)
+
+
+def test_its_figures_are_in_the_results(shipped_bundle: Bundle) -> None:
+    """Those of the evaluations, and of one reading of the test set."""
+    manifest = shipped_bundle.manifest
+    results = REPOSITORY / "results" / f"{manifest.name}-{manifest.version}"
+    for split in ("validation", "test"):
+        report = json.loads((results / f"{split}.json").read_text(encoding="utf-8"))
+        assert manifest.provenance.metrics[report["set"]] == report["metrics"]
+    ledger = (REPOSITORY / "results" / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    readings = [json.loads(line) for line in ledger]
+    read_for = [r for r in readings if r["metrics"] == manifest.provenance.metrics["isic2017-test"]]
+    assert f"release {manifest.name} {manifest.version}" in {r.get("purpose") for r in read_for}
 
 
 @pytest.mark.data

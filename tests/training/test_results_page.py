@@ -72,6 +72,26 @@ def test_what_the_text_says_of_f() -> None:
     assert f"end between {min(learnt):.3f} and {max(learnt):.3f} in `f`, `af` and `cin`" in said
 
 
+def test_what_the_text_says_of_longer_training() -> None:
+    said = " ".join(section("The shipped model").split())
+    shown = [" / ".join(f"{figures[task]:.3f}" for task in TASKS) for figures in _shipped_and_longer()]
+    shipped, tested, longer = shown
+    assert f"validation {shipped}, test {tested} (melanoma, SK, mean)" in said
+    assert f"(`--set recognition.epochs=20`): {longer} on validation" in said
+    first, last = (_epochs(name)[-1]["classification"] for name in ("cin-isic2017-1.1.0", "cin-20-epochs"))
+    assert f"from {first:.3f} to {last:.3f}" in said
+
+
+def _shipped_and_longer() -> list[dict[str, float]]:
+    names = ("cin-isic2017-1.1.0/validation.json", "cin-isic2017-1.1.0/test.json", "cin-20-epochs/validation.json")
+    return [read_json(name)["metrics"] for name in names]
+
+
+def _epochs(name: str) -> list[dict[str, float]]:
+    lines = (RESULTS / name / "recognition.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def test_choices_are_those_of_the_cross_validation() -> None:
     shown, choices = rows("What the paper leaves open"), read_json("choices-at-128/cross-validation.json")["choices"]
     assert list(shown) == [choice["name"] for choice in choices]
