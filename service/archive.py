@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from service.bundle import Manifest
@@ -25,7 +27,6 @@ from service.imaging import Picture, PictureError
 from service.schemas import Findings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
-
 
 # File names need not be UTF-8; those that are not keep their bytes.
 _ENCODING = ("utf-8", "surrogateescape")
@@ -129,10 +130,16 @@ def _run(
 
 
 class ResultsFile:
-    """Answers in a file, one picture a line, all of one model at one operating point."""
+    """Answers in a file, one picture a line, all of one model at one operating point; a context manager.
+
+    ``done`` holds the pictures, by their paths as given, that have an answer already.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str) -> None:
-        """Go on with ``path``, or begin it. Raises :class:`ArchiveError` for a file of another kind, model or point."""
+        """Go on with ``path``, or begin it.
+
+        Raises :class:`ArchiveError` for a file of another kind, model or point, or that another command writes to.
+        """
         suffix = path.suffix.lower()
         if suffix not in (".jsonl", ".csv"):
             raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
@@ -140,17 +147,40 @@ class ResultsFile:
             raise ArchiveError(f"{path} is a folder; name a file in it")
         if not path.parent.is_dir():
             raise ArchiveError(f"{path}: the folder {path.parent} does not exist")
-        self._path = path
+        self._path = path.resolve()  # what a link leads to is written, not the link
         self._columns = _columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
+        self._lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ArchiveError(f"another command writes to {path}; choose another --out") from None
+        try:
+            self.done = self._begin(model_sha256, point)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _begin(self, model_sha256: str, point: str) -> set[str]:
+        """Leave the file with its answers alone; the pictures that they are of."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
             if self._answered_by(row) != (model_sha256, point):
-                raise ArchiveError(f"{path} holds answers of another model or operating point; choose another --out")
-        self.done = {str(row["picture"]) for row in answered}
+                raise ArchiveError(
+                    f"{self._path} holds answers of another model or operating point; choose another --out"
+                )
         # Without errors and what was half written: those pictures are tried again.
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         scratch.write_bytes((self._head() + "".join(map(self._line, answered))).encode(*_ENCODING))
-        scratch.replace(path)
+        scratch.replace(self._path)
+        return {str(row["picture"]) for row in answered}
 
     def add(self, picture: str, findings: Findings | None, error: str | None) -> None:
         """Append the outcome of one picture."""

@@ -203,12 +203,12 @@ def load_bundle(folder: Path) -> Bundle:
     folder = Path(folder).absolute()
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder; point CIN_BUNDLE at a model bundle")
+        raise BundleError(f"{folder} is not a folder; name one that holds a model bundle")
     for entry in folder.iterdir():
         if entry.is_symlink() or not entry.is_file():
             raise BundleError(f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only")
     if not path.is_file():
-        raise BundleError(f"{folder} has no {MANIFEST_NAME}; point CIN_BUNDLE at a model bundle")
+        raise BundleError(f"{folder} has no {MANIFEST_NAME}; name a folder that holds a model bundle")
     text = path.read_bytes()
     manifest = _parse_manifest(text)
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST_NAME}

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
@@ -136,15 +137,37 @@ def predict(
 ) -> None:
     """Diagnose pictures without a server. Exit code 1 when any could not be read."""
     settings = _settings()
+    if as_json and out is not None:
+        _refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
     try:
-        paths = find_pictures(pictures)
-        if overlay is not None and len({path.stem for path in paths}) < len(paths):
-            _refuse("two pictures have the same name, so their overlays would too; give them one at a time")
-        bundle = load_bundle(settings.bundle)
-        point = bundle.manifest.operating_point(settings.operating_point)
+        failed = _answer_pictures(settings, pictures, as_json=as_json, out=out, overlay=overlay)
+    except (ArchiveError, BundleError, EngineError) as error:
+        _refuse(str(error))
+    except BrokenPipeError:
+        raise  # whoever read the answers has left; Typer ends quietly
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+    except KeyboardInterrupt:
+        typer.echo("cin: stopped" + ("" if out is None else "; the same command goes on from there"), err=True)
+        raise typer.Exit(130) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _answer_pictures(
+    settings: Settings, pictures: Sequence[Path], *, as_json: bool, out: Path | None, overlay: Path | None
+) -> int:
+    """Answer all pictures on the terminal or into ``out``; how many failed."""
+    paths = find_pictures(pictures)
+    if overlay is not None and len({path.stem for path in paths}) < len(paths):
+        _refuse("two pictures have the same name, so their overlays would too; give them one at a time")
+    bundle = load_bundle(settings.bundle)
+    point = bundle.manifest.operating_point(settings.operating_point)
+    with ExitStack() as stack:
         file = None
         if out is not None:
             file = ResultsFile(out, bundle.manifest, model_sha256=bundle.sha256, point=point.name)
+            stack.enter_context(file)
         engine = Engine(
             bundle,
             variant=settings.variant,
@@ -163,18 +186,8 @@ def predict(
         )
         told = (_told(outcome, engine, point, overlay) for outcome in outcomes)
         if file is None:
-            failed = _print_answers(told, paths, point.name, as_json=as_json)
-        else:
-            failed = _keep_answers(told, file, num_left=len(left), num_all=len(paths))
-    except (ArchiveError, BundleError, EngineError) as error:
-        _refuse(str(error))
-    except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        typer.echo("cin: stopped" + ("" if out is None else "; the same command goes on from there"), err=True)
-        raise typer.Exit(130) from None
-    if failed:
-        raise typer.Exit(1)
+            return _print_answers(told, paths, point.name, as_json=as_json)
+        return _keep_answers(told, file, num_left=len(left), num_all=len(paths))
 
 
 class _Told(NamedTuple):

@@ -86,6 +86,6 @@ def _etag(id: str, options: OverlayOptions, image_format: ImageFormat) -> str:
 
 
 def _is_known(request: Request, etag: str) -> bool:
-    """Whether the client has this very overlay (RFC 9110, If-None-Match)."""
+    """Whether the client has this very overlay (RFC 9110, If-None-Match), which only an answer of ours can tell it."""
     known = request.headers.get("if-none-match", "")
-    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
+    return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

@@ -47,18 +47,18 @@ def _kind(request: Request) -> str:
 
 async def _read_form(request: Request, *, max_files: int, max_bytes: int) -> list[bytes]:
     limit = max_bytes + max_files * MULTIPART_OVERHEAD
+    files = "one file" if max_files == 1 else f"one to {max_files} files"
+    malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and nothing else")
     parser = MultiPartParser(request.headers, _limited(request, limit), max_files=max_files, max_fields=0)
     parser.spool_max_size = limit  # uploads never touch a disk
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        files = "one file" if max_files == 1 else f"one to {max_files} files"
-        detail = f"not a multipart form with {files} in the field {FIELD} and nothing else"
-        raise ServiceError(MALFORMED, detail) from error
+        raise malformed from error
     try:
         uploads = form.multi_items()
         if not uploads or not all(name == FIELD and isinstance(upload, UploadFile) for name, upload in uploads):
-            raise ServiceError(MALFORMED, f"the form has no file in the field {FIELD}")
+            raise malformed
         return [await upload.read() for _, upload in uploads if isinstance(upload, UploadFile)]
     finally:
         await form.close()
@@ -66,7 +66,7 @@ async def _read_form(request: Request, *, max_files: int, max_bytes: int) -> lis
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body's chunks. An announced size is refused before anything is read."""
-    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {limit:,} bytes; send a smaller picture")
+    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {limit:,} bytes; send less at once")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large

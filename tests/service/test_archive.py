@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.archive import ArchiveError, answer_all, find_pictures
+from service.archive import ArchiveError, ResultsFile, answer_all, find_pictures
 from service.bundle import Bundle
 from service.engine import Answer, DeviceError, Engine, EngineError
 from tests.conftest import REPOSITORY
@@ -198,6 +200,58 @@ def test_a_folder_in_place_of_the_file(environment: dict[str, str], archive: Pat
     assert result.exit_code == 1
     assert "results.csv is a folder" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"archive", "results.csv"}
+
+
+def test_two_commands_do_not_write_one_file(
+    environment: dict[str, str], tiny_bundle: Bundle, archive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.csv"
+    with ResultsFile(out, tiny_bundle.manifest, model_sha256=tiny_bundle.sha256, point="balanced"):
+        before = out.read_bytes()
+        result = _cin("predict", archive, "--out", out, **environment)
+        assert result.exit_code == 1
+        assert "another command writes to" in result.stderr
+        assert out.read_bytes() == before
+    assert _cin("predict", archive, "--out", out, **environment).exit_code == 0
+
+
+def test_a_link_leads_to_the_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
+    link, out = tmp_path / "latest.csv", tmp_path / "results.csv"
+    link.symlink_to(out)
+    assert _cin("predict", archive, "--out", link, **environment).exit_code == 0
+    assert link.is_symlink()
+    assert len(rows_of(out)) == 7
+
+
+def test_a_full_disk_is_said(environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ResultsFile, "add", fail)
+    result = _cin("predict", archive, "--out", archive / "results.csv", **environment)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "cin: No space left on device"
+
+
+def test_a_reader_that_leaves_early(environment: dict[str, str], archive: Path) -> None:
+    command = [sys.executable, "-c", "from service.cli import main; main()", "predict", "--json", str(archive)]
+    process = subprocess.run(
+        [f"{shlex.join(command)} | head -n 0; exit ${{PIPESTATUS[0]}}"],
+        shell=True,
+        executable="/bin/bash",
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (process.returncode, process.stderr) == (1, b"")
+
+
+def test_answers_go_to_the_terminal_or_into_a_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
+    result = _cin("predict", archive, "--json", "--out", tmp_path / "results.csv", **environment)
+    assert result.exit_code == 1
+    assert "--json is for the terminal" in result.stderr
 
 
 def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) -> None:

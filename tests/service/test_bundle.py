@@ -140,13 +140,13 @@ def test_no_code_comes_with_the_canary(tiny_bundle: Bundle, tmp_path: Path) -> N
 
 def test_no_folder(tmp_path: Path, folder: Path) -> None:
     for path in (tmp_path / "nowhere", folder / "tiny.onnx"):
-        with pytest.raises(BundleError, match="is not a folder; point CIN_BUNDLE at a model bundle"):
+        with pytest.raises(BundleError, match="is not a folder; name one"):
             load_bundle(path)
 
 
 def test_no_manifest(folder: Path) -> None:
     (folder / MANIFEST_NAME).unlink()
-    with pytest.raises(BundleError, match=r"has no bundle\.json; point CIN_BUNDLE"):
+    with pytest.raises(BundleError, match=r"has no bundle\.json; name a folder"):
         load_bundle(folder)
 
 
