@@ -185,7 +185,7 @@ def _write_canary(
     sample = samples[pictures.ids[0]]
     picture, expected = folder / CANARY_PICTURE_NAME, folder / CANARY_OUTPUTS_NAME
     picture.write_bytes(sample.picture.read_bytes())
-    frame = read_picture(picture.read_bytes(), experiment.config.data.frame_size).frame
+    frame = read_picture(picture.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
     outputs: dict[str, Any] = run_torch(network, frame[None], specs, batch=1)
     np.savez_compressed(expected, **outputs)
     return {CANARY_PICTURE_NAME: picture, CANARY_OUTPUTS_NAME: expected}
