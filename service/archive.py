@@ -71,13 +71,19 @@ def answer_all(
     *,
     threads: int,
     batch: int,
+    lanes: int,
 ) -> Iterator[Outcome]:
-    """The outcome of every picture, in order; at most ``threads`` + 2 ``batch`` of them are in memory.
+    """The outcome of every picture, in order: ``threads`` read them, ``lanes`` batches run at once.
 
-    Raises :class:`DeviceError` when ONNX Runtime fails: the other pictures would fare no better.
+    At most ``threads`` + (``lanes`` + 1) ``batch`` pictures are in memory. Raises :class:`DeviceError` when ONNX
+    Runtime fails: the other pictures would fare no better.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool:
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool,
+        ThreadPoolExecutor(lanes, thread_name_prefix="inference") as engines,
+    ):
         upcoming, ahead = iter(paths), deque[tuple[Path, Future[Picture]]]()
+        running = deque[Future[list[Outcome]]]()
 
         def read_file(path: Path) -> Picture:
             return read(path.read_bytes())
@@ -88,12 +94,15 @@ def answer_all(
 
         try:
             read_ahead()
-            while ahead:
-                chunk = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
-                read_ahead()
-                yield from _answer(chunk, run)
+            while ahead or running:
+                while ahead and len(running) < lanes:
+                    chunk = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
+                    running.append(engines.submit(_answer, chunk, run))
+                    read_ahead()
+                yield from running.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for executor in (pool, engines):
+                executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""A bounded queue in front of the engine: whatever waits becomes the next batch, and one thread runs it.
+"""A bounded queue in front of the engine: whatever waits becomes the next batch, and a free lane runs it.
 
 Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
 gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -59,7 +60,7 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 class Batcher:
-    """Owns the queue and the one thread that may touch the session; lives on one event loop."""
+    """Owns the queue and the lanes, the only threads that touch the engine; lives on one event loop."""
 
     def __init__(
         self,
@@ -67,18 +68,22 @@ class Batcher:
         *,
         queue_size: int,
         max_batch: int,
+        lanes: int = 1,
         on_batch: Callable[[int], object] = lambda size: None,
         on_failure: Callable[[Exception], object] = lambda error: None,
     ) -> None:
-        """``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed."""
+        """``lanes`` batches run at once.
+
+        ``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed.
+        """
         self._run, self._on_batch, self._on_failure = run, on_batch, on_failure
         self._sizes = batch_sizes(max_batch)
         self._places = queue_size
         self._waiting: deque[_Item] = deque()
-        self._under_way: list[_Item] = []
+        self._under_way: list[list[_Item]] = [[] for _ in range(lanes)]
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._collector: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference")
+        self._collectors: list[asyncio.Task[None]] = []
         self._stopped = False
 
     @property
@@ -89,24 +94,24 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether somebody takes frames out of the queue."""
-        return self._collector is not None and not self._collector.done()
+        return bool(self._collectors) and not any(collector.done() for collector in self._collectors)
 
     def start(self) -> None:
         """Begin to take work; needs a running event loop."""
-        self._collector = asyncio.create_task(self._collect())
+        self._collectors = [asyncio.create_task(self._collect(batch)) for batch in self._under_way]
 
     async def stop(self) -> None:
         """Stop at once; whoever still waits gets :class:`Stopped`."""
         self._stopped = True
-        if self._collector is not None:
-            self._collector.cancel()
+        for collector in self._collectors:
+            collector.cancel()
             with suppress(asyncio.CancelledError):
-                await self._collector
-        for item in [*self._under_way, *self._waiting]:
+                await collector
+        for item in [*chain.from_iterable(self._under_way), *self._waiting]:
             if not item.result.done():
                 item.result.set_exception(Stopped())
-        # Not waiting for the thread: a device that hangs must not keep the process from ending.
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        # Not waiting for the threads: a device that hangs must not keep the process from ending.
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def places(self, num: int = 1) -> Iterator[Callable[[int], None]]:
@@ -147,20 +152,21 @@ class Batcher:
                 self._waiting.remove(item)
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run ``function`` on the thread that owns the session, between two batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        """Run ``function`` in a lane, between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
-    async def _collect(self) -> None:
+    async def _collect(self, batch: list[_Item]) -> None:
+        """Fill ``batch``, run it and empty it, for as long as there is a lane."""
         while True:
             await self._arrived.wait()
             # A caller that gave up has cancelled its future, and may not have left the queue yet.
-            while self._waiting and len(self._under_way) < self._sizes[-1]:
+            while self._waiting and len(batch) < self._sizes[-1]:
                 item = self._waiting.popleft()
                 if not item.result.done():
-                    self._under_way.append(item)
-            if self._under_way:
-                await self._answer(self._under_way)
-                self._under_way = []
+                    batch.append(item)
+            if batch:
+                await self._answer(batch)
+                batch.clear()
             if not self._waiting:
                 self._arrived.clear()
 

@@ -183,6 +183,7 @@ def _answer_pictures(
             engine.run,
             threads=settings.picture_threads,
             batch=settings.effective_max_batch(engine.provider),
+            lanes=engine.lanes,
         )
         told = (_told(outcome, engine, point, overlay) for outcome in outcomes)
         if file is None:

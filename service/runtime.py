@@ -161,6 +161,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             engine.run,
             queue_size=settings.queue_size,
             max_batch=settings.effective_max_batch(engine.provider),
+            lanes=engine.lanes,
             on_batch=metrics.batch_size.observe,
             on_failure=lambda error: service.on_inference_failure(error),
         ),

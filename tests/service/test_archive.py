@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -272,7 +273,7 @@ def test_batches_give_what_single_pictures_give(tiny_bundle: Bundle, archive: Pa
 
     paths = find_pictures([archive])
     single, batched = (
-        list(answer_all(paths, tiny_bundle.read_picture, run, threads=2, batch=batch)) for batch in (1, 3)
+        list(answer_all(paths, tiny_bundle.read_picture, run, threads=2, batch=batch, lanes=1)) for batch in (1, 3)
     )
     assert sizes == [1] * 7 + [3, 3, 1]
     assert [outcome.path for outcome in batched] == paths
@@ -280,6 +281,20 @@ def test_batches_give_what_single_pictures_give(tiny_bundle: Bundle, archive: Pa
         assert one.found is not None
         assert other.found is not None
         np.testing.assert_allclose(one.found[1].probabilities, other.found[1].probabilities, atol=1e-4)
+
+
+def test_batches_run_side_by_side_and_come_in_order(tiny_bundle: Bundle, archive: Path) -> None:
+    engine = Engine(tiny_bundle, provider="cpu", threads=2)
+    both = threading.Barrier(2)
+
+    def run(frames: NDArray[np.uint8]) -> list[Answer]:
+        both.wait(10)
+        return engine.run(frames)
+
+    paths = find_pictures([archive])[:6]
+    outcomes = list(answer_all(paths, tiny_bundle.read_picture, run, threads=1, batch=1, lanes=2))
+    assert [outcome.path for outcome in outcomes] == paths
+    assert all(outcome.found for outcome in outcomes)
 
 
 def test_one_poisoned_picture_does_not_fail_its_batch(tiny_bundle: Bundle, archive: Path) -> None:
@@ -291,7 +306,7 @@ def test_one_poisoned_picture_does_not_fail_its_batch(tiny_bundle: Bundle, archi
             raise EngineError("probabilities do not sum to 1")
         return engine.run(frames)
 
-    outcomes = list(answer_all(find_pictures([archive]), tiny_bundle.read_picture, run, threads=1, batch=4))
+    outcomes = list(answer_all(find_pictures([archive]), tiny_bundle.read_picture, run, threads=1, batch=4, lanes=1))
     assert {outcome.path.name: outcome.error for outcome in outcomes if outcome.found is None} == {
         "2.png": "probabilities do not sum to 1"
     }
@@ -302,7 +317,7 @@ def test_a_device_that_fails_ends_it(tiny_bundle: Bundle, archive: Path) -> None
         raise DeviceError("ONNX Runtime failed")
 
     with pytest.raises(DeviceError):
-        list(answer_all(find_pictures([archive]), tiny_bundle.read_picture, run, threads=1, batch=4))
+        list(answer_all(find_pictures([archive]), tiny_bundle.read_picture, run, threads=1, batch=4, lanes=1))
 
 
 def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path) -> None:
@@ -315,7 +330,7 @@ def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path) -> None:
         read += 1
         return tiny_bundle.read_picture(data)
 
-    outcomes = answer_all(find_pictures([archive]), reading, engine.run, threads=1, batch=1)  # type: ignore[arg-type]
+    outcomes = answer_all(find_pictures([archive]), reading, engine.run, threads=1, batch=1, lanes=1)  # type: ignore[arg-type]
     next(outcomes)
     assert read <= 3
     outcomes.close()  # type: ignore[attr-defined]

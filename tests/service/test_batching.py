@@ -86,6 +86,27 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
     _run(work())
 
 
+def test_lanes_run_batches_at_once() -> None:
+    async def work() -> None:
+        network = Network()
+        batcher = Batcher(network.run, queue_size=9, max_batch=1, lanes=2)
+        batcher.start()
+        network.hold()
+        tasks = [asyncio.create_task(batcher.submit(_frame(value))) for value in (1, 2, 3)]
+        while len(network.batches) < 2:
+            await asyncio.sleep(0.001)
+        assert batcher.depth == 1, "the third waits for a lane"
+        assert batcher.alive
+        network.go.set()
+        results = await asyncio.gather(*tasks)
+        assert [int(r.answer.probabilities[0]) for r in results] == [1, 2, 3]
+        assert sorted(network.batches) == [[1], [2], [3]]
+        await batcher.stop()
+        assert not batcher.alive
+
+    _run(work())
+
+
 def test_places_are_bounded_and_given_back() -> None:
     async def work() -> None:
         batcher = Batcher(Network().run, queue_size=2, max_batch=1)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from service.bundle import Bundle, BundleError
-from service.engine import DeviceError, Engine, EngineError
+from service.engine import Answer, DeviceError, Engine, EngineError
 from service.imaging import read_picture
 from tests.service.tiny_bundle import FRAME, expected_outputs, graph_text, write_tiny_bundle
 
@@ -29,6 +33,31 @@ def test_answers_equal_numpy_for_a_batch_of_real_pictures(engine: Engine, data_r
         for name in [field.name for field in fields(answer)]:
             tolerance = 1 if name == "lesion_attention" else 1e-3
             np.testing.assert_allclose(getattr(answer, name), expected[name][0], atol=tolerance, err_msg=name)
+
+
+def test_as_many_pictures_as_cores_get_one_core_each(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(tiny_bundle, provider="cpu", threads=2)
+    assert engine.lanes == 2
+    used: list[int] = []
+    both = threading.Barrier(2)
+    really_run = engine._run
+
+    def run(session: onnxruntime.InferenceSession, frames: NDArray[np.uint8]) -> list[Answer]:
+        used.append(session.get_session_options().intra_op_num_threads)
+        if len(used) > 1:
+            both.wait(10)
+        return really_run(session, frames)
+
+    monkeypatch.setattr(engine, "_run", run)
+    frame = np.full((1, FRAME, FRAME, 3), 99, np.uint8)
+    (alone,) = engine.run(frame)
+    assert used == [2]
+    with ThreadPoolExecutor(2) as pool:
+        answers = [answer for (answer,) in pool.map(engine.run, [frame, frame])]
+    assert sorted(used[1:]) == [1, 2]
+    for answer in answers:
+        np.testing.assert_allclose(answer.probabilities, alone.probabilities, atol=1e-5)
+    assert Engine(tiny_bundle, provider="cpu", threads=1).lanes == 1
 
 
 def test_a_network_without_feature_attention_answers_none_for_its_maps(plain_bundle: Bundle) -> None:

@@ -156,7 +156,7 @@ def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
         alone = [await ask(colour) for colour in colours]
         async with _held(service):
             waiting = [asyncio.create_task(ask(colour)) for colour in colours]
-            await _until(lambda: service.batcher.depth + len(service.batcher._under_way) == len(colours))
+            await _until(lambda: service.batcher.depth + sum(map(len, service.batcher._under_way)) == len(colours))
         assert await asyncio.gather(*waiting) == [pytest.approx(answer, abs=1e-4) for answer in alone]
 
     _play(scenario, tiny_bundle, max_batch=8)
