@@ -1,6 +1,9 @@
 # make serve   set up what serving needs and serve on http://127.0.0.1:8000
 # make test    set up everything and run linters, type checker and tests
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
+# make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
+#              command goes on where it was
+# make bench   measure the service beside the limit of this machine and other servers; BENCH="--help" for its options
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,9 +12,12 @@ comma := ,
 INPUTS := pyproject.toml constraints.txt
 # CUDA libraries are gigabytes: only where there is a driver that could use them.
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test reproduce clean
+# Other servers need much that we do not: an environment of their own.
+BENCH_VENV := .venv-bench
+
+.PHONY: help serve test reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,22 +36,44 @@ REPRODUCE ?=
 reproduce: $(VENV)/.test-ready
 	@exec $(BIN)/cin-train reproduce --config model_training/configs/isic2017.toml $(REPRODUCE)
 
+GPU_RUN ?= runs/gpu
+GPU_CONFIG ?= model_training/configs/isic2017.toml
+GPU_BENCH ?= --only ours
+TRAIN_ON_GPU = $(BIN)/cin-train $1 --config $(GPU_CONFIG) --run $(GPU_RUN) $(GPU_TRAIN)
+gpu: $(VENV)/.test-ready
+	$(call TRAIN_ON_GPU,area)
+	$(call TRAIN_ON_GPU,recognition)
+	$(call TRAIN_ON_GPU,evaluate)
+	$(call TRAIN_ON_GPU,export) --out $(GPU_RUN)/bundle
+	$(BIN)/cin bundle verify $(GPU_RUN)/bundle --provider cuda
+	$(BIN)/python -m pytest -m gpu
+	CIN_BUNDLE=$(abspath $(GPU_RUN))/bundle $(BIN)/python -m tests.benchmarks --provider cuda $(GPU_BENCH)
+
+BENCH ?=
+bench: $(BENCH_VENV)/.bench-ready
+	@exec $(BENCH_VENV)/bin/python -m tests.benchmarks $(BENCH)
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info
 
 # A stamp is written last, so an interrupted installation is done again.
 $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
 	@echo "Installing what serving needs ..."
-	@$(INSTALL) --editable '.$(if $(HAS_DRIVER),[gpu],)'
+	@$(BIN)/python $(INSTALL) --editable '.$(if $(HAS_DRIVER),[gpu],)'
 	@touch $@
 
 $(VENV)/.test-ready: $(INPUTS) | $(VENV)/.created
 	@echo "Installing what training and testing need ..."
-	@$(INSTALL) --editable '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BIN)/python $(INSTALL) --editable '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@ $(VENV)/.serve-ready
 
-$(VENV)/.created:
+$(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created
+	@echo "Installing the other servers ..."
+	@$(BENCH_VENV)/bin/python $(INSTALL) --editable '.[train,dev,bench$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@touch $@
+
+$(VENV)/.created $(BENCH_VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; install it, or run make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(@D)
 	@touch $@

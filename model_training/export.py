@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from model_training.calibration import operating_points
+from model_training.config import DataConfig
 from model_training.data.frames import FrameSet
 from model_training.data.isic import read_set
 from model_training.deployed import (
-    MIN_HALF_PRECISION_SIZE,
     DeployedCIN,
     fold_batch_norms,
     output_specs,
@@ -25,6 +22,7 @@ from model_training.deployed import (
 )
 from model_training.evaluate import SPLITS, read_report, temperature
 from model_training.experiment import Experiment
+from model_training.graph import export_graph, ship_graph
 from model_training.parity import (
     GATE_BATCHES,
     MAX_BOX_DIFFERENCE_PIXELS,
@@ -37,6 +35,7 @@ from model_training.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE, model_card
 from model_training.reporting.report import write_report
 from model_training.run_folder import git_commit, stage_config
+from model_training.variants import int8_graph
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -52,7 +51,6 @@ from service.bundle import (
 )
 from service.imaging import read_picture
 
-OPSET = 20
 GRAPH_NAME = "cin-fp32.onnx"
 
 CLASSES = {
@@ -62,6 +60,19 @@ CLASSES = {
     "benign": DiagnosisClass(name="benign", label="Benign", malignant=False),
     "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True),
 }
+
+
+INT8_CANARY_NAME = "canary-int8.npz"
+
+_INT8 = Variant(
+    name="int8",
+    file="cin-int8.onnx",
+    description="most convolutions on uint8 activations and int8 weights, for CPUs that multiply those fast",
+    gate={},
+    canary_outputs=INT8_CANARY_NAME,
+    # Where floating point differs in the last digit, a value may be rounded to its neighbour.
+    canary_tolerance=1e-2,
+)
 
 
 class GateError(ValueError):
@@ -81,50 +92,12 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
     return network.eval().requires_grad_(False)
 
 
-def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: list[TensorSpec]) -> None:
-    """Write the network as one ONNX file with a dynamic batch and its large weights stored as float16."""
-    example = torch.zeros(2, frame_size, frame_size, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        network,
-        (example,),
-        input_names=["image"],
-        output_names=[spec.name for spec in specs],
-        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    store_half_precision(model)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save_model(model, path)
-
-
-def store_half_precision(model: onnx.ModelProto) -> None:
-    """Store large float32 weights as float16, where that loses nothing, behind a cast that is folded at load time."""
-    casts = []
-    for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < MIN_HALF_PRECISION_SIZE:
-            continue
-        values = numpy_helper.to_array(weight)
-        halved = values.astype(np.float16)
-        if not np.array_equal(halved.astype(np.float32), values):
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(halved, f"{name}_float16"))
-        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str) -> Bundle:
+def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path) -> Bundle:
     """Export, hold against PyTorch on the whole validation set, and write the bundle.
 
     Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
-    Raises :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
+    An int8 variant is in the bundle when it passes its own gate, see :mod:`model_training.variants`. Raises
+    :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
     """
     check_target(out)
     config = experiment.config
@@ -141,9 +114,10 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
     round_weights(network)
     frames = np.asarray(pictures.frames)
     with tempfile.TemporaryDirectory() as scratch:
-        graph = Path(scratch) / GRAPH_NAME
+        float32, graph = Path(scratch) / "float32.onnx", Path(scratch) / GRAPH_NAME
         with experiment.console.status("exporting the graph"):
-            export_graph(network, graph, frame_size=config.data.frame_size, specs=specs)
+            export_graph(network, float32, frame_size=config.data.frame_size, specs=specs)
+            ship_graph(float32, graph)
         reference = run_torch(network, frames, specs, batch=16)
         gate: dict[str, float | int | str | bool] = {"pictures": f"{pictures.name} ({len(pictures)})"}
         for batch in GATE_BATCHES:
@@ -167,7 +141,21 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str)
             gate={**gate, "passed": True},
         )
         files = {GRAPH_NAME: graph, **_write_canary(experiment, pictures, network, specs, Path(scratch))}
-        manifest = _manifest(experiment, pictures, specs, variant, name=name, version=version)
+        variants = [variant]
+        quantised = int8_graph(
+            experiment,
+            float32,
+            Path(scratch) / "int8.onnx",
+            specs,
+            ledger=ledger,
+            purpose=f"gate {name} {version} int8",
+        )
+        if quantised.gate["passed"]:
+            files |= _write_int8(quantised.path, files[CANARY_PICTURE_NAME], config.data, specs, Path(scratch))
+            variants.append(_INT8.model_copy(update={"gate": quantised.gate}))
+        else:
+            experiment.console.print(f"int8 is left out: {quantised.gate}", highlight=False)
+        manifest = _manifest(experiment, pictures, specs, variants, name=name, version=version)
         report = write_report(experiment, Path(scratch) / "report")
         files |= {path.name: path for path in report.files}
         card = Path(scratch) / MODEL_CARD_NAME
@@ -191,11 +179,23 @@ def _write_canary(
     return {CANARY_PICTURE_NAME: picture, CANARY_OUTPUTS_NAME: expected}
 
 
+def _write_int8(
+    quantised: Path, canary: Path, data: DataConfig, specs: list[TensorSpec], folder: Path
+) -> dict[str, Path]:
+    """The int8 graph as it is shipped, and what it gives for the canary picture."""
+    graph, expected = folder / _INT8.file, folder / INT8_CANARY_NAME
+    ship_graph(quantised, graph)
+    frame = read_picture(canary.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
+    outputs: dict[str, Any] = run_onnx(graph, frame[None], specs, batch=1)
+    np.savez_compressed(expected, **outputs)
+    return {graph.name: graph, expected.name: expected}
+
+
 def _manifest(
     experiment: Experiment,
     pictures: FrameSet,
     specs: list[TensorSpec],
-    variant: Variant,
+    variants: list[Variant],
     *,
     name: str,
     version: str,
@@ -228,7 +228,7 @@ def _manifest(
             meaning="the whole upright picture squashed to a square, sRGB",
         ),
         "outputs": specs,
-        "variants": [variant],
+        "variants": variants,
         "temperature": temperature(experiment).tolist(),
         "operating_points": points,
         "default_operating_point": "balanced",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def run_torch(network: DeployedCIN, frames: NDArray[np.uint8], specs: list[Tenso
     return {spec.name: torch.cat([p[k] for p in parts]).numpy() for k, spec in enumerate(specs)}
 
 
-def run_onnx(path: Path, frames: NDArray[np.uint8], specs: list[TensorSpec], batch: int) -> Outputs:
+def run_onnx(path: Path, frames: NDArray[np.uint8], specs: Sequence[TensorSpec], batch: int) -> Outputs:
     """Every output for every frame, from ONNX Runtime on the CPU."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [spec.name for spec in specs]

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -73,46 +74,49 @@ def answer_all(
     batch: int,
     lanes: int,
 ) -> Iterator[Outcome]:
-    """The outcome of every picture, in order: ``threads`` read them, ``lanes`` batches run at once.
+    """The outcome of every picture, in order.
 
-    At most ``threads`` + (``lanes`` + 1) ``batch`` pictures are in memory. Raises :class:`DeviceError` when ONNX
-    Runtime fails: the other pictures would fare no better.
+    For one lane, ``threads`` read the pictures ahead of the network; several lanes, each a core of a CPU, read the
+    pictures of their next batch themselves. At most ``threads`` + 2 ``lanes`` * ``batch`` pictures are in memory.
+    Raises :class:`DeviceError` when ONNX Runtime fails: the other pictures would fare no better.
     """
+
+    def read_file(path: Path) -> Picture:
+        return read(path.read_bytes())
+
     with (
-        ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool,
+        ThreadPoolExecutor(threads, thread_name_prefix="picture") as readers,
         ThreadPoolExecutor(lanes, thread_name_prefix="inference") as engines,
     ):
-        upcoming, ahead = iter(paths), deque[tuple[Path, Future[Picture]]]()
+        upcoming, ahead = iter(paths), deque[tuple[Path, Callable[[], Picture]]]()
         running = deque[Future[list[Outcome]]]()
 
-        def read_file(path: Path) -> Picture:
-            return read(path.read_bytes())
-
-        def read_ahead() -> None:
+        def look_ahead() -> None:
             while len(ahead) < threads + batch and (path := next(upcoming, None)) is not None:
-                ahead.append((path, pool.submit(read_file, path)))
+                reading = readers.submit(read_file, path).result if lanes == 1 else partial(read_file, path)
+                ahead.append((path, reading))
 
         try:
-            read_ahead()
+            look_ahead()
             while ahead or running:
-                while ahead and len(running) < lanes:
+                while ahead and len(running) < 2 * lanes:
                     chunk = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
                     running.append(engines.submit(_answer, chunk, run))
-                    read_ahead()
+                    look_ahead()
                 yield from running.popleft().result()
         finally:
-            for executor in (pool, engines):
+            for executor in (readers, engines):
                 executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _answer(
-    chunk: Sequence[tuple[Path, Future[Picture]]], run: Callable[[NDArray[np.uint8]], list[Answer]]
+    chunk: Sequence[tuple[Path, Callable[[], Picture]]], run: Callable[[NDArray[np.uint8]], list[Answer]]
 ) -> list[Outcome]:
     pictures: dict[Path, Picture] = {}
     errors: dict[Path, str] = {}
     for path, reading in chunk:
         try:
-            pictures[path] = reading.result()
+            pictures[path] = reading()
         except (PictureError, OSError) as error:
             errors[path] = (error.strerror if isinstance(error, OSError) else None) or str(error)
     answers = _run(pictures, run, errors) if pictures else {}

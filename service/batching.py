@@ -16,18 +16,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.cores import Cores
 from service.engine import Answer
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Frame = NDArray[np.uint8]  # [F, F, 3]
-Run = Callable[[NDArray[np.uint8]], list[Answer]]
+
+
+class Run(Protocol):
+    """Answers a batch of frames; on a CPU, on one core unless it may ``spread``."""
+
+    def __call__(self, frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]: ...
 
 
 class QueueFull(Exception):  # noqa: N818 - an answer to the client, not a fault
@@ -69,20 +75,21 @@ class Batcher:
         queue_size: int,
         max_batch: int,
         lanes: int = 1,
+        cores: Cores | None = None,
         on_batch: Callable[[int], object] = lambda size: None,
         on_failure: Callable[[Exception], object] = lambda error: None,
     ) -> None:
-        """``lanes`` batches run at once.
+        """``lanes`` batches are on their way at once, on the threads of ``cores`` where the CPU runs them.
 
         ``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed.
         """
-        self._run, self._on_batch, self._on_failure = run, on_batch, on_failure
+        self._run, self._cores, self._on_batch, self._on_failure = run, cores, on_batch, on_failure
         self._sizes = batch_sizes(max_batch)
         self._places = queue_size
         self._waiting: deque[_Item] = deque()
         self._under_way: list[list[_Item]] = [[] for _ in range(lanes)]
         self._arrived = asyncio.Event()
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference")
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference") if cores is None else None
         self._collectors: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -111,7 +118,8 @@ class Batcher:
             if not item.result.done():
                 item.result.set_exception(Stopped())
         # Not waiting for the threads: a device that hangs must not keep the process from ending.
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def places(self, num: int = 1) -> Iterator[Callable[[int], None]]:
@@ -152,8 +160,14 @@ class Batcher:
                 self._waiting.remove(item)
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run ``function`` in a lane, between two batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Run ``function`` where batches run, between two of them."""
+        return await self._on_thread(lambda _: function())
+
+    async def _on_thread(self, function: Callable[[bool], T]) -> T:
+        """What ``function`` gives, which is told whether the network may spread over idle cores."""
+        if self._cores is not None:
+            return await self._cores.run(function, network=True)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, True)
 
     async def _collect(self, batch: list[_Item]) -> None:
         """Fill ``batch``, run it and empty it, for as long as there is a lane."""
@@ -171,9 +185,9 @@ class Batcher:
                 self._arrived.clear()
 
     async def _answer(self, batch: Sequence[_Item]) -> None:
-        began = time.perf_counter()
+        frames = [item.frame for item in batch]
         try:
-            answers = await self.call(lambda: self._run_padded([item.frame for item in batch]))
+            began, answers = await self._on_thread(lambda spread: self._run_padded(frames, spread=spread))
         except Exception as error:
             await self._fail(batch, error)
             return
@@ -193,8 +207,10 @@ class Batcher:
         if not batch[0].result.done():
             batch[0].result.set_exception(error)
 
-    def _run_padded(self, frames: list[Frame]) -> list[Answer]:
+    def _run_padded(self, frames: list[Frame], *, spread: bool) -> tuple[float, list[Answer]]:
+        """When the batch began, and its answers."""
+        began = time.perf_counter()
         size = next(size for size in self._sizes if size >= len(frames))
         self._on_batch(len(frames))
         padding = [frames[-1]] * (size - len(frames))
-        return self._run(np.stack([*frames, *padding]))[: len(frames)]
+        return began, self._run(np.stack([*frames, *padding]), spread=spread)[: len(frames)]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
@@ -65,6 +65,8 @@ class Variant(_Record):
     file: str
     description: str
     gate: dict[str, float | int | str | bool]
+    canary_outputs: str | None = Field(None, description="file of its own answer to the canary; default: float32's")
+    canary_tolerance: float | None = Field(None, gt=0, lt=1, description="as the canary's, for this variant")
 
 
 class Interval(_Record):
@@ -109,7 +111,7 @@ class Canary(_Record):
 class Manifest(_Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     name: str
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
@@ -133,6 +135,7 @@ class Manifest(_Record):
     @model_validator(mode="after")
     def _is_consistent(self) -> Manifest:
         named = {MODEL_CARD_NAME, self.canary.picture, self.canary.outputs, *(v.file for v in self.variants)}
+        named |= {v.canary_outputs for v in self.variants if v.canary_outputs is not None}
         if missing := named - set(self.files):
             raise ValueError(f"files without a SHA-256: {', '.join(sorted(missing))}")
         if bad := [f for f in self.files if f != Path(f).name or f in (MANIFEST_NAME, ".", "..")]:
@@ -188,10 +191,15 @@ class Bundle(_Record):
         """The text of ``MODEL_CARD.md``."""
         return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
 
-    def canary_outputs(self) -> dict[str, NDArray[Any]]:
-        """Expected outputs for the canary picture, by tensor name, each with a batch of one."""
-        with np.load(self.path(self.manifest.canary.outputs), allow_pickle=False) as archive:
+    def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
+        """What ``variant`` must give for the canary picture, by tensor name, each with a batch of one."""
+        file = self.variant(variant).canary_outputs or self.manifest.canary.outputs
+        with np.load(self.path(file), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
+
+    def canary_tolerance(self, variant: str = "fp32") -> float:
+        """How far any of ``variant``'s probabilities for the canary picture may be from those."""
+        return self.variant(variant).canary_tolerance or self.manifest.canary.tolerance
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -10,10 +10,11 @@ import signal
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, NamedTuple, NoReturn
+from typing import Annotated, Literal, NamedTuple, NoReturn
 
 import typer
 import uvicorn
@@ -173,6 +174,7 @@ def _answer_pictures(
             variant=settings.variant,
             provider=settings.provider,
             require_gpu=settings.require_gpu,
+            gpu_memory_bytes=settings.gpu_memory_bytes,
             threads=settings.inference_threads,
         )
         limits = PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
@@ -180,7 +182,7 @@ def _answer_pictures(
         outcomes = answer_all(
             left,
             lambda data: bundle.read_picture(data, limits),
-            engine.run,
+            partial(engine.run, spread=len(left) < engine.lanes),
             threads=settings.picture_threads,
             batch=settings.effective_max_batch(engine.provider),
             lanes=engine.lanes,
@@ -265,14 +267,17 @@ def _write_overlays(folder: Path, name: str, picture: Picture, answer: Answer) -
 
 
 @bundle_app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.")]) -> None:
-    """Check every file of a bundle, and its canary picture with every variant, on the CPU."""
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the network runs.")] = "cpu",
+) -> None:
+    """Check every file of a bundle, and its canary picture with every variant."""
     try:
         bundle = load_bundle(folder)
         for variant in bundle.manifest.variants:
-            engine = Engine(bundle, variant=variant.name, provider="cpu", threads=1)
+            engine = Engine(bundle, variant=variant.name, provider=provider, threads=1)
             difference = engine.canary_difference()
-            if difference > bundle.manifest.canary.tolerance:
+            if difference > bundle.canary_tolerance(variant.name):
                 _refuse(
                     f"{variant.name}: the canary picture's probabilities differ by {difference:.2g} from the bundle's"
                 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from threading import Lock
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -51,8 +51,8 @@ class Answer:
 class Engine:
     """One bundle's variant, loaded; up to ``lanes`` threads may run it at once.
 
-    On a CPU a picture by itself gets every core, which makes it wait least; as many pictures as cores get one core
-    each, which makes more of them a second. ONNX Runtime fixes that choice for a session, so there are two.
+    On a CPU a picture by itself may spread over every core, which makes it wait least; where no core is idle it gets
+    one, which makes more pictures a second. ONNX Runtime fixes that choice for a session, so there are two.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Engine:
         variant: VariantChoice = "auto",
         provider: ProviderChoice = "auto",
         require_gpu: bool = False,
+        gpu_memory_bytes: int | None = None,
         threads: int,
     ) -> None:
         """Load the graph. ``threads`` is how many cores of a CPU it may use.
@@ -70,6 +71,7 @@ class Engine:
         load or the GPU that was asked for does not work.
         """
         self.bundle = bundle
+        self._gpu_memory_bytes = gpu_memory_bytes
         self._outputs = [spec.name for spec in bundle.manifest.outputs]
         if provider == "auto" and not require_gpu:
             # No GPU is no error here; where one is required, ONNX Runtime's words on what is missing help.
@@ -81,12 +83,11 @@ class Engine:
         self.provider: Provider = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
         if self.provider == "cpu" and (require_gpu or provider == "cuda"):
             raise EngineError("a GPU is required but ONNX Runtime runs on the CPU; check the driver, CUDA and cuDNN")
-        if self.provider == "cpu" and self.variant.name == "fp16" and variant == "auto":
-            self.variant = bundle.variant("fp32")
+        if self.provider == "cpu" and on_gpu and variant == "auto":
+            self.variant = _choose_variant(bundle, variant, on_gpu=False)
             self._session = self._start(on_gpu=False, threads=threads)
         self.lanes = threads if self.provider == "cpu" else 1
         self._one_core = self._session if self.lanes == 1 else self._start(on_gpu=False, threads=1)
-        self._num_running, self._counting = 0, Lock()
 
     def _start(self, *, on_gpu: bool, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -98,7 +99,10 @@ class Engine:
         providers: list[Any] = [_CPU]
         if on_gpu:
             # TensorFloat-32 would move probabilities by more than the canary allows.
-            providers.insert(0, (_CUDA, {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}))
+            settings = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+            if self._gpu_memory_bytes is not None:
+                settings["gpu_mem_limit"] = str(self._gpu_memory_bytes)
+            providers.insert(0, (_CUDA, settings))
         try:
             path = self.bundle.path(self.variant.file)
             session = onnxruntime.InferenceSession(path, options, providers=providers)
@@ -108,19 +112,12 @@ class Engine:
             raise EngineError(f"{self.variant.file} lacks the outputs {', '.join(sorted(missing))}")
         return session
 
-    def run(self, frames: NDArray[np.uint8]) -> list[Answer]:
-        """Run frames ``[batch, F, F, 3]``, sRGB.
+    def run(self, frames: NDArray[np.uint8], *, spread: bool = True) -> list[Answer]:
+        """Run frames ``[batch, F, F, 3]``, sRGB; on one core of a CPU unless it may ``spread``.
 
         Raises :class:`DeviceError` when ONNX Runtime fails, :class:`EngineError` for outputs that cannot be true.
         """
-        with self._counting:
-            self._num_running += 1
-            session = self._one_core if self._num_running >= self.lanes else self._session
-        try:
-            return self._run(session, frames)
-        finally:
-            with self._counting:
-                self._num_running -= 1
+        return self._run(self._session if spread else self._one_core, frames)
 
     def _run(self, session: onnxruntime.InferenceSession, frames: NDArray[np.uint8]) -> list[Answer]:
         try:
@@ -162,7 +159,7 @@ class Engine:
     def canary_difference(self) -> float:
         """Largest difference of any probability for the canary picture from what the bundle says it must be."""
         picture = self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes())
-        expected = self.bundle.canary_outputs()
+        expected = self.bundle.canary_outputs(self.variant.name)
         differences = []
         for session in self._sessions():
             (answer,) = self._run(session, picture.frame[None])
@@ -176,8 +173,20 @@ class Engine:
 def _choose_variant(bundle: Bundle, variant: VariantChoice, *, on_gpu: bool) -> Variant:
     if variant != "auto":
         return bundle.variant(variant)
-    has_fp16 = any(v.name == "fp16" for v in bundle.manifest.variants)
-    return bundle.variant("fp16" if on_gpu and has_fp16 else "fp32")
+    fastest = "fp16" if on_gpu else "int8" if multiplies_int8_fast() else "fp32"
+    return bundle.variant(fastest if fastest in [v.name for v in bundle.manifest.variants] else "fp32")
+
+
+def multiplies_int8_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU adds up products of 8-bit numbers in one instruction.
+
+    On others int8 gains little, and on x86 intermediate sums overflow, so that answers differ.
+    """
+    try:
+        flags = set(cpuinfo.read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "asimddp"))
 
 
 def _cuda_is_installed() -> bool:

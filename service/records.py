@@ -17,11 +17,15 @@ import numpy as np
 
 from service.overlay import AttentionMaps
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    id TEXT PRIMARY KEY, created REAL NOT NULL, size INTEGER NOT NULL, prediction TEXT NOT NULL, maps BLOB NOT NULL
-) STRICT
-"""
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS records (
+        id TEXT PRIMARY KEY, created REAL NOT NULL, size INTEGER NOT NULL, prediction TEXT NOT NULL, maps BLOB NOT NULL
+    ) STRICT
+    """,
+    # What is too old or too much is found here, without a look at any record.
+    "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
+)
 
 
 class RecordsError(RuntimeError):
@@ -81,9 +85,9 @@ class SqliteRecords:
             raise RecordsError(f"cannot write to {self._path.parent}; set CIN_RECORDS_FOLDER to a folder") from error
         # What is deleted is overwritten, not just forgotten, and no journal keeps a copy of it on the disk. In return
         # a power cut may cost the records, which were temporary anyway.
-        for statement in ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF"):
-            self._execute(f"PRAGMA {statement}")
-        self._execute(_SCHEMA)
+        pragmas = ("PRAGMA secure_delete = ON", "PRAGMA journal_mode = MEMORY", "PRAGMA synchronous = OFF")
+        for statement in (*pragmas, *_SCHEMA):
+            self._execute(statement)
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         try:
@@ -120,6 +124,9 @@ class SqliteRecords:
 
     def _purge(self, *, room_for: int) -> None:
         self._execute("DELETE FROM records WHERE created <= ?", (self._clock() - self._ttl,))
+        (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
+        if total + room_for <= self._max_bytes:
+            return
         self._execute(
             "DELETE FROM records WHERE id IN (SELECT id FROM ("
             "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from service.batching import Batcher, batch_sizes
 from service.bundle import OperatingPoint, load_bundle
+from service.cores import Cores
 from service.engine import DeviceError, Engine, EngineError
 from service.errors import NOT_READY, ServiceError
 from service.imaging import PictureLimits
+from service.memory import give_back_freed, keep_for_pictures
 from service.metrics import Metrics
 from service.records import RecordsError, RecordStore, SqliteRecords
 from service.renderings import Renderings
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PURGE_SECONDS = 30.0
+_RECORD_THREADS = 2
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Service:
     renderings: Renderings
     metrics: Metrics
     workers: ThreadPoolExecutor
+    cores: Cores
     limits: PictureLimits
     on_fatal: Callable[[str], None]
     failure: str | None = None
@@ -54,12 +58,16 @@ class Service:
             raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
 
     async def in_worker(self, function: Callable[[], T]) -> T:
-        """Run something that blocks on the pool for decoding, drawing and records."""
+        """Run something that waits for a disk or another machine."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, function)
+
+    async def on_core(self, function: Callable[[], T]) -> T:
+        """Run something that computes."""
+        return await self.cores.run(lambda _: function())
 
     async def check_canary(self) -> None:
         """Run the known picture; any answer but the known one latches the service not ready."""
-        tolerance = self.engine.bundle.manifest.canary.tolerance
+        tolerance = self.engine.bundle.canary_tolerance(self.engine.variant.name)
         try:
             async with asyncio.timeout(self.settings.deadline_seconds):
                 self.canary_difference = await self.batcher.call(self.engine.canary_difference)
@@ -123,6 +131,7 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
         batcher.start()
         sizes = batch_sizes(settings.effective_max_batch(service.engine.provider))
         await batcher.call(lambda: service.engine.warm_up(sizes))
+        give_back_freed()
         await service.check_canary()
         if service.failure is not None:
             raise EngineError(service.failure)
@@ -139,6 +148,7 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
                 await task
         await batcher.stop()
         service.workers.shutdown()
+        service.cores.close()
         service.records.close()
 
 
@@ -150,9 +160,14 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         variant=settings.variant,
         provider=settings.provider,
         require_gpu=settings.require_gpu,
+        gpu_memory_bytes=settings.gpu_memory_bytes,
         threads=settings.inference_threads,
     )
     metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)
+    on_cpu = engine.provider == "cpu"
+    num_cores = settings.inference_threads if on_cpu else settings.picture_threads
+    keep_for_pictures(num_cores)
+    cores = Cores(num_cores)
     service = Service(
         settings=settings,
         engine=engine,
@@ -161,7 +176,9 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             engine.run,
             queue_size=settings.queue_size,
             max_batch=settings.effective_max_batch(engine.provider),
-            lanes=engine.lanes,
+            # One more than run at once, so that no core waits for the event loop.
+            lanes=engine.lanes + 1 if on_cpu else 1,
+            cores=cores if on_cpu else None,
             on_batch=metrics.batch_size.observe,
             on_failure=lambda error: service.on_inference_failure(error),
         ),
@@ -172,7 +189,8 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         ),
         renderings=Renderings(),
         metrics=metrics,
-        workers=ThreadPoolExecutor(settings.picture_threads, thread_name_prefix="picture"),
+        workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
+        cores=cores,
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
         on_fatal=on_fatal,
     )

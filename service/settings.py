@@ -41,12 +41,19 @@ class Settings(BaseSettings):
     operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
 
     variant: VariantChoice = Field(
-        "auto", description="precision variant; auto: fp16 on a GPU where the bundle has it, else fp32"
+        "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
     )
     provider: ProviderChoice = Field("auto", description="auto uses a GPU where one works, else the CPU")
     require_gpu: bool = Field(False, description="refuse to start without a working GPU")
-    inference_threads: int = Field(default_factory=usable_cpus, ge=1, description="threads of ONNX Runtime on a CPU")
-    picture_threads: int = Field(default_factory=usable_cpus, ge=1, description="threads that decode and render")
+    gpu_memory_bytes: int | None = Field(
+        None, gt=0, description="most GPU memory ONNX Runtime takes; default: no limit"
+    )
+    inference_threads: int = Field(
+        default_factory=usable_cpus, ge=1, description="cores of a CPU that pictures are worked on with"
+    )
+    picture_threads: int = Field(
+        default_factory=usable_cpus, ge=1, description="threads that decode and draw beside a GPU"
+    )
 
     max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
     max_pixels: int = Field(40_000_000, gt=0, description="largest picture in pixels")

@@ -24,6 +24,8 @@ from tests.readme import readme_commands, training_commands
 
 SERVE, TEST = "make serve", "make test"
 CURL = "curl -F image=@lesion.jpg localhost:8000/predict"
+BENCH = ("make bench", 'make bench BENCH="--seconds 2 --only ours"')
+GPU = "make gpu"
 REPRODUCE = ('make reproduce REPRODUCE="--table 1 --plan"', "make reproduce")
 CIN = (
     ".venv/bin/cin predict lesion.jpg",
@@ -72,7 +74,7 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 def test_no_command_is_left_out() -> None:
-    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *CIN, *training_commands()}
+    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *BENCH, GPU, *CIN, *training_commands()}
 
 
 def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion: Path) -> None:
@@ -107,6 +109,36 @@ def test_make_test_runs_linters_types_and_tests() -> None:
     planned = subprocess.run([*TEST.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for tool in ("ruff check", "ruff format --check", "mypy", "-m pytest"):
         assert tool in planned
+
+
+@pytest.mark.parametrize("command", BENCH)
+def test_make_bench(command: str, tmp_path: Path) -> None:
+    """Here without the other servers, and for half a second."""
+    dry = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    *_, last = dry.stdout.splitlines()
+    arguments = shlex.split(last.removeprefix("exec .venv-bench/bin/python"))
+    assert arguments[:2] == ["-m", "tests.benchmarks"]
+    brief = ["--seconds", "0.5", "--only", "ours", "--out", str(tmp_path / "bench.json")]
+    subprocess.run([sys.executable, *arguments, *brief], cwd=REPOSITORY, capture_output=True, check=True, timeout=120)
+    result = json.loads((tmp_path / "bench.json").read_text())
+    assert result["systems"]["ours"]["workloads"]["1024x768"]["many"]["errors"] == 0
+    assert result["ratios"]["seconds to ready"]["value"] > 0
+    assert "| ours | 1024x768 |" in (tmp_path / "bench.md").read_text()
+
+
+def test_make_gpu_goes_from_training_to_the_benchmark() -> None:
+    planned = subprocess.run([*GPU.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    steps = [line.split("bin/", 1)[1] for line in planned.splitlines() if line.startswith((".venv/bin", "CIN_BUNDLE"))]
+    run = "--config model_training/configs/isic2017.toml --run runs/gpu"
+    assert [" ".join(step.split()) for step in steps] == [
+        *(f"cin-train {stage} {run}" for stage in ("area", "recognition", "evaluate")),
+        f"cin-train export {run} --out runs/gpu/bundle",
+        "cin bundle verify runs/gpu/bundle --provider cuda",
+        "python -m pytest -m gpu",
+        "python -m tests.benchmarks --provider cuda --only ours",
+    ]
 
 
 @pytest.mark.parametrize("command", REPRODUCE)

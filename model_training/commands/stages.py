@@ -93,6 +93,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     name: Annotated[str, typer.Option(help="The model's name.")] = "cin-isic2017",
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0.0",
+    ledger: LedgerOption = LEDGER,
     config: ConfigOption = None,
     set_: SetOption = None,
     data: DataOption = Path("data"),
@@ -100,6 +101,6 @@ def export(
 ) -> None:
     """Export a finished, evaluated run as a model bundle, once the graph has passed its gate."""
     experiment = make_experiment(config, set_, data, cache, run)
-    bundle = export_bundle(experiment, out, name=name, version=version)
+    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

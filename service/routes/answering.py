@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
@@ -32,10 +32,12 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
 
     Raises :class:`ServiceError`.
     """
-    decode_began = perf_counter()
-    picture = await _decode(service, data)
-    decode_seconds = perf_counter() - decode_began
+    decoded = await _decode(service, data)
+    picture = decoded.picture
     result = await _infer(service, picture)
+    queue_seconds = decoded.queue_seconds + result.queue_seconds
+    service.metrics.stages.labels("queue").observe(queue_seconds)
+    service.metrics.stages.labels("inference").observe(result.inference_seconds)
     findings = describe(picture, result.answer, service.engine, point)
     id = secrets.token_hex(16)
     prediction = Prediction(
@@ -44,8 +46,8 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
         created_at=datetime.now(UTC),
         attention=_links(id, has_feature_attention=result.answer.spatial_attention is not None),
         timings_ms=Timings(
-            decode=_milliseconds(decode_seconds),
-            queue=_milliseconds(result.queue_seconds),
+            decode=_milliseconds(decoded.seconds),
+            queue=_milliseconds(queue_seconds),
             inference=_milliseconds(result.inference_seconds),
             total=_milliseconds(perf_counter() - began),
         ),
@@ -59,12 +61,27 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
     return prediction
 
 
-async def _decode(service: Service, data: bytes) -> Picture:
-    with service.metrics.timed("decode"):
-        try:
-            return await service.in_worker(lambda: service.engine.bundle.read_picture(data, service.limits))
-        except PictureError as error:
-            raise picture_problem(error) from error
+class _Decoded(NamedTuple):
+    """A picture, how long it waited for a core, and how long its decoding took, in seconds."""
+
+    picture: Picture
+    queue_seconds: float
+    seconds: float
+
+
+async def _decode(service: Service, data: bytes) -> _Decoded:
+    arrived = perf_counter()
+
+    def decode() -> _Decoded:
+        began = perf_counter()
+        with service.metrics.timed("decode"):
+            picture = service.engine.bundle.read_picture(data, service.limits)
+        return _Decoded(picture, began - arrived, perf_counter() - began)
+
+    try:
+        return await service.on_core(decode)
+    except PictureError as error:
+        raise picture_problem(error) from error
 
 
 async def _infer(service: Service, picture: Picture) -> Result:
@@ -76,8 +93,6 @@ async def _infer(service: Service, picture: Picture) -> Result:
         service.require_ready()
         raise ServiceError(INTERNAL, "the network failed on this picture; it was logged") from error
     service.require_ready()  # an answer from a device that has failed meanwhile is worth nothing
-    service.metrics.stages.labels("queue").observe(result.queue_seconds)
-    service.metrics.stages.labels("inference").observe(result.inference_seconds)
     return result
 
 

@@ -70,7 +70,7 @@ async def get_attention(
     content = service.renderings.get(id, options, image_format)
     if content is None:
         try:
-            content = await service.in_worker(draw)
+            content = await service.on_core(draw)
         except MissingMap as error:
             raise ServiceError(NOT_FOUND, str(error)) from error
         except OverlayError as error:

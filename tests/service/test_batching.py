@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.batching import Batcher, QueueFull, Stopped, batch_sizes
+from service.cores import Cores
 from service.engine import Answer
 
 POISON = 66
@@ -22,11 +23,13 @@ class Network:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.spread: list[bool] = []
         self.entered = threading.Event()
         self.go = threading.Event()
         self.go.set()
 
-    def run(self, frames: NDArray[np.uint8]) -> list[Answer]:
+    def run(self, frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]:
+        self.spread.append(spread)
         values = [int(frame.flat[0]) for frame in frames]
         self.batches.append(values)
         self.entered.set()
@@ -103,6 +106,28 @@ def test_lanes_run_batches_at_once() -> None:
         assert sorted(network.batches) == [[1], [2], [3]]
         await batcher.stop()
         assert not batcher.alive
+
+    _run(work())
+
+
+def test_on_a_cpu_batches_run_on_its_cores() -> None:
+    async def work() -> None:
+        network, cores, go = Network(), Cores(2), threading.Event()
+        batcher = Batcher(network.run, queue_size=9, max_batch=1, lanes=3, cores=cores)
+        batcher.start()
+        await batcher.submit(_frame(1))
+        decoding = [asyncio.create_task(cores.run(lambda _: go.wait(10)))]
+        await asyncio.sleep(0.02)
+        await batcher.submit(_frame(2))
+        assert network.spread == [True, False], "alone it may use both cores"
+        decoding.append(asyncio.create_task(cores.run(lambda _: go.wait(10))))
+        waiting = asyncio.create_task(batcher.submit(_frame(3)))
+        await asyncio.sleep(0.02)
+        assert len(network.batches) == 2, "no core is free"
+        go.set()
+        await asyncio.gather(waiting, *decoding)
+        await batcher.stop()
+        cores.close()
 
     _run(work())
 
@@ -186,7 +211,7 @@ def test_calls_share_the_thread_that_owns_the_session() -> None:
     async def work() -> None:
         threads: list[str] = []
 
-        def run(frames: NDArray[np.uint8]) -> list[Answer]:
+        def run(frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]:  # noqa: ARG001
             threads.append(threading.current_thread().name)
             return [_answer(0) for _ in frames]
 

@@ -246,7 +246,7 @@ def test_every_field_is_needed_and_no_other_is_known(folder: Path) -> None:
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_a_newer_schema_asks_for_an_upgrade_whatever_else_it_holds(folder: Path, version: int) -> None:
     (folder / MANIFEST_NAME).write_text(json.dumps({"schema_version": version, "networks": []}))
-    with pytest.raises(BundleError, match=f"schema {version}, this software reads up to 1; upgrade it"):
+    with pytest.raises(BundleError, match=f"schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it"):
         load_bundle(folder)
 
 

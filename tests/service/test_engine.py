@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -12,8 +11,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, BundleError
-from service.engine import Answer, DeviceError, Engine, EngineError
+from service.bundle import Bundle, BundleError, write_bundle
+from service.engine import Answer, DeviceError, Engine, EngineError, multiplies_int8_fast
 from service.imaging import read_picture
 from tests.service.tiny_bundle import FRAME, expected_outputs, graph_text, write_tiny_bundle
 
@@ -35,28 +34,24 @@ def test_answers_equal_numpy_for_a_batch_of_real_pictures(engine: Engine, data_r
             np.testing.assert_allclose(getattr(answer, name), expected[name][0], atol=tolerance, err_msg=name)
 
 
-def test_as_many_pictures_as_cores_get_one_core_each(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_spreads_over_all_cores_or_stays_on_one(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(tiny_bundle, provider="cpu", threads=2)
     assert engine.lanes == 2
     used: list[int] = []
-    both = threading.Barrier(2)
     really_run = engine._run
 
     def run(session: onnxruntime.InferenceSession, frames: NDArray[np.uint8]) -> list[Answer]:
         used.append(session.get_session_options().intra_op_num_threads)
-        if len(used) > 1:
-            both.wait(10)
         return really_run(session, frames)
 
     monkeypatch.setattr(engine, "_run", run)
     frame = np.full((1, FRAME, FRAME, 3), 99, np.uint8)
-    (alone,) = engine.run(frame)
-    assert used == [2]
+    (spread,) = engine.run(frame)
     with ThreadPoolExecutor(2) as pool:
-        answers = [answer for (answer,) in pool.map(engine.run, [frame, frame])]
-    assert sorted(used[1:]) == [1, 2]
+        answers = [answer for (answer,) in pool.map(lambda frames: engine.run(frames, spread=False), [frame, frame])]
+    assert used == [2, 1, 1]
     for answer in answers:
-        np.testing.assert_allclose(answer.probabilities, alone.probabilities, atol=1e-5)
+        np.testing.assert_allclose(answer.probabilities, spread.probabilities, atol=1e-5)
     assert Engine(tiny_bundle, provider="cpu", threads=1).lanes == 1
 
 
@@ -91,6 +86,39 @@ def test_a_gpu_gives_the_same_answer(tiny_bundle: Bundle) -> None:
 def test_cpu_and_required_gpu_contradict_each_other(tiny_bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="GPU is required"):
         Engine(tiny_bundle, provider="cpu", require_gpu=True, threads=1)
+
+
+@pytest.mark.parametrize(("flags", "fast"), [("fpu avx2", False), ("avx512f avx512_vnni", True), ("fp asimddp", True)])
+def test_int8_is_fast_where_the_cpu_says_so(tmp_path: Path, flags: str, fast: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t\t: {flags} x\n")
+    assert multiplies_int8_fast(cpuinfo) == fast
+    assert not multiplies_int8_fast(tmp_path / "none")
+
+
+def test_the_fastest_variant_is_chosen_and_held_to_its_own_canary(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tiny_bundle.manifest
+    expected = tiny_bundle.canary_outputs()
+    expected["probabilities"] = expected["probabilities"] + 0.1
+    np.savez(tmp_path / "own.npz", **expected)
+    quick = manifest.variants[0].model_copy(
+        update={"name": "int8", "file": "quick.onnx", "canary_outputs": "own.npz", "canary_tolerance": 0.2}
+    )
+    files = {name: tiny_bundle.path(name) for name in manifest.files}
+    files |= {"quick.onnx": tiny_bundle.path("tiny.onnx"), "own.npz": tmp_path / "own.npz"}
+    fields = {name: getattr(manifest, name) for name in type(manifest).model_fields}
+    del fields["files"], fields["schema_version"]
+    fields["variants"] = [*manifest.variants, quick]
+    bundle = write_bundle(tmp_path / "bundle", files=files, manifest=fields)
+    for fast, name in ((True, "int8"), (False, "fp32")):
+        monkeypatch.setattr("service.engine.multiplies_int8_fast", lambda fast=fast: fast)
+        engine = Engine(bundle, provider="cpu", threads=1)
+        assert engine.variant.name == name
+        assert engine.canary_difference() == pytest.approx(0.1 if name == "int8" else 0.0, abs=1e-3)
+        assert bundle.canary_tolerance(name) == (0.2 if name == "int8" else manifest.canary.tolerance)
+    assert Engine(bundle, variant="int8", provider="cpu", threads=1).variant.name == "int8"
 
 
 def test_a_variant_that_the_bundle_lacks_is_refused(tiny_bundle: Bundle) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.batching import Batcher
 from service.bundle import Bundle
 from service.engine import DeviceError
 from service.errors import MEDIA_TYPE
@@ -33,9 +34,24 @@ async def _running(
     chosen = Settings(bundle=bundle.folder, provider="cpu", inference_threads=1, **settings)
     app = create_app(chosen, on_fatal)
     async with app.router.lifespan_context(app):
+        await _queue_as_for_a_gpu(app.state.service)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://cin") as client:
             yield client, app.state.service
+
+
+async def _queue_as_for_a_gpu(service: Service) -> None:
+    """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
+    settings = service.settings
+    await service.batcher.stop()
+    service.batcher = Batcher(
+        service.engine.run,
+        queue_size=settings.queue_size,
+        max_batch=settings.effective_max_batch("cpu"),
+        on_batch=service.metrics.batch_size.observe,
+        on_failure=service.on_inference_failure,
+    )
+    service.batcher.start()
 
 
 def _play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
@@ -165,7 +181,7 @@ def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
 def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: Bundle) -> None:
     told: list[str] = []
 
-    def fail(_: object) -> Any:
+    def fail(*_: object, **__: object) -> Any:
         raise DeviceError("ONNX Runtime failed: CUDA failure 719")
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:

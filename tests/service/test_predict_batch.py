@@ -113,13 +113,18 @@ def test_pictures_that_are_answered_in_time_are_kept(tiny_bundle: Bundle) -> Non
     _play(scenario, tiny_bundle, deadline_seconds=0.3)
 
 
-def test_one_request_makes_batches(start: Start) -> None:
-    with start(max_batch=4, batch_pictures=8) as client:
-        assert post_batch(client, PICTURES * 2).status_code == 200
-        metrics = client.get("/metrics").text
-    counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))
-    assert float(counts["cin_batch_size_sum"]) == 8
-    assert float(counts["cin_batch_size_count"]) < 8
+def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        async with _held(service):
+            answers = asyncio.create_task(client.post("/predict/batch", **form(PICTURES * 2)))
+            await _until(lambda: service.batcher.depth + sum(map(len, service.batcher._under_way)) == 8)
+        assert (await answers).status_code == 200
+        metrics = (await client.get("/metrics")).text
+        counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))
+        assert float(counts["cin_batch_size_sum"]) == 8
+        assert float(counts["cin_batch_size_count"]) < 8
+
+    _play(scenario, tiny_bundle, max_batch=4, batch_pictures=8)
 
 
 def test_a_bug_ends_the_request_and_nothing_else(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_too_many_pixels(small: TestClient) -> None:
 def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError("secret detail")
 
     monkeypatch.setattr(service_of(client).batcher, "_run", fail)

@@ -65,7 +65,7 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperimen
         ("recognition",),
         ("evaluate",),
         ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small.ledger)),
-        ("export", "--out", str(small.bundle), "--name", "synthetic"),
+        ("export", "--out", str(small.bundle), "--name", "synthetic", "--ledger", str(small.ledger)),
     ):
         result = small.command(name, *arguments)
         assert result.exit_code == 0, f"{name}: {result.output}"

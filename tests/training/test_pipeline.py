@@ -65,14 +65,15 @@ def test_a_run_says_what_it_was_made_from_and_how(small_experiment: SmallExperim
 
 
 def test_every_reading_of_the_test_split_is_in_the_ledger(small_experiment: SmallExperiment) -> None:
-    (entry,) = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
-    assert entry["set"] == "isic2017-test"
+    entry, gate = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
+    assert {entry["set"], gate["set"]} == {"isic2017-test"}
     assert entry["metrics"] == report(small_experiment, "test")
+    assert gate["purpose"] == "gate synthetic 1.0.0 int8"
     again = small_experiment.command(
         "evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small_experiment.ledger)
     )
     assert again.exit_code == 0
-    assert len(small_experiment.ledger.read_text().splitlines()) == 2
+    assert len(small_experiment.ledger.read_text().splitlines()) == 3
 
 
 def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> None:
@@ -108,7 +109,8 @@ def test_a_failing_gate_writes_no_bundle(
         return outputs
 
     monkeypatch.setattr(export_module, "run_onnx", tampered)
-    result = small_experiment.command("export", "--out", str(tmp_path / "bundle"))
+    ledger = str(small_experiment.ledger.parent / "other.jsonl")
+    result = small_experiment.command("export", "--out", str(tmp_path / "bundle"), "--ledger", ledger)
     assert result.exit_code == 1
     assert not (tmp_path / "bundle").exists()
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +125,7 @@ def test_service_and_training_give_the_same_probabilities(small_experiment: Smal
     synthetic = sorted((small_experiment.data / "isic2017" / "ISIC-2017_Test_v2_Data").glob("*.jpg"))[:4]
     originals = sorted((data_root / "samples").glob("*.jpg"))
     assert len(originals) == 9
-    settings = Settings(bundle=small_experiment.bundle, inference_threads=1)
+    settings = Settings(bundle=small_experiment.bundle, inference_threads=1, variant="fp32")
     with TestClient(create_app(settings)) as client:
         for path in (*synthetic, *originals):
             frame = read_picture(path.read_bytes(), 96).frame

@@ -1,0 +1,91 @@
+"""The int8 variant for CPUs: most convolutions on uint8 activations and int8 weights, calibrated on training pictures.
+
+Floating point stay the parts whose rounding moves answers: the finest convolutions of both branches (every later layer
+carries their error on), the first of the lesion area's, its score, which decides the crop box, both attention maps and
+the classifier. Which they are was measured on validation pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+# Pictures of the training set that show what range each activation has.
+NUM_CALIBRATION = 96
+
+# Share of a tensor's values that its range takes in, in percent: a handful of outliers would cost all others precision.
+RANGE_PERCENTILE = 99.999
+
+# Pictures whose activations are in memory at a time.
+_CALIBRATION_STRIDE = 4
+
+_QUANTISED = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.|area\.(decoder\.|encoder\.layer[23]\.)")
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
+    """Frames ``[N, F, F, 3]`` one by one, from any to any."""
+
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
+        self._frames = frames
+        self.set_range(0, len(frames))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Which frames come next."""
+        self._next, self._end = start_index, min(end_index, len(self._frames))
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The next frame, as a batch of one."""
+        if self._next >= self._end:
+            return None
+        self._next += 1
+        return {"image": self._frames[self._next - 1][None]}
+
+
+def quantise(graph: Path, out: Path, frames: NDArray[np.uint8]) -> None:
+    """Write the int8 form of the float32 ``graph``, calibrated on training frames ``[N, F, F, 3]``, to ``out``."""
+    prepared = out.with_suffix(".prepared.onnx")
+    quant_pre_process(graph, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    convolutions = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and any(name in weights and _QUANTISED.search(name) for name in node.input)
+    ]
+    with redirect_stdout(io.StringIO()):  # it tells of every step
+        quantize_static(
+            prepared,
+            out,
+            _Pictures(frames),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=convolutions,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={
+                "ActivationSymmetric": False,
+                "WeightSymmetric": True,
+                "CalibPercentile": RANGE_PERCENTILE,
+                "CalibStridedMinMax": _CALIBRATION_STRIDE,
+            },
+        )
+    prepared.unlink()

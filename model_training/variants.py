@@ -1,0 +1,132 @@
+"""Variants of less precision than float32, and the gate that each has to pass on whole sets of pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model_training.data.frames import FrameSet
+from model_training.data.pairs import Indices
+from model_training.evaluate import read_report
+from model_training.experiment import Experiment
+from model_training.ledger import record_reading
+from model_training.metrics import area_under_roc, box_iou
+from model_training.parity import Outputs, run_onnx
+from model_training.predictions import scored_classes
+from model_training.quantize import NUM_CALIBRATION, quantise
+from model_training.run_folder import write_text
+from service.bundle import TensorSpec
+
+# What may differ from float32 on every set.
+MAX_AUC_DIFFERENCE = 0.003
+MAX_DIAGNOSES_CHANGED = 0.005
+MIN_BOX_IOU = 0.98
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far a variant's answers on a whole set are from float32's."""
+
+    num_pictures: int
+    # How many times as many pictures a second, one by one.
+    speed: float
+    max_auc_difference: float
+    diagnoses_changed: float
+    mean_box_iou: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the variant may be shipped."""
+        return (
+            self.max_auc_difference <= MAX_AUC_DIFFERENCE
+            and self.diagnoses_changed <= MAX_DIAGNOSES_CHANGED
+            and self.mean_box_iou >= MIN_BOX_IOU
+        )
+
+
+def compare_variants(
+    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
+) -> Fidelity:
+    """A variant's outputs against float32's; ``scored`` are the classes whose AUC counts, each against the rest."""
+    aucs = [
+        [area_under_roc(labels == k, outputs["probabilities"][:, k].astype(np.float64)) for k in scored]
+        for outputs in (reference, other)
+    ]
+    differences = np.abs(np.array(aucs[0]) - np.array(aucs[1]))
+    diagnoses = [outputs["probabilities"].argmax(axis=1) for outputs in (reference, other)]
+    boxes = [outputs["crop_box"].astype(np.float64) for outputs in (reference, other)]
+    return Fidelity(
+        num_pictures=len(labels),
+        speed=speed,
+        # A set that lacks a class has no AUC of it.
+        max_auc_difference=float(np.nanmax(differences, initial=0.0)),
+        diagnoses_changed=float((diagnoses[0] != diagnoses[1]).mean()),
+        mean_box_iou=float(box_iou(boxes[0], boxes[1]).mean()),
+    )
+
+
+def gate_figures(fidelities: Mapping[str, Fidelity]) -> dict[str, Any]:
+    """The gate's figures by set, as the manifest keeps them."""
+    figures: dict[str, Any] = {"pictures": ", ".join(f"{name} ({f.num_pictures})" for name, f in fidelities.items())}
+    for name, fidelity in fidelities.items():
+        figures[f"speed_{name}"] = fidelity.speed
+        figures[f"max_auc_difference_{name}"] = fidelity.max_auc_difference
+        figures[f"diagnoses_changed_{name}"] = fidelity.diagnoses_changed
+        figures[f"mean_box_iou_{name}"] = fidelity.mean_box_iou
+    return {**figures, "passed": all(fidelity.passed for fidelity in fidelities.values())}
+
+
+class QuantisedGraph(NamedTuple):
+    """An int8 graph and the figures of its gate."""
+
+    path: Path
+    gate: dict[str, Any]
+
+
+def int8_graph(
+    experiment: Experiment, float32: Path, out: Path, specs: Sequence[TensorSpec], *, ledger: Path, purpose: str
+) -> QuantisedGraph:
+    """Quantise the ``float32`` graph and judge it: on validation, and on the test set when that has been evaluated.
+
+    The test set is read once more for it, which ``ledger`` gets to know, with its ``purpose``. The figures are kept as
+    ``<run>/evaluation/int8/gate.json``, whether they pass or not.
+    """
+    train, validation = experiment.training_sets()
+    chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
+    with experiment.console.status("quantising the graph"):
+        quantise(float32, out, np.asarray(train.frames)[np.sort(chosen)])
+    judged = [validation]
+    if read_report(experiment, "test") is not None:
+        judged.append(experiment.frames(experiment.config.data.test))
+    fidelities = {}
+    for pictures in judged:
+        with experiment.console.status(f"judging int8 on {pictures.name}"):
+            fidelities[pictures.name] = _fidelity(pictures, float32, out, specs)
+    gate = gate_figures(fidelities)
+    if len(judged) > 1:
+        figures = {name: value for name, value in gate.items() if name.endswith(judged[-1].name)}
+        weights = experiment.recognition_run.weights_sha256()
+        record_reading(ledger, judged[-1], purpose=purpose, weights_sha256=weights, metrics=figures)
+    folder = experiment.evaluation("int8")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
+    return QuantisedGraph(out, gate)
+
+
+def _fidelity(pictures: FrameSet, float32: Path, other: Path, specs: Sequence[TensorSpec]) -> Fidelity:
+    needed = [spec for spec in specs if spec.name in ("probabilities", "crop_box")]
+    frames = np.asarray(pictures.frames)
+    answers: list[Outputs] = []
+    seconds: list[float] = []
+    for graph in (float32, other):
+        began = time.perf_counter()
+        answers.append(run_onnx(graph, frames, needed, batch=1))
+        seconds.append(time.perf_counter() - began)
+    scored = scored_classes(pictures.classes)
+    return compare_variants(answers[0], answers[1], pictures.labels, scored, speed=seconds[0] / seconds[1])

@@ -1,0 +1,74 @@
+"""The threads that compute on a CPU, one for each core: more at once would make all of it slower."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Condition, Thread
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class _Job(NamedTuple):
+    result: Future[Any]
+    function: Callable[[bool], Any]
+
+
+class Cores:
+    """``num`` threads that take one job after the other without asking the event loop in between.
+
+    The network's jobs come first: a picture that is decoded already is nearer to its answer than one that is not.
+    """
+
+    def __init__(self, num: int) -> None:
+        self._network: deque[_Job] = deque()
+        self._others: deque[_Job] = deque()
+        self._changed = Condition()
+        self._num_idle = 0
+        self._closed = False
+        for i in range(num):
+            # A device that hangs must not keep the process from ending.
+            Thread(target=self._work, name=f"core-{i}", daemon=True).start()
+
+    async def run(self, function: Callable[[bool], T], *, network: bool = False) -> T:
+        """What ``function`` gives; it is told whether other cores are idle, so that it may spread.
+
+        Cancelling the caller takes the job back, unless it has begun.
+        """
+        result: Future[T] = Future()
+        with self._changed:
+            (self._network if network else self._others).append(_Job(result, function))
+            self._changed.notify()
+        return await asyncio.wrap_future(result)
+
+    def close(self) -> None:
+        """Begin nothing more; what runs is not waited for."""
+        with self._changed:
+            self._closed = True
+            for job in (*self._network, *self._others):
+                job.result.cancel()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            (result, function), spread = job
+            if result.set_running_or_notify_cancel():
+                try:
+                    result.set_result(function(spread))
+                except BaseException as error:
+                    result.set_exception(error)
+            del job, result, function  # an idle thread keeps no picture
+
+    def _next(self) -> tuple[_Job, bool] | None:
+        """The next job, and whether it may spread; None when closed."""
+        with self._changed:
+            self._num_idle += 1
+            self._changed.wait_for(lambda: self._network or self._others or self._closed)
+            self._num_idle -= 1
+            if self._closed:
+                return None
+            job = (self._network or self._others).popleft()
+            return job, self._num_idle > len(self._network) + len(self._others)
