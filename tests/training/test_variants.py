@@ -12,7 +12,7 @@ from sklearn.metrics import jaccard_score, roc_auc_score
 
 from model_training.parity import Outputs
 from model_training.quantize import _QUANTISED
-from model_training.variants import Fidelity, compare_variants, gate_figures, int8_graph
+from model_training.variants import Fidelity, QuantisedGraph, compare_variants, gate_figures, int8_graph
 from service.bundle import load_bundle
 from service.engine import Engine
 from tests.training.conftest import SmallExperiment
@@ -105,19 +105,22 @@ def test_the_parts_that_decide_stay_floating_point(quantised: tuple[Path, Path])
     assert all(scales[f"{name}_scale"] == [num] for name, num in num_filters.items()), "one scale for each filter"
 
 
-def test_a_variant_that_fails_its_gate_is_not_in_the_bundle(
-    small_experiment: SmallExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_variant_is_in_the_bundle_when_it_passed_its_gate(
+    small_experiment: SmallExperiment,
+    quantised: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    passed: bool,
 ) -> None:
-    """The small network's own figures are whatever they are; both ends of the limit are tried."""
-    for limit, names in ((1.0, ["fp32", "int8"]), (-1.0, ["fp32"])):
-        monkeypatch.setattr("model_training.variants.MAX_AUC_DIFFERENCE", limit)
-        monkeypatch.setattr("model_training.variants.MAX_DIAGNOSES_CHANGED", limit)
-        ledger = str(tmp_path / "ledger.jsonl")
-        result = small_experiment.command("export", "--out", str(tmp_path / "bundle"), "--ledger", ledger)
-        assert result.exit_code == 0, result.output
-        assert ("int8 is left out" in result.output) == (limit < 0)
-        bundle = load_bundle(tmp_path / "bundle")
-        assert [variant.name for variant in bundle.manifest.variants] == names
-        for name in names:
-            engine = Engine(bundle, variant=name, provider="cpu", threads=1)  # type: ignore[arg-type]
-            assert engine.canary_difference() <= bundle.canary_tolerance(name)
+    judged = QuantisedGraph(quantised[1], {"pictures": "some", "passed": passed})
+    monkeypatch.setattr("model_training.export.int8_graph", lambda *_, **__: judged)
+    result = small_experiment.command("export", "--out", str(tmp_path / "bundle"))
+    assert result.exit_code == 0, result.output
+    assert ("int8 is left out" in result.output) != passed
+    bundle = load_bundle(tmp_path / "bundle")
+    names = ["fp32", "int8"] if passed else ["fp32"]
+    assert [variant.name for variant in bundle.manifest.variants] == names
+    for name in names:
+        engine = Engine(bundle, variant=name, provider="cpu", threads=1)  # type: ignore[arg-type]
+        assert engine.canary_difference() <= bundle.canary_tolerance(name)
