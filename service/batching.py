@@ -66,7 +66,7 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 class Batcher:
-    """Owns the queue and the lanes, the only threads that touch the engine; lives on one event loop."""
+    """Owns the queue, and says what the engine runs when; lives on one event loop."""
 
     def __init__(
         self,

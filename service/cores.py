@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,9 +30,9 @@ class Cores:
         self._changed = Condition()
         self._num_idle = 0
         self._closed = False
-        for i in range(num):
-            # A device that hangs must not keep the process from ending.
-            Thread(target=self._work, name=f"core-{i}", daemon=True).start()
+        self._threads = [Thread(target=self._work, name=f"core-{i}", daemon=True) for i in range(num)]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, function: Callable[[bool], T], *, network: bool = False) -> T:
         """What ``function`` gives; it is told whether other cores are idle, so that it may spread.
@@ -44,13 +45,16 @@ class Cores:
             self._changed.notify()
         return await asyncio.wrap_future(result)
 
-    def close(self) -> None:
-        """Begin nothing more; what runs is not waited for."""
+    def close(self, *, seconds: float = 5.0) -> None:
+        """Begin nothing more, and wait for what runs; what takes longer than ``seconds`` ends with the process."""
         with self._changed:
             self._closed = True
             for job in (*self._network, *self._others):
                 job.result.cancel()
             self._changed.notify_all()
+        ends = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
 
     def _work(self) -> None:
         while (job := self._next()) is not None:

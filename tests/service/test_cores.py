@@ -94,12 +94,12 @@ def test_a_failure_is_the_callers_and_the_thread_goes_on() -> None:
     _run(work())
 
 
-def test_closing_waits_for_nothing_and_ends_the_threads() -> None:
+def test_closing_begins_nothing_more_and_ends_the_threads() -> None:
     async def work() -> None:
         cores, held = Cores(2), Held()
         jobs = [asyncio.create_task(cores.run(held.job(str(i)))) for i in range(3)]
         await _until(lambda: len(held.began) == 2)
-        cores.close()
+        cores.close(seconds=0.01)
         results = await asyncio.gather(*jobs[2:], return_exceptions=True)
         assert [type(result) for result in results] == [asyncio.CancelledError]
         held.go.set()
