@@ -100,13 +100,20 @@ class Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._wait(began)
+        try:
+            self._wait(began)
+        except BaseException:
+            self._stop()
+            raise
         self.start_seconds = time.perf_counter() - began
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         family = self._family()
         self._process.send_signal(signal.SIGTERM)
         with suppress(psutil.TimeoutExpired):
