@@ -114,9 +114,10 @@ def test_make_test_runs_linters_types_and_tests() -> None:
 @pytest.mark.parametrize("command", BENCH)
 def test_make_bench_calls_the_benchmark(command: str) -> None:
     words = [*shlex.split(command), "-n"]
-    *_, last = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    planned = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     options = "--seconds 2 --only ours" if "ours" in command else ""
-    assert last.strip() == f"exec .venv-bench/bin/python -m tests.benchmarks {options}".strip()
+    expected = f"exec .venv-bench/bin/python -m tests.benchmarks {options}".strip()
+    assert expected in [line.strip() for line in planned.splitlines()]
 
 
 def test_the_benchmark_runs_without_the_other_servers(tmp_path: Path) -> None:
