@@ -28,7 +28,7 @@ class Cores:
         self._network: deque[_Job] = deque()
         self._others: deque[_Job] = deque()
         self._changed = Condition()
-        self._num_idle = 0
+        self._num_idle = num
         self._closed = False
         self._threads = [Thread(target=self._work, name=f"core-{i}", daemon=True) for i in range(num)]
         for thread in self._threads:
@@ -65,14 +65,15 @@ class Cores:
                 except BaseException as error:
                     result.set_exception(error)
             del job, result, function  # an idle thread keeps no picture
+            with self._changed:
+                self._num_idle += 1
 
     def _next(self) -> tuple[_Job, bool] | None:
         """The next job, and whether it may spread; None when closed."""
         with self._changed:
-            self._num_idle += 1
             self._changed.wait_for(lambda: self._network or self._others or self._closed)
-            self._num_idle -= 1
             if self._closed:
                 return None
+            self._num_idle -= 1
             job = (self._network or self._others).popleft()
             return job, self._num_idle > len(self._network) + len(self._others)

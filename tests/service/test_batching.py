@@ -113,14 +113,20 @@ def test_lanes_run_batches_at_once() -> None:
 def test_on_a_cpu_batches_run_on_its_cores() -> None:
     async def work() -> None:
         network, cores, go = Network(), Cores(2), threading.Event()
+        began = threading.Semaphore(0)
+
+        def decode(_: bool) -> bool:
+            began.release()
+            return go.wait(10)
+
         batcher = Batcher(network.run, queue_size=9, max_batch=1, lanes=3, cores=cores)
         batcher.start()
-        await batcher.submit(_frame(1))
-        decoding = [asyncio.create_task(cores.run(lambda _: go.wait(10)))]
-        await asyncio.sleep(0.02)
-        await batcher.submit(_frame(2))
+        decoding: list[asyncio.Task[bool]] = []
+        for value in (1, 2):
+            await batcher.submit(_frame(value))
+            decoding.append(asyncio.create_task(cores.run(decode)))
+            assert await asyncio.to_thread(began.acquire, timeout=10)
         assert network.spread == [True, False], "alone it may use both cores"
-        decoding.append(asyncio.create_task(cores.run(lambda _: go.wait(10))))
         waiting = asyncio.create_task(batcher.submit(_frame(3)))
         await asyncio.sleep(0.02)
         assert len(network.batches) == 2, "no core is free"

@@ -104,6 +104,6 @@ def test_closing_begins_nothing_more_and_ends_the_threads() -> None:
         assert [type(result) for result in results] == [asyncio.CancelledError]
         held.go.set()
         await asyncio.gather(*jobs[:2])
-        await _until(lambda: not any(thread.name.startswith("core-") for thread in threading.enumerate()))
+        await _until(lambda: not any(thread.is_alive() for thread in cores._threads))
 
     _run(work())
