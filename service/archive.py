@@ -77,7 +77,7 @@ def answer_all(
     """The outcome of every picture, in order.
 
     For one lane, ``threads`` read the pictures ahead of the network; several lanes, each a core of a CPU, read the
-    pictures of their next batch themselves. At most ``threads`` + 2 ``lanes`` * ``batch`` pictures are in memory.
+    pictures of their next batch themselves. At most ``threads`` + (2 ``lanes`` + 1) ``batch`` are in memory.
     Raises :class:`DeviceError` when ONNX Runtime fails: the other pictures would fare no better.
     """
 
