@@ -53,7 +53,7 @@ class Result:
     inference_seconds: float
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Item:
     frame: Frame
     result: asyncio.Future[Result]
@@ -155,9 +155,10 @@ class Batcher:
         self._arrived.set()
         try:
             return await item.result
-        finally:
-            with suppress(ValueError):
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it may be under way already
                 self._waiting.remove(item)
+            raise
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` where batches run, between two of them."""
