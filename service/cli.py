@@ -20,6 +20,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -294,8 +295,13 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [f"CIN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        _refuse("; ".join(wrong))
+        _refuse("; ".join(_said_of(wrong) for wrong in error.errors()))
+
+
+def _said_of(wrong: ErrorDetails) -> str:
+    if not wrong["loc"]:  # about settings together, which it names
+        return wrong["msg"].removeprefix("Value error, ")
+    return f"CIN_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 
 
 def _refuse(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from service.imaging import (
     UndecodablePicture,
     UnsupportedPicture,
 )
+from service.records import RecordsError
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -115,6 +119,10 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ServiceError)
         return problem_response(error.problem, error.detail, error.headers)
 
+    async def on_records_error(_: Request, error: Exception) -> JSONResponse:
+        log.error("%s", error)
+        return problem_response(NOT_READY, "kept predictions cannot be reached; try again later", {"Retry-After": "5"})
+
     async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         names = sorted({str(e["loc"][-1]) for e in error.errors()})
@@ -130,5 +138,6 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem_response(problem, detail, error.headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RecordsError, on_records_error)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(HTTPException, on_http_exception)

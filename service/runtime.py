@@ -18,9 +18,11 @@ from service.errors import NOT_READY, ServiceError
 from service.imaging import PictureLimits
 from service.memory import give_back_freed, keep_for_pictures
 from service.metrics import Metrics
-from service.records import RecordsError, RecordStore, SqliteRecords
+from service.records import RecordsError, RecordStore
+from service.redis_records import RedisRecords
 from service.renderings import Renderings
 from service.settings import Settings
+from service.sqlite_records import SqliteRecords
 
 log = logging.getLogger(__name__)
 
@@ -182,11 +184,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             on_batch=metrics.batch_size.observe,
             on_failure=lambda error: service.on_inference_failure(error),
         ),
-        records=SqliteRecords(
-            settings.records_folder,
-            ttl_seconds=settings.record_ttl_seconds,
-            max_bytes=settings.record_max_bytes,
-        ),
+        records=_open_records(settings),
         renderings=Renderings(),
         metrics=metrics,
         workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
@@ -196,3 +194,10 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)
     return service
+
+
+def _open_records(settings: Settings) -> RecordStore:
+    ttl, budget = settings.record_ttl_seconds, settings.record_max_bytes
+    if settings.records_url is not None:
+        return RedisRecords(settings.records_url.get_secret_value(), ttl_seconds=ttl, max_bytes=budget)
+    return SqliteRecords(settings.records_folder, ttl_seconds=ttl, max_bytes=budget)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
 
     records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")
+    records_url: SecretStr | None = Field(
+        None, description="Redis that keeps the predictions of several replicas: redis://host:6379/0"
+    )
     record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction can be fetched again")
     record_max_bytes: int = Field(
         512 * 2**20, ge=16 * 2**20, description="the oldest predictions go when all exceed this"
@@ -73,6 +76,12 @@ class Settings(BaseSettings):
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two checks with the known picture")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is worth a log line")
+
+    @model_validator(mode="after")
+    def _keeps_records_in_one_place(self) -> Settings:
+        if self.records_folder is not None and self.records_url is not None:
+            raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
+        return self
 
     def effective_max_batch(self, provider: str) -> int:
         """The largest batch for the provider in use: batches gain nothing on a CPU."""

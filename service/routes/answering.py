@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from datetime import UTC, datetime
 from time import perf_counter
@@ -17,6 +18,8 @@ from service.imaging import Picture, PictureError
 from service.records import Record, RecordsError
 from service.runtime import Service
 from service.schemas import AttentionLinks, Prediction, Timings
+
+log = logging.getLogger(__name__)
 
 PointQuery = Annotated[str | None, Query(description="one of the model's; default: the service's")]
 
@@ -56,6 +59,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
     try:
         await service.in_worker(lambda: service.records.put(id, record))
     except RecordsError as error:
+        log.error("%s", error)
         raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
     service.metrics.observe_prediction(findings.diagnosis, result.answer, list(findings.probabilities))
     return prediction

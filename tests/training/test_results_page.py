@@ -95,7 +95,9 @@ def _epochs(name: str) -> list[dict[str, float]]:
 def test_what_the_text_says_of_the_attention_as_printed() -> None:
     figures = read_json("literal-at-224/validation.json")["metrics"]
     shown = " / ".join(f"{figures[task]:.3f}" for task in TASKS)
-    assert f"(`--set network.attention=literal`): {shown} on validation" in " ".join(section("The shipped model").split())
+    assert f"(`--set network.attention=literal`): {shown} on validation" in " ".join(
+        section("The shipped model").split()
+    )
 
 
 def test_choices_are_those_of_the_cross_validation() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from service.overlay import AttentionMaps
-from service.records import Record, RecordsError, SqliteRecords, pack_maps
+from service.records import Record, RecordsError, pack_maps
+from service.sqlite_records import SqliteRecords
 
 IDS = [f"{number:032x}" for number in range(10)]
 
