@@ -6,7 +6,7 @@ import copy
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from model_training.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE, model_card
 from model_training.reporting.report import write_report
 from model_training.run_folder import git_commit, stage_config
-from model_training.variants import int8_graph
+from model_training.variants import PRECISIONS, JudgedGraph, Precision, convert_and_judge
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -62,19 +62,6 @@ CLASSES = {
 }
 
 
-INT8_CANARY_NAME = "canary-int8.npz"
-
-_INT8 = Variant(
-    name="int8",
-    file="cin-int8.onnx",
-    description="most convolutions on uint8 activations and int8 weights, for CPUs that multiply those fast",
-    gate={},
-    canary_outputs=INT8_CANARY_NAME,
-    # Where floating point differs in the last digit, a value may be rounded to its neighbour.
-    canary_tolerance=1e-2,
-)
-
-
 class GateError(ValueError):
     """The exported graph does not give what the network gives; no bundle was written."""
 
@@ -96,7 +83,7 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
     """Export, hold against PyTorch on the whole validation set, and write the bundle.
 
     Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
-    An int8 variant is in the bundle when it passes its own gate, see :mod:`model_training.variants`. Raises
+    A variant of less precision is in the bundle when it passes its own gate, see :mod:`model_training.variants`. Raises
     :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
     """
     check_target(out)
@@ -142,19 +129,16 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
         )
         files = {GRAPH_NAME: graph, **_write_canary(experiment, pictures, network, specs, Path(scratch))}
         variants = [variant]
-        quantised = int8_graph(
-            experiment,
-            float32,
-            Path(scratch) / "int8.onnx",
-            specs,
-            ledger=ledger,
-            purpose=f"gate {name} {version} int8",
-        )
-        if quantised.gate["passed"]:
-            files |= _write_int8(quantised.path, files[CANARY_PICTURE_NAME], config.data, specs, Path(scratch))
-            variants.append(_INT8.model_copy(update={"gate": quantised.gate}))
-        else:
-            experiment.console.print(f"int8 is left out: {quantised.gate}", highlight=False)
+        for precision in PRECISIONS:
+            converted = Path(scratch) / f"converted-{precision.name}.onnx"
+            purpose = f"gate {name} {version} {precision.name}"
+            judged = convert_and_judge(experiment, precision, float32, converted, specs, ledger=ledger, purpose=purpose)
+            if judged.gate["passed"]:
+                written = _write_variant(precision, judged, files[CANARY_PICTURE_NAME], config.data, specs)
+                files |= {path.name: path for path in written}
+                variants.append(_variant(precision, written, judged.gate))
+            else:
+                experiment.console.print(f"{precision.name} is left out: {judged.gate}", highlight=False)
         manifest = _manifest(experiment, pictures, specs, variants, name=name, version=version)
         report = write_report(experiment, Path(scratch) / "report")
         files |= {path.name: path for path in report.files}
@@ -179,16 +163,34 @@ def _write_canary(
     return {CANARY_PICTURE_NAME: picture, CANARY_OUTPUTS_NAME: expected}
 
 
-def _write_int8(
-    quantised: Path, canary: Path, data: DataConfig, specs: list[TensorSpec], folder: Path
-) -> dict[str, Path]:
-    """The int8 graph as it is shipped, and what it gives for the canary picture."""
-    graph, expected = folder / _INT8.file, folder / INT8_CANARY_NAME
-    ship_graph(quantised, graph)
+class _VariantFiles(NamedTuple):
+    """The graph as it is shipped, and what it gives for the canary picture."""
+
+    graph: Path
+    canary_outputs: Path
+
+
+def _write_variant(
+    precision: Precision, judged: JudgedGraph, canary: Path, data: DataConfig, specs: list[TensorSpec]
+) -> _VariantFiles:
+    folder = judged.path.parent
+    files = _VariantFiles(folder / f"cin-{precision.name}.onnx", folder / f"canary-{precision.name}.npz")
+    ship_graph(judged.path, files.graph)
     frame = read_picture(canary.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
-    outputs: dict[str, Any] = run_onnx(graph, frame[None], specs, batch=1)
-    np.savez_compressed(expected, **outputs)
-    return {graph.name: graph, expected.name: expected}
+    outputs: dict[str, Any] = run_onnx(files.graph, frame[None], specs, batch=1, provider=judged.judged_on)
+    np.savez_compressed(files.canary_outputs, **outputs)
+    return files
+
+
+def _variant(precision: Precision, files: _VariantFiles, gate: dict[str, Any]) -> Variant:
+    return Variant(
+        name=precision.name,
+        file=files.graph.name,
+        description=precision.description,
+        gate=gate,
+        canary_outputs=files.canary_outputs.name,
+        canary_tolerance=precision.canary_tolerance,
+    )
 
 
 def _manifest(

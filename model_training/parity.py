@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -21,6 +23,13 @@ MAX_BOX_DIFFERENCE_PIXELS = 0.5
 GATE_BATCHES = (1, 3, 16)
 
 Outputs = dict[str, NDArray[Any]]
+Provider = Literal["cpu", "cuda"]
+
+# TensorFloat-32 would be one more way to round.
+_PROVIDERS: dict[Provider, list[Any]] = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"],
+}
 
 
 def run_torch(network: DeployedCIN, frames: NDArray[np.uint8], specs: list[TensorSpec], batch: int) -> Outputs:
@@ -30,12 +39,30 @@ def run_torch(network: DeployedCIN, frames: NDArray[np.uint8], specs: list[Tenso
     return {spec.name: torch.cat([p[k] for p in parts]).numpy() for k, spec in enumerate(specs)}
 
 
-def run_onnx(path: Path, frames: NDArray[np.uint8], specs: Sequence[TensorSpec], batch: int) -> Outputs:
-    """Every output for every frame, from ONNX Runtime on the CPU."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def run_onnx(
+    path: Path, frames: NDArray[np.uint8], specs: Sequence[TensorSpec], batch: int, provider: Provider = "cpu"
+) -> Outputs:
+    """Every output for every frame, from ONNX Runtime."""
+    session = _open(path, provider)
     names = [spec.name for spec in specs]
     parts = [session.run(names, {"image": frames[i : i + batch]}) for i in range(0, len(frames), batch)]
     return {name: np.concatenate([p[k] for p in parts]) for k, name in enumerate(names)}
+
+
+def usable(provider: Provider, graph: Path) -> bool:
+    """Whether ``graph`` really runs on ``provider`` here: ONNX Runtime falls back to the CPU without an error."""
+    wanted = _PROVIDERS[provider][0]
+    name = wanted if isinstance(wanted, str) else wanted[0]
+    return name in onnxruntime.get_available_providers() and _open(graph, provider).get_providers()[0] == name
+
+
+def _open(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    if provider == "cuda":
+        options.log_severity_level = 4  # that there is no GPU shows in get_providers()
+        with redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
+    return onnxruntime.InferenceSession(path, options, providers=_PROVIDERS[provider])
 
 
 @dataclass(frozen=True)

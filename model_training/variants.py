@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices
 from model_training.evaluate import read_report
 from model_training.experiment import Experiment
+from model_training.half_precision import halve
 from model_training.ledger import record_reading
 from model_training.metrics import area_under_roc, box_iou
-from model_training.parity import Outputs, run_onnx
+from model_training.parity import Outputs, Provider, run_onnx, usable
 from model_training.predictions import scored_classes
 from model_training.quantize import NUM_CALIBRATION, quantise
 from model_training.run_folder import write_text
@@ -34,8 +36,8 @@ class Fidelity:
     """How far a variant's answers on a whole set are from float32's."""
 
     num_pictures: int
-    # How many times as many pictures a second, one by one.
-    speed: float
+    # How many times as many pictures a second, one by one; None when they ran elsewhere than the variant is meant to.
+    speed: float | None
     max_auc_difference: float
     diagnoses_changed: float
     mean_box_iou: float
@@ -51,7 +53,7 @@ class Fidelity:
 
 
 def compare_variants(
-    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
+    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float | None
 ) -> Fidelity:
     """A variant's outputs against float32's; ``scored`` are the classes whose AUC counts, each against the rest."""
     aucs = [
@@ -75,58 +77,102 @@ def gate_figures(fidelities: Mapping[str, Fidelity]) -> dict[str, Any]:
     """The gate's figures by set, as the manifest keeps them."""
     figures: dict[str, Any] = {"pictures": ", ".join(f"{name} ({f.num_pictures})" for name, f in fidelities.items())}
     for name, fidelity in fidelities.items():
-        figures[f"speed_{name}"] = fidelity.speed
+        if fidelity.speed is not None:
+            figures[f"speed_{name}"] = fidelity.speed
         figures[f"max_auc_difference_{name}"] = fidelity.max_auc_difference
         figures[f"diagnoses_changed_{name}"] = fidelity.diagnoses_changed
         figures[f"mean_box_iou_{name}"] = fidelity.mean_box_iou
     return {**figures, "passed": all(fidelity.passed for fidelity in fidelities.values())}
 
 
-class QuantisedGraph(NamedTuple):
-    """An int8 graph and the figures of its gate."""
+@dataclass(frozen=True)
+class Precision:
+    """A precision below float32, and what its graph is made by and for."""
+
+    name: Literal["int8", "fp16"]
+    description: str
+    provider: Provider
+    # From the float32 graph to its own, with training frames ``[N, F, F, 3]`` to calibrate on.
+    convert: Callable[[Path, Path, NDArray[np.uint8]], None]
+    # Where floating point differs in the last digit, a value may be rounded to its neighbour.
+    canary_tolerance: float = 1e-2
+
+
+PRECISIONS = (
+    Precision(
+        name="int8",
+        description="most convolutions on uint8 activations and int8 weights, for CPUs that multiply those fast",
+        provider="cpu",
+        convert=quantise,
+    ),
+    Precision(
+        name="fp16",
+        description="convolutions in float16, for GPUs; boxes, attention and classifiers in float32",
+        provider="cuda",
+        convert=lambda float32, out, _: halve(float32, out),
+    ),
+)
+
+
+class JudgedGraph(NamedTuple):
+    """A graph of less precision, where it was run, and the figures of its gate."""
 
     path: Path
+    judged_on: Provider
     gate: dict[str, Any]
 
 
-def int8_graph(
-    experiment: Experiment, float32: Path, out: Path, specs: Sequence[TensorSpec], *, ledger: Path, purpose: str
-) -> QuantisedGraph:
-    """Quantise the ``float32`` graph and judge it: on validation, and on the test set when that has been evaluated.
+def convert_and_judge(
+    experiment: Experiment,
+    precision: Precision,
+    float32: Path,
+    out: Path,
+    specs: Sequence[TensorSpec],
+    *,
+    ledger: Path,
+    purpose: str,
+) -> JudgedGraph:
+    """Convert the ``float32`` graph and judge it: on validation, and on the test set when that has been evaluated.
 
     The test set is read once more for it, which ``ledger`` gets to know, with its ``purpose``. The figures are kept as
-    ``<run>/evaluation/int8/gate.json``, whether they pass or not.
+    ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is made
+    for the graph is judged on the CPU, which rounds alike but tells nothing about its speed.
     """
     train, validation = experiment.training_sets()
     chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
-    with experiment.console.status("quantising the graph"):
-        quantise(float32, out, np.asarray(train.frames)[np.sort(chosen)])
+    with experiment.console.status(f"converting the graph to {precision.name}"):
+        precision.convert(float32, out, np.asarray(train.frames)[np.sort(chosen)])
+    provider: Provider = precision.provider if usable(precision.provider, float32) else "cpu"
     judged = [validation]
     if read_report(experiment, "test") is not None:
         judged.append(experiment.frames(experiment.config.data.test))
     fidelities = {}
     for pictures in judged:
-        with experiment.console.status(f"judging int8 on {pictures.name}"):
-            fidelities[pictures.name] = _fidelity(pictures, float32, out, specs)
-    gate = gate_figures(fidelities)
+        with experiment.console.status(f"judging {precision.name} on {pictures.name}"):
+            reference, other, speed = _answers(pictures, (float32, out), specs, provider)
+        scored = scored_classes(pictures.classes)
+        timed = speed if provider == precision.provider else None
+        fidelities[pictures.name] = compare_variants(reference, other, pictures.labels, scored, speed=timed)
+    gate = {"judged_on": provider, **gate_figures(fidelities)}
     if len(judged) > 1:
         figures = {name: value for name, value in gate.items() if name.endswith(judged[-1].name)}
         weights = experiment.recognition_run.weights_sha256()
         record_reading(ledger, judged[-1], purpose=purpose, weights_sha256=weights, metrics=figures)
-    folder = experiment.evaluation("int8")
+    folder = experiment.evaluation(precision.name)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
-    return QuantisedGraph(out, gate)
+    return JudgedGraph(out, provider, gate)
 
 
-def _fidelity(pictures: FrameSet, float32: Path, other: Path, specs: Sequence[TensorSpec]) -> Fidelity:
+def _answers(
+    pictures: FrameSet, graphs: tuple[Path, Path], specs: Sequence[TensorSpec], provider: Provider
+) -> tuple[Outputs, Outputs, float]:
+    """What both graphs answer for every picture, and how many times as fast the second one is."""
     needed = [spec for spec in specs if spec.name in ("probabilities", "crop_box")]
-    frames = np.asarray(pictures.frames)
     answers: list[Outputs] = []
     seconds: list[float] = []
-    for graph in (float32, other):
+    for graph in graphs:
         began = time.perf_counter()
-        answers.append(run_onnx(graph, frames, needed, batch=1))
+        answers.append(run_onnx(graph, np.asarray(pictures.frames), needed, batch=1, provider=provider))
         seconds.append(time.perf_counter() - began)
-    scored = scored_classes(pictures.classes)
-    return compare_variants(answers[0], answers[1], pictures.labels, scored, speed=seconds[0] / seconds[1])
+    return answers[0], answers[1], seconds[0] / seconds[1]

@@ -65,15 +65,15 @@ def test_a_run_says_what_it_was_made_from_and_how(small_experiment: SmallExperim
 
 
 def test_every_reading_of_the_test_split_is_in_the_ledger(small_experiment: SmallExperiment) -> None:
-    entry, gate = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
-    assert {entry["set"], gate["set"]} == {"isic2017-test"}
+    entry, *gates = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
+    assert {line["set"] for line in (entry, *gates)} == {"isic2017-test"}
     assert entry["metrics"] == report(small_experiment, "test")
-    assert gate["purpose"] == "gate synthetic 1.0.0 int8"
+    assert [gate["purpose"] for gate in gates] == [f"gate synthetic 1.0.0 {name}" for name in ("int8", "fp16")]
     again = small_experiment.command(
         "evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small_experiment.ledger)
     )
     assert again.exit_code == 0
-    assert len(small_experiment.ledger.read_text().splitlines()) == 3
+    assert len(small_experiment.ledger.read_text().splitlines()) == 4
 
 
 def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> None:

@@ -1,4 +1,4 @@
-"""The int8 variant: which parts are quantised, and the gate it has to pass."""
+"""The variants of less precision: which parts are rounded, and the gate each has to pass."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ import onnx
 import pytest
 from sklearn.metrics import jaccard_score, roc_auc_score
 
-from model_training.parity import Outputs
+from model_training.deployed import output_specs
+from model_training.experiment import Experiment
+from model_training.half_precision import halve
+from model_training.parity import Outputs, run_onnx
 from model_training.quantize import _QUANTISED
-from model_training.variants import Fidelity, QuantisedGraph, compare_variants, gate_figures, int8_graph
+from model_training.variants import (
+    PRECISIONS,
+    Fidelity,
+    JudgedGraph,
+    Precision,
+    compare_variants,
+    convert_and_judge,
+    gate_figures,
+)
 from service.bundle import load_bundle
 from service.engine import Engine
 from tests.training.conftest import SmallExperiment
 
+SPECS = output_specs(num_classes=3, size=64, with_feature_attention=True)
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
 
 
@@ -62,33 +74,95 @@ def test_every_limit_of_the_gate_counts(fidelity: Fidelity, passed: bool) -> Non
     assert gate_figures({"a": good, "b": fidelity})["passed"] == passed
 
 
+INT8, FP16 = PRECISIONS
+
+
 @pytest.fixture(scope="module")
-def quantised(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The float32 graph of the small experiment, and its int8 form."""
-    from model_training.deployed import output_specs, round_weights
+def float32(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The float32 graph of the small experiment."""
+    from model_training.deployed import round_weights
     from model_training.export import deployed_network
     from model_training.graph import export_graph
 
-    folder = tmp_path_factory.mktemp("int8")
-    experiment = small_experiment.experiment()
-    network = deployed_network(experiment, 3)
+    path = tmp_path_factory.mktemp("graphs") / "float32.onnx"
+    network = deployed_network(small_experiment.experiment(), 3)
     round_weights(network)
-    specs = output_specs(num_classes=3, size=64, with_feature_attention=True)
-    export_graph(network, folder / "float32.onnx", frame_size=96, specs=specs)
-    ledger = folder / "ledger.jsonl"
-    found = int8_graph(
-        experiment, folder / "float32.onnx", folder / "int8.onnx", specs, ledger=ledger, purpose="gate of a test"
+    export_graph(network, path, frame_size=96, specs=SPECS)
+    return path
+
+
+def converted(experiment: Experiment, float32: Path, precision: Precision) -> JudgedGraph:
+    """The graph of a precision; its gate has been told, read and kept as it says."""
+    ledger = float32.with_name(f"{precision.name}.jsonl")
+    out = float32.with_name(f"{precision.name}.onnx")
+    judged = convert_and_judge(
+        experiment, precision, float32, out, SPECS, ledger=ledger, purpose=f"gate of a test {precision.name}"
     )
-    assert {"isic2017-validation", "isic2017-test"} == {
-        name.removeprefix("diagnoses_changed_") for name in found.gate if name.startswith("diagnoses_changed_")
-    }
+    sets = {"isic2017-validation", "isic2017-test"}
+    assert sets == {n.removeprefix("diagnoses_changed_") for n in judged.gate if n.startswith("diagnoses_changed_")}
     (entry,) = [json.loads(line) for line in ledger.read_text().splitlines()]
-    assert (entry["set"], entry["purpose"]) == ("isic2017-test", "gate of a test")
-    assert entry["metrics"] == {name: v for name, v in found.gate.items() if name.endswith("isic2017-test")}
-    assert found.gate["mean_box_iou_isic2017-validation"] > 0.9
-    kept = experiment.evaluation("int8") / "gate.json"
-    assert json.loads(kept.read_text()) == found.gate
-    return folder / "float32.onnx", found.path
+    assert (entry["set"], entry["purpose"]) == ("isic2017-test", f"gate of a test {precision.name}")
+    assert entry["metrics"] == {name: v for name, v in judged.gate.items() if name.endswith("isic2017-test")}
+    assert judged.gate["mean_box_iou_isic2017-validation"] > 0.9
+    assert json.loads((experiment.evaluation(precision.name) / "gate.json").read_text()) == judged.gate
+    return judged
+
+
+@pytest.fixture(scope="module")
+def quantised(small_experiment: SmallExperiment, float32: Path) -> tuple[Path, Path]:
+    """The float32 graph of the small experiment, and its int8 form."""
+    judged = converted(small_experiment.experiment(), float32, INT8)
+    assert judged.judged_on == "cpu"
+    assert judged.gate["speed_isic2017-validation"] > 0
+    return float32, judged.path
+
+
+@pytest.fixture(scope="module")
+def halved(small_experiment: SmallExperiment, float32: Path) -> tuple[Path, Path]:
+    """The float32 graph of the small experiment, and its fp16 form."""
+    judged = converted(small_experiment.experiment(), float32, FP16)
+    # How fast a CPU is with a graph made for GPUs says nothing.
+    assert (judged.judged_on == "cuda") == ("speed_isic2017-validation" in judged.gate)
+    return float32, judged.path
+
+
+def test_half_precision_are_the_convolutions_and_what_joins_them(halved: tuple[Path, Path]) -> None:
+    before, after = (onnx.load(path) for path in halved)
+    inferred = onnx.shape_inference.infer_shapes(after, strict_mode=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    by_kind: dict[str, set[int]] = {}
+    for node in after.graph.node:
+        if node.output[0] in types:
+            by_kind.setdefault(node.op_type, set()).add(types[node.output[0]])
+    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    assert by_kind["Conv"] == {half}
+    for kind in ("GridSample", "Softmax", "Sigmoid", "MatMul", "Gemm", "Where", "Greater", "ReduceMean"):
+        assert half not in by_kind.get(kind, {full}), kind
+    parameters = {i.name: i.data_type for i in after.graph.initializer}
+    convolutions = [node for node in after.graph.node if node.op_type == "Conv"]
+    assert {parameters[name] for node in convolutions for name in node.input[1:]} == {half}
+    assert len(convolutions) == sum(node.op_type == "Conv" for node in before.graph.node) > 70
+    assert halved[1].stat().st_size < 0.6 * halved[0].stat().st_size
+    outputs = [[(o.name, o.type.tensor_type.elem_type) for o in m.graph.output] for m in (before, after)]
+    assert outputs[0] == outputs[1]
+
+
+def test_half_precision_answers_as_float32_does(halved: tuple[Path, Path], small_experiment: SmallExperiment) -> None:
+    frames = np.asarray(small_experiment.experiment().validation_set().frames)[:8]
+    reference, other = (run_onnx(path, frames, SPECS, batch=3) for path in halved)
+    assert np.abs(reference["probabilities"] - other["probabilities"]).max() < 0.02
+    assert not np.array_equal(reference["probabilities"], other["probabilities"]), "nothing was rounded"
+
+
+def test_features_that_are_outputs_are_refused(tmp_path: Path) -> None:
+    text = """
+        <ir_version: 8, opset_import: ["" : 20]>
+        g (float[1,1,4,4] x) => (float[1,1,4,4] y) <float[1,1,1,1] w = {2}> { y = Conv(x, w) }
+    """
+    onnx.save_model(onnx.parser.parse_model(text), tmp_path / "in.onnx")
+    with pytest.raises(ValueError, match="y are features"):
+        halve(tmp_path / "in.onnx", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_the_parts_that_decide_stay_floating_point(quantised: tuple[Path, Path]) -> None:
@@ -113,8 +187,9 @@ def test_a_variant_is_in_the_bundle_when_it_passed_its_gate(
     monkeypatch: pytest.MonkeyPatch,
     passed: bool,
 ) -> None:
-    judged = QuantisedGraph(quantised[1], {"pictures": "some", "passed": passed})
-    monkeypatch.setattr("model_training.export.int8_graph", lambda *_, **__: judged)
+    judged = JudgedGraph(quantised[1], "cpu", {"pictures": "some", "passed": passed})
+    monkeypatch.setattr("model_training.export.PRECISIONS", [INT8])
+    monkeypatch.setattr("model_training.export.convert_and_judge", lambda *_, **__: judged)
     result = small_experiment.command("export", "--out", str(tmp_path / "bundle"))
     assert result.exit_code == 0, result.output
     assert ("int8 is left out" in result.output) != passed
