@@ -46,7 +46,7 @@ gpu: $(VENV)/.test-ready
 	$(call TRAIN_ON_GPU,evaluate)
 	$(call TRAIN_ON_GPU,export) --out $(GPU_RUN)/bundle
 	$(BIN)/cin bundle verify $(GPU_RUN)/bundle --provider cuda
-	$(BIN)/python -m pytest -m gpu
+	CIN_GPU_BUNDLE=$(abspath $(GPU_RUN))/bundle $(BIN)/python -m pytest -m gpu
 	CIN_BUNDLE=$(abspath $(GPU_RUN))/bundle $(BIN)/python -m tests.benchmarks --provider cuda $(GPU_BENCH)
 
 BENCH ?=

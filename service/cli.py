@@ -175,7 +175,7 @@ def _answer_pictures(
             variant=settings.variant,
             provider=settings.provider,
             require_gpu=settings.require_gpu,
-            gpu_memory_bytes=settings.gpu_memory_bytes,
+            gpu=settings.gpu_options(),
             threads=settings.inference_threads,
         )
         limits = PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
@@ -270,7 +270,7 @@ def _write_overlays(folder: Path, name: str, picture: Picture, answer: Answer) -
 @bundle_app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the network runs.")] = "cpu",
+    provider: Annotated[Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the network runs.")] = "cpu",
 ) -> None:
     """Check every file of a bundle, and its canary picture with every variant."""
     try:

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+# Jobs spread only after a time as long as this in which none had to wait. Under load the cores that one job spreads
+# over are soon missed by the next: spreading makes the first a little faster and everybody after it wait longer.
+CALM_SECONDS = 1.0
+
 
 class _Job(NamedTuple):
     result: Future[Any]
@@ -24,7 +28,9 @@ class Cores:
     The network's jobs come first: a picture that is decoded already is nearer to its answer than one that is not.
     """
 
-    def __init__(self, num: int) -> None:
+    def __init__(self, num: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._busy_until = -CALM_SECONDS + clock()
         self._network: deque[_Job] = deque()
         self._others: deque[_Job] = deque()
         self._changed = Condition()
@@ -35,13 +41,15 @@ class Cores:
             thread.start()
 
     async def run(self, function: Callable[[bool], T], *, network: bool = False) -> T:
-        """What ``function`` gives; it is told whether other cores are idle, so that it may spread.
+        """What ``function`` gives; it is told whether it may spread: other cores are idle, and likely to stay so.
 
         Cancelling the caller takes the job back, unless it has begun.
         """
         result: Future[T] = Future()
         with self._changed:
             (self._network if network else self._others).append(_Job(result, function))
+            if self._num_idle < len(self._network) + len(self._others):
+                self._busy_until = self._clock()
             self._changed.notify()
         return await asyncio.wrap_future(result)
 
@@ -76,4 +84,5 @@ class Cores:
                 return None
             self._num_idle -= 1
             job = (self._network or self._others).popleft()
-            return job, self._num_idle > len(self._network) + len(self._others)
+            calm = self._clock() - self._busy_until >= CALM_SECONDS
+            return job, calm and self._num_idle > len(self._network) + len(self._others)

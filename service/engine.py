@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from service.bundle import Bundle, Variant
+from service.sessions import (
+    DeviceSession,
+    GpuOptions,
+    HostSession,
+    Provider,
+    Session,
+    is_faster,
+    is_installed,
+    provider_of,
+    start,
+    work_on_cpu,
+)
 from service.settings import ProviderChoice, VariantChoice
 
 log = logging.getLogger(__name__)
-
-Provider = Literal["cpu", "cuda"]
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
 
 # How far from 1 the sum of probabilities may be; float16 arithmetic stays well within.
 _SUM_TOLERANCE = 5e-3
@@ -52,7 +58,8 @@ class Engine:
     """One bundle's variant, loaded; up to ``lanes`` threads may run it at once.
 
     On a CPU a picture by itself may spread over every core, which makes it wait least; where no core is idle it gets
-    one, which makes more pictures a second. ONNX Runtime fixes that choice for a session, so there are two.
+    one, which makes more pictures a second. ONNX Runtime fixes that choice for a session, so there are two. On a GPU
+    there is one for batches, and where that is faster another one for single pictures.
     """
 
     def __init__(
@@ -62,69 +69,79 @@ class Engine:
         variant: VariantChoice = "auto",
         provider: ProviderChoice = "auto",
         require_gpu: bool = False,
-        gpu_memory_bytes: int | None = None,
+        gpu: GpuOptions | None = None,
         threads: int,
     ) -> None:
         """Load the graph. ``threads`` is how many cores of a CPU it may use.
 
         Raises :class:`BundleError` for a variant the bundle lacks, and :class:`EngineError` when the graph does not
-        load or the GPU that was asked for does not work.
+        load, the GPU that was asked for does not work, or one that is required would leave work to the CPU.
         """
         self.bundle = bundle
-        self._gpu_memory_bytes = gpu_memory_bytes
-        self._outputs = [spec.name for spec in bundle.manifest.outputs]
+        self._gpu = _for_each_session(gpu or GpuOptions())
+        self._threads = threads
+        self._outputs = bundle.manifest.outputs
         if provider == "auto" and not require_gpu:
             # No GPU is no error here; where one is required, ONNX Runtime's words on what is missing help.
             onnxruntime.set_default_logger_severity(4)
-        on_gpu = provider != "cpu" and _cuda_is_installed()
-        self.variant = _choose_variant(bundle, variant, on_gpu=on_gpu)
-        self._session = self._start(on_gpu=on_gpu, threads=threads)
-        # ONNX Runtime falls back to the CPU without an error, so only the session itself knows.
-        self.provider: Provider = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        wanted: Provider = "cuda" if provider == "auto" else provider
+        if wanted != "cpu" and not is_installed(wanted):
+            wanted = "cpu"
+        self.variant = _choose_variant(bundle, variant, wanted)
+        session = self._start(wanted)
+        self.provider: Provider = provider_of(session)
         if self.provider == "cpu" and (require_gpu or provider == "cuda"):
             raise EngineError("a GPU is required but ONNX Runtime runs on the CPU; check the driver, CUDA and cuDNN")
-        if self.provider == "cpu" and on_gpu and variant == "auto":
-            self.variant = _choose_variant(bundle, variant, on_gpu=False)
-            self._session = self._start(on_gpu=False, threads=threads)
-        self.lanes = threads if self.provider == "cpu" else 1
-        self._one_core = self._session if self.lanes == 1 else self._start(on_gpu=False, threads=1)
+        if self.provider != "tensorrt" and provider == "tensorrt":
+            raise EngineError(
+                f"TensorRT is asked for but ONNX Runtime runs on {self.provider}; check the driver, and that "
+                "TensorRT's libraries are where the system looks for them (LD_LIBRARY_PATH)"
+            )
+        if self.provider != wanted and variant == "auto":
+            self.variant = _choose_variant(bundle, variant, self.provider)
+            session = self._start(self.provider)
+        if self.provider == "cpu":
+            self.lanes = threads
+            self._session: Session = HostSession(session, self._outputs)
+            one_core = session if threads == 1 else self._start("cpu", threads=1)
+            self._single: Session = HostSession(one_core, self._outputs)
+        else:
+            self.lanes = 1
+            self._require_work_on_gpu(session, required=require_gpu)
+            self._session = self._single = DeviceSession(session, self._outputs)
 
-    def _start(self, *, on_gpu: bool, threads: int) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is an exception, or shows in get_providers()
-        # Decoding shares the CPUs with inference; spinning threads would take them away.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers: list[Any] = [_CPU]
-        if on_gpu:
-            # TensorFloat-32 would move probabilities by more than the canary allows.
-            settings = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
-            if self._gpu_memory_bytes is not None:
-                settings["gpu_mem_limit"] = str(self._gpu_memory_bytes)
-            providers.insert(0, (_CUDA, settings))
+    def _start(
+        self, provider: Provider, *, threads: int | None = None, gpu: GpuOptions | None = None
+    ) -> onnxruntime.InferenceSession:
         try:
-            path = self.bundle.path(self.variant.file)
-            session = onnxruntime.InferenceSession(path, options, providers=providers)
+            session = start(self.bundle, self.variant, provider, threads=threads or self._threads, gpu=gpu or self._gpu)
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot load {self.variant.file}: {error}") from error
-        if missing := set(self._outputs) - {output.name for output in session.get_outputs()}:
+        if missing := {spec.name for spec in self._outputs} - {output.name for output in session.get_outputs()}:
             raise EngineError(f"{self.variant.file} lacks the outputs {', '.join(sorted(missing))}")
         return session
+
+    def _require_work_on_gpu(self, session: onnxruntime.InferenceSession, *, required: bool) -> None:
+        if left := work_on_cpu(session):
+            operators = ", ".join(f"{num} {name}" for name, num in left.most_common())
+            message = f"{self.provider} leaves these operators of {self.variant.file} to the CPU: {operators}"
+            if required:
+                raise EngineError(f"{message}; export the network for this version of ONNX Runtime")
+            log.warning("%s", message)
 
     def run(self, frames: NDArray[np.uint8], *, spread: bool = True) -> list[Answer]:
         """Run frames ``[batch, F, F, 3]``, sRGB; on one core of a CPU unless it may ``spread``.
 
         Raises :class:`DeviceError` when ONNX Runtime fails, :class:`EngineError` for outputs that cannot be true.
         """
-        return self._run(self._session if spread else self._one_core, frames)
+        alone = len(frames) == 1 if self.provider != "cpu" else not spread
+        return self._run(self._single if alone else self._session, frames)
 
-    def _run(self, session: onnxruntime.InferenceSession, frames: NDArray[np.uint8]) -> list[Answer]:
+    def _run(self, session: Session, frames: NDArray[np.uint8]) -> list[Answer]:
         try:
-            values = session.run(self._outputs, {"image": frames})
+            outputs = session.run(frames)
         except Exception as error:
             raise DeviceError(f"ONNX Runtime failed: {error}") from error
-        outputs = dict(zip(self._outputs, values, strict=True))
         for name in ("probabilities", "branch_probabilities"):
             _check_probabilities(outputs[name], name)
         for name in ("crop_box", "lesion_fraction"):
@@ -147,14 +164,49 @@ class Engine:
         )
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run every batch size once, so that no request pays for memory and the choice of algorithms."""
-        size = self.bundle.manifest.frame_size
-        for session in self._sessions():
-            for batch in batch_sizes:
-                self._run(session, np.zeros((batch, size, size, 3), dtype=np.uint8))
+        """Run every batch size once, so that no request pays for memory and the choice of algorithms.
 
-    def _sessions(self) -> list[onnxruntime.InferenceSession]:
-        return [self._session] if self._one_core is self._session else [self._session, self._one_core]
+        On a GPU, first take what is fastest on it.
+        """
+        if self.provider == "cuda":
+            self._tune(max(batch_sizes))
+        for session in self._sessions():
+            for batch in batch_sizes if session is self._session else [1]:
+                self._run(session, self._blank(batch))
+
+    def _tune(self, largest_batch: int) -> None:
+        """Lay features out channels last, and record the kernels of single pictures, each where that is faster here."""
+        gpu = self._gpu
+        last = replace(gpu, channels_last=True)
+        if (session := self._if_faster(last, self._session, self._blank(largest_batch))) is not None:
+            self._session = self._single = session
+            gpu = last
+        graph = replace(gpu, single_graph=True)
+        if (session := self._if_faster(graph, self._session, self._blank(1))) is not None:
+            self._single = session
+        log.info(
+            "on this GPU: channels %s, single pictures %s",
+            "last" if gpu.channels_last else "first",
+            "as a recorded graph" if self._single is not self._session else "as any batch",
+        )
+
+    def _if_faster(self, gpu: GpuOptions, present: Session, frames: NDArray[np.uint8]) -> Session | None:
+        try:
+            session = self._start(self.provider, gpu=gpu)
+            if work_on_cpu(session):
+                return None
+            other = DeviceSession(session, self._outputs)
+            return other if is_faster(other, present, frames) else None
+        except Exception as error:  # what this GPU or graph cannot do is no way to take
+            log.info("%s is not possible here: %s", gpu, error)
+            return None
+
+    def _blank(self, batch: int) -> NDArray[np.uint8]:
+        size = self.bundle.manifest.frame_size
+        return np.zeros((batch, size, size, 3), dtype=np.uint8)
+
+    def _sessions(self) -> list[Session]:
+        return [self._session] if self._single is self._session else [self._session, self._single]
 
     def canary_difference(self) -> float:
         """Largest difference of any probability for the canary picture from what the bundle says it must be."""
@@ -170,10 +222,15 @@ class Engine:
         return float(max(differences))
 
 
-def _choose_variant(bundle: Bundle, variant: VariantChoice, *, on_gpu: bool) -> Variant:
+def _for_each_session(gpu: GpuOptions) -> GpuOptions:
+    """What each of the two sessions that there may be is told, when both share the memory."""
+    return gpu if gpu.memory_bytes is None else replace(gpu, memory_bytes=gpu.memory_bytes // 2)
+
+
+def _choose_variant(bundle: Bundle, variant: VariantChoice, provider: Provider) -> Variant:
     if variant != "auto":
         return bundle.variant(variant)
-    fastest = "fp16" if on_gpu else "int8" if multiplies_int8_fast() else "fp32"
+    fastest = "fp16" if provider != "cpu" else "int8" if multiplies_int8_fast() else "fp32"
     return bundle.variant(fastest if fastest in [v.name for v in bundle.manifest.variants] else "fp32")
 
 
@@ -187,18 +244,6 @@ def multiplies_int8_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return False
     return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "asimddp"))
-
-
-def _cuda_is_installed() -> bool:
-    """Whether it is worth asking for CUDA; makes its libraries loadable where they came as Python packages."""
-    if _CUDA not in onnxruntime.get_available_providers():
-        return False
-    missing = StringIO()
-    with redirect_stdout(missing):
-        onnxruntime.preload_dlls()
-    if text := missing.getvalue().strip():
-        log.debug("%s", text)
-    return True
 
 
 def _check_probabilities(values: NDArray[np.float32], name: str) -> None:

@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import generate_latest
 
 from service.bundle import Bundle
-from service.engine import Answer, Provider
+from service.engine import Answer
 from service.errors import PROBLEM_TYPES
+from service.sessions import Provider
 
 Stage = Literal["decode", "queue", "inference", "render"]
 

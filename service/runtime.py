@@ -162,7 +162,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         variant=settings.variant,
         provider=settings.provider,
         require_gpu=settings.require_gpu,
-        gpu_memory_bytes=settings.gpu_memory_bytes,
+        gpu=settings.gpu_options(),
         threads=settings.inference_threads,
     )
     metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)

@@ -10,9 +10,11 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.sessions import GpuOptions
+
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
-ProviderChoice = Literal["auto", "cpu", "cuda"]
+ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
@@ -43,10 +45,16 @@ class Settings(BaseSettings):
     variant: VariantChoice = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
     )
-    provider: ProviderChoice = Field("auto", description="auto uses a GPU where one works, else the CPU")
+    provider: ProviderChoice = Field(
+        "auto", description="auto uses CUDA where a GPU works, else the CPU; tensorrt is never chosen by itself"
+    )
     require_gpu: bool = Field(False, description="refuse to start without a working GPU")
     gpu_memory_bytes: int | None = Field(
         None, gt=0, description="most GPU memory ONNX Runtime takes; default: no limit"
+    )
+    tensorrt_cache: Path | None = Field(
+        None,
+        description="folder where TensorRT keeps what it builds, which takes minutes; default: built at each start",
     )
     inference_threads: int = Field(
         default_factory=usable_cpus, ge=1, description="cores of a CPU that pictures are worked on with"
@@ -82,6 +90,14 @@ class Settings(BaseSettings):
         if self.records_folder is not None and self.records_url is not None:
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
         return self
+
+    def gpu_options(self) -> GpuOptions:
+        """What a session on a GPU is told."""
+        return GpuOptions(
+            memory_bytes=self.gpu_memory_bytes,
+            largest_batch=self.effective_max_batch("cuda"),
+            tensorrt_cache=self.tensorrt_cache,
+        )
 
     def effective_max_batch(self, provider: str) -> int:
         """The largest batch for the provider in use: batches gain nothing on a CPU."""

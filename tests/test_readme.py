@@ -132,7 +132,7 @@ def test_the_benchmark_runs_without_the_other_servers(tmp_path: Path) -> None:
 
 def test_make_gpu_goes_from_training_to_the_benchmark() -> None:
     planned = subprocess.run([*GPU.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    steps = [line.split("bin/", 1)[1] for line in planned.splitlines() if line.startswith((".venv/bin", "CIN_BUNDLE"))]
+    steps = [line.split("bin/", 1)[1] for line in planned.splitlines() if line.startswith((".venv/bin", "CIN_"))]
     run = "--config model_training/configs/isic2017.toml --run runs/gpu"
     assert [" ".join(step.split()) for step in steps] == [
         *(f"cin-train {stage} {run}" for stage in ("area", "recognition", "evaluate")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.cores import Cores
+from service.cores import CALM_SECONDS, Cores
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -62,6 +62,27 @@ def test_a_job_may_spread_while_another_core_is_idle() -> None:
         await _until(lambda: len(held.began) == 2)
         held.go.set()
         assert await asyncio.gather(first, second) == [("first", True), ("second", False)]
+        cores.close()
+
+    _run(work())
+
+
+def test_a_job_spreads_only_when_for_some_time_none_had_to_wait() -> None:
+    async def work() -> None:
+        now = 100.0
+        cores, held = Cores(2, clock=lambda: now), Held()
+        held.go.set()
+        assert await cores.run(held.job("calm")) == ("calm", True)
+        held.go.clear()
+        running = [asyncio.create_task(cores.run(held.job(name))) for name in ("a", "b", "waits")]
+        await _until(lambda: len(held.began) == 3)
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(*running)
+        for later, spreads in ((0.0, False), (0.9 * CALM_SECONDS, False), (CALM_SECONDS, True)):
+            now = 100.0 + later
+            await _until(lambda: cores._num_idle == 2)
+            assert await cores.run(held.job("later")) == ("later", spreads)
         cores.close()
 
     _run(work())

@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from service.bundle import Bundle, BundleError, write_bundle
-from service.engine import Answer, DeviceError, Engine, EngineError, multiplies_int8_fast
+from service.engine import DeviceError, Engine, EngineError, multiplies_int8_fast
 from service.imaging import read_picture
+from service.sessions import DeviceSession, HostSession, Outputs, provider_of
 from tests.service.tiny_bundle import FRAME, expected_outputs, graph_text, write_tiny_bundle
 
 
@@ -38,13 +38,13 @@ def test_a_picture_spreads_over_all_cores_or_stays_on_one(tiny_bundle: Bundle, m
     engine = Engine(tiny_bundle, provider="cpu", threads=2)
     assert engine.lanes == 2
     used: list[int] = []
-    really_run = engine._run
+    really_run = HostSession.run
 
-    def run(session: onnxruntime.InferenceSession, frames: NDArray[np.uint8]) -> list[Answer]:
-        used.append(session.get_session_options().intra_op_num_threads)
+    def run(session: HostSession, frames: NDArray[np.uint8]) -> Outputs:
+        used.append(session._session.get_session_options().intra_op_num_threads)
         return really_run(session, frames)
 
-    monkeypatch.setattr(engine, "_run", run)
+    monkeypatch.setattr(HostSession, "run", run)
     frame = np.full((1, FRAME, FRAME, 3), 99, np.uint8)
     (spread,) = engine.run(frame)
     with ThreadPoolExecutor(2) as pool:
@@ -63,14 +63,24 @@ def test_a_network_without_feature_attention_answers_none_for_its_maps(plain_bun
 
 def test_the_provider_is_the_one_that_really_runs(tiny_bundle: Bundle) -> None:
     engine = Engine(tiny_bundle, provider="auto", threads=1)
-    assert (engine.provider == "cuda") == (engine._session.get_providers()[0] == "CUDAExecutionProvider")
+    assert isinstance(engine._session, HostSession if engine.provider == "cpu" else DeviceSession)
+    assert engine.provider == provider_of(engine._session._session)
 
 
-@pytest.mark.parametrize("demand", [{"require_gpu": True}, {"provider": "cuda"}])
-def test_a_missing_gpu_is_an_error_only_when_it_is_demanded(tiny_bundle: Bundle, demand: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("demand", "message"),
+    [
+        ({"require_gpu": True}, "check the driver"),
+        ({"provider": "cuda"}, "check the driver"),
+        ({"provider": "tensorrt"}, "TensorRT's libraries"),
+    ],
+)
+def test_a_missing_gpu_is_an_error_only_when_it_is_demanded(
+    tiny_bundle: Bundle, demand: dict[str, object], message: str
+) -> None:
     if Engine(tiny_bundle, provider="auto", threads=1).provider == "cuda":
         pytest.skip("this machine has a GPU")
-    with pytest.raises(EngineError, match="check the driver"):
+    with pytest.raises(EngineError, match=message):
         Engine(tiny_bundle, threads=1, **demand)  # type: ignore[arg-type]
 
 

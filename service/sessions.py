@@ -1,0 +1,212 @@
+"""ONNX Runtime sessions: started on a provider, fed in the way that suits it, and asked where they really run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.bundle import Bundle, TensorSpec, Variant
+
+log = logging.getLogger(__name__)
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+Outputs = dict[str, NDArray[Any]]
+
+_NAMES: dict[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+# ONNX Runtime computes shapes on the CPU whatever the provider; that is no work.
+_SHAPE_OPERATORS = frozenset(
+    {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Range", "ConstantOfShape", "Reshape"}
+)
+
+# A way is only taken when it saves more than two measurements of the same thing differ by.
+_WORTHWHILE = 0.97
+
+
+@dataclass(frozen=True)
+class GpuOptions:
+    """What a session on a GPU is told."""
+
+    memory_bytes: int | None = None
+    # The largest batch that will come; TensorRT builds for sizes up to it.
+    largest_batch: int = 16
+    # Where TensorRT keeps what it has built, which takes minutes; None: nowhere.
+    tensorrt_cache: Path | None = None
+    # How CUDA lays out features: channels last, or channels first.
+    channels_last: bool = False
+    # Record the kernels of a single picture once, and launch them together from then on.
+    single_graph: bool = False
+
+
+class Session(Protocol):
+    """A loaded graph."""
+
+    def run(self, frames: NDArray[np.uint8]) -> Outputs:
+        """Every output, by name, for frames ``[batch, F, F, 3]``."""
+
+
+class HostSession:
+    """A graph on the CPU: arrays in, arrays out."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec]) -> None:
+        self._session, self._names = session, [spec.name for spec in outputs]
+
+    def run(self, frames: NDArray[np.uint8]) -> Outputs:
+        """See :class:`Session`."""
+        return dict(zip(self._names, self._session.run(self._names, {"image": frames}), strict=True))
+
+
+class _Bound(NamedTuple):
+    """Where one batch size has its input and outputs on the device."""
+
+    binding: Any
+    image: Any
+    outputs: dict[str, Any]
+
+
+class DeviceSession:
+    """A graph whose input and outputs stay at one place on the device for each batch size.
+
+    So nothing is allocated while requests are answered, and a recorded CUDA graph finds its data where it left it.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec], *, device: str = "cuda"
+    ) -> None:
+        self._session, self._specs, self._device = session, outputs, device
+        self._bound: dict[int, _Bound] = {}
+
+    def run(self, frames: NDArray[np.uint8]) -> Outputs:
+        """See :class:`Session`."""
+        bound = self._bound.get(len(frames))
+        if bound is None:
+            bound = self._bound[len(frames)] = self._bind(frames.shape)
+        bound.image.update_inplace(np.ascontiguousarray(frames))
+        self._session.run_with_iobinding(bound.binding)
+        return {name: np.array(value.numpy()) for name, value in bound.outputs.items()}
+
+    def _bind(self, shape: tuple[int, ...]) -> _Bound:
+        binding = self._session.io_binding()
+        image = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, self._device)
+        binding.bind_ortvalue_input("image", image)
+        outputs = {}
+        for spec in self._specs:
+            sides = [shape[0], *(int(side) for side in spec.shape[1:])]
+            outputs[spec.name] = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+                sides, np.dtype(spec.dtype).type, self._device
+            )
+            binding.bind_ortvalue_output(spec.name, outputs[spec.name])
+        return _Bound(binding, image, outputs)
+
+
+def is_installed(provider: Provider) -> bool:
+    """Whether to ask for a GPU's provider; lets CUDA's libraries be found where they came as Python packages."""
+    if _NAMES[provider] not in onnxruntime.get_available_providers():
+        return False
+    missing = StringIO()
+    with redirect_stdout(missing):
+        onnxruntime.preload_dlls()
+    if text := missing.getvalue().strip():
+        log.debug("%s", text)
+    return True
+
+
+def start(
+    bundle: Bundle, variant: Variant, provider: Provider, *, threads: int, gpu: GpuOptions
+) -> onnxruntime.InferenceSession:
+    """Load a variant's graph; raises whatever ONNX Runtime raises. Without a working GPU it ends up on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is an exception, or shows in get_providers()
+    # Decoding shares the CPUs with inference; spinning threads would take them away.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = [_NAMES["cpu"]]
+    if provider != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers.insert(0, (_NAMES["cuda"], cuda_options(gpu)))
+    if provider == "tensorrt":
+        frame = bundle.manifest.frame_size
+        providers.insert(0, (_NAMES["tensorrt"], tensorrt_options(gpu, frame, half_precision=variant.name == "fp16")))
+    if gpu.single_graph:
+        # Fixed shapes leave no shape to compute on the CPU, which a recorded graph could not do.
+        options.add_free_dimension_override_by_name("batch", 1)
+    return onnxruntime.InferenceSession(bundle.path(variant.file), options, providers=providers)
+
+
+def provider_of(session: onnxruntime.InferenceSession) -> Provider:
+    """Where ``session`` really runs: ONNX Runtime falls back to the CPU without an error."""
+    first = session.get_providers()[0]
+    return next(provider for provider, name in _NAMES.items() if name == first)
+
+
+def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
+    """How many nodes of each operator a session on a GPU has left to the CPU, computations of shapes aside."""
+    return Counter(
+        node.op_type
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name == _NAMES["cpu"]
+        for node in part.get_nodes()
+        if node.op_type not in _SHAPE_OPERATORS
+    )
+
+
+def cuda_options(gpu: GpuOptions) -> dict[str, str]:
+    """What ONNX Runtime's CUDA provider is told."""
+    # TensorFloat-32 would move probabilities by more than the canary allows.
+    settings = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+    if gpu.memory_bytes is not None:
+        settings["gpu_mem_limit"] = str(gpu.memory_bytes)
+    if gpu.channels_last:
+        settings["prefer_nhwc"] = "1"
+    if gpu.single_graph:
+        settings["enable_cuda_graph"] = "1"
+    return settings
+
+
+def tensorrt_options(gpu: GpuOptions, frame_size: int, *, half_precision: bool) -> dict[str, str]:
+    """What ONNX Runtime's TensorRT provider is told."""
+    frame = f"{frame_size}x{frame_size}x3"
+    settings = {
+        "trt_fp16_enable": "1" if half_precision else "0",
+        "trt_profile_min_shapes": f"image:1x{frame}",
+        "trt_profile_opt_shapes": f"image:{gpu.largest_batch}x{frame}",
+        "trt_profile_max_shapes": f"image:{gpu.largest_batch}x{frame}",
+    }
+    if gpu.tensorrt_cache is not None:
+        folder = str(gpu.tensorrt_cache)
+        settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+        settings |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+    return settings
+
+
+def is_faster(other: Session, present: Session, frames: NDArray[np.uint8]) -> bool:
+    """Whether ``other`` answers ``frames`` in so much less time than ``present`` that it is worth taking."""
+    return _seconds(other, frames) < _WORTHWHILE * _seconds(present, frames)
+
+
+def _seconds(session: Session, frames: NDArray[np.uint8], *, runs: int = 10) -> float:
+    """The median time of one run, after three that pay for memory and the choice of algorithms."""
+    for _ in range(3):
+        session.run(frames)
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        session.run(frames)
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
