@@ -1,8 +1,14 @@
-"""Temperatures and operating points, fitted on the validation set, and how well calibrated the outcome is."""
+"""Temperatures and operating points, fitted on the validation set, and how well calibrated the outcome is.
+
+A network learns from the weighted loss of Eqn 4 as if every class were equally frequent, so its softmax overstates the
+rare ones. Multiplying by each class's share of the training set takes that back, and fits nothing; what is left, too
+much or too little confidence, is the temperatures'.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +19,33 @@ from model_training.metrics import Flags, Scores, rates, wilson_interval
 from service.bundle import Interval, OperatingPoint
 
 
-def fit_temperature(logits_NK: Tensor, labels_N: Tensor) -> float:
-    """The temperature that minimises the mean negative log-likelihood of softmax(logits / T)."""
+class Calibration(NamedTuple):
+    """What lies between a branch's logits z and its probabilities, softmax(z / T + log_prevalence)."""
+
+    temperature_N: Tensor
+    log_prevalence_K: Tensor
+
+    def as_lists(self) -> dict[str, list[float]]:
+        """Itself as JSON keeps it."""
+        return {"temperature": self.temperature_N.tolist(), "log_prevalence": self.log_prevalence_K.tolist()}
+
+
+def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, log_prevalence_K: Tensor) -> Calibration:
+    """Fit each branch's temperature."""
+    # Inference tensors cannot take part in fitting.
+    branches = [logits_BNK[:, i].clone() for i in range(logits_BNK.shape[1])]
+    temperatures = [fit_temperature(branch, labels_B, log_prevalence_K) for branch in branches]
+    return Calibration(torch.tensor(temperatures), log_prevalence_K)
+
+
+def fit_temperature(logits_NK: Tensor, labels_N: Tensor, log_prevalence_K: Tensor) -> float:
+    """The temperature that minimises the mean negative log-likelihood of softmax(logits / T + log_prevalence)."""
     log_temperature = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = torch.nn.functional.cross_entropy(logits_NK / log_temperature.exp(), labels_N)
+        value = torch.nn.functional.cross_entropy(logits_NK / log_temperature.exp() + log_prevalence_K, labels_N)
         value.backward()
         return value
 
@@ -55,6 +80,18 @@ def reliability(
     return [
         (len(b) / len(order), float(confidence_N[b].mean()), float(correct_N[b].mean())) for b in bins if len(b) > 0
     ]
+
+
+def classwise_calibration_error(labels_N: Indices, probabilities_NK: Scores, *, num_bins: int = 15) -> float:
+    """The mean over the classes of the distance between a class's probability and its frequency, over bins of it.
+
+    The highest probability can look calibrated while every class is off, where those above make up for those below.
+    """
+    errors = [
+        calibration_error(probabilities_NK[:, k], labels_N == k, num_bins=num_bins)
+        for k in range(probabilities_NK.shape[1])
+    ]
+    return float(np.mean(errors))
 
 
 def brier_score(labels_N: Indices, probabilities_NK: Scores) -> float:

@@ -33,6 +33,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "no-crop": ("network.lesion_area_attention=false",),
         "hard-crop": ("network.crop_margin=0",),
         "wide-crop": ("network.crop_margin=0.25",),
+        "low-threshold": ("network.crop_threshold=0.3",),
+        "no-opening": ("network.crop_opening=0",),
         "no-auxiliary-loss": ("area.auxiliary_weight=0",),
         "no-feature-attention": ("network.lesion_feature_attention=false",),
         "literal-attention": ("network.attention=literal",),
@@ -41,6 +43,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "literal-from-one": ("network.attention=literal", "network.attention_start=1"),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
+        "light-distinguish": ("recognition.distinguish_weight=0.1",),
         "balanced-pairs": ("recognition.pairs=balanced",),
         "no-class-weights": ("recognition.class_weights=none",),
         "sgd-step": (
@@ -69,6 +72,7 @@ _ABOUT_EVALUATION = frozenset({"eight-views"})
 
 def fold_trials(template: Experiment, results: Path, *, config: Path | None, assignments: Sequence[str]) -> list[Trial]:
     """The trials of all choices, fold by fold; without those that change nothing in this configuration."""
+    assignments = [*assignments, "evaluation.prevalence=balanced"]  # as in the paper's tables
     base = load_config(config, assignments)
     changing = [c for c in CHOICES if c == BASE or load_config(config, [*assignments, *CHOICES[c]]) != base]
     trials = []

@@ -123,6 +123,9 @@ class EvaluationConfig(_Section):
 
     # 8 averages the logits over the turns and mirrors of the crop (test-time augmentation); the paper uses 1.
     views: Literal[1, 8] = 1
+    # For which mix of classes the probabilities hold. The weights of Eqn 4 make every class equally likely
+    # ("balanced", which the paper's figures are taken from); "training" gives each its share of the training set back.
+    prevalence: Literal["balanced", "training"] = "balanced"
 
 
 class Config(_Section):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model_training.calibration import Calibration
 from model_training.data.tensors import frame_tensor
 from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.crop import crop
@@ -25,12 +26,14 @@ class DeployedCIN(nn.Module):
         network: ClinicalInspiredNetwork,
         *,
         size: int,
-        temperature_N: Tensor,
+        calibration: Calibration,
     ) -> None:
         super().__init__()
         self.locator, self.network, self.size = locator, network, size
         self.temperature: Tensor
-        self.register_buffer("temperature", temperature_N)
+        self.log_prevalence: Tensor
+        self.register_buffer("temperature", calibration.temperature_N)
+        self.register_buffer("log_prevalence", calibration.log_prevalence_K)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Outputs in the order of :func:`output_specs`."""
@@ -43,7 +46,7 @@ class DeployedCIN(nn.Module):
             box_B4 = picture_B3FF.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(picture_B3FF.shape[0], 4)
         branches = self.network.diagnose(crop(picture_B3FF, box_B4, self.size))
         logits_BNK = torch.stack([branch.logits_BK for branch in branches], dim=1)
-        probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature)
+        probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature, self.log_prevalence)
         attention_uint8 = (attention_BSS * 255.0).round().to(torch.uint8)
         outputs = [probabilities_BK, branch_BNK, attention_uint8, box_B4, fraction_B]
         maps = [

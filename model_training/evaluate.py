@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from model_training.calibration import fit_temperature
+from model_training.calibration import Calibration, fit_calibration
+from model_training.command_line import command_line
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices
 from model_training.experiment import Experiment, inference_device
@@ -70,12 +70,10 @@ def evaluate(
         size, num_views = config.network.size, config.evaluation.views
         logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
     if split == "validation":
-        labels = torch.from_numpy(pictures.labels)
-        # Inference tensors cannot take part in fitting.
-        temperatures = torch.tensor([fit_temperature(logits[:, i].clone(), labels) for i in range(logits.shape[1])])
+        calibration = fit_calibration(logits, torch.from_numpy(pictures.labels), experiment.log_prevalence())
     else:
-        temperatures = temperature(experiment)
-    probabilities, per_branch = summed_probabilities(logits, temperatures)
+        calibration = read_calibration(experiment)
+    probabilities, per_branch = summed_probabilities(logits, *calibration)
     # As whoever reads predictions.csv has them.
     scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
     metrics = {"num_pictures": len(pictures), **classification_figures(pictures.labels, scores, pictures.classes)}
@@ -96,10 +94,11 @@ def evaluate(
     if found is not None:
         write_table(folder / "lesions.csv", _LESION_COLUMNS, found.rows)
     report = {
+        "command": command_line(),
         "set": pictures.name,
         "digest": pictures.digest,
         "answered_by": experiment.answered_by(),
-        "temperature": temperatures.tolist(),
+        **calibration.as_lists(),
         "metrics": metrics,
         "seen_in_training": asdict(seen),
     }
@@ -107,18 +106,18 @@ def evaluate(
     return metrics
 
 
-def temperature(experiment: Experiment) -> Tensor:
-    """The fitted temperature of each branch ``[2]``. Raises :class:`RunError` before validation was evaluated."""
+def read_calibration(experiment: Experiment) -> Calibration:
+    """What was fitted on validation. Raises :class:`RunError` before that was evaluated."""
     report = read_report(experiment, "validation")
     if report is None:
         raise RunError(f"{experiment.folder} is not evaluated yet; run first: cin-train evaluate --split validation")
-    return torch.tensor(report["temperature"])
+    return Calibration(torch.tensor(report["temperature"]), torch.tensor(report["log_prevalence"]))
 
 
 def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
     """What the evaluation on ``split`` reported; None before there was one.
 
-    Raises :class:`RunError` when other weights, or the same ones shown another number of views, gave those answers.
+    Raises :class:`RunError` when other weights, or the same ones asked in another way, gave those answers.
     """
     path = experiment.evaluation(split) / "report.json"
     if not path.is_file():
@@ -126,7 +125,7 @@ def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if report.get("answered_by") != experiment.answered_by():
         raise RunError(
-            f"{path} is about other weights or another evaluation.views than these; "
+            f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; "
             f"run again: cin-train evaluate --split {split}"
         )
     return report

@@ -21,6 +21,7 @@ from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.holdout import hold_out_fold, hold_out_share
 from model_training.data.isic import read_set
 from model_training.data.tensors import picture_tensor
+from model_training.losses import class_weights
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
 from model_training.run_folder import RunFolder, folder_lock
@@ -65,11 +66,20 @@ class Experiment:
         return (self.evaluation_folder or self.folder / "evaluation") / split
 
     def answered_by(self) -> dict[str, Any]:
-        """What decides the answers of the finished network: the weights of its stages, and the views it is shown."""
+        """What decides the answers of the finished network: the weights of its stages, and how it is asked."""
         stages = {"recognition": self.recognition_run}
         if self.config.network.lesion_area_attention:
             stages["area"] = self.area_run
-        return {"views": self.config.evaluation.views} | {name: run.weights_sha256() for name, run in stages.items()}
+        asked = self.config.evaluation.model_dump(mode="json")
+        return asked | {name: run.weights_sha256() for name, run in stages.items()}
+
+    def log_prevalence(self) -> Tensor:
+        """The shift of the logits ``[K]`` to the prevalence that ``evaluation.prevalence`` names."""
+        train, _ = self.training_sets()
+        num_classes = len(train.classes)
+        if self.config.evaluation.prevalence == "balanced" or self.config.recognition.class_weights == "none":
+            return torch.zeros(num_classes)
+        return -class_weights(torch.from_numpy(train.labels), num_classes).log()
 
     def frames(self, name: str) -> FrameSet:
         """The prepared frames of an official set, prepared now if they are not yet."""
@@ -192,7 +202,7 @@ class Experiment:
         if not network.lesion_area_attention:
             return None
         area = LesionAreaAttention(input_size=network.area_size)
-        area.load_state_dict(self.area_run.load_weights())
+        area.load_state_dict(self.area_run.load_weights(self.config, "area"))
         locator = LesionLocator(
             area,
             size=network.size,
@@ -205,7 +215,7 @@ class Experiment:
     def recognition_network(self, num_classes: int) -> ClinicalInspiredNetwork:
         """The second stage's finished network."""
         network = build_network(self.config.network, num_classes)
-        network.load_state_dict(self.recognition_run.load_weights())
+        network.load_state_dict(self.recognition_run.load_weights(self.config, "recognition"))
         return network.eval()
 
     def locate(self, pictures: FrameSet, device: torch.device) -> LesionArea:

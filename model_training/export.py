@@ -20,7 +20,7 @@ from model_training.deployed import (
     output_specs,
     round_weights,
 )
-from model_training.evaluate import SPLITS, read_report, temperature
+from model_training.evaluate import SPLITS, read_calibration, read_report
 from model_training.experiment import Experiment
 from model_training.graph import export_graph, ship_graph
 from model_training.parity import (
@@ -67,12 +67,12 @@ class GateError(ValueError):
 
 
 def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
-    """The experiment's finished network with its temperatures, batch normalisation folded, ready to be exported."""
+    """The experiment's finished network with its calibration, batch normalisation folded, ready to be exported."""
     network = DeployedCIN(
         experiment.locator(),
         experiment.recognition_network(num_classes),
         size=experiment.config.network.size,
-        temperature_N=temperature(experiment),
+        calibration=read_calibration(experiment),
     )
     network.network.distinguish = None  # the training phase's module
     fold_batch_norms(network)
@@ -231,7 +231,8 @@ def _manifest(
         ),
         "outputs": specs,
         "variants": variants,
-        "temperature": temperature(experiment).tolist(),
+        "temperature": read_calibration(experiment).temperature_N.tolist(),
+        "prevalence": _prevalence(experiment),
         "operating_points": points,
         "default_operating_point": "balanced",
         "provenance": Provenance(
@@ -252,6 +253,15 @@ def _manifest(
             source=f"{pictures.ids[0]} of {pictures.name}, CC0",
         ),
     }
+
+
+def _prevalence(experiment: Experiment) -> dict[str, float]:
+    """The share of each class in the mix for which the probabilities hold."""
+    train, _ = experiment.training_sets()
+    if experiment.config.evaluation.prevalence == "balanced" and experiment.config.recognition.class_weights != "none":
+        return dict.fromkeys(train.classes, 1 / len(train.classes))
+    counts = np.bincount(train.labels, minlength=len(train.classes))
+    return dict(zip(train.classes, (counts / counts.sum()).tolist(), strict=True))
 
 
 def _reported_metrics(experiment: Experiment) -> dict[str, dict[str, float]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,17 +16,21 @@ from model_training.leakage import refuse_seen_ids
 from model_training.network.feature_extraction import FeatureNetwork
 from model_training.network.lesion_area_attention import LesionAreaAttention
 from model_training.pace import area_pace, recognition_pace
-from model_training.run_folder import RunFolder
+from model_training.run_folder import RunFolder, write_text
 from model_training.stages.recognition import build_network
 from model_training.start import Start, load_start
 from model_training.trials import Trial, TrialError
 
 
-def runnable(trials: Sequence[Trial], console: Console) -> list[Trial]:
-    """Print the plan and return the trials that are left to run and can be run here."""
+def runnable(trials: Sequence[Trial], console: Console, *, paces: Path) -> list[Trial]:
+    """Print the plan and return the trials that are left to run and can be run here.
+
+    Of a run that has begun, its own epochs tell the pace. What is timed for others is kept in the file ``paces``, so
+    that a command which works in pieces times each kind of network once.
+    """
     starts = _Starts()
     obstacles = {trial.name: _obstacle(trial, starts) for trial in trials if trial.record() is None}
-    estimate = _Estimate()
+    estimate = _Estimate(paces)
     shown = Table("trial", "epochs done", "minutes left")
     for trial in trials:
         if trial.name not in obstacles:
@@ -40,7 +46,7 @@ def runnable(trials: Sequence[Trial], console: Console) -> list[Trial]:
     for name, obstacle in obstacles.items():
         if obstacle is not None:
             console.print(f"{name} cannot be run here: {obstacle}", highlight=False, markup=False)
-    console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured just now", highlight=False)
+    console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured here", highlight=False)
     return [trial for trial in trials if trial.name in obstacles and obstacles[trial.name] is None]
 
 
@@ -60,8 +66,8 @@ def refuse_other_outcomes(trials: Sequence[Trial]) -> None:
             continue  # No trial can be run from it, so nothing gets mixed.
         if record.start_sha256 != (start.sha256 if start else None):
             raise TrialError(
-                f"{trial.results} is the outcome of another start, {record.start}; set start to that one, choose "
-                "another --results folder, or delete that trial's folder to run it again"
+                f"{trial.results} is the outcome of another start, {record.start}; set start to that one, or choose "
+                "another --results folder"
             )
 
 
@@ -119,9 +125,10 @@ def _check_data(trial: Trial, starts: _Starts) -> None:
 class _Estimate:
     """Times every kind of network once, and counts a shared first stage in the first trial that needs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, paces: Path) -> None:
         self.total = 0.0
-        self._paces: dict[str, float] = {}
+        self._file = paces
+        self._paces: dict[str, float] = json.loads(paces.read_text(encoding="utf-8")) if paces.is_file() else {}
         self._areas: set[Path] = set()
 
     def seconds_left(self, trial: Trial) -> float:
@@ -137,10 +144,15 @@ class _Estimate:
     def _left(
         self, config: Config, run: RunFolder, stage: StageConfig, num_pictures: int, pace: Callable[[Config], float]
     ) -> float:
-        epochs = stage.epochs - len(run.read_metrics())
+        done = [epoch["seconds"] for epoch in run.read_metrics()]
+        epochs = stage.epochs - len(done)
         if epochs <= 0:
             return 0.0
+        if done:
+            return epochs * float(np.mean(done))
         kind = f"{pace.__name__} {config.network} {stage}"
         if kind not in self._paces:
             self._paces[kind] = pace(config)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self._file, json.dumps(self._paces, indent=2) + "\n")
         return self._paces[kind] * epochs * max(1, num_pictures // stage.batch_size)

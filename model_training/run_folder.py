@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model_training.command_line import command_line
 from model_training.config import Config
 from service.bundle import file_sha256
 
@@ -83,9 +84,7 @@ class RunFolder:
         resolved = stage_config(config, stage)
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.json").is_file():
-            # Keys that are younger than the run had their defaults in it.
-            asked_for = stage_config(Config.model_validate(self.read_json("config.json")), stage)
-            self._check_unchanged("configuration", asked_for, resolved)
+            self._check_unchanged("configuration", self._config(stage), resolved)
             before = self.read_json("run.json")
             for what in sorted(provenance.keys() - {"start"}):
                 # A start may go by another name. The second stage learns from the crops of one first stage.
@@ -98,15 +97,17 @@ class RunFolder:
         self.write_json("run.json", {**provenance, **environment(), "resumed": []})
         self.write_json("config.json", resolved)
 
+    def _config(self, stage: str) -> dict[str, Any]:
+        """What the run was begun with; keys that are younger than it had their defaults in it."""
+        return stage_config(Config.model_validate(self.read_json("config.json")), stage)
+
     def surroundings(self, key: str) -> list[str]:
         """The different values of ``key`` of :func:`environment` under which the run was begun and gone on with."""
         about = self.read_json("run.json")
         return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
     def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        if changed:
+        if changed := _differences(old, new):
             raise RunError(
                 f"{self.path} holds a run with another {what} ({', '.join(changed)} differ); "
                 "choose another --run folder, or delete this one to start again"
@@ -157,9 +158,19 @@ class RunFolder:
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         replace_atomically(self.weights, lambda path: save_file(tensors, path))
 
-    def load_weights(self) -> dict[str, Tensor]:
-        """The finished weights. Raises :class:`RunError` when the stage has not finished."""
+    def load_weights(self, config: Config, stage: str) -> dict[str, Tensor]:
+        """The finished weights, for whoever asks with the configuration that they were trained with.
+
+        Raises :class:`RunError` for another one, whose figures would be about a network that never was, and when the
+        stage has not finished.
+        """
         self._check_finished()
+        changed = _differences(self._config(stage), stage_config(config, stage))
+        if changed := [key for key in changed if key not in _ABOUT_USE]:
+            raise RunError(
+                f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
+                "give the --config and --set that it was trained with"
+            )
         return load_file(self.weights)
 
     def weights_sha256(self) -> str:
@@ -177,6 +188,9 @@ _CALLED = {"area_weights": "first stage", "start_sha256": "start"}
 _HOW_TO_MAKE = {
     "pictures.csv": "run the stage that writes it first (an older run is resumed and completed by the same command)",
 }
+
+# Keys that may change once a network is trained.
+_ABOUT_USE = frozenset({"data.test", "data.allow_missing"})
 
 # The parts of the configuration that a stage's result depends on.
 _STAGE_SECTIONS = {
@@ -196,9 +210,10 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Time, code, libraries and machine of this process."""
+    """Command, time, code, libraries and machine of this process."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
+        "command": command_line(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
         "torch": version("torch"),
@@ -248,6 +263,12 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys, ``section.key``, whose values differ."""
+    before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
+    return [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

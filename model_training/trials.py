@@ -92,14 +92,11 @@ class Trial:
     def record(self) -> TrialRecord | None:
         """The outcome, None while there is none. Raises :class:`TrialError` when it is another configuration's."""
         path = self.results / RECORD
-        if not path.is_file():
+        if not path.is_file() or not (self.results / PREDICTIONS).is_file():
             return None
         record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
         if comparable(Config.model_validate(record.config)) != comparable(self.config):
-            raise TrialError(
-                f"{path} is the outcome of another configuration; choose another --results folder, "
-                "or delete that trial's folder to run it again"
-            )
+            raise TrialError(f"{path} is the outcome of another configuration; choose another --results folder")
         return record
 
 
@@ -179,7 +176,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         machine="; ".join(run.surroundings("machine")),
         git_commits=run.surroundings("git_commit"),
         seconds={stage: run.training_seconds() for stage, run in runs.items()},
-        attention_weights=attention_weights(run.load_weights()),
+        attention_weights=attention_weights(run.load_weights(trial.config, "recognition")),
         validation=validation,
         evaluated_on=report["set"],
         digest=report["digest"],

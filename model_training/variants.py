@@ -132,32 +132,33 @@ def convert_and_judge(
     ledger: Path,
     purpose: str,
 ) -> JudgedGraph:
-    """Convert the ``float32`` graph and judge it: on validation, and on the test set when that has been evaluated.
+    """Convert the ``float32`` graph and judge it: on validation and, if it passes there, on an evaluated test set.
 
-    The test set is read once more for it, which ``ledger`` gets to know, with its ``purpose``. The figures are kept as
-    ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is made
-    for the graph is judged on the CPU, which rounds alike but tells nothing about its speed.
+    The test set is read once more for that, which ``ledger`` gets to know, with its ``purpose``. The figures are kept
+    as ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is
+    made for the graph is judged on the CPU, which rounds alike but tells nothing about its speed.
     """
     train, validation = experiment.training_sets()
     chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
     with experiment.console.status(f"converting the graph to {precision.name}"):
         precision.convert(float32, out, np.asarray(train.frames)[np.sort(chosen)])
     provider: Provider = precision.provider if usable(precision.provider, float32) else "cpu"
-    judged = [validation]
-    if read_report(experiment, "test") is not None:
-        judged.append(experiment.frames(experiment.config.data.test))
-    fidelities = {}
-    for pictures in judged:
+
+    def judge(pictures: FrameSet) -> Fidelity:
         with experiment.console.status(f"judging {precision.name} on {pictures.name}"):
             reference, other, speed = _answers(pictures, (float32, out), specs, provider)
-        scored = scored_classes(pictures.classes)
         timed = speed if provider == precision.provider else None
-        fidelities[pictures.name] = compare_variants(reference, other, pictures.labels, scored, speed=timed)
-    gate = {"judged_on": provider, **gate_figures(fidelities)}
-    if len(judged) > 1:
-        figures = {name: value for name, value in gate.items() if name.endswith(judged[-1].name)}
+        return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=timed)
+
+    fidelities = {validation.name: judge(validation)}
+    # What has failed already is no reason to read the test set.
+    if fidelities[validation.name].passed and read_report(experiment, "test") is not None:
+        test = experiment.frames(experiment.config.data.test)
+        fidelities[test.name] = judge(test)
+        figures = {name: value for name, value in gate_figures(fidelities).items() if name.endswith(test.name)}
         weights = experiment.recognition_run.weights_sha256()
-        record_reading(ledger, judged[-1], purpose=purpose, weights_sha256=weights, metrics=figures)
+        record_reading(ledger, test, purpose=purpose, weights_sha256=weights, metrics=figures)
+    gate = {"judged_on": provider, **gate_figures(fidelities)}
     folder = experiment.evaluation(precision.name)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")

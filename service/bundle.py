@@ -123,6 +123,9 @@ class Manifest(_Record):
     input: TensorSpec
     outputs: list[TensorSpec]
     variants: list[Variant] = Field(min_length=1)
+    prevalence: dict[str, Probability] | None = Field(
+        None, description="share of each class in the mix of lesions for which the probabilities hold"
+    )
     temperature: list[float] = Field(description="softmax temperature of each branch, already inside the graph")
     operating_points: list[OperatingPoint] = Field(min_length=1)
     default_operating_point: str

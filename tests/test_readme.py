@@ -147,5 +147,6 @@ def test_make_gpu_goes_from_training_to_the_benchmark() -> None:
 def test_make_reproduce_calls_the_command(command: str) -> None:
     words = [*shlex.split(command), "-n"]
     planned = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    expected = "bin/cin-train reproduce --config model_training/configs/isic2017.toml"
+    expected = "bin/cin-train reproduce --config model_training/configs/isic2017.toml --results results/protocol"
+    planned = " ".join(planned.split())
     assert f"{expected} --table 1 --plan" in planned if "--plan" in command else expected in planned

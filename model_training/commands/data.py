@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from model_training.command_line import command_line
 from model_training.commands.options import (
     CacheOption,
     ConfigOption,
     DataOption,
     SetOption,
     command,
-    command_line,
     console,
     make_experiment,
 )
@@ -59,10 +59,12 @@ def audit(
 ) -> None:
     """Look for pictures that sets share, copies, contradicting labels, and what is missing or cannot be decoded."""
     to = console()
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     report = audit_sets(data, only or (), console=to)
     print_audit(report, to)
     if out is not None:
-        write_text(out, report.to_json())
+        write_text(out, report.to_json(command=command_line()))
         to.print(f"all findings: {out}", highlight=False)
 
 
@@ -90,6 +92,7 @@ def crops(
 ) -> None:
     """What a crop to the lesion magnifies, and what its size alone would tell, by the training set's outlines."""
     experiment = make_experiment(config, set_, data, cache, Path())
+    out.parent.mkdir(parents=True, exist_ok=True)
     figures = crop_figures(experiment.training_sets()[0], experiment.config)
     write_text(out, json.dumps({"command": command_line(), **figures}, indent=2) + "\n")
     to, factor = experiment.console, figures["magnified"]["factor"]

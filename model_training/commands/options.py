@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
@@ -65,10 +64,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             console().print("stopped; the same command goes on from there", highlight=False)
             sys.exit(130)
         except (ValueError, TrainingError) as error:
-            Console(stderr=True).print(f"cin-train: {error}", style="red", highlight=False, markup=False)
-            sys.exit(1)
+            _fail(str(error))
+        except OSError as error:
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
     return app.command()(run)
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"cin-train: {message}", style="red", highlight=False, markup=False)
+    sys.exit(1)
 
 
 def console() -> Console:
@@ -81,32 +86,3 @@ def make_experiment(
 ) -> Experiment:
     """The experiment that the options describe."""
     return Experiment(load_config(config, assignments or ()), data, cache, run, console())
-
-
-# Folders of this machine, and what only says how much of the work is done now.
-_LEFT_OUT = {"--data", "--cache", "--runs", "--results", "--ledger", "--out", "--minutes", "--system", "--choice"}
-
-
-def command_line() -> str:
-    """The command that makes the whole result of which this command may have made a part."""
-    words, arguments = ["cin-train"], iter(sys.argv[1:])
-    for word in arguments:
-        option, joined, value = word.partition("=")
-        if option == "--plan":
-            continue
-        if not option.startswith("--"):
-            words.append(word)
-            continue
-        if not joined:
-            value = next(arguments, "")
-        if option not in _LEFT_OUT:
-            words += [option, _without_folder(value)]
-    return shlex.join(words)
-
-
-def _without_folder(value: str) -> str:
-    """A value as another machine would have it: files by their name alone."""
-    key, assigned, path = value.partition("=")
-    if assigned:
-        return f"{key}={Path(path).name}" if key == "start" else value
-    return Path(value).name if value.endswith(".toml") else value

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from model_training.choices import choices_result, fold_trials, write_choices_result
+from model_training.command_line import command_line
 from model_training.commands.options import (
     LEDGER,
     CacheOption,
@@ -22,7 +23,6 @@ from model_training.commands.options import (
     RunsOption,
     SetOption,
     command,
-    command_line,
     make_experiment,
 )
 from model_training.data.isic import DatasetError, read_set
@@ -100,7 +100,7 @@ def _run(
 ) -> None:
     """Print the plan and, unless that is all, run what can be run. Raises :class:`TrialError` if not all of it can."""
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    left = runnable(trials, template.console)
+    left = runnable(trials, template.console, paces=template.folder / "paces.json")
     if plan_only:
         return
     run_trials(left, template.console, ledger=ledger, deadline=deadline)

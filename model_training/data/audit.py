@@ -88,9 +88,9 @@ class AuditReport:
     copies: tuple[Copies, ...]
     conflicts: tuple[Conflict, ...]
 
-    def to_json(self) -> str:
-        """The report as a JSON object, indented."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+    def to_json(self, *, command: str) -> str:
+        """The report as a JSON object, indented, with the command that made it."""
+        return json.dumps({"command": command, **asdict(self)}, indent=2) + "\n"
 
 
 def audit_sets(root: Path, only: Sequence[str] = (), *, console: Console) -> AuditReport:

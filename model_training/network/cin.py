@@ -117,7 +117,15 @@ class ClinicalInspiredNetwork(nn.Module):
         return [branch(crop_B3SS) for branch in self.branches]
 
 
-def summed_probabilities(logits_BNK: Tensor, temperature_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The paper's test phase: the branches' sum, halved to stay a probability, ``[B, K]``, and each ``[B, 2, K]``."""
-    branch_BNK = torch.softmax(logits_BNK.float() / temperature_N.view(1, -1, 1), dim=2)
+def summed_probabilities(
+    logits_BNK: Tensor, temperature_N: Tensor, log_prevalence_K: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The paper's test phase: the branches' sum, halved to stay a probability, ``[B, K]``, and each ``[B, 2, K]``.
+
+    ``log_prevalence_K`` is how much more likely each class is than the weighted loss has made it, up to a constant.
+    """
+    logits_BNK = logits_BNK.float() / temperature_N.view(1, -1, 1)
+    if log_prevalence_K is not None:
+        logits_BNK = logits_BNK + log_prevalence_K
+    branch_BNK = torch.softmax(logits_BNK, dim=2)
     return branch_BNK.mean(dim=1), branch_BNK

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.calibration import (
+    Calibration,
     brier_score,
     calibration_error,
+    classwise_calibration_error,
     measure,
     operating_points,
     predictive_values,
@@ -42,6 +44,7 @@ class Answers:
     labels: Indices  # [N]
     branches: NDArray[np.float64]  # [N, B, K], calibrated
     temperature: Scores  # [B]
+    log_prevalence: Scores  # [K]
 
     @property
     def probabilities(self) -> Scores:
@@ -50,8 +53,8 @@ class Answers:
 
     @property
     def uncalibrated(self) -> Scores:
-        """The mean of the branches before their temperatures, ``[N, K]``."""
-        logits = np.log(np.maximum(self.branches, 1e-300)) * self.temperature[:, None]
+        """The mean of the branches as the weighted loss has left them, ``[N, K]``."""
+        logits = (np.log(np.maximum(self.branches, 1e-300)) - self.log_prevalence) * self.temperature[:, None]
         powers = np.exp(logits - logits.max(axis=2, keepdims=True))
         return (powers / powers.sum(axis=2, keepdims=True)).mean(axis=1)
 
@@ -78,7 +81,7 @@ class Answers:
         return distance if distance.any() else None
 
 
-def read_answers(folder: Path, temperature: Sequence[float]) -> Answers:
+def read_answers(folder: Path, calibration: Calibration) -> Answers:
     """The answers that an evaluation left in ``folder``."""
     with (folder / "branches.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -88,7 +91,13 @@ def read_answers(folder: Path, temperature: Sequence[float]) -> Answers:
     if ids != [row[0] for row in rows]:
         raise ValueError(f"{folder}: branches.csv and truth.csv are about other pictures; evaluate that split again")
     values = np.array([[float(value) for value in row[1:]] for row in rows])
-    return Answers(classes, truth.argmax(axis=1), values.reshape(len(rows), -1, len(classes)), np.array(temperature))
+    return Answers(
+        classes,
+        truth.argmax(axis=1),
+        values.reshape(len(rows), -1, len(classes)),
+        calibration.temperature_N.double().numpy(),
+        calibration.log_prevalence_K.double().numpy(),
+    )
 
 
 def judge(sets: Mapping[str, Answers]) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
             "before": _calibration(answers.labels, answers.uncalibrated),
             "after": _calibration(answers.labels, answers.probabilities),
         },
-        "specificity_at_sensitivity": {str(se): specificity_at(se, malignant, scores) for se in SENSITIVITIES},
+        "specificity_at_sensitivity": {str(se): _specificity_at(se, answers) for se in SENSITIVITIES},
         "operating_points": [
             {
                 **point.model_dump(mode="json"),
@@ -152,13 +161,20 @@ def _with_interval(labels_N: Indices, figure: Callable[[Indices], float]) -> dic
     return {"value": figure(np.arange(len(labels_N))), "low": float(low), "high": float(high)}
 
 
-def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, float]:
+def _specificity_at(sensitivity: float, answers: Answers) -> dict[str, float]:
+    malignant, scores = answers.malignant
+    return _with_interval(answers.labels, lambda n: specificity_at(sensitivity, malignant[n], scores[n]))
+
+
+def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, dict[str, float]]:
     confidence, correct = probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == labels_N
-    return {
-        "calibration_error": calibration_error(confidence, correct),
-        "calibration_error_equal_mass": calibration_error(confidence, correct, equal_mass=True),
-        "brier_score": brier_score(labels_N, probabilities_NK),
+    figures: dict[str, Callable[[Indices], float]] = {
+        "calibration_error": lambda n: calibration_error(confidence[n], correct[n]),
+        "calibration_error_equal_mass": lambda n: calibration_error(confidence[n], correct[n], equal_mass=True),
+        "classwise_calibration_error": lambda n: classwise_calibration_error(labels_N[n], probabilities_NK[n]),
+        "brier_score": lambda n: brier_score(labels_N[n], probabilities_NK[n]),
     }
+    return {name: _with_interval(labels_N, figure) for name, figure in figures.items()}
 
 
 def error_prediction(answers: Answers) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model_training.calibration import SENSITIVITIES
 from model_training.config import Config, NetworkConfig
 from model_training.reporting.text import partitions, table, with_interval
 from model_training.statistics import NUM_RESAMPLES
@@ -61,7 +62,7 @@ at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marche
 chosen on `{validation}`, so the figures there flatter. Intervals are 95 % (Wilson).
 
 {points}
-
+{point_notes}
 Where melanoma is rarer, referrals are less often right. Positive / negative predictive value by prevalence, with the
 rates measured on `{measured_on}`:
 
@@ -73,8 +74,12 @@ Highest specificity of any threshold that reaches a sensitivity, by set:
 
 ## Calibration
 
-ECE: mean distance between the highest probability and the accuracy, 15 bins of equal width. Brier score: 0 is best, 2
-worst. Before and after the temperatures, which were fitted on `{validation}`.
+{prevalence}
+
+ECE: mean distance between the highest probability and the accuracy, 15 bins of equal width; by class: between a class's
+probability and its frequency, mean over the classes. Brier score: 0 is best, 2 worst. Before and after the
+calibration. Its temperatures were fitted on `{validation}`. Intervals are 95 % (bootstrap over the pictures);
+resampling makes an ECE larger, so its interval may lie above it.
 
 {calibration}
 
@@ -116,10 +121,12 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         figures=_figures(provenance.metrics),
         discrimination=_discrimination(judgement),
         points=_points(judgement),
+        point_notes=_point_notes(judgement),
         measured_on=list(judgement)[-1],
         predictive_values=_predictive_values(list(judgement.values())[-1]),
         specificities=_specificities(judgement),
         calibration=_calibration(judgement),
+        prevalence=_prevalence(manifest["prevalence"]),
         error_prediction=_error_prediction(judgement),
         gate="\n".join(f"- {v.name}: {_gate_text(v.gate)}" for v in manifest["variants"]),
     )
@@ -218,6 +225,24 @@ def _points(judgement: Mapping[str, Any]) -> str:
     return table(["Name", "Threshold", "Set", "Sensitivity", "Specificity"], rows)
 
 
+def _point_notes(judgement: Mapping[str, Any]) -> str:
+    """What the table hides: points that are one and the same, and points that do not keep what they were chosen for."""
+    chosen = next(iter(judgement.values()))["operating_points"]
+    notes = [
+        f"- `{point['name']}` and `{other['name']}` are the same threshold here."
+        for i, point in enumerate(chosen)
+        for other in chosen[i + 1 :]
+        if other["threshold"] == point["threshold"]
+    ]
+    for name, judged in judgement.items():
+        for point in judged["operating_points"]:
+            aim, found = SENSITIVITIES.get(point["name"], 0.0), point["sensitivity"]
+            if found["value"] < aim:
+                kept = f"has {with_interval(found)} on `{name}`"
+                notes.append(f"- `{point['name']}` was chosen for a sensitivity of {aim:g} and {kept}.")
+    return "\n".join(["", *notes, ""]) if notes else ""
+
+
 def _predictive_values(judged: Mapping[str, Any]) -> str:
     points = judged["operating_points"]
     rows = []
@@ -226,14 +251,14 @@ def _predictive_values(judged: Mapping[str, Any]) -> str:
         share = f"{first['prevalence']:.1%}"
         if first["prevalence"] == judged["prevalence"]:
             share += " (this set)"
-        rows.append([share, *(f"{v['positive']['value']:.3f} / {v['negative']['value']:.4f}" for v in at)])
+        rows.append([share, *(f"{with_interval(v['positive'])} / {with_interval(v['negative'])}" for v in at)])
     return table(["Prevalence", *(point["name"] for point in points)], rows)
 
 
 def _specificities(judgement: Mapping[str, Any]) -> str:
     asked = list(next(iter(judgement.values()))["specificity_at_sensitivity"])
     rows = [
-        [name, *(f"{judged['specificity_at_sensitivity'][se]:.3f}" for se in asked)]
+        [name, *(with_interval(judged["specificity_at_sensitivity"][se]) for se in asked)]
         for name, judged in judgement.items()
     ]
     return table(["Set", *(f"SE {se}" for se in asked)], rows)
@@ -244,12 +269,25 @@ def _calibration(judgement: Mapping[str, Any]) -> str:
         [
             name,
             when,
-            *(f"{figures[k]:.3f}" for k in ("calibration_error", "calibration_error_equal_mass", "brier_score")),
+            *(with_interval(figures[measure]) for measure in _CALIBRATION),
         ]
         for name, judged in judgement.items()
         for when, figures in judged["calibration"].items()
     ]
-    return table(["Set", "Temperatures", "ECE", "ECE, bins of equal size", "Brier score"], rows)
+    return table(["Set", "Calibration", *_CALIBRATION.values()], rows)
+
+
+_CALIBRATION = {
+    "calibration_error": "ECE",
+    "calibration_error_equal_mass": "ECE, bins of equal size",
+    "classwise_calibration_error": "ECE by class",
+    "brier_score": "Brier score",
+}
+
+
+def _prevalence(shares: Mapping[str, float]) -> str:
+    mix = ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
+    return f"The probabilities hold where lesions are mixed as here: {mix}. Elsewhere they have to be converted."
 
 
 def _error_prediction(judgement: Mapping[str, Any]) -> str:

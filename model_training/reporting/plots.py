@@ -79,7 +79,7 @@ def _reliability(axes: Axes, answers: Answers, judgement: Mapping[str, Any]) -> 
     for when, probabilities in (("before", answers.uncalibrated), ("after", answers.probabilities)):
         correct = probabilities.argmax(axis=1) == answers.labels
         bins = np.array(reliability(probabilities.max(axis=1), correct))
-        error = judgement["calibration"][when]["calibration_error"]
+        error = judgement["calibration"][when]["calibration_error"]["value"]
         axes.plot(bins[:, 1], bins[:, 2], linewidth=1, alpha=0.7)
         colour = axes.lines[-1].get_color()
         axes.scatter(bins[:, 1], bins[:, 2], s=400 * bins[:, 0], color=colour, alpha=0.5, linewidth=0)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from model_training.command_line import command_line
 from model_training.data.pairs import Indices
-from model_training.evaluate import SPLITS, read_report, temperature
+from model_training.evaluate import SPLITS, read_calibration, read_report
 from model_training.experiment import Experiment
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
@@ -44,7 +45,7 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
     origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}
     weights = _attention_weights(experiment, len(training.classes))
-    fields = {**origin, "pictures": counts, "attention_weights": weights, "sets": judgement}
+    fields = {"command": command_line(), **origin, "pictures": counts, "attention_weights": weights, "sets": judgement}
     write_text(figures, json.dumps(fields, indent=2) + "\n")
     write_text(checklist, clear_derm(experiment.config, start=about["start"], counts=counts, judgement=judgement))
     return Report((figures, checklist, *draw_plots(sets, judgement, folder)), judgement)
@@ -52,12 +53,12 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
 def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
     """The answers on validation and, where it was evaluated, on test, by the name of the set."""
-    calibrated = temperature(experiment).tolist()
+    calibration = read_calibration(experiment)
     found = {}
     for split in SPLITS:
         report = read_report(experiment, split)
         if report is not None:
-            found[report["set"]] = read_answers(experiment.evaluation(split), calibrated)
+            found[report["set"]] = read_answers(experiment.evaluation(split), calibration)
     return found
 
 

@@ -104,7 +104,7 @@ def run_small(
     run = RunFolder(folder)
     run.open(CONFIG, stage_name, {"data": {}, "start": "none"})
     train(stage, run, fabric, seed=CONFIG.seed, console=Console(quiet=True), deadline=deadline)
-    return run.load_weights()
+    return run.load_weights(CONFIG, stage_name)
 
 
 if __name__ == "__main__":

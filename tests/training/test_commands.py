@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from model_training.cli import app
-from model_training.commands.options import command_line
+from model_training.command_line import command_line
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ from model_training.commands.options import command_line
         (
             "crops --config=/my/folder/isic2017.toml --set=start=/my/weights.pth --out=/my/crops.json",
             "crops --config isic2017.toml --set start=weights.pth",
+        ),
+        ("evaluate --force --run runs/a --split test", "evaluate --force --split test"),
+        (
+            f"evaluate --config {REPOSITORY / 'model_training' / 'configs' / 'isic2017.toml'} --force",
+            "evaluate --config model_training/configs/isic2017.toml --force",
         ),
     ],
 )

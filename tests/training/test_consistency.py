@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from service.bundle import load_bundle
+from service.engine import Engine
 from tests.training.conftest import SmallExperiment
 
 
@@ -51,6 +55,62 @@ def test_figures_of_other_weights_are_not_reported(
     assert "about other weights" in result.output
     assert "evaluate --split validation" in result.output
     assert not (copy_of_run.parent / "bundle").exists()
+
+
+def of_the_evaluation(run: Path) -> tuple[str, ...]:
+    ledger = str(run.parent / "ledger.jsonl")
+    return ("evaluate", "--split", "test", "--purpose=a test", "--ledger", ledger)
+
+
+@pytest.mark.parametrize("command", [of_the_evaluation, of_the_report, of_the_export])
+@pytest.mark.parametrize(
+    ("change", "stage", "key"),
+    [
+        ("network.size=128", "recognition", "network.size"),
+        ("network.crop_margin=0.5", "recognition", "network.crop_margin"),
+        ("network.area_size=96", "area", "network.area_size"),
+        ("seed=9", "area", "seed"),
+        ("recognition.epochs=7", "recognition", "recognition.epochs"),
+    ],
+)
+def test_a_network_is_not_asked_as_it_was_not_trained(
+    small_experiment: SmallExperiment,
+    copy_of_run: Path,
+    command: Callable[[Path], tuple[str, ...]],
+    change: str,
+    stage: str,
+    key: str,
+) -> None:
+    result = small_experiment.command(*command(copy_of_run), "--set", change, run=copy_of_run)
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert f"{stage} was trained with another configuration" in told
+    assert key in told
+    assert "give the --config and --set that it was trained with" in told
+    for written in ("ledger.jsonl", "bundle", "report"):
+        assert not (copy_of_run.parent / written).exists()
+
+
+def test_probabilities_of_another_mix_of_classes_are_evaluated_anew(
+    small_experiment: SmallExperiment, copy_of_run: Path
+) -> None:
+    training = ("--set", "evaluation.prevalence=training")
+    refused = small_experiment.command(*of_the_export(copy_of_run), *training, run=copy_of_run)
+    assert (refused.exit_code, "evaluation.prevalence" in refused.output) == (1, True)
+    assert small_experiment.command("evaluate", *training, run=copy_of_run).exit_code == 0
+    shutil.rmtree(copy_of_run / "evaluation" / "test")  # was answered the other way
+    exported = small_experiment.command(*of_the_export(copy_of_run), *training, run=copy_of_run)
+    assert exported.exit_code == 0, exported.output
+    bundle = load_bundle(copy_of_run.parent / "bundle")
+    train, validation = small_experiment.experiment().training_sets()
+    shares = np.bincount(train.labels) / len(train.labels)
+    assert bundle.manifest.prevalence == pytest.approx(dict(zip(train.classes, shares, strict=True)))
+    frames = np.asarray(validation.frames)
+    answers = Engine(bundle, provider="cpu", variant="fp32", threads=1).run(frames)
+    with (copy_of_run / "evaluation" / "validation" / "branches.csv").open() as file:
+        rows = [[float(value) for value in list(row.values())[1:]] for row in csv.DictReader(file)]
+    for row, answer in zip(rows, answers, strict=True):
+        np.testing.assert_allclose(answer.branch_probabilities.ravel(), row, atol=5e-3)  # float16 weights
 
 
 def test_eight_views_are_not_exported_as_one(small_experiment: SmallExperiment, copy_of_run: Path) -> None:

@@ -18,8 +18,14 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from model_training.calibration import fit_temperature, operating_points
+from model_training.calibration import (
+    classwise_calibration_error,
+    fit_calibration,
+    fit_temperature,
+    operating_points,
+)
 from model_training.data.isic import CLASSES_2016, CLASSES_2017
+from model_training.losses import class_weights
 from model_training.metrics import (
     area_under_roc,
     argmax_decisions,
@@ -30,6 +36,7 @@ from model_training.metrics import (
     threshold_decisions,
     wilson_interval,
 )
+from model_training.network.cin import summed_probabilities
 from model_training.predictions import read_predictions, write_predictions, write_truth
 
 CLOSE = {"abs": 1e-12, "rel": 0}
@@ -166,7 +173,26 @@ def test_temperature_recovers_a_scale() -> None:
     torch.manual_seed(0)
     logits = torch.randn(20_000, 3) * 2
     labels = torch.multinomial(torch.softmax(logits, dim=1), 1).squeeze(1)
-    assert fit_temperature(logits * 3, labels) == pytest.approx(3.0, rel=0.03)
+    assert fit_temperature(logits * 3, labels, torch.zeros(3)) == pytest.approx(3.0, rel=0.03)
+
+
+def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled() -> None:
+    """One measurement, three classes that overlap in it, and scores as a network that knows them would weigh them."""
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.tensor([0.15, 0.10, 0.75])
+    labels = torch.multinomial(shares, 20_000, replacement=True, generator=generator)
+    centres = torch.tensor([0.0, 1.0, 2.5])
+    measured = centres[labels] + torch.randn(len(labels), generator=generator)
+    levelled = -0.5 * (measured[:, None] - centres) ** 2  # log densities: every class as likely as the next
+    weights = class_weights(labels, 3)
+    assert torch.allclose(torch.softmax(-weights.log(), dim=0), torch.bincount(labels) / len(labels))
+    logits = levelled[:, None] * torch.tensor([3.0, 0.5])[None, :, None]  # two branches, over- and underconfident
+    balanced = fit_calibration(logits, labels, torch.zeros(3))
+    shifted = fit_calibration(logits, labels, -weights.log())
+    assert shifted.temperature_N.tolist() == pytest.approx([3.0, 0.5], rel=0.05)
+    truth = labels.numpy()
+    before, after = (summed_probabilities(logits, *c)[0].double().numpy() for c in (balanced, shifted))
+    assert classwise_calibration_error(truth, after) < 0.01 < 0.1 < classwise_calibration_error(truth, before)
 
 
 def test_predictions_with_other_columns_are_refused(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
+from model_training.calibration import Calibration
 from model_training.config import Config
 from model_training.data.isic import CLASSES_2017
 from model_training.metrics import Scores
@@ -26,8 +28,13 @@ from service.bundle import Provenance, load_bundle
 from tests.training.conftest import SmallExperiment
 
 
-def answers_of(branches_NBK: Scores, labels: list[int], temperature: tuple[float, ...] = (1.0, 1.0)) -> Answers:
-    return Answers(CLASSES_2017, np.array(labels), branches_NBK, np.array(temperature))
+def answers_of(
+    branches_NBK: Scores,
+    labels: list[int],
+    temperature: tuple[float, ...] = (1.0, 1.0),
+    log_prevalence: tuple[float, ...] = (0.0, 0.0, 0.0),
+) -> Answers:
+    return Answers(CLASSES_2017, np.array(labels), branches_NBK, np.array(temperature), np.array(log_prevalence))
 
 
 def random_answers(num: int = 90, *, seed: int = 0, same_branches: bool = False) -> Answers:
@@ -52,12 +59,13 @@ def test_discrimination_is_scikit_learns() -> None:
             assert figure["low"] < figure["value"] < figure["high"]
 
 
-def test_what_the_temperatures_did_is_undone() -> None:
+def test_what_the_calibration_did_is_undone() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(20, 2, 3))
-    temperature = np.array([0.5, 3.0])
-    powers, tempered = np.exp(logits), np.exp(logits / temperature[:, None])
-    answers = answers_of(tempered / tempered.sum(axis=2, keepdims=True), [0] * 20, (0.5, 3.0))
+    temperature, log_prevalence = np.array([0.5, 3.0]), np.log([0.2, 0.1, 0.7])
+    powers, calibrated = np.exp(logits), np.exp(logits / temperature[:, None] + log_prevalence)
+    shares = calibrated / calibrated.sum(axis=2, keepdims=True)
+    answers = answers_of(shares, [0] * 20, (0.5, 3.0), tuple(log_prevalence))
     plain = powers / powers.sum(axis=2, keepdims=True)
     np.testing.assert_allclose(answers.uncalibrated, plain.mean(axis=1), rtol=1e-12)
 
@@ -186,6 +194,29 @@ def test_the_card_describes_the_network_it_is_about(network: dict[str, object], 
     assert ("both branches" in text) == (not single)
 
 
+def test_the_card_names_points_that_coincide_or_miss_their_aim() -> None:
+    judged = judge({"held-out": random_answers(), "tested": random_answers(seed=1)})
+    manifest = fields_of_a_manifest({"trained-on": "1", "held-out": "2"})
+    first, second = (figures["operating_points"] for figures in judged.values())
+    for points in (first, second):
+        for point, threshold in zip(points, (0.3, 0.1, 0.3), strict=True):
+            point["threshold"] = threshold
+        for point in points[1:]:
+            point["sensitivity"]["value"] = 0.96
+    second[2]["sensitivity"] = {"value": 0.75, "low": 0.66, "high": 0.82}
+    text = model_card(manifest, Config(), judged)
+    assert "- `balanced` and `dermatologist` are the same threshold here." in text
+    missed = "- `dermatologist` was chosen for a sensitivity of 0.82 and has 0.750 [0.660, 0.820] on `tested`."
+    assert missed in text
+    assert text.count("was chosen for a sensitivity") == 1
+    second[2]["sensitivity"]["value"] = 0.9
+    for point, threshold in zip(first, (0.3, 0.1, 0.2), strict=True):
+        point["threshold"] = threshold
+    assert "same threshold" not in (other := model_card(manifest, Config(), judged))
+    assert "was chosen for a sensitivity" not in other
+    assert "melanoma 20.0%, seborrheic keratosis 10.0%, nevus 70.0%" in other
+
+
 def fields_of_a_manifest(data: dict[str, str]) -> dict[str, Any]:
     """What the card takes from a manifest."""
     provenance = Provenance(
@@ -204,6 +235,7 @@ def fields_of_a_manifest(data: dict[str, str]) -> dict[str, Any]:
         "intended_use": "Research.",
         "classes": [],
         "temperature": [1.0, 1.0],
+        "prevalence": {"melanoma": 0.2, "seborrheic_keratosis": 0.1, "nevus": 0.7},
         "provenance": provenance,
         "variants": [],
     }
@@ -220,10 +252,11 @@ def test_no_prevalence_is_listed_twice() -> None:
 def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
     for name in ("branches.csv", "truth.csv"):
         shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
-    assert len(read_answers(tmp_path, (1.0, 1.0)).labels) == 12
+    calibration = Calibration(torch.ones(2), torch.zeros(3))
+    assert len(read_answers(tmp_path, calibration).labels) == 12
     shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
     with pytest.raises(ValueError, match="evaluate that split again"):
-        read_answers(tmp_path, (1.0, 1.0))
+        read_answers(tmp_path, calibration)
 
 
 def test_a_report_needs_an_evaluation(small_experiment: SmallExperiment, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model_training.choices import CHOICES
 from model_training.tables import TABLE_1, TABLE_3, Table
 from model_training.trials import TrialRecord
 from tests.conftest import REPOSITORY
@@ -53,7 +54,7 @@ def read_json(name: str) -> dict[str, Any]:
 def test_what_the_text_says_of_a() -> None:
     a, baseline = outcome("a"), outcome("baseline")
     row = next(row for row in read_json("table-1.json")["rows"] if row["system"] == "a")
-    melanoma, keratosis = row["against_baseline"]
+    melanoma, keratosis, _ = row["against_baseline"]
     said = " ".join(section("Table 1").split())
     interval = f"{keratosis['low']:+.3f} to {keratosis['high']:+.3f}"
     for text in (
@@ -108,6 +109,44 @@ def test_choices_are_those_of_the_cross_validation() -> None:
         gain = f"{mean['gain']:+.3f} ({mean['low']:+.3f} to {mean['high']:+.3f})" if "gain" in mean else "-"
         figures = [f"{metric['mean']:.3f}" for metric in (*aucs, mean)]
         assert shown[choice["name"]] == [*figures, gain, str(len(choice["folds"]))]
+
+
+def test_choices_that_were_not_run_are_named() -> None:
+    run = {choice["name"] for choice in read_json("choices-at-128/cross-validation.json")["choices"]}
+    (listed,) = re.findall(r"^Not run: (.+?)\.$", section("What the paper leaves open"), flags=re.MULTILINE | re.DOTALL)
+    # The short configuration's own optimiser is no choice against itself.
+    assert set(re.findall(r"`([\w-]+)`", listed)) == CHOICES.keys() - run - {"adamw-cosine"}
+
+
+@pytest.mark.parametrize("system", ["d", "cin"])
+def test_what_the_text_says_of_d(system: str) -> None:
+    row = next(row for row in read_json("table-1.json")["rows"] if row["system"] == system)
+    *tasks, mean = row["against_control"]
+    said = " ".join(section("Table 1").split())
+    assert f"{-mean['difference']:.3f} less" in said
+    assert f"({mean['low']:+.3f} to {mean['high']:+.3f})" in said
+    if system == "d":
+        assert f"(melanoma: {tasks[0]['difference']:+.3f}, p {tasks[0]['p']:.3f})" in said
+    epochs = _epochs("cin-isic2017-1.1.0")
+    for name in ("classification", "distinguish"):
+        assert f"{epochs[0][name]:.3f}" in said
+        assert f"{epochs[-1][name]:.3f}" in said
+
+
+def test_what_the_text_says_of_the_number_of_tests() -> None:
+    rows_ = read_json("table-1.json")["rows"]
+    ps = [t["p"] for row in rows_ for key in ("against_baseline", "against_control") for t in row[key] if t["p"]]
+    said = " ".join(section("Table 1").split())
+    assert f"lists {len(ps)} tests" in said
+    assert f"{sum(p < 0.05 for p in ps)} of them have p below 0.05" in said
+
+
+def test_every_reading_of_the_test_set_is_of_a_kind_that_the_page_names() -> None:
+    lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()]
+    kinds = r"release [\w-]+ [\d.]+|gate [\w-]+ [\d.]+ (int8|fp16)|(isic2017|isbi2016)/[\w-]+/seed-\d+"
+    first, *others = [line.get("purpose", "") for line in lines]
+    assert first == "", "the first release was read before purposes were kept"
+    assert [purpose for purpose in others if not re.fullmatch(kinds, purpose)] == []
 
 
 def test_what_the_text_says_of_crops() -> None:
