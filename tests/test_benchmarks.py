@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.benchmarks.load import Load, Sample, closed_loop, form, open_loop, while_polling
+from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import TARGETS, ratios, tables
 from tests.conftest import REPOSITORY
 
@@ -185,3 +186,13 @@ def test_the_page_shows_the_measured_ratios() -> None:
             assert row in page, f"{path.name}: {row}"
     shown = re.findall(r"^\| (.*?) \| [0-9.]+ \| at (?:least|most) ", page, re.MULTILINE)
     assert len(shown) == sum(len(json.loads(path.read_text())["ratios"]) for path in RESULTS)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7])
+def test_the_ideal_queue_waits_as_long_as_theory_says(load: float) -> None:
+    """Pollaczek and Khinchine for one server and constant service; the times of more servers lie below."""
+    seconds = 0.05
+    one, two = response_times(1, seconds, load), response_times(2, seconds, load)
+    assert one.min() == pytest.approx(seconds)
+    assert one.mean() == pytest.approx(seconds + load * seconds / (2 * (1 - load)), rel=0.02)
+    assert seconds < two.mean() < one.mean()

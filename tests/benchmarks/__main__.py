@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import httpx
+import numpy as np
 import torch
 import typer
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,6 +29,7 @@ from service.settings import Settings, usable_cpus
 from tests.benchmarks.limit import limit, limit_of_single_cores
 from tests.benchmarks.load import Load, closed_loop, form, open_loop, while_polling
 from tests.benchmarks.pictures import SIZES, workloads
+from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import ratios, tables
 from tests.benchmarks.servers import Server, System, systems, workers_and_threads
 from tests.conftest import REPOSITORY
@@ -150,7 +152,7 @@ class Benchmark:
             self.result["ours"] = {
                 "single": single.figures(),
                 "stages_ms": {s: round(1e3 * seconds / len(single.samples), 2) for s, seconds in spent.items()},
-                "at_70_percent": {"offered": 0.7 * own, **steady.figures()},
+                "at_70_percent": {"offered": 0.7 * own, **steady.figures(), **self._ideal(name)},
                 "at_300_percent": {
                     "offered": 3 * own,
                     "goodput_per_second": over.figures()["per_second"],
@@ -161,6 +163,15 @@ class Benchmark:
                 "rss_mb": server.rss_megabytes(),
             }
         self.save()
+
+    def _ideal(self, workload: str) -> Figures:
+        """The tail of a queue that does nothing but wait for cores: the least that these can have at 70 % load."""
+        alone = self.result["limit"].get("fp32, a core for each picture")
+        if alone is None:
+            return {}
+        seconds = usable_cpus() / alone[workload]
+        p99 = float(np.percentile(response_times(usable_cpus(), seconds, 0.7), 99))
+        return {"one_core_ms": round(1e3 * seconds, 2), "ideal_p99_ms": round(1e3 * p99, 1)}
 
     def soak(self, system: System, requests: int) -> None:
         """Resident memory over many requests of mixed sizes."""

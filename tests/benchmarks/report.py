@@ -155,6 +155,12 @@ def tables(result: Figures) -> str:
             [*_limit_rows(result["limit"]), *_system_rows(result["systems"])],
         ),
     ]
+    tail = result["ours"].get("at_70_percent", {})
+    if "ideal_p99_ms" in tail:
+        parts.append(
+            f"At 70 % load the p99 is {tail['p99_ms']:g} ms. A queue that waits for nothing but cores, each busy "
+            f"with one picture for {tail['one_core_ms']:g} ms, has {tail['ideal_p99_ms']:g} ms with random arrivals."
+        )
     if result["equal_load"]:
         rows = [
             [system, workload, f"{f['offered']:.1f}", *(_shown(f, p) for p in ("p50_ms", "p95_ms", "p99_ms", "errors"))]
