@@ -1,4 +1,5 @@
 # make serve   set up what serving needs and serve on http://127.0.0.1:8000
+# make up      build and start the whole stack with Docker: service, proxy, records, monitoring; make down ends it
 # make test    set up everything and run linters, type checker and tests
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
@@ -17,7 +18,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve test reproduce gpu bench clean
+.PHONY: help serve up down test reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,25 @@ help:
 
 serve: $(VENV)/.serve-ready
 	@exec $(BIN)/cin serve
+
+# On a GPU, its own service takes the place of the CPU's.
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+GRAFANA_PASSWORD := docker/secrets/grafana-password
+up: .env $(GRAFANA_PASSWORD)
+	$(if $(HAS_DRIVER),COMPOSE_PROFILES=dashboards$(comma)gpu) $(COMPOSE) up --detach --build $(if $(HAS_DRIVER),--scale service=0)
+
+down:
+	$(COMPOSE) down
+
+.env:
+	@cp .env.example $@
+
+# Only who may enter the folder can read it on this machine; inside, Grafana runs as another user.
+$(GRAFANA_PASSWORD):
+	@mkdir -p -m 700 $(@D)
+	@od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > $@
+	@chmod 644 $@
+	@echo "Grafana's password for the user admin is in $@"
 
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
