@@ -59,6 +59,9 @@ def serve() -> None:
 
     def end(reason: str) -> None:
         failures.append(reason)
+        asyncio.get_running_loop().call_later(settings.farewell_seconds, leave)
+
+    def leave() -> None:
         server.should_exit = True
 
     application = create_app(settings, end)

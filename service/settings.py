@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
     deadline_seconds: float = Field(30.0, gt=0, description="a request not answered by then gets 504")
+    farewell_seconds: float = Field(
+        0.0, ge=0, description="a service that can no longer be trusted says not ready this long before it ends"
+    )
     shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
 
     records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")
