@@ -1,5 +1,7 @@
 # make serve   set up what serving needs and serve on http://127.0.0.1:8000
-# make up      build and start the whole stack with Docker: service, proxy, records, monitoring; make down ends it
+# make up      build and start the whole stack with Docker: service, proxy, records, monitoring
+# make upgrade replace the running replicas by new ones without turning a request away
+# make down    end the stack
 # make test    set up everything and run linters, type checker and tests
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
@@ -18,7 +20,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down test reproduce gpu bench clean
+.PHONY: help serve up down upgrade test reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +37,9 @@ up: .env $(GRAFANA_PASSWORD)
 
 down:
 	$(COMPOSE) down
+
+upgrade:
+	@docker/upgrade.sh $(if $(HAS_DRIVER),service-gpu,service)
 
 .env:
 	@cp .env.example $@

@@ -83,6 +83,15 @@ def test_every_alert_is_shown_to_fire_and_not_to_fire() -> None:
     assert {check["alertname"] for check in checks if not check["exp_alerts"]} == names
 
 
+def test_every_alert_has_a_section_in_the_handbook() -> None:
+    handbook = (REPOSITORY / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert [rule["alert"] for rule in alerts if f"`{rule['alert']}`" not in handbook] == []
+    assert {rule["labels"]["severity"] for rule in alerts} == {"page", "ticket"}
+    named = set(re.findall(r"`(Cin\w+)`", handbook))
+    assert named == {rule["alert"] for rule in alerts}
+
+
 def test_panels_ask_what_prometheus_can_answer(promtool: str, tmp_path: Path) -> None:
     asked = [
         {"record": f"panel:{number}", "expr": target["expr"].replace("$__rate_interval", "1m")}
