@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from service.bundle import load_bundle
+from service.settings import SHIPPED_BUNDLE, Settings, unknown_variables
 from tests.compose.stack import Stack
 from tests.conftest import REPOSITORY
 
@@ -88,6 +91,38 @@ def test_the_gpu_is_reserved_and_required(services: Config) -> None:
     differing = {"deploy", "environment", "image", "build", "networks", "profiles"}
     same = {key: value for key, value in gpu.items() if key not in differing}
     assert same == {key: value for key, value in services["service"].items() if key not in differing}
+
+
+def test_the_example_names_every_variable_with_its_default() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    passed_on = re.findall(r"^  (CIN_\w+):$", text, flags=re.MULTILINE)
+    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    given = dict(re.findall(r"^(?:# )?([A-Z_]+)=(\S+)$", example, flags=re.MULTILINE))
+    assert given.pop("COMPOSE_PROFILES") == "dashboards"
+    assert {name: given.get(name) for name in used} == used
+    assert given.keys() == used.keys() | set(passed_on)
+    for name in passed_on:
+        default = getattr(Settings(), name.removeprefix("CIN_").lower())
+        if name == "CIN_BUNDLE":
+            assert given[name] == f"/bundles/{default.name}"
+        elif name == "CIN_OPERATING_POINT":
+            assert given[name] == load_bundle(SHIPPED_BUNDLE).manifest.default_operating_point
+        else:
+            assert float(given[name]) == default if isinstance(default, int | float) else given[name] == default
+
+
+def test_the_compose_file_contradicts_no_limit_of_the_service(services: Config) -> None:
+    settings = Settings()
+    environment = services["service"]["environment"]
+    nginx = (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8")
+    (read_timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
+    one, several = (int(size) * 2**20 for size in re.findall(r"client_max_body_size (\d+)m;", nginx))
+    assert int(read_timeout) > settings.deadline_seconds
+    assert several > one > settings.max_upload_bytes
+    grace = int(services["service"]["stop_grace_period"].removesuffix("s"))
+    assert grace > int(environment["CIN_SHUTDOWN_SECONDS"])
+    assert unknown_variables(environment) == []
 
 
 def test_no_password_is_written_down(services: Config) -> None:

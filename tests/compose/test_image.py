@@ -75,3 +75,26 @@ print(sum(file.lstat().st_mtime > {epoch[1]} for file in files))
 print(sum(file.suffix == ".pyc" for file in files) > 1000)
 """
     assert python(image, script).split() == ["[]", "[]", "0", "True"]
+
+
+def files(image: str, folder: str) -> str:
+    """Name, type, mode, time and SHA-256 of everything in a folder of an image."""
+    listing = (
+        f"cd {folder} && find . -mindepth 1 -printf '%p %y %m %T@ %l\n' | sort"
+        " && find . -type f -print0 | sort -z | xargs -0 sha256sum"
+    )
+    return run("docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", listing).stdout
+
+
+def test_the_same_sources_give_the_same_files(image: str) -> None:
+    again = f"{image}-again"
+    command = ["docker", "build", "--no-cache", "--file", "docker/Dockerfile", "--target", "code", "--tag", again, "."]
+    run(*command, cwd=REPOSITORY)
+    try:
+        for name in ("service", "clinical_inspired_network-0.1.0.dist-info"):
+            folder = f"/opt/cin/lib/python3.11/site-packages/{name}"
+            built, rebuilt = files(image, folder), files(again, folder)
+            assert built.count("\n") > 5
+            assert built == rebuilt
+    finally:
+        run("docker", "rmi", again)
