@@ -33,7 +33,8 @@ serve: $(VENV)/.serve-ready
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 GRAFANA_PASSWORD := docker/secrets/grafana-password
 up: .env $(GRAFANA_PASSWORD)
-	$(if $(HAS_DRIVER),COMPOSE_PROFILES=dashboards$(comma)gpu) $(COMPOSE) up --detach --build $(if $(HAS_DRIVER),--scale service=0)
+	$(if $(HAS_DRIVER),COMPOSE_PROFILES=dashboards$(comma)gpu) REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+		$(COMPOSE) up --detach --build $(if $(HAS_DRIVER),--scale service=0)
 
 down:
 	$(COMPOSE) down

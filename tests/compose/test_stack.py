@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -35,6 +36,18 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def dawdlers(stack: Stack) -> Iterator[list[socket.socket]]:
+    """Connections of clients that do not finish: one its headers, one its body."""
+    begun = ("GET /healthz HTTP/1.1\r\nHost: x\r\n", "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+    connections = [socket.create_connection(("127.0.0.1", stack.port)) for _ in begun]
+    for connection, text in zip(connections, begun, strict=True):
+        connection.sendall(text.encode())
+    yield connections
+    for connection in connections:
+        connection.close()
+
+
 def predict(client: httpx.Client, picture: bytes) -> httpx.Response:
     return client.post("/predict", files={"image": ("lesion.jpg", picture)})
 
@@ -48,6 +61,7 @@ def get_in(id: str, path: str) -> int:
     return int(in_container(id, "python", "-c", script).stdout)
 
 
+@pytest.mark.usefixtures("dawdlers")
 def test_a_real_picture_through_the_proxy(client: httpx.Client, picture: bytes) -> None:
     answer = predict(client, picture)
     assert answer.status_code == 200
@@ -166,6 +180,14 @@ def test_prometheus_sees_every_replica_and_all_rules(stack: Stack) -> None:
     written = [group for path in RULES for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
     assert sorted(loaded) == sorted(rule.get("alert") or rule["record"] for group in written for rule in group["rules"])
     assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
+
+
+def test_who_does_not_finish_is_cut_off(dawdlers: list[socket.socket]) -> None:
+    for connection in dawdlers:
+        connection.settimeout(25)
+        told = connection.recv(1000)
+        assert told == b"" or told.startswith(b"HTTP/1.1 408"), told
+        assert told == b"" or connection.recv(1000) == b""
 
 
 class Load:
