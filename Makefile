@@ -1,4 +1,7 @@
 # make serve   set up what serving needs and serve on http://127.0.0.1:8000
+# make up      build and start the whole stack with Docker: service, proxy, records, monitoring
+# make upgrade replace the running replicas by new ones without turning a request away
+# make down    end the stack
 # make test    set up everything and run linters, type checker and tests
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
@@ -17,7 +20,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve test reproduce gpu bench clean
+.PHONY: help serve up down upgrade test reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +28,29 @@ help:
 
 serve: $(VENV)/.serve-ready
 	@exec $(BIN)/cin serve
+
+# On a GPU, its own service takes the place of the CPU's.
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+GRAFANA_PASSWORD := docker/secrets/grafana-password
+up: .env $(GRAFANA_PASSWORD)
+	$(if $(HAS_DRIVER),COMPOSE_PROFILES=dashboards$(comma)gpu) REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+		$(COMPOSE) up --detach --build $(if $(HAS_DRIVER),--scale service=0)
+
+down:
+	$(COMPOSE) down
+
+upgrade:
+	@docker/upgrade.sh $(if $(HAS_DRIVER),service-gpu,service)
+
+.env:
+	@cp .env.example $@
+
+# Only who may enter the folder can read it on this machine; inside, Grafana runs as another user.
+$(GRAFANA_PASSWORD):
+	@mkdir -p -m 700 $(@D)
+	@od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > $@
+	@chmod 644 $@
+	@echo "Grafana's password for the user admin is in $@"
 
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .

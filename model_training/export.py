@@ -47,6 +47,7 @@ from service.bundle import (
     TensorSpec,
     Variant,
     check_target,
+    measure_reference,
     write_bundle,
 )
 from service.imaging import read_picture
@@ -235,6 +236,7 @@ def _manifest(
         "prevalence": _prevalence(experiment),
         "operating_points": points,
         "default_operating_point": "balanced",
+        "reference": measure_reference(probabilities, list(pictures.classes), measured_on=pictures.name),
         "provenance": Provenance(
             git_commit=about["recognition"]["git_commit"],
             created_at=datetime.now(UTC),

@@ -99,6 +99,11 @@ class Batcher:
         return len(self._waiting)
 
     @property
+    def free_places(self) -> int:
+        """How many more pictures would be taken on now."""
+        return self._places
+
+    @property
     def alive(self) -> bool:
         """Whether somebody takes frames out of the queue."""
         return bool(self._collectors) and not any(collector.done() for collector in self._collectors)

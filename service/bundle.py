@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
+from service.reference import Reference as Reference
+from service.reference import measure_reference as measure_reference
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
@@ -111,7 +113,7 @@ class Canary(_Record):
 class Manifest(_Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     name: str
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
@@ -129,6 +131,7 @@ class Manifest(_Record):
     temperature: list[float] = Field(description="softmax temperature of each branch, already inside the graph")
     operating_points: list[OperatingPoint] = Field(min_length=1)
     default_operating_point: str
+    reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
     provenance: Provenance
     licence: str
     intended_use: str
@@ -155,6 +158,8 @@ class Manifest(_Record):
         for kind, given in names.items():
             if len(set(given)) != len(given):
                 raise ValueError(f"two {kind} share a name")
+        if self.reference is not None and list(self.reference.probabilities) != [c.name for c in self.classes]:
+            raise ValueError("the reference is not about the same classes")
         return self
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:

@@ -26,14 +26,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.app import create_app
 from service.archive import ArchiveError, Outcome, ResultsFile, answer_all, find_pictures
-from service.bundle import BundleError, OperatingPoint, load_bundle
+from service.bundle import BundleError, OperatingPoint, load_bundle, measure_reference, write_bundle
 from service.engine import Answer, Engine, EngineError
 from service.findings import attention_maps, describe
-from service.imaging import Picture, PictureLimits
+from service.imaging import Picture, PictureError, PictureLimits
 from service.overlay import MapKind, OverlayOptions, encode, render
 from service.records import RecordsError
 from service.schemas import Findings
-from service.settings import Settings, unknown_variables
+from service.settings import Settings, unknown_variables, usable_cpus
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ def serve() -> None:
 
     def end(reason: str) -> None:
         failures.append(reason)
+        asyncio.get_running_loop().call_later(settings.farewell_seconds, leave)
+
+    def leave() -> None:
         server.should_exit = True
 
     application = create_app(settings, end)
@@ -287,6 +290,28 @@ def verify(
         _refuse(str(error))
     manifest = bundle.manifest
     typer.echo(f"{manifest.name} {manifest.version}: {len(manifest.files)} files as written, sha256 {bundle.sha256}")
+
+
+@bundle_app.command()
+def reference(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder; its manifest is written anew.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures, and folders of them.")],
+    measured_on: Annotated[str, typer.Option(help="What these pictures are.")],
+) -> None:
+    """Measure how the probabilities are distributed on pictures: what drift is then measured against."""
+    try:
+        bundle = load_bundle(folder)
+        engine = Engine(bundle, variant="fp32", provider="cpu", threads=usable_cpus())
+        frames = (bundle.read_picture(path.read_bytes()).frame for path in find_pictures(pictures))
+        probabilities = [engine.run(frame[None])[0].probabilities for frame in frames]
+        classes = [c.name for c in bundle.manifest.classes]
+        measured = measure_reference(probabilities, classes, measured_on=measured_on)
+        fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
+        files = {name: bundle.path(name) for name in bundle.manifest.files}
+        written = write_bundle(folder, files=files, manifest={**fields, "reference": measured})
+    except (ArchiveError, BundleError, EngineError, PictureError) as error:
+        _refuse(str(error))
+    typer.echo(f"{measured.num_pictures} pictures; the bundle's sha256 is now {written.sha256}")
 
 
 def _settings() -> Settings:

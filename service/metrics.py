@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal, get_args
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
 from service.bundle import Bundle
+from service.diagnosis import REASONS, Status
 from service.engine import Answer
 from service.errors import PROBLEM_TYPES
+from service.reference import PROBABILITY_EDGES
+from service.schemas import Findings
 from service.sessions import Provider
 
 Stage = Literal["decode", "queue", "inference", "render"]
 
 # The default buckets are too coarse around what one picture takes.
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-SHARES = tuple(i / 20 for i in range(1, 21))
+SHARES = PROBABILITY_EDGES[1:]
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -34,11 +39,28 @@ class Metrics:
         self.in_flight = self._gauge("requests_in_flight", "Requests being answered now")
         self.stages = self._histogram("stage_duration_seconds", "Time in each stage", SECONDS, "stage")
         self.queue_depth = self._gauge("queue_depth", "Pictures waiting for the network")
+        self.places = self._gauge("queue_places", "Most pictures taken on at once")
+        self.places_taken = self._gauge("queue_places_taken", "Pictures taken on now, from upload to answer")
         self.batch_size = self._histogram("batch_size", "Pictures run together", BATCHES)
         self.rejected = self._counter("rejected", "Requests refused, by problem type", "reason")
         self.inference_errors = self._counter("inference_errors", "Pictures that the network failed on")
         self.predictions = self._counter("predictions", "Predictions made", "diagnosis")
         self.probability = self._histogram("probability", "Probability of each class", SHARES, "diagnosis")
+        self.reference = self._gauge(
+            "probability_reference",
+            "The bundle's share of pictures with a probability above one edge and at most the other",
+            "diagnosis",
+            "over",
+            "le",
+        )
+        self.disagreement = self._histogram(
+            "branch_disagreement", "Total variation distance of the branches' probabilities", SHARES
+        )
+        self.decisions = self._counter(
+            "decisions", "Predictions by advice and whether to look twice", "operating_point", "advice", "status"
+        )
+        self.cautions = self._counter("cautions", "Reasons to look twice", "reason")
+        self.crop_area = self._histogram("crop_area", "Share of the picture inside the crop box", SHARES)
         self.lesion_fraction = self._histogram("lesion_fraction", "Share of the picture that is lesion", SHARES)
         self.ready = self._gauge("ready", "1 while requests are taken")
         self.canary_ok = self._gauge("canary_ok", "1 while the known picture gets its known answer")
@@ -47,11 +69,17 @@ class Metrics:
         )
         self.model = self._gauge("model_info", "The model in use", "name", "version", "sha256", "variant", "provider")
         self.provider = self._gauge("provider_active", "1 for the execution provider in use", "provider")
+        self.gpu_expected = self._gauge("gpu_expected", "1 where a GPU was asked for, or is there and may be used")
         # Series that exist from the start can be watched before their first event.
         for stage in get_args(Stage):
             self.stages.labels(stage)
         for problem in PROBLEM_TYPES:
             self.rejected.labels(problem.name)
+        for status in (200, *(problem.status for problem in PROBLEM_TYPES if problem.status >= 500)):
+            self.requests.labels("/predict", "POST", str(status))
+        self.latency.labels("/predict")
+        for reason in REASONS:
+            self.cautions.labels(reason)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"cin_{name}", meaning, labels, registry=self.registry)
@@ -70,6 +98,14 @@ class Metrics:
             self.provider.labels(name).set(name == provider)
         for diagnosis in manifest.classes:
             self.predictions.labels(diagnosis.name)
+            self.probability.labels(diagnosis.name)
+        for point in manifest.operating_points:
+            for advice, status in itertools.product(("refer", "no_referral"), get_args(Status)):
+                self.decisions.labels(point.name, advice, status)
+        reference = {} if manifest.reference is None else manifest.reference.probabilities
+        for name, histogram in reference.items():
+            for (over, to), share in zip(itertools.pairwise(histogram.edges), histogram.shares, strict=True):
+                self.reference.labels(name, str(over), str(to)).set(share)
 
     @contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
@@ -80,12 +116,21 @@ class Metrics:
         finally:
             self.stages.labels(stage).observe(perf_counter() - began)
 
-    def observe_prediction(self, diagnosis: str, answer: Answer, classes: list[str]) -> None:
-        """Count one prediction; ``classes`` names the answer's probabilities."""
-        self.predictions.labels(diagnosis).inc()
+    def observe_prediction(self, answer: Answer, findings: Findings) -> None:
+        """Count one prediction."""
+        self.predictions.labels(findings.diagnosis).inc()
+        for name, probability in findings.probabilities.items():
+            self.probability.labels(name).observe(probability)
+        decision = findings.decision
+        advice = "refer" if decision.refer else "no_referral"
+        self.decisions.labels(decision.operating_point, advice, decision.status).inc()
+        for reason in decision.reasons:
+            self.cautions.labels(reason).inc()
+        first, second = answer.branch_probabilities
+        self.disagreement.observe(float(0.5 * np.abs(first - second).sum()))
         self.lesion_fraction.observe(answer.lesion_fraction)
-        for name, probability in zip(classes, answer.probabilities, strict=True):
-            self.probability.labels(name).observe(float(probability))
+        x0, y0, x1, y1 = answer.crop_box.tolist()
+        self.crop_area.observe((x1 - x0) * (y1 - y0))
 
     def exposition(self) -> bytes:
         """Prometheus' text format."""

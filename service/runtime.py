@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from service.batching import Batcher, batch_sizes
@@ -166,6 +167,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         threads=settings.inference_threads,
     )
     metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)
+    metrics.gpu_expected.set(_expects_gpu(settings))
     on_cpu = engine.provider == "cpu"
     num_cores = settings.inference_threads if on_cpu else settings.picture_threads
     keep_for_pictures(num_cores)
@@ -193,7 +195,14 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         on_fatal=on_fatal,
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)
+    metrics.places.set(settings.queue_size)
+    metrics.places_taken.set_function(lambda: settings.queue_size - service.batcher.free_places)
     return service
+
+
+def _expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
+    asked = settings.require_gpu or settings.provider in ("cuda", "tensorrt")
+    return asked or (settings.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
 
 
 def _open_records(settings: Settings) -> RecordStore:

@@ -24,12 +24,20 @@ _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
 def usable_cpus() -> int:
     """CPUs this process may use: its affinity, and the cgroup's quota where there is one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cpus = min(cpus, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup v2, or no quota ("max")
-        pass
-    return cpus
+    quota, period = _cgroup_quota()
+    return min(cpus, max(1, quota // period)) if quota > 0 else cpus
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """Microseconds of CPU time in each period, and the period; a quota of -1 is none."""
+    files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup v2, v1
+    for names in files:
+        try:
+            quota, period = " ".join((root / name).read_text(encoding="ascii") for name in names).split()
+            return int(quota), int(period)
+        except (OSError, ValueError):  # another version, or no quota ("max")
+            continue
+    return -1, 1
 
 
 class Settings(BaseSettings):
@@ -71,6 +79,9 @@ class Settings(BaseSettings):
     batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
     deadline_seconds: float = Field(30.0, gt=0, description="a request not answered by then gets 504")
+    farewell_seconds: float = Field(
+        0.0, ge=0, description="a service that can no longer be trusted says not ready this long before it ends"
+    )
     shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
 
     records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")

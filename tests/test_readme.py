@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ SERVE, TEST = "make serve", "make test"
 CURL = "curl -F image=@lesion.jpg localhost:8000/predict"
 BENCH = ("make bench", 'make bench BENCH="--seconds 2 --only ours"')
 GPU = "make gpu"
+UP, DOWN = "make up", "make down"
 REPRODUCE = ('make reproduce REPRODUCE="--table 1 --plan"', "make reproduce")
 CIN = (
     ".venv/bin/cin predict lesion.jpg",
@@ -74,7 +76,7 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 def test_no_command_is_left_out() -> None:
-    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *BENCH, GPU, *CIN, *training_commands()}
+    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *BENCH, GPU, UP, DOWN, *CIN, *training_commands()}
 
 
 def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion: Path) -> None:
@@ -150,3 +152,9 @@ def test_make_reproduce_calls_the_command(command: str) -> None:
     expected = "bin/cin-train reproduce --config model_training/configs/isic2017.toml --results results/protocol"
     planned = " ".join(planned.split())
     assert f"{expected} --table 1 --plan" in planned if "--plan" in command else expected in planned
+
+
+def test_make_up_and_down_call_compose() -> None:
+    for command, called in ((UP, "up --detach --build"), (DOWN, "down")):
+        planned = subprocess.run([*command.split(), "-n"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        assert re.search(rf"docker.compose {called}", planned.stdout)

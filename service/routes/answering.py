@@ -61,7 +61,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
     except RecordsError as error:
         log.error("%s", error)
         raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
-    service.metrics.observe_prediction(findings.diagnosis, result.answer, list(findings.probabilities))
+    service.metrics.observe_prediction(result.answer, findings)
     return prediction
 
 

@@ -28,7 +28,7 @@ from service.bundle import (
     write_bundle,
 )
 from service.imaging import PictureLimits, PictureTooLarge, read_picture
-from tests.service.tiny_bundle import FRAME, THRESHOLD, expected_outputs, picture_bytes
+from tests.service.tiny_bundle import CLASSES, FRAME, THRESHOLD, expected_outputs, picture_bytes
 
 Fields = dict[str, Any]
 
@@ -235,7 +235,7 @@ def test_json_that_is_no_manifest(folder: Path, text: str) -> None:
 
 def test_every_field_is_needed_and_no_other_is_known(folder: Path) -> None:
     fields = manifest_fields(folder)
-    optional = {"frame_jpeg_quality"}
+    optional = {"frame_jpeg_quality", "reference"}
     changed = [{k: v for k, v in fields.items() if k != name} for name in fields.keys() - optional]
     for wrong in (*changed, {**fields, "weights": "tiny.onnx"}):
         (folder / MANIFEST_NAME).write_text(json.dumps(wrong))
@@ -292,6 +292,26 @@ WRONG: dict[str, tuple[Callable[[Fields], None], str]] = {
     "threshold above 1": (set_("operating_points", 0, "threshold", to=1.01), "operating_points.0.threshold"),
     "threshold not a number": (set_("operating_points", 0, "threshold", to=float("nan")), "threshold"),
     "two points of one name": (repeat("operating_points"), "two operating points share a name"),
+    "reference of other classes": (
+        lambda fields: fields["reference"]["probabilities"].pop(CLASSES[0]),
+        "not about the same classes",
+    ),
+    "reference off the grid": (
+        set_("reference", "probabilities", CLASSES[0], "edges", to=[0.0, 0.33, 1.0]),
+        "steps of a multiple of 0.05",
+    ),
+    "reference without an end": (
+        set_("reference", "probabilities", CLASSES[0], "edges", to=[0.0, 0.3, 0.9]),
+        "from 0 to 1",
+    ),
+    "reference of more than all": (
+        set_("reference", "probabilities", CLASSES[0], "shares", to=[0.7, 0.4]),
+        "sum to 1",
+    ),
+    "reference with nothing in an interval": (
+        set_("reference", "probabilities", CLASSES[0], "shares", to=[0.0, 1.0]),
+        "above 0",
+    ),
     "one class": (only("classes", 0), "classes"),
     "two classes of one name": (repeat("classes", 2), "two classes share a name"),
     "nothing malignant": (set_("classes", 0, "malignant", to=False), "no class is marked malignant"),

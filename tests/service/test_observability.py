@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.bundle import Bundle
+from service.diagnosis import REASONS
 from service.errors import PROBLEM_TYPES
+from service.runtime import _expects_gpu
 from service.schemas import Prediction
+from service.settings import Settings
 from tests.service.conftest import service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
 
@@ -73,13 +77,28 @@ def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> N
         assert _value(client, "cin_probability_sum", diagnosis=name) == pytest.approx(
             answer["probabilities"][name], abs=1e-6
         )
+    first, second = (list(branch["probabilities"].values()) for branch in answer["branches"])
+    distance = sum(abs(a - b) for a, b in zip(first, second, strict=True)) / 2
+    assert _value(client, "cin_branch_disagreement_sum") == pytest.approx(distance, abs=1e-5)
+    decision = answer["decision"]
+    advice = "refer" if decision["refer"] else "no_referral"
+    said = {"operating_point": "balanced", "advice": advice, "status": decision["status"]}
+    assert _value(client, "cin_decisions_total", **said) == 1
+    assert sum(s.value for s in _samples(client)["cin_decisions_total"]) == 1
+    cautions = {s.labels["reason"]: s.value for s in _samples(client)["cin_cautions_total"]}
+    assert cautions == {reason: reason in decision["reasons"] for reason in REASONS}
+    box = answer["lesion"]["crop_box"]
+    area = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (answer["image"]["width"] * answer["image"]["height"])
+    assert _value(client, "cin_crop_area_sum") == pytest.approx(area, abs=0.02)
     assert _value(client, "cin_lesion_fraction_sum") == pytest.approx(answer["lesion"]["fraction"], abs=1e-6)
     assert _value(client, "cin_batch_size_count") == 1
-    assert _value(client, "cin_queue_depth") == 0
+    assert _value(client, "cin_queue_depth") == _value(client, "cin_queue_places_taken") == 0
+    assert _value(client, "cin_queue_places") == 64
     assert _value(client, "cin_requests_in_flight") == 1  # the one that asks
     assert _value(client, "cin_ready") == _value(client, "cin_canary_ok") == 1
     assert _value(client, "cin_provider_active", provider="cpu") == 1
     assert _value(client, "cin_provider_active", provider="cuda") == 0
+    assert _value(client, "cin_gpu_expected") == 0
     info = {"name": "tiny", "version": "0.0.1", "sha256": tiny_bundle.sha256, "variant": "fp32", "provider": "cpu"}
     assert _value(client, "cin_model_info", **info) == 1
 
@@ -114,9 +133,37 @@ def test_every_metric_is_ours_and_no_request_makes_a_new_series(client: TestClie
 def test_two_services_share_no_metrics(client: TestClient, start: Any) -> None:
     client.post("/predict", content=PICTURE, headers=HEADERS)
     with start() as other:
-        assert "cin_requests_total" not in _samples(other) or not any(
-            s.labels["route"] == "/predict" for s in _samples(other)["cin_requests_total"]
-        )
+        assert _value(other, "cin_requests_total", route="/predict", method="POST", status="200") == 0
+
+
+def test_the_reference_has_the_edges_of_the_buckets(client: TestClient, tiny_bundle: Bundle) -> None:
+    reference = tiny_bundle.manifest.reference
+    assert reference is not None
+    buckets = {(s.labels["diagnosis"], s.labels["le"]) for s in _samples(client)["cin_probability_bucket"]}
+    shares: dict[str, list[float]] = {}
+    for sample in _samples(client)["cin_probability_reference"]:
+        name, over, le = (sample.labels[label] for label in ("diagnosis", "over", "le"))
+        assert (name, le) in buckets
+        assert over == "0.0" or (name, over) in buckets
+        shares.setdefault(name, []).append(sample.value)
+    assert shares == {name: histogram.shares for name, histogram in reference.probabilities.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices", "expected"),
+    [
+        ({"provider": "auto"}, (), False),
+        ({"provider": "auto"}, ("nvidia0", "nvidiactl"), True),
+        ({"provider": "auto"}, ("nvidiactl",), False),
+        ({"provider": "cpu"}, ("nvidia0",), False),
+        ({"provider": "cuda"}, (), True),
+        ({"provider": "auto", "require_gpu": True}, (), True),
+    ],
+)
+def test_when_a_gpu_is_expected(tmp_path: Path, settings: Any, devices: tuple[str, ...], expected: bool) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    assert _expects_gpu(Settings(**settings), tmp_path) == expected
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/model", "/metrics", "/docs", "/nothing"])

@@ -22,6 +22,8 @@ from tests.service.tiny_bundle import dark_square, picture_bytes
 
 PICTURE = picture_bytes(dark_square())
 
+_PROGRAM = "from service.cli import main; main()"
+
 Serve = Callable[..., subprocess.Popen[str]]
 
 
@@ -30,10 +32,10 @@ def serve(tiny_bundle: Bundle) -> Iterator[Serve]:
     """Start ``cin serve`` with settings; whatever still runs at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
 
-    def started(**settings: str) -> subprocess.Popen[str]:
+    def started(program: str = _PROGRAM, **settings: str) -> subprocess.Popen[str]:
         chosen = {"CIN_BUNDLE": str(tiny_bundle.folder), "CIN_PORT": "0", "CIN_PROVIDER": "cpu", **settings}
         process = subprocess.Popen(
-            [sys.executable, "-c", "from service.cli import main; main()", "serve"],
+            [sys.executable, "-c", program, "serve"],
             env={**chosen, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -48,13 +50,14 @@ def serve(tiny_bundle: Bundle) -> Iterator[Serve]:
         process.communicate()
 
 
-def _address(process: subprocess.Popen[str]) -> tuple[str, int]:
+def _address(process: subprocess.Popen[str], *, wait: bool = True) -> tuple[str, int]:
     """What the greeting says."""
     assert process.stdout is not None
     for line in process.stdout:
         if match := re.search(r"Serving at http://([\d.]+):(\d+)", line):
             host, port = match[1], int(match[2])
-            _wait_for_port(host, port)
+            if wait:
+                _wait_for_port(host, port)
             return host, port
     raise AssertionError(f"no greeting; exit code {process.wait()}")
 
@@ -196,30 +199,36 @@ def test_listening_beyond_this_machine_is_warned_of(serve: Serve) -> None:
     assert "other machines can reach this port" in errors
 
 
-def test_a_wrong_canary_ends_the_process(tiny_bundle: Bundle) -> None:
-    """The canary lies from its second check on, as if the device had begun to err."""
-    code = (
-        "import service.engine as e, service.cli as c\n"
-        "honest, calls = e.Engine.canary_difference, []\n"
-        "def lie(self):\n"
-        "    calls.append(1)\n"
-        "    return honest(self) if len(calls) == 1 else 0.5\n"
-        "e.Engine.canary_difference = lie\n"
-        "c.main()\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", code, "serve"],
-        env={
-            "CIN_BUNDLE": str(tiny_bundle.folder),
-            "CIN_PORT": "0",
-            "CIN_PROVIDER": "cpu",
-            "CIN_CANARY_SECONDS": "0.2",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+# The canary lies from its second check on, as if the device had begun to err.
+_LIAR = """
+import service.engine as e, service.cli as c
+honest, calls = e.Engine.canary_difference, []
+def lie(self):
+    calls.append(1)
+    return honest(self) if len(calls) == 1 else 0.5
+e.Engine.canary_difference = lie
+c.main()
+"""
+
+
+def test_a_wrong_canary_ends_the_process(serve: Serve) -> None:
+    process = serve(_LIAR, CIN_CANARY_SECONDS="0.2")
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert process.stderr.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")
+    assert errors.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")
+
+
+def test_it_says_not_ready_for_a_while_before_it_ends(serve: Serve) -> None:
+    process = serve(_LIAR, CIN_CANARY_SECONDS="0.2", CIN_FAREWELL_SECONDS="2")
+    host, port = _address(process, wait=False)
+    with httpx.Client(base_url=f"http://{host}:{port}", transport=httpx.HTTPTransport(retries=10)) as client:
+        until = time.monotonic() + 10
+        while client.get("/readyz").status_code != 503:
+            assert time.monotonic() < until, "the lie was never found out"
+            time.sleep(0.02)
+        metrics = client.get("/metrics").text
+        assert client.post("/predict", files={"image": ("lesion.png", PICTURE)}).status_code == 503
+    assert "cin_canary_ok 0.0" in metrics
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, unknown_variables, usable_cpus
+from service.settings import Settings, _cgroup_quota, unknown_variables, usable_cpus
 
 
 def test_environment_before_env_file_before_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -46,3 +46,20 @@ def test_threads_follow_the_affinity_not_the_machine() -> None:
         assert usable_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "250000 100000\n"}, (250000, 100000)),
+        ({"cpu.max": "max 100000\n"}, (-1, 1)),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, (150000, 100000)),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, (-1, 100000)),
+        ({}, (-1, 1)),
+    ],
+)
+def test_the_quota_of_a_container(tmp_path: Path, files: dict[str, str], quota: tuple[int, int]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _cgroup_quota(tmp_path) == quota

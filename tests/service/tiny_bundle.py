@@ -190,6 +190,11 @@ def _manifest(outputs: Outputs) -> dict[str, Any]:
             {"name": "high-sensitivity", "threshold": 0.1, **point},
         ],
         "default_operating_point": "balanced",
+        "reference": {
+            "measured_on": "tests",
+            "num_pictures": 10,
+            "probabilities": {name: {"edges": [0.0, 0.3, 1.0], "shares": [0.6, 0.4]} for name in CLASSES},
+        },
         "provenance": {
             "git_commit": "0" * 40,
             "created_at": datetime(2026, 1, 1, tzinfo=UTC),

@@ -81,6 +81,10 @@ def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> Non
     manifest = bundle.manifest
     assert [c.name for c in manifest.classes] == ["melanoma", "seborrheic_keratosis", "nevus"]
     assert (manifest.frame_size, manifest.network_size) == (96, 64)
+    reference = manifest.reference
+    assert reference is not None
+    assert reference.num_pictures == report(small_experiment, "validation")["num_pictures"]
+    assert list(reference.probabilities) == [c.name for c in manifest.classes]
     graph = onnx.load(bundle.path(manifest.variants[0].file))
     assert [output.name for output in graph.graph.output] == [spec.name for spec in manifest.outputs]
     assert [(o.domain, o.version) for o in graph.opset_import] == [("", 20)]
