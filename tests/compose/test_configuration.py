@@ -62,7 +62,7 @@ def test_every_service_is_hardened(services: Config) -> None:
         # The service's own images name their user.
         assert name.startswith("service") or service["user"].partition(":")[0] not in ("", "0", "root"), name
         for volume in service.get("volumes", []):
-            read_only = volume["read_only"] if isinstance(volume, dict) else volume.endswith(":ro")
+            read_only = volume.get("read_only", False) if isinstance(volume, dict) else volume.endswith(":ro")
             assert read_only or (name == "prometheus" and "/prometheus" in str(volume)), (name, volume)
 
 

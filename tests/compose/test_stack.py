@@ -163,6 +163,8 @@ def test_too_large_an_upload_never_reaches_the_service(client: httpx.Client) -> 
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:cin:problem:too-large"
     assert answer.json()["status"] == 413
+    # The service's own words, which name its limit, are others.
+    assert answer.json()["detail"] == "the upload is larger than this server takes; send less at once"
 
 
 def test_prometheus_sees_every_replica_and_all_rules(stack: Stack) -> None:
@@ -229,6 +231,7 @@ def test_killing_a_replica_under_load_costs_at_most_what_was_in_flight_there(
     with load.running():
         killed = stack.containers()[0]
         run("docker", "kill", killed)
+    run("docker", "rm", killed)
     statuses = Counter(answer.status_code for answer in load.answers)
     assert load.errors == []
     # At most every client had its picture there.
@@ -238,7 +241,6 @@ def test_killing_a_replica_under_load_costs_at_most_what_was_in_flight_there(
         if answer.status_code == 200:
             assert client.get(f"/predictions/{answer.json()['id']}").status_code == 200
     note(f"a replica killed under load: {dict(statuses)}")
-    run("docker", "rm", killed)
 
 
 _HALF_A_REQUEST = """
