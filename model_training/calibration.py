@@ -30,12 +30,16 @@ class Calibration(NamedTuple):
         return {"temperature": self.temperature_N.tolist(), "log_prevalence": self.log_prevalence_K.tolist()}
 
 
-def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, log_prevalence_K: Tensor) -> Calibration:
-    """Fit each branch's temperature."""
+def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, *, fitted_at_K: Tensor, used_at_K: Tensor) -> Calibration:
+    """Fit each branch's temperature on labelled pictures, for use where the classes are mixed otherwise.
+
+    ``fitted_at_K`` shifts the logits to the mix of these pictures, ``used_at_K`` to that of the later ones: a
+    temperature that had to make up for a wrong mix would be wrong elsewhere.
+    """
     # Inference tensors cannot take part in fitting.
     branches = [logits_BNK[:, i].clone() for i in range(logits_BNK.shape[1])]
-    temperatures = [fit_temperature(branch, labels_B, log_prevalence_K) for branch in branches]
-    return Calibration(torch.tensor(temperatures), log_prevalence_K)
+    temperatures = [fit_temperature(branch, labels_B, fitted_at_K) for branch in branches]
+    return Calibration(torch.tensor(temperatures), used_at_K)
 
 
 def fit_temperature(logits_NK: Tensor, labels_N: Tensor, log_prevalence_K: Tensor) -> float:

@@ -70,7 +70,9 @@ def evaluate(
         size, num_views = config.network.size, config.evaluation.views
         logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
     if split == "validation":
-        calibration = fit_calibration(logits, torch.from_numpy(pictures.labels), experiment.log_prevalence())
+        labels = torch.from_numpy(pictures.labels)
+        here, later = experiment.log_prevalence(pictures.labels), experiment.log_prevalence()
+        calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
     else:
         calibration = read_calibration(experiment)
     probabilities, per_branch = summed_probabilities(logits, *calibration)

@@ -20,8 +20,8 @@ from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.holdout import hold_out_fold, hold_out_share
 from model_training.data.isic import read_set
+from model_training.data.pairs import Indices
 from model_training.data.tensors import picture_tensor
-from model_training.losses import class_weights
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
 from model_training.run_folder import RunFolder, folder_lock
@@ -73,13 +73,21 @@ class Experiment:
         asked = self.config.evaluation.model_dump(mode="json")
         return asked | {name: run.weights_sha256() for name, run in stages.items()}
 
-    def log_prevalence(self) -> Tensor:
-        """The shift of the logits ``[K]`` to the prevalence that ``evaluation.prevalence`` names."""
+    def log_prevalence(self, labels_N: Indices | None = None) -> Tensor:
+        """The shift of the logits ``[K]`` from the mix of classes that the loss has made to that of these labels.
+
+        By default those of the training set. No shift with ``evaluation.prevalence = "balanced"``.
+        """
         train, _ = self.training_sets()
         num_classes = len(train.classes)
-        if self.config.evaluation.prevalence == "balanced" or self.config.recognition.class_weights == "none":
+        if self.config.evaluation.prevalence == "balanced":
             return torch.zeros(num_classes)
-        return -class_weights(torch.from_numpy(train.labels), num_classes).log()
+
+        def log_shares(labels: Indices) -> Tensor:
+            return (torch.bincount(torch.from_numpy(labels), minlength=num_classes) / len(labels)).log()
+
+        learnt = log_shares(train.labels) if self.config.recognition.class_weights == "none" else 0.0
+        return log_shares(train.labels if labels_N is None else labels_N) - learnt
 
     def frames(self, name: str) -> FrameSet:
         """The prepared frames of an official set, prepared now if they are not yet."""

@@ -178,7 +178,7 @@ def _write_variant(
     files = _VariantFiles(folder / f"cin-{precision.name}.onnx", folder / f"canary-{precision.name}.npz")
     ship_graph(judged.path, files.graph)
     frame = read_picture(canary.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
-    outputs: dict[str, Any] = run_onnx(files.graph, frame[None], specs, batch=1, provider=judged.judged_on)
+    outputs: dict[str, Any] = run_onnx(files.graph, frame[None], specs, batch=1, provider=precision.provider)
     np.savez_compressed(files.canary_outputs, **outputs)
     return files
 

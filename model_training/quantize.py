@@ -1,8 +1,8 @@
 """The int8 variant for CPUs: most convolutions on uint8 activations and int8 weights, calibrated on training pictures.
 
-Floating point stay the parts whose rounding moves answers: the finest convolutions of both branches (every later layer
-carries their error on), the first of the lesion area's, its score, which decides the crop box, both attention maps and
-the classifier. Which they are was measured on validation pictures.
+Floating point stay the parts whose rounding moves answers: the lesion area's, whose map decides the crop box, the
+finest convolutions of both branches (every later layer carries their error on), both attention maps and the classifier.
+Which they are was measured on training pictures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RANGE_PERCENTILE = 99.999
 # Pictures whose activations are in memory at a time.
 _CALIBRATION_STRIDE = 4
 
-_QUANTISED = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.|area\.(decoder\.|encoder\.layer[23]\.)")
+_QUANTISED = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.")
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations

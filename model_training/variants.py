@@ -36,8 +36,8 @@ class Fidelity:
     """How far a variant's answers on a whole set are from float32's."""
 
     num_pictures: int
-    # How many times as many pictures a second, one by one; None when they ran elsewhere than the variant is meant to.
-    speed: float | None
+    # How many times as many pictures a second, one by one.
+    speed: float
     max_auc_difference: float
     diagnoses_changed: float
     mean_box_iou: float
@@ -53,7 +53,7 @@ class Fidelity:
 
 
 def compare_variants(
-    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float | None
+    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
 ) -> Fidelity:
     """A variant's outputs against float32's; ``scored`` are the classes whose AUC counts, each against the rest."""
     aucs = [
@@ -77,8 +77,7 @@ def gate_figures(fidelities: Mapping[str, Fidelity]) -> dict[str, Any]:
     """The gate's figures by set, as the manifest keeps them."""
     figures: dict[str, Any] = {"pictures": ", ".join(f"{name} ({f.num_pictures})" for name, f in fidelities.items())}
     for name, fidelity in fidelities.items():
-        if fidelity.speed is not None:
-            figures[f"speed_{name}"] = fidelity.speed
+        figures[f"speed_{name}"] = fidelity.speed
         figures[f"max_auc_difference_{name}"] = fidelity.max_auc_difference
         figures[f"diagnoses_changed_{name}"] = fidelity.diagnoses_changed
         figures[f"mean_box_iou_{name}"] = fidelity.mean_box_iou
@@ -115,10 +114,9 @@ PRECISIONS = (
 
 
 class JudgedGraph(NamedTuple):
-    """A graph of less precision, where it was run, and the figures of its gate."""
+    """A graph of less precision, and the figures of its gate."""
 
     path: Path
-    judged_on: Provider
     gate: dict[str, Any]
 
 
@@ -136,19 +134,38 @@ def convert_and_judge(
 
     The test set is read once more for that, which ``ledger`` gets to know, with its ``purpose``. The figures are kept
     as ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is
-    made for the graph is judged on the CPU, which rounds alike but tells nothing about its speed.
+    made for nothing is judged, and nothing has passed: a CPU computes an fp16 graph in float32.
     """
     train, validation = experiment.training_sets()
     chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
     with experiment.console.status(f"converting the graph to {precision.name}"):
         precision.convert(float32, out, np.asarray(train.frames)[np.sort(chosen)])
-    provider: Provider = precision.provider if usable(precision.provider, float32) else "cpu"
+    gate: dict[str, Any] = {"passed": False, "judged_on": f"nothing: no {precision.provider} here"}
+    if usable(precision.provider, float32):
+        gate = {"judged_on": precision.provider}
+        gate |= _judge(experiment, precision, (float32, out), validation, specs, ledger=ledger, purpose=purpose)
+    folder = experiment.evaluation(precision.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
+    return JudgedGraph(out, gate)
+
+
+def _judge(
+    experiment: Experiment,
+    precision: Precision,
+    graphs: tuple[Path, Path],
+    validation: FrameSet,
+    specs: Sequence[TensorSpec],
+    *,
+    ledger: Path,
+    purpose: str,
+) -> dict[str, Any]:
+    """The figures of the gate for ``graphs``, float32 and the other, on the provider that the precision is made for."""
 
     def judge(pictures: FrameSet) -> Fidelity:
         with experiment.console.status(f"judging {precision.name} on {pictures.name}"):
-            reference, other, speed = _answers(pictures, (float32, out), specs, provider)
-        timed = speed if provider == precision.provider else None
-        return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=timed)
+            reference, other, speed = _answers(pictures, graphs, specs, precision.provider)
+        return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=speed)
 
     fidelities = {validation.name: judge(validation)}
     # What has failed already is no reason to read the test set.
@@ -158,11 +175,7 @@ def convert_and_judge(
         figures = {name: value for name, value in gate_figures(fidelities).items() if name.endswith(test.name)}
         weights = experiment.recognition_run.weights_sha256()
         record_reading(ledger, test, purpose=purpose, weights_sha256=weights, metrics=figures)
-    gate = {"judged_on": provider, **gate_figures(fidelities)}
-    folder = experiment.evaluation(precision.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
-    return JudgedGraph(out, provider, gate)
+    return gate_figures(fidelities)
 
 
 def _answers(

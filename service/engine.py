@@ -80,6 +80,7 @@ class Engine:
         self.bundle = bundle
         self._gpu = _for_each_session(gpu or GpuOptions())
         self._threads = threads
+        self._largest_batch = 1  # until warmed up
         self._outputs = bundle.manifest.outputs
         if provider == "auto" and not require_gpu:
             # No GPU is no error here; where one is required, ONNX Runtime's words on what is missing help.
@@ -107,7 +108,7 @@ class Engine:
             self._single: Session = HostSession(one_core, self._outputs)
         else:
             self.lanes = 1
-            self._require_work_on_gpu(session, required=require_gpu)
+            self._check_placement(required=require_gpu)
             self._session = self._single = DeviceSession(session, self._outputs)
 
     def _start(
@@ -121,8 +122,9 @@ class Engine:
             raise EngineError(f"{self.variant.file} lacks the outputs {', '.join(sorted(missing))}")
         return session
 
-    def _require_work_on_gpu(self, session: onnxruntime.InferenceSession, *, required: bool) -> None:
-        if left := work_on_cpu(session):
+    def _check_placement(self, *, required: bool) -> None:
+        """ONNX Runtime computes on the CPU, without a word, what it cannot place on the GPU."""
+        if left := work_on_cpu(self._start(self.provider, gpu=replace(self._gpu, single=True))):
             operators = ", ".join(f"{num} {name}" for name, num in left.most_common())
             message = f"{self.provider} leaves these operators of {self.variant.file} to the CPU: {operators}"
             if required:
@@ -168,38 +170,33 @@ class Engine:
 
         On a GPU, first take what is fastest on it.
         """
+        self._largest_batch = max(batch_sizes)
         if self.provider == "cuda":
-            self._tune(max(batch_sizes))
+            self._tune()
         for session in self._sessions():
             for batch in batch_sizes if session is self._session else [1]:
                 self._run(session, self._blank(batch))
 
-    def _tune(self, largest_batch: int) -> None:
-        """Lay features out channels last, and record the kernels of single pictures, each where that is faster here."""
-        gpu = self._gpu
-        last = replace(gpu, channels_last=True)
-        if (session := self._if_faster(last, self._session, self._blank(largest_batch))) is not None:
-            self._session = self._single = session
-            gpu = last
-        graph = replace(gpu, single_graph=True)
-        if (session := self._if_faster(graph, self._session, self._blank(1))) is not None:
-            self._single = session
-        log.info(
-            "on this GPU: channels %s, single pictures %s",
-            "last" if gpu.channels_last else "first",
-            "as a recorded graph" if self._single is not self._session else "as any batch",
-        )
+    def _tune(self) -> None:
+        """Take the way that is fastest here, for the largest batch and for single pictures each."""
+        first, last = self._gpu, replace(self._gpu, channels_last=True)
+        self._session = self._fastest("batches", self._session, [last], self._blank(self._largest_batch))
+        recorded = [replace(layout, single=True, graph=True) for layout in (first, last)]
+        self._single = self._fastest("single pictures", self._single, [last, *recorded], self._blank(1))
 
-    def _if_faster(self, gpu: GpuOptions, present: Session, frames: NDArray[np.uint8]) -> Session | None:
-        try:
-            session = self._start(self.provider, gpu=gpu)
-            if work_on_cpu(session):
-                return None
-            other = DeviceSession(session, self._outputs)
-            return other if is_faster(other, present, frames) else None
-        except Exception as error:  # what this GPU or graph cannot do is no way to take
-            log.info("%s is not possible here: %s", gpu, error)
-            return None
+    def _fastest(self, what: str, session: Session, ways: Sequence[GpuOptions], frames: NDArray[np.uint8]) -> Session:
+        """``session``, unless one of the other ways to run ``frames`` is faster."""
+        taken = "channels first"
+        for gpu in ways:
+            way = f"channels {'last' if gpu.channels_last else 'first'}{', recorded' if gpu.graph else ''}"
+            try:
+                other = DeviceSession(self._start(self.provider, gpu=gpu), self._outputs)
+                if is_faster(other, session, frames):
+                    session, taken = other, way
+            except Exception as error:  # what this GPU or graph cannot do is no way to take
+                log.info("%s are not possible with %s: %s", what, way, error)
+        log.info("%s run with %s", what, taken)
+        return session
 
     def _blank(self, batch: int) -> NDArray[np.uint8]:
         size = self.bundle.manifest.frame_size
@@ -209,22 +206,26 @@ class Engine:
         return [self._session] if self._single is self._session else [self._session, self._single]
 
     def canary_difference(self) -> float:
-        """Largest difference of any probability for the canary picture from what the bundle says it must be."""
+        """Largest difference of any probability for the canary picture from what the bundle says it must be.
+
+        Asked by itself, and as often as the largest batch holds.
+        """
         picture = self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes())
         expected = self.bundle.canary_outputs(self.variant.name)
         differences = []
         for session in self._sessions():
-            (answer,) = self._run(session, picture.frame[None])
-            differences += [
-                np.abs(answer.probabilities - expected["probabilities"][0]).max(),
-                np.abs(answer.branch_probabilities - expected["branch_probabilities"][0]).max(),
-            ]
+            for batch in {1, self._largest_batch if session is self._session else 1}:
+                for answer in self._run(session, np.repeat(picture.frame[None], batch, axis=0)):
+                    differences += [
+                        np.abs(answer.probabilities - expected["probabilities"][0]).max(),
+                        np.abs(answer.branch_probabilities - expected["branch_probabilities"][0]).max(),
+                    ]
         return float(max(differences))
 
 
 def _for_each_session(gpu: GpuOptions) -> GpuOptions:
-    """What each of the two sessions that there may be is told, when both share the memory."""
-    return gpu if gpu.memory_bytes is None else replace(gpu, memory_bytes=gpu.memory_bytes // 2)
+    """What each session is told: two may share the memory, and a third one while ways are compared."""
+    return gpu if gpu.memory_bytes is None else replace(gpu, memory_bytes=gpu.memory_bytes // 3)
 
 
 def _choose_variant(bundle: Bundle, variant: VariantChoice, provider: Provider) -> Variant:

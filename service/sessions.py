@@ -29,11 +29,6 @@ _NAMES: dict[Provider, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
-# ONNX Runtime computes shapes on the CPU whatever the provider; that is no work.
-_SHAPE_OPERATORS = frozenset(
-    {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Range", "ConstantOfShape", "Reshape"}
-)
-
 # A way is only taken when it saves more than two measurements of the same thing differ by.
 _WORTHWHILE = 0.97
 
@@ -49,8 +44,10 @@ class GpuOptions:
     tensorrt_cache: Path | None = None
     # How CUDA lays out features: channels last, or channels first.
     channels_last: bool = False
-    # Record the kernels of a single picture once, and launch them together from then on.
-    single_graph: bool = False
+    # For batches of one only. Fixed shapes leave none to compute.
+    single: bool = False
+    # Record the kernels of a run once, and launch them together from then on; for fixed shapes.
+    graph: bool = False
 
 
 class Session(Protocol):
@@ -143,8 +140,7 @@ def start(
     if provider == "tensorrt":
         frame = bundle.manifest.frame_size
         providers.insert(0, (_NAMES["tensorrt"], tensorrt_options(gpu, frame, half_precision=variant.name == "fp16")))
-    if gpu.single_graph:
-        # Fixed shapes leave no shape to compute on the CPU, which a recorded graph could not do.
+    if gpu.single:
         options.add_free_dimension_override_by_name("batch", 1)
     return onnxruntime.InferenceSession(bundle.path(variant.file), options, providers=providers)
 
@@ -156,13 +152,15 @@ def provider_of(session: onnxruntime.InferenceSession) -> Provider:
 
 
 def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
-    """How many nodes of each operator a session on a GPU has left to the CPU, computations of shapes aside."""
+    """How many nodes of each operator a session on a GPU has left to the CPU.
+
+    With a variable batch some compute shapes, which is no work; ask a session for single pictures.
+    """
     return Counter(
         node.op_type
         for part in session.get_provider_graph_assignment_info()
         if part.ep_name == _NAMES["cpu"]
         for node in part.get_nodes()
-        if node.op_type not in _SHAPE_OPERATORS
     )
 
 
@@ -174,7 +172,7 @@ def cuda_options(gpu: GpuOptions) -> dict[str, str]:
         settings["gpu_mem_limit"] = str(gpu.memory_bytes)
     if gpu.channels_last:
         settings["prefer_nhwc"] = "1"
-    if gpu.single_graph:
+    if gpu.graph:
         settings["enable_cuda_graph"] = "1"
     return settings
 

@@ -189,7 +189,7 @@ def test_the_page_shows_the_measured_ratios() -> None:
 
 
 @pytest.mark.parametrize("load", [0.3, 0.7])
-def test_the_ideal_queue_waits_as_long_as_theory_says(load: float) -> None:
+def test_the_queue_waits_as_long_as_theory_says(load: float) -> None:
     """Pollaczek and Khinchine for one server and constant service; the times of more servers lie below."""
     seconds = 0.05
     one, two = response_times(1, seconds, load), response_times(2, seconds, load)

@@ -1,4 +1,4 @@
-"""What no server can beat: the waiting that random arrivals cause by themselves."""
+"""The waiting that random arrivals cause by themselves, where every picture gets one core."""
 
 from __future__ import annotations
 

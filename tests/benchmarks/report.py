@@ -156,10 +156,10 @@ def tables(result: Figures) -> str:
         ),
     ]
     tail = result["ours"].get("at_70_percent", {})
-    if "ideal_p99_ms" in tail:
+    if "queue_p99_ms" in tail:
         parts.append(
             f"At 70 % load the p99 is {tail['p99_ms']:g} ms. A queue that waits for nothing but cores, each busy "
-            f"with one picture for {tail['one_core_ms']:g} ms, has {tail['ideal_p99_ms']:g} ms with random arrivals."
+            f"with one picture for {tail['one_core_ms']:g} ms, has {tail['queue_p99_ms']:g} ms with random arrivals."
         )
     if result["equal_load"]:
         rows = [

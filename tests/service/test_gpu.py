@@ -10,7 +10,7 @@ import pytest
 
 from service.bundle import Bundle, load_bundle
 from service.engine import Engine, EngineError
-from service.sessions import DeviceSession, work_on_cpu
+from service.sessions import DeviceSession, GpuOptions, work_on_cpu
 from service.settings import SHIPPED_BUNDLE
 
 pytestmark = pytest.mark.gpu
@@ -57,9 +57,8 @@ def test_answers_are_those_of_the_cpu(on_gpu: Engine, bundle: Bundle, data_root:
 
 def test_no_compute_node_runs_on_the_cpu(on_gpu: Engine) -> None:
     assert on_gpu.provider == "cuda"
-    for session in on_gpu._sessions():
-        assert isinstance(session, DeviceSession)
-        assert not work_on_cpu(session._session)
+    assert all(isinstance(session, DeviceSession) for session in on_gpu._sessions())
+    assert not work_on_cpu(on_gpu._start("cuda", gpu=GpuOptions(single=True)))
 
 
 def test_single_pictures_are_answered_alike_in_every_way(on_gpu: Engine, bundle: Bundle) -> None:

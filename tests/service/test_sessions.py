@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_every_batch_size_keeps_its_place_on_the_device(
 
 def test_what_cuda_is_told() -> None:
     assert cuda_options(GpuOptions()) == {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
-    told = cuda_options(GpuOptions(memory_bytes=2**30, channels_last=True, single_graph=True))
+    told = cuda_options(GpuOptions(memory_bytes=2**30, channels_last=True, graph=True))
     assert (told["gpu_mem_limit"], told["prefer_nhwc"], told["enable_cuda_graph"]) == (str(2**30), "1", "1")
 
 
@@ -83,21 +84,25 @@ def test_what_tensorrt_is_told(tmp_path: Path) -> None:
 
 def test_a_session_for_single_pictures_has_fixed_shapes(tiny_bundle: Bundle) -> None:
     variant = tiny_bundle.variant("fp32")
-    fixed = start(tiny_bundle, variant, "cpu", threads=1, gpu=GpuOptions(single_graph=True))
+    fixed = start(tiny_bundle, variant, "cpu", threads=1, gpu=GpuOptions(single=True))
     assert fixed.get_inputs()[0].shape == [1, FRAME, FRAME, 3]
     one = np.full((1, FRAME, FRAME, 3), 7, np.uint8)
     assert DeviceSession(fixed, tiny_bundle.manifest.outputs, device="cpu").run(one)["crop_box"].shape == (1, 4)
 
 
-def test_what_is_left_to_the_cpu_is_counted_without_shapes(shipped_bundle: Bundle) -> None:
+@pytest.mark.parametrize("single", [True, False])
+def test_everything_left_to_the_cpu_is_counted_and_single_pictures_have_no_shapes(
+    shipped_bundle: Bundle, single: bool
+) -> None:
     path = shipped_bundle.path(shipped_bundle.variant("fp32").file)
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if single:
+        options.add_free_dimension_override_by_name("batch", 1)
     left = work_on_cpu(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
     in_file = Counter(node.op_type for node in onnx.load(path).graph.node)
     assert left["Conv"] == in_file["Conv"] > 70
-    assert left["Shape"] == left["Reshape"] == 0 < in_file["Reshape"]
+    assert (left["Shape"] == 0) == single
 
 
 class Ticking:
@@ -130,48 +135,54 @@ def test_another_way_is_taken_when_it_is_clearly_faster(
     assert is_faster(other, Ticking(1.0), np.zeros((1, 2, 2, 3), np.uint8)) == taken
 
 
-LAST = GpuOptions(channels_last=True)
+FIRST, LAST = GpuOptions(), GpuOptions(channels_last=True)
+FIRST_RECORDED, LAST_RECORDED = (replace(layout, single=True, graph=True) for layout in (FIRST, LAST))
 
 
 @pytest.mark.parametrize(
-    ("wins", "fails", "batches", "singles"),
+    ("seconds", "batches", "singles"),
     [
-        ((), (), GpuOptions(), GpuOptions()),
-        (("last",), (), LAST, LAST),
-        (("graph",), (), GpuOptions(), GpuOptions(single_graph=True)),
-        (("last", "graph"), (), LAST, GpuOptions(channels_last=True, single_graph=True)),
-        (("last", "graph"), ("last",), GpuOptions(), GpuOptions(single_graph=True)),
-        (("last", "graph"), ("last", "graph"), GpuOptions(), GpuOptions()),
+        # Of the largest batch: channels first, last. Of one picture: first, last, either recorded. None: impossible.
+        ((2.0, 2.0, 1.0, 1.0, 1.0, 1.0), FIRST, FIRST),
+        ((2.0, 1.0, 1.0, 1.5, 1.5, 1.5), LAST, FIRST),
+        ((2.0, 2.5, 1.0, 0.9, 0.8, 0.7), FIRST, LAST_RECORDED),
+        ((2.0, 1.0, 1.0, 1.2, 0.5, 0.7), LAST, FIRST_RECORDED),
+        ((2.0, None, 1.0, None, 0.5, None), FIRST, FIRST_RECORDED),
+        ((2.0, None, 1.0, None, None, None), FIRST, FIRST),
     ],
 )
-def test_an_engine_on_a_gpu_takes_what_is_faster_there(
+def test_an_engine_on_a_gpu_takes_what_is_fastest_there(
     tiny_bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
-    wins: tuple[str, ...],
-    fails: tuple[str, ...],
+    seconds: tuple[float | None, ...],
     batches: GpuOptions,
     singles: GpuOptions,
 ) -> None:
     """The CPU plays the GPU: which sessions answer is a matter of the choice, not of where they run."""
+    ways = [(FIRST, 4), (LAST, 4), (FIRST, 1), (LAST, 1), (FIRST_RECORDED, 1), (LAST_RECORDED, 1)]
+    takes = {(way, batch): takes for (way, batch), takes in zip(ways, seconds, strict=True)}
     told: dict[int, GpuOptions] = {}
+    kept: list[Any] = []  # so that no two have the same id
 
     def started(bundle: Bundle, variant: Any, _: str, *, threads: int, gpu: GpuOptions) -> Any:
-        if (gpu.single_graph and "graph" in fails) or (gpu.channels_last and "last" in fails):
+        if takes.get((gpu, 1), 1.0) is None:
             raise RuntimeError("not on this GPU")
-        session = start(bundle, variant, "cpu", threads=threads, gpu=GpuOptions())
+        session = start(bundle, variant, "cpu", threads=threads, gpu=FIRST)
         told[id(session)] = gpu
+        kept.append(session)
         return session
 
-    def wins_here(other: DeviceSession, _: DeviceSession, frames: NDArray[np.uint8]) -> bool:
-        gpu = told[id(other._session)]
-        assert len(frames) == (1 if gpu.single_graph else 4), "judged at the batch size that it is for"
-        return ("graph" if gpu.single_graph else "last") in wins
+    def faster(other: DeviceSession, present: DeviceSession, frames: NDArray[np.uint8]) -> bool:
+        theirs, ours = (takes[told[id(session._session)], len(frames)] for session in (other, present))
+        assert theirs is not None
+        assert ours is not None
+        return theirs < ours
 
     def on_cpu(session: Any, outputs: Any) -> DeviceSession:
         return DeviceSession(session, outputs, device="cpu")
 
     monkeypatch.setattr(service.engine, "start", started)
-    monkeypatch.setattr(service.engine, "is_faster", wins_here)
+    monkeypatch.setattr(service.engine, "is_faster", faster)
     monkeypatch.setattr(service.engine, "is_installed", lambda provider: True)
     monkeypatch.setattr(service.engine, "provider_of", lambda session: "cuda")
     monkeypatch.setattr(service.engine, "work_on_cpu", lambda session: Counter())
@@ -181,6 +192,7 @@ def test_an_engine_on_a_gpu_takes_what_is_faster_there(
     assert told[id(engine._session._session)] == batches
     assert told[id(engine._single._session)] == singles
     assert engine.canary_difference() < tiny_bundle.manifest.canary.tolerance
+    assert 4 in engine._session._bound, "the canary is asked at the largest batch as well"
 
 
 def test_work_that_stays_on_the_cpu_is_an_error_where_a_gpu_is_required(

@@ -187,12 +187,19 @@ def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled(
     weights = class_weights(labels, 3)
     assert torch.allclose(torch.softmax(-weights.log(), dim=0), torch.bincount(labels) / len(labels))
     logits = levelled[:, None] * torch.tensor([3.0, 0.5])[None, :, None]  # two branches, over- and underconfident
-    balanced = fit_calibration(logits, labels, torch.zeros(3))
-    shifted = fit_calibration(logits, labels, -weights.log())
+    level, mixed = torch.zeros(3), -weights.log()
+    balanced = fit_calibration(logits, labels, fitted_at_K=level, used_at_K=level)
+    shifted = fit_calibration(logits, labels, fitted_at_K=mixed, used_at_K=mixed)
     assert shifted.temperature_N.tolist() == pytest.approx([3.0, 0.5], rel=0.05)
     truth = labels.numpy()
     before, after = (summed_probabilities(logits, *c)[0].double().numpy() for c in (balanced, shifted))
     assert classwise_calibration_error(truth, after) < 0.01 < 0.1 < classwise_calibration_error(truth, before)
+    # Fitted on pictures with many more of the second class, it is the same temperature.
+    chosen = torch.cat([torch.nonzero(labels == k).flatten()[:n] for k, n in enumerate((1000, 1900, 3000))])
+    here = -class_weights(labels[chosen], 3).log()
+    elsewhere = fit_calibration(logits[chosen], labels[chosen], fitted_at_K=here, used_at_K=mixed)
+    assert elsewhere.temperature_N.tolist() == pytest.approx([3.0, 0.5], rel=0.06)
+    assert fit_temperature(logits[chosen, 0], labels[chosen], mixed) < 2.7, "the training mix would not do here"
 
 
 def test_predictions_with_other_columns_are_refused(tmp_path: Path) -> None:
