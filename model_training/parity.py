@@ -57,12 +57,11 @@ def usable(provider: Provider, graph: Path) -> bool:
 
 
 def _open(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
     if provider == "cuda":
-        options.log_severity_level = 4  # that there is no GPU shows in get_providers()
+        onnxruntime.set_default_logger_severity(4)  # that there is no GPU shows in get_providers()
         with redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
-    return onnxruntime.InferenceSession(path, options, providers=_PROVIDERS[provider])
+    return onnxruntime.InferenceSession(path, providers=_PROVIDERS[provider])
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Timings(_Body):
 class Findings(_Body):
     """What the network finds in one picture."""
 
-    diagnosis: str = Field(description="the class of highest probability")
+    diagnosis: str = Field(description="the class of highest probability; whether to look closer is the decision's")
     probabilities: dict[str, Share] = Field(description="mean of the two branches; sums to 1")
     branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
     decision: DecisionBody

@@ -45,7 +45,7 @@ Start of the weights: {start}.
 below says how little their rounding to float16 for this bundle changes.
 
 {figures}
-
+{rare}
 With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 
 {discrimination}
@@ -119,6 +119,7 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         commit=provenance.git_commit,
         temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
         figures=_figures(provenance.metrics),
+        rare=_rare(provenance.metrics),
         discrimination=_discrimination(judgement),
         points=_points(judgement),
         point_notes=_point_notes(judgement),
@@ -150,11 +151,11 @@ def _network(network: NetworkConfig) -> str:
         of_sdl = network.distinguish_form == "synergic"
         modules.append("three linear layers that compare pairs" if of_sdl else "distinguish module")
     whole = len(modules) == 3 and network.distinguish_form == "convolutional"
-    name = (
-        "The Clinical-Inspired Network (Liu et al., MICCAI 2020)"
-        if whole
-        else "A classifier from the experiments on the Clinical-Inspired Network (Liu et al., MICCAI 2020)"
-    )
+    name = "The Clinical-Inspired Network (Liu et al., MICCAI 2020)"
+    if len(modules) == 2 and not network.distinguish and network.branches == "separate":
+        name += ", trained without its distinguish module"
+    elif not whole:
+        name = f"A classifier from the experiments on {name[0].lower()}{name[1:]}"
     branches = {"separate": "two branches", "shared": "two branches with shared weights", "single": "one branch"}
     return f"{name}: {_FEATURES[network.features]} features in {branches[network.branches]}; modules: " + (
         f"{', '.join(modules) or 'none'}."
@@ -199,6 +200,23 @@ def _figures(metrics: Mapping[str, Mapping[str, float]]) -> str:
     header = f"| Figure | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}"
     rows = [f"| {n} | {' | '.join(_number(n, metrics[s].get(n)) for s in sets)} |" for n in names]
     return "\n".join([header, *rows])
+
+
+def _rare(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """What the class of highest probability is not good for."""
+    name, figures = list(metrics.items())[-1]
+    told = [
+        f"{task} is the class of highest probability for {figures[key]:.0%} of its pictures in `{name}`"
+        for task in ("melanoma", "malignant")
+        if (key := f"{task}_sensitivity_argmax") in figures and figures[key] < 0.5
+    ]
+    if not told:
+        return ""
+    sentence = told[0][0].upper() + told[0][1:]
+    return (
+        f"\n**{sentence}**: where a class is rare, another one is nearly always likelier. Whether somebody should look "
+        "closer is what the operating points are for, not the class of highest probability.\n"
+    )
 
 
 def _number(name: str, value: float | None) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from model_training.choices import CHOICES
+from model_training.data.isic import CLASSES_2017, read_set
+from model_training.predictions import read_predictions
 from model_training.tables import TABLE_1, TABLE_3, Table
 from model_training.trials import TrialRecord
+from service.bundle import load_bundle
+from service.settings import SHIPPED_BUNDLE
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8")
@@ -24,7 +31,7 @@ def section(title: str) -> str:
 
 
 def rows(title: str) -> dict[str, list[str]]:
-    lines = re.findall(r"^\| `([\w-]+)` \|(.+)\|$", section(title), flags=re.MULTILINE)
+    lines = re.findall(r"^\| `([\w.-]+)` \|(.+)\|$", section(title), flags=re.MULTILINE)
     return {system: [cell.strip() for cell in cells.split("|")] for system, cells in lines}
 
 
@@ -75,17 +82,56 @@ def test_what_the_text_says_of_f() -> None:
 
 def test_what_the_text_says_of_longer_training() -> None:
     said = " ".join(section("The shipped model").split())
-    shown = [" / ".join(f"{figures[task]:.3f}" for task in TASKS) for figures in _shipped_and_longer()]
-    shipped, tested, longer = shown
-    assert f"validation {shipped}, test {tested} (melanoma, SK, mean)" in said
+    figures = read_json("cin-20-epochs/validation.json")["metrics"]
+    longer = " / ".join(f"{figures[task]:.3f}" for task in TASKS)
     assert f"(`--set recognition.epochs=20`): {longer} on validation" in said
     first, last = (_epochs(name)[-1]["classification"] for name in ("cin-isic2017-1.1.0", "cin-20-epochs"))
     assert f"from {first:.3f} to {last:.3f}" in said
 
 
-def _shipped_and_longer() -> list[dict[str, float]]:
-    names = ("cin-isic2017-1.1.0/validation.json", "cin-isic2017-1.1.0/test.json", "cin-20-epochs/validation.json")
-    return [read_json(name)["metrics"] for name in names]
+def test_releases_are_those_that_were_evaluated() -> None:
+    shown = rows("The shipped model")
+    assert list(shown)[-1] == load_bundle(SHIPPED_BUNDLE).manifest.version
+    for version, cells in shown.items():
+        reports = [read_json(f"cin-isic2017-{version}/{split}.json")["metrics"] for split in ("validation", "test")]
+        assert cells == [f"{figures[task]:.3f}" for figures in reports for task in TASKS]
+
+
+def test_what_the_text_says_of_the_release() -> None:
+    said = " ".join(section("The shipped model").split())
+    last = _epochs("cin-isic2017-1.2.0")[-1]
+    level = (last["auc_melanoma"] + last["auc_seborrheic_keratosis"]) / 2
+    mixed = read_json("cin-isic2017-1.2.0/validation.json")["metrics"]["mean_auc"]
+    assert f"{level:.3f} with all classes equally likely, {mixed:.3f} so" in said
+    calibration = read_json("cin-isic2017-1.2.0/figures.json")["sets"]["isic2017-test"]["calibration"]
+    for name, key in (("by class falls", "classwise_calibration_error"), ("Brier score", "brier_score")):
+        before, after = (calibration[when][key]["value"] for when in ("before", "after"))
+        assert f"{name} from {before:.3f} to {after:.3f}" in said
+    named = [read_json(f"cin-isic2017-{v}/test.json")["metrics"] for v in ("1.2.0", "1.1.0")]
+    now, before = (f"{100 * figures['melanoma_sensitivity_argmax']:.0f} %" for figures in named)
+    assert f"for {now} of the melanomas in the test set, where it was for {before} of them in 1.1.0" in said
+    assert now in (REPOSITORY / "docs" / "http.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_release_follows_from_its_answers(split: str, data_root: Path) -> None:
+    """The shipped figures and thresholds are those of the predictions that are kept beside them."""
+    manifest, folder = load_bundle(SHIPPED_BUNDLE).manifest, RESULTS / "cin-isic2017-1.2.0"
+    report = read_json(f"cin-isic2017-1.2.0/{split}.json")
+    ids, probabilities = read_predictions(folder / f"{split}-predictions.csv", CLASSES_2017)
+    labels = {sample.id: sample.label for sample in read_set(data_root, report["set"], allow_missing=True).samples}
+    truth = np.array([labels[id] for id in ids])
+    for k, task in enumerate(("melanoma", "seborrheic_keratosis")):
+        assert roc_auc_score(truth == k, probabilities[:, k]) == pytest.approx(report["metrics"][f"{task}_auc"])
+    assert manifest.provenance.metrics[report["set"]] == report["metrics"]
+    assert report["temperature"] == manifest.temperature
+    figures = read_json("cin-isic2017-1.2.0/figures.json")
+    assert json.loads((SHIPPED_BUNDLE / "figures.json").read_text()) == figures
+    for point in figures["sets"][report["set"]]["operating_points"]:
+        assert point["threshold"] == pytest.approx(manifest.operating_point(point["name"]).threshold, abs=1e-6)
+        referred = probabilities[:, 0] >= point["threshold"]
+        assert referred[truth == 0].mean() == pytest.approx(point["sensitivity"]["value"])
+        assert 1 - referred[truth != 0].mean() == pytest.approx(point["specificity"]["value"])
 
 
 def _epochs(name: str) -> list[dict[str, float]]:
