@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -95,7 +95,20 @@ def test_three_replicas_share_records_and_work(stack: Stack, client: httpx.Clien
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "//metrics", "/%6detrics", "/metrics?a=1", "/metrics/", "/x/../metrics", "/./metrics", "/metrics#x"],
+    [
+        "/metrics",
+        "//metrics",
+        "/%6detrics",
+        "/metrics?a=1",
+        "/metrics/",
+        "/x/../metrics",
+        "/./metrics",
+        "/metrics#x",
+        "/grafana/metrics",
+        "//grafana//metrics",
+        "/grafana/%6detrics/",
+        "/x/../grafana/metrics?a=1",
+    ],
 )
 def test_metrics_stay_inside(stack: Stack, path: str) -> None:
     answer = run("curl", "--silent", "--path-as-is", "--write-out", "\n%{http_code}", stack.url + path).stdout
@@ -165,6 +178,26 @@ def test_too_large_an_upload_never_reaches_the_service(client: httpx.Client) -> 
     assert answer.json()["status"] == 413
     # The service's own words, which name its limit, are others.
     assert answer.json()["detail"] == "the upload is larger than this server takes; send less at once"
+
+
+def test_what_does_not_fit_beside_other_uploads_is_refused(stack: Stack, client: httpx.Client) -> None:
+    begun = b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"
+    with ExitStack() as uploads:
+        for _ in range(3):
+            uploads.enter_context(socket.create_connection(("127.0.0.1", stack.port))).sendall(begun)
+        wait_for(lambda: client.post("/predict/batch", content=b"").status_code == 429, "a refusal", 5)
+        refused = client.post("/predict/%62atch", content=b"")
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["type"] == "urn:cin:problem:queue-full"
+        assert client.post("/predict", content=b"").status_code not in (429, 500), "another address"
+    wait_for(lambda: client.post("/predict/batch", content=b"").status_code != 429, "room again", 5)
+
+
+def test_nothing_but_pictures_may_be_large(client: httpx.Client) -> None:
+    answer = client.post("/healthz", content=bytes(2**17))
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:cin:problem:too-large")
 
 
 def test_prometheus_sees_every_replica_and_all_rules(stack: Stack) -> None:
