@@ -74,7 +74,7 @@ class Stack:
             "PUBLISH": f"127.0.0.1:{self.port}",
             "CIN_IMAGE": image,
             "BUNDLES_FOLDER": str(self.bundle.parent),
-            "CIN_BUNDLE": "/bundles/served",
+            "SERVED_BUNDLE": "/bundles/served",
             **settings,
         }
 
@@ -89,7 +89,8 @@ class Stack:
     def up(self, *, replicas: int) -> float:
         """Start, or change to so many replicas; seconds until all of them take requests through the proxy."""
         began = time.monotonic()
-        self.compose("up", "--detach", "--no-recreate", "--scale", f"service={replicas}")
+        self.settings["SERVICE_REPLICAS"] = str(replicas)
+        self.compose("up", "--detach", "--no-recreate")
         wait_for(self.all_healthy, f"{replicas} healthy replicas")
         wait_for(self.is_ready, "an answer through the proxy")
         return time.monotonic() - began
