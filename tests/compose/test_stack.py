@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -21,7 +22,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.compose.stack import Stack, address, in_container, inspect, run, wait_for
+from tests.compose.stack import Stack, address, damage, in_container, inspect, run, wait_for
 from tests.compose.test_monitoring import RULES
 from tests.conftest import REPOSITORY
 
@@ -315,8 +316,8 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0_in_time(stack: Stack) ->
 
 def test_an_upgrade_turns_no_request_away(stack: Stack, picture: bytes, note: Callable[[str], None]) -> None:
     before = stack.containers()
-    stack.compose("up", "--detach", "--no-recreate", "--scale", "service=1")
-    wait_for(lambda: len(stack.containers()) == 1, "one replica")
+    stack.up(replicas=1)
+    assert len(stack.containers()) == 1
     load = Load(stack, picture, clients=2)
     environment = {**stack.environment, "CIN_OPERATING_POINT": "high-sensitivity"}
     with load.running():
@@ -329,6 +330,21 @@ def test_an_upgrade_turns_no_request_away(stack: Stack, picture: bytes, note: Ca
     (after,) = stack.containers()
     assert after not in before
     note(f"an upgrade under load: {dict(statuses)}")
+
+
+def test_an_upgrade_that_does_not_get_ready_leaves_what_there_was(stack: Stack, client: httpx.Client) -> None:
+    stack.up(replicas=2)
+    before = stack.containers()
+    assert len(before) == 2
+    damage(shutil.copytree(stack.bundle, stack.bundle.parent / "damaged"))
+    environment = {**stack.environment, "SERVED_BUNDLE": "/bundles/damaged"}
+    done = run(str(REPOSITORY / "docker" / "upgrade.sh"), cwd=REPOSITORY, env=environment, check=False)
+    assert done.returncode == 1
+    assert "is not the file the manifest describes" in done.stderr
+    assert stack.containers() == before
+    assert client.get("/readyz").status_code == 200
+    stack.compose("up", "--detach", "--no-recreate")
+    assert stack.containers() == before, "as many as there were"
 
 
 def test_tls_when_a_certificate_is_mounted(
@@ -390,8 +406,7 @@ def test_a_failing_canary_alerts(stack: Stack, client: httpx.Client, picture: by
         return {a["state"] for a in alerts if a["labels"]["alertname"] == "CinCanaryFailed"}
 
     assert state() == set()
-    damaged = stack.bundle / "canary.jpg"
-    damaged.write_bytes(picture)
+    damage(stack.bundle)
     wait_for(lambda: "firing" in state(), "CinCanaryFailed firing", 60)
     answer = predict(client, picture)
     assert answer.status_code in (502, 503)
