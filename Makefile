@@ -29,21 +29,22 @@ help:
 serve: $(VENV)/.serve-ready
 	@exec $(BIN)/cin serve
 
-# On a GPU, its own service takes the place of the CPU's.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 GRAFANA_PASSWORD := docker/secrets/grafana-password
 up: .env $(GRAFANA_PASSWORD)
-	$(if $(HAS_DRIVER),COMPOSE_PROFILES=dashboards$(comma)gpu) REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
-		$(COMPOSE) up --detach --build $(if $(HAS_DRIVER),--scale service=0)
+	REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --detach --build
 
+# Also what was started before .env changed.
 down:
-	$(COMPOSE) down
+	COMPOSE_PROFILES=dashboards,gpu $(COMPOSE) down
 
 upgrade:
-	@docker/upgrade.sh $(if $(HAS_DRIVER),service-gpu,service)
+	@docker/upgrade.sh $$(grep -qs '^COMPOSE_PROFILES=.*gpu' .env && echo service-gpu || echo service)
 
+# On a GPU, its own service takes the place of the CPU's. That is written down, so that every later command means the same.
 .env:
-	@cp .env.example $@
+	@sed $(if $(HAS_DRIVER),-e 's/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=dashboards$(comma)gpu/' \
+		-e 's/^# SERVICE_REPLICAS=.*/SERVICE_REPLICAS=0/') -e '' .env.example > $@
 
 # Only who may enter the folder can read it on this machine; inside, Grafana runs as another user.
 $(GRAFANA_PASSWORD):

@@ -81,13 +81,13 @@ class Service:
             self.fail(f"the canary picture failed: {error}")
         else:
             self.metrics.canary_difference.set(self.canary_difference)
-            if self.canary_difference <= tolerance:
-                self.metrics.canary_ok.set(1)
-            else:
+            if self.canary_difference > tolerance:
                 self.fail(
                     f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
                     f"{tolerance:.2g} is allowed"
                 )
+            elif self.failure is None:  # otherwise it failed meanwhile, which no right answer takes back
+                self.metrics.canary_ok.set(1)
 
     def fail(self, reason: str) -> None:
         """Latch not ready: nothing this process answers from now on could be trusted."""
@@ -105,8 +105,8 @@ class Service:
             self.fail("ONNX Runtime failed")
 
     async def watch_canary(self) -> None:
-        """Check the canary for as long as the service runs."""
-        while True:
+        """Check the canary for as long as the service can be trusted."""
+        while self.failure is None:
             await asyncio.sleep(self.settings.canary_seconds)
             await self.check_canary()
 

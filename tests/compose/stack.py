@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from PIL import Image, ImageOps
 
 from service.settings import SHIPPED_BUNDLE
 from tests.conftest import REPOSITORY
@@ -74,7 +75,7 @@ class Stack:
             "PUBLISH": f"127.0.0.1:{self.port}",
             "CIN_IMAGE": image,
             "BUNDLES_FOLDER": str(self.bundle.parent),
-            "CIN_BUNDLE": "/bundles/served",
+            "SERVED_BUNDLE": "/bundles/served",
             **settings,
         }
 
@@ -89,7 +90,8 @@ class Stack:
     def up(self, *, replicas: int) -> float:
         """Start, or change to so many replicas; seconds until all of them take requests through the proxy."""
         began = time.monotonic()
-        self.compose("up", "--detach", "--no-recreate", "--scale", f"service={replicas}")
+        self.settings["SERVICE_REPLICAS"] = str(replicas)
+        self.compose("up", "--detach", "--no-recreate")
         wait_for(self.all_healthy, f"{replicas} healthy replicas")
         wait_for(self.is_ready, "an answer through the proxy")
         return time.monotonic() - began
@@ -98,7 +100,7 @@ class Stack:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
 
     def containers(self, service: str = "service") -> list[str]:
-        return self.compose("ps", "-q", service).split()
+        return self.compose("ps", "--all", "-q", service).split()
 
     def all_healthy(self) -> bool:
         states = [inspect(id)["State"] for id in self.containers()]
@@ -127,6 +129,13 @@ class Stack:
         asked = httpx.QueryParams(query=promql)
         result: list[dict[str, Any]] = self.inside(f"http://prometheus:9090/api/v1/query?{asked}")["data"]["result"]
         return result
+
+
+def damage(bundle: Path) -> None:
+    """Give the canary another picture than the one its known answer is for."""
+    path = bundle / "canary.jpg"
+    with Image.open(path) as picture:
+        ImageOps.invert(picture.convert("RGB")).save(path)
 
 
 def inspect(id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -35,6 +36,12 @@ def configured(compose: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
         return config
 
     return configured
+
+
+def num_bytes(text: str) -> int:
+    """1g, 21m or plain bytes, as Docker, nginx and compose write sizes."""
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    return int(text[:-1]) * units[text[-1]] if text[-1] in units else int(text)
 
 
 @pytest.mark.parametrize("profiles", ["", "dashboards", "gpu", "dashboards,gpu"])
@@ -87,8 +94,9 @@ def test_the_gpu_is_reserved_and_required(services: Config) -> None:
     assert (device["driver"], device["capabilities"], int(device["count"])) == ("nvidia", ["gpu"], 1)
     assert gpu["environment"]["CIN_REQUIRE_GPU"] == "true"
     assert gpu["build"]["target"] == "gpu"
+    assert (float(gpu["cpus"]), num_bytes(gpu["mem_limit"])) == (4, 4 * 2**30)
     # The same as on a CPU but for that.
-    differing = {"deploy", "environment", "image", "build", "networks", "profiles"}
+    differing = {"deploy", "environment", "image", "build", "networks", "profiles", "scale", "cpus", "mem_limit"}
     same = {key: value for key, value in gpu.items() if key not in differing}
     assert same == {key: value for key, value in services["service"].items() if key not in differing}
 
@@ -104,12 +112,51 @@ def test_the_example_names_every_variable_with_its_default() -> None:
     assert given.keys() == used.keys() | set(passed_on)
     for name in passed_on:
         default = getattr(Settings(), name.removeprefix("CIN_").lower())
-        if name == "CIN_BUNDLE":
-            assert given[name] == f"/bundles/{default.name}"
+        if name == "CIN_GPU_MEMORY_BYTES":
+            assert default is None
+        elif name == "CIN_MAX_BATCH":
+            assert int(given[name]) == Settings().effective_max_batch("cuda")
         elif name == "CIN_OPERATING_POINT":
             assert given[name] == load_bundle(SHIPPED_BUNDLE).manifest.default_operating_point
         else:
             assert float(given[name]) == default if isinstance(default, int | float) else given[name] == default
+
+
+def test_what_is_set_for_the_stack_sends_a_service_beside_it_nowhere(tmp_path: Path) -> None:
+    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    (tmp_path / ".env").write_text(re.sub("^# ([A-Z_]+=)", r"\1", example, flags=re.MULTILINE))
+    assert "\nSERVED_BUNDLE=" in (tmp_path / ".env").read_text()
+    beside = Settings(_env_file=tmp_path / ".env")  # type: ignore[call-arg]
+    assert (beside.bundle, beside.max_batch) == (SHIPPED_BUNDLE, 16)
+
+
+def test_the_bundle_to_serve_is_the_shipped_one_unless_told_otherwise(configured: Callable[..., Config]) -> None:
+    def served(**settings: str) -> str:
+        return str(configured(**settings)["services"]["service"]["environment"]["CIN_BUNDLE"])
+
+    assert served(SERVED_BUNDLE="") == f"/bundles/{SHIPPED_BUNDLE.name}"
+    assert served(SERVED_BUNDLE="/bundles/cin-2") == "/bundles/cin-2"
+
+
+def test_all_uploads_at_once_fit_into_the_proxys_memory(services: Config) -> None:
+    nginx = re.sub("#.*", "", (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8"))
+    locations = dict(re.findall(r"location = (/predict\S*) \{([^}]*)\}", nginx))
+    assert locations.keys() == {"/predict", "/predict/batch"}
+    room = 0
+    for body in locations.values():
+        (size,), (most,) = (re.findall(rf"{name} (\w+);", body) for name in ("client_max_body_size", "uploads"))
+        room += num_bytes(size) * int(most)
+    (mount,) = services["proxy"]["tmpfs"]
+    (tmpfs,) = (num_bytes(size) for size in re.findall(r"size=(\w+)", mount))
+    assert room < tmpfs
+    # What any other request sends waits in nginx's own memory.
+    elsewhere = nginx.partition("server {")[0]
+    (largest,), (buffer,), (connections,) = (
+        re.findall(rf"{name} (\w+);", elsewhere)
+        for name in ("client_max_body_size", "client_body_buffer_size", "worker_connections")
+    )
+    assert num_bytes(largest) <= num_bytes(buffer)
+    assert tmpfs + int(connections) * num_bytes(buffer) < num_bytes(services["proxy"]["mem_limit"])
 
 
 def test_the_compose_file_contradicts_no_limit_of_the_service(services: Config) -> None:
@@ -133,7 +180,30 @@ def test_no_password_is_written_down(services: Config) -> None:
 
 def make(*arguments: str, folder: Path) -> str:
     command = ["make", "-f", str(REPOSITORY / "Makefile"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    # What is there goes before what is installed.
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_every_command_means_the_service_that_make_up_started(tmp_path: Path, driver: bool) -> None:
+    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    (tmp_path / ".env.example").write_text(example)
+    programs = {
+        "bin/docker": 'echo "$COMPOSE_PROFILES: $*"',
+        "bin/nvidia-smi": "echo GPU 0" if driver else "exit 1",
+        "docker/upgrade.sh": 'echo "$1"',
+    }
+    for name, script in programs.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    make(".env", folder=tmp_path)
+    written = set((tmp_path / ".env").read_text().splitlines())
+    on_gpu = {"COMPOSE_PROFILES=dashboards,gpu", "SERVICE_REPLICAS=0"}
+    assert written - set(example.splitlines()) == (on_gpu if driver else set())
+    assert make("upgrade", folder=tmp_path) == ("service-gpu\n" if driver else "service\n")
+    assert "dashboards,gpu: compose down" in make("down", folder=tmp_path)
 
 
 def test_make_makes_a_password_once_that_others_on_this_machine_cannot_read(tmp_path: Path) -> None:

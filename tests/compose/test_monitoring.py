@@ -83,6 +83,14 @@ def test_every_alert_is_shown_to_fire_and_not_to_fire() -> None:
     assert {check["alertname"] for check in checks if not check["exp_alerts"]} == names
 
 
+def test_no_group_leaves_a_gap_that_a_pending_alert_falls_into() -> None:
+    lookback, seconds = 300, {"s": 1, "m": 60}  # what is older is not seen
+    groups = [group for path in RULES for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    for group in groups:
+        interval = group.get("interval", "15s")
+        assert 2 * int(interval[:-1]) * seconds[interval[-1]] <= lookback, group["name"]
+
+
 def test_every_alert_has_a_section_in_the_handbook() -> None:
     handbook = (REPOSITORY / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
     alerts = [rule for rule in rules() if "alert" in rule]

@@ -8,20 +8,21 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 import yaml
 from PIL import Image
 
-from tests.compose.stack import Stack, address, in_container, inspect, run, wait_for
+from tests.compose.stack import Stack, address, damage, in_container, inspect, run, wait_for
 from tests.compose.test_monitoring import RULES
 from tests.conftest import REPOSITORY
 
@@ -95,7 +96,20 @@ def test_three_replicas_share_records_and_work(stack: Stack, client: httpx.Clien
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "//metrics", "/%6detrics", "/metrics?a=1", "/metrics/", "/x/../metrics", "/./metrics", "/metrics#x"],
+    [
+        "/metrics",
+        "//metrics",
+        "/%6detrics",
+        "/metrics?a=1",
+        "/metrics/",
+        "/x/../metrics",
+        "/./metrics",
+        "/metrics#x",
+        "/grafana/metrics",
+        "//grafana//metrics",
+        "/grafana/%6detrics/",
+        "/x/../grafana/metrics?a=1",
+    ],
 )
 def test_metrics_stay_inside(stack: Stack, path: str) -> None:
     answer = run("curl", "--silent", "--path-as-is", "--write-out", "\n%{http_code}", stack.url + path).stdout
@@ -165,6 +179,26 @@ def test_too_large_an_upload_never_reaches_the_service(client: httpx.Client) -> 
     assert answer.json()["status"] == 413
     # The service's own words, which name its limit, are others.
     assert answer.json()["detail"] == "the upload is larger than this server takes; send less at once"
+
+
+def test_what_does_not_fit_beside_other_uploads_is_refused(stack: Stack, client: httpx.Client) -> None:
+    begun = b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"
+    with ExitStack() as uploads:
+        for _ in range(3):
+            uploads.enter_context(socket.create_connection(("127.0.0.1", stack.port))).sendall(begun)
+        wait_for(lambda: client.post("/predict/batch", content=b"").status_code == 429, "a refusal", 5)
+        refused = client.post("/predict/%62atch", content=b"")
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["type"] == "urn:cin:problem:queue-full"
+        assert client.post("/predict", content=b"").status_code not in (429, 500), "another address"
+    wait_for(lambda: client.post("/predict/batch", content=b"").status_code != 429, "room again", 5)
+
+
+def test_nothing_but_pictures_may_be_large(client: httpx.Client) -> None:
+    answer = client.post("/healthz", content=bytes(2**17))
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:cin:problem:too-large")
 
 
 def test_prometheus_sees_every_replica_and_all_rules(stack: Stack) -> None:
@@ -282,8 +316,8 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0_in_time(stack: Stack) ->
 
 def test_an_upgrade_turns_no_request_away(stack: Stack, picture: bytes, note: Callable[[str], None]) -> None:
     before = stack.containers()
-    stack.compose("up", "--detach", "--no-recreate", "--scale", "service=1")
-    wait_for(lambda: len(stack.containers()) == 1, "one replica")
+    stack.up(replicas=1)
+    assert len(stack.containers()) == 1
     load = Load(stack, picture, clients=2)
     environment = {**stack.environment, "CIN_OPERATING_POINT": "high-sensitivity"}
     with load.running():
@@ -296,6 +330,21 @@ def test_an_upgrade_turns_no_request_away(stack: Stack, picture: bytes, note: Ca
     (after,) = stack.containers()
     assert after not in before
     note(f"an upgrade under load: {dict(statuses)}")
+
+
+def test_an_upgrade_that_does_not_get_ready_leaves_what_there_was(stack: Stack, client: httpx.Client) -> None:
+    stack.up(replicas=2)
+    before = stack.containers()
+    assert len(before) == 2
+    damage(shutil.copytree(stack.bundle, stack.bundle.parent / "damaged"))
+    environment = {**stack.environment, "SERVED_BUNDLE": "/bundles/damaged"}
+    done = run(str(REPOSITORY / "docker" / "upgrade.sh"), cwd=REPOSITORY, env=environment, check=False)
+    assert done.returncode == 1
+    assert "is not the file the manifest describes" in done.stderr
+    assert stack.containers() == before
+    assert client.get("/readyz").status_code == 200
+    stack.compose("up", "--detach", "--no-recreate")
+    assert stack.containers() == before, "as many as there were"
 
 
 def test_tls_when_a_certificate_is_mounted(
@@ -357,8 +406,7 @@ def test_a_failing_canary_alerts(stack: Stack, client: httpx.Client, picture: by
         return {a["state"] for a in alerts if a["labels"]["alertname"] == "CinCanaryFailed"}
 
     assert state() == set()
-    damaged = stack.bundle / "canary.jpg"
-    damaged.write_bytes(picture)
+    damage(stack.bundle)
     wait_for(lambda: "firing" in state(), "CinCanaryFailed firing", 60)
     answer = predict(client, picture)
     assert answer.status_code in (502, 503)

@@ -215,6 +215,27 @@ def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> Non
     _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.1)
 
 
+def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
+    told: list[str] = []
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        right, asked = service.engine.canary_difference, 0
+
+        def wrong_once() -> float:
+            nonlocal asked
+            asked += 1
+            return 0.2 if asked == 1 else right()
+
+        service.engine.canary_difference = wrong_once  # type: ignore[method-assign]
+        await _until(lambda: bool(told))
+        await asyncio.sleep(0.2)
+        assert asked == 1, "it goes on watching what it gave up"
+        await service.check_canary()  # as one that was under way when something else failed
+        assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
+
+    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.02)
+
+
 def test_a_canary_that_gets_no_answer_counts_as_wrong(tiny_bundle: Bundle) -> None:
     told: list[str] = []
 
