@@ -41,10 +41,10 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     training = experiment.training_sets()[0]
     counts = {training.name: _count(training.classes, training.labels)}
     counts |= {name: _count(answers.classes, answers.labels) for name, answers in sets.items()}
+    weights = _attention_weights(experiment, len(training.classes))
     folder.mkdir(parents=True, exist_ok=True)
     figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
     origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}
-    weights = _attention_weights(experiment, len(training.classes))
     fields = {"command": command_line(), **origin, "pictures": counts, "attention_weights": weights, "sets": judgement}
     write_text(figures, json.dumps(fields, indent=2) + "\n")
     write_text(checklist, clear_derm(experiment.config, start=about["start"], counts=counts, judgement=judgement))

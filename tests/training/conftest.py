@@ -27,6 +27,7 @@ SETTINGS = [
     "recognition.epochs=1",
     "recognition.batch_size=8",
     "recognition.optimiser=adamw",
+    "evaluation.prevalence=training",
 ]
 
 

@@ -135,7 +135,8 @@ def test_the_command_reports_what_the_evaluation_found(small_experiment: SmallEx
     written = json.loads((tmp_path / "figures.json").read_text())
     assert list(written["sets"]) == ["isic2017-validation", "isic2017-test"]
     assert sum(written["pictures"]["isic2017-train"].values()) == 24
-    weights = small_experiment.experiment().recognition_run.load_weights()
+    experiment = small_experiment.experiment()
+    weights = experiment.recognition_run.load_weights(experiment.config, "recognition")
     assert written["attention_weights"] == [
         {name: float(weights[f"branches.{i}.attention.{name}"]) for name in ("alpha", "beta")} for i in range(2)
     ]
@@ -162,7 +163,7 @@ def test_the_bundle_carries_its_report(small_experiment: SmallExperiment) -> Non
             f"| {point['name']} | {point['threshold']:.4f} | isic2017-test | {point['sensitivity']['value']:.3f}"
             in card
         )
-    assert f"{judged['calibration']['after']['brier_score']:.3f}" in card
+    assert f"{judged['calibration']['after']['brier_score']['value']:.3f}" in card
     assert "{" not in card
 
 

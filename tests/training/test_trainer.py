@@ -109,7 +109,7 @@ def test_a_folder_takes_no_other_run(tmp_path: Path) -> None:
 
 def test_unfinished_weights_are_not_used(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="finish this stage first"):
-        RunFolder(tmp_path / "area").load_weights()
+        RunFolder(tmp_path / "area").load_weights(CONFIG, "area")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
