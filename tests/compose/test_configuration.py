@@ -179,7 +179,7 @@ def test_no_password_is_written_down(services: Config) -> None:
 
 
 def make(*arguments: str, folder: Path) -> str:
-    command = ["make", "-f", str(REPOSITORY / "Makefile"), *arguments]
+    command = ["make", "--no-print-directory", "-f", str(REPOSITORY / "Makefile"), *arguments]
     # What is there goes before what is installed.
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
