@@ -115,8 +115,8 @@ class Server:
 
     def _stop(self) -> None:
         family = self._family()
-        self._process.send_signal(signal.SIGTERM)
-        with suppress(psutil.TimeoutExpired):
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
         for process in family:
             with suppress(psutil.NoSuchProcess):

@@ -64,6 +64,7 @@ def _eager(bundle: Any) -> Any:
     """The same architecture with random weights: only its speed counts, and the shipped weights live in the graph."""
     import torch
 
+    from model_training.calibration import Calibration
     from model_training.config import load_config
     from model_training.deployed import DeployedCIN
     from model_training.network.lesion_area_attention import LesionAreaAttention, LesionLocator
@@ -71,7 +72,7 @@ def _eager(bundle: Any) -> Any:
     from tests.conftest import REPOSITORY
 
     torch.set_num_threads(THREADS)
-    network = load_config(REPOSITORY / "model_training" / "configs" / "isic2017-cpu.toml", []).network
+    network = load_config(REPOSITORY / "model_training" / "configs" / "cin-isic2017.toml", []).network
     locator = LesionLocator(
         LesionAreaAttention(input_size=network.area_size),
         size=network.size,
@@ -79,9 +80,11 @@ def _eager(bundle: Any) -> Any:
         opening=network.crop_opening,
         margin=network.crop_margin,
     )
-    cin = build_network(network, num_classes=len(bundle.manifest.classes))
+    num_classes = len(bundle.manifest.classes)
+    cin = build_network(network, num_classes=num_classes)
+    calibration = Calibration(torch.ones(2), torch.zeros(num_classes))
     device = "cuda" if ON_GPU else "cpu"
-    deployed = DeployedCIN(locator, cin, size=network.size, temperature_N=torch.ones(2)).eval().to(device)
+    deployed = DeployedCIN(locator, cin, size=network.size, calibration=calibration).eval().to(device)
 
     def run(frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
         with torch.inference_mode():
