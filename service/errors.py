@@ -20,7 +20,7 @@ from service.imaging import (
     UndecodablePicture,
     UnsupportedPicture,
 )
-from service.records import RecordsError
+from service.records import RecordsError, RecordsFull
 
 log = logging.getLogger(__name__)
 
@@ -44,25 +44,31 @@ class ProblemType:
 MALFORMED = ProblemType("malformed-request", 400, "The request is malformed")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
+REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
 TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
 UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
 UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
 QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
+HEAD_TOO_LARGE = ProblemType("head-too-large", 431, "The request's address and headers are too large")
 INTERNAL = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
+INSUFFICIENT_STORAGE = ProblemType("insufficient-storage", 507, "There is no room to keep the prediction")
 
 PROBLEM_TYPES = (
     MALFORMED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     UNDECODABLE,
     QUEUE_FULL,
+    HEAD_TOO_LARGE,
     INTERNAL,
     NOT_READY,
     DEADLINE,
+    INSUFFICIENT_STORAGE,
 )
 _BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES}
 _BY_PICTURE_ERROR = {
@@ -99,6 +105,15 @@ def picture_problem(error: PictureError) -> ServiceError:
     return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
 
 
+def records_problem(error: RecordsError) -> ServiceError:
+    """The service's error for records that cannot be kept or reached."""
+    if isinstance(error, RecordsFull):
+        return ServiceError(INSUFFICIENT_STORAGE, "the prediction could not be kept, there is no room; try again later")
+    return ServiceError(
+        NOT_READY, "predictions could not be kept or reached; try again later", headers={"Retry-After": "5"}
+    )
+
+
 def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for an error."""
     body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
@@ -120,8 +135,10 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem_response(error.problem, error.detail, error.headers)
 
     async def on_records_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RecordsError)
         log.error("%s", error)
-        return problem_response(NOT_READY, "kept predictions cannot be reached; try again later", {"Retry-After": "5"})
+        problem = records_problem(error)
+        return problem_response(problem.problem, problem.detail, problem.headers)
 
     async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -24,6 +24,7 @@ from service.redis_records import RedisRecords
 from service.renderings import Renderings
 from service.settings import Settings
 from service.sqlite_records import SqliteRecords
+from service.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Service:
     workers: ThreadPoolExecutor
     cores: Cores
     limits: PictureLimits
+    uploads: Uploads
     on_fatal: Callable[[str], None]
     failure: str | None = None
     canary_difference: float | None = None
@@ -192,6 +194,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
         cores=cores,
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+        uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
         on_fatal=on_fatal,
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)

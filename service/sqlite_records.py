@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.records import Record, RecordsError, pack_maps, unpack_maps
+from service.records import Record, RecordsError, RecordsFull, pack_maps, unpack_maps
 
 _SCHEMA = (
     """
@@ -54,6 +54,8 @@ class SqliteRecords:
         try:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise RecordsFull(f"there is no room for {self._path}; free disk space") from error
             raise RecordsError(f"{self._path} cannot be used ({error}); free disk space, or delete it") from error
 
     def put(self, id: str, record: Record) -> None:

@@ -12,7 +12,15 @@ from fastapi import Query
 
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
-from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, picture_problem
+from service.errors import (
+    INTERNAL,
+    MALFORMED,
+    NOT_READY,
+    QUEUE_FULL,
+    ServiceError,
+    picture_problem,
+    records_problem,
+)
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
 from service.records import Record, RecordsError
@@ -60,7 +68,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
         await service.in_worker(lambda: service.records.put(id, record))
     except RecordsError as error:
         log.error("%s", error)
-        raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
+        raise records_problem(error) from error
     service.metrics.observe_prediction(result.answer, findings)
     return prediction
 

@@ -111,14 +111,15 @@ def test_the_deadline(tiny_bundle: Bundle) -> None:
     _play(scenario, tiny_bundle, deadline_seconds=0.3)
 
 
-def test_a_client_that_sends_too_slowly_meets_the_deadline(tiny_bundle: Bundle) -> None:
+def test_a_picture_that_does_not_come_in_time_is_a_timeout(tiny_bundle: Bundle) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield PICTURE[:10]
         await asyncio.sleep(20)
 
     async def scenario(client: httpx.AsyncClient, _: Service) -> None:
         response = await client.post("/predict", content=trickle(), headers=HEADERS)
-        assert response.status_code == 504
+        assert response.status_code == 408
+        assert response.json()["type"] == "urn:cin:problem:request-timeout"
 
     _play(scenario, tiny_bundle, deadline_seconds=0.2)
 
