@@ -39,6 +39,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         # Exported spans and logs would carry what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.state.metrics = metrics
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model, health):
         app.include_router(routes.router)

@@ -14,7 +14,7 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 
 import typer
 import uvicorn
@@ -27,9 +27,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from service.app import create_app
 from service.archive import ArchiveError, Outcome, ResultsFile, answer_all, find_pictures
 from service.bundle import BundleError, OperatingPoint, load_bundle, measure_reference, write_bundle
+from service.connections import Guard
 from service.engine import Answer, Engine, EngineError
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError, PictureLimits
+from service.metrics import Metrics
 from service.overlay import MapKind, OverlayOptions, encode, render
 from service.records import RecordsError
 from service.schemas import Findings
@@ -91,8 +93,11 @@ async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket
 
 
 def _config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+    metrics: Metrics = application.state.metrics
+    guard = Guard(settings.connection_limits(), on_close=lambda reason: metrics.closed.labels(reason).inc())
     return uvicorn.Config(
         application,
+        http=cast(Any, guard.protocol),
         lifespan="off",
         ws="none",
         log_config=None,
