@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEOUT, ProblemType, problem_response
 
@@ -99,6 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._since = self.heard = self.loop.time()
         self._head_bytes = self._loose_bytes = 0
         self._must_be_read_by: float | None = None
+        self._answered: RequestResponseCycle | None = None
         self._refusal = MALFORMED, "this is not HTTP, or not a request this server takes"
 
     # What the client does
@@ -114,6 +115,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._guard.forget(self)
+        self._tell_that_nobody_waits()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +154,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The head is whole."""
         self._reads, self._since, self._loose_bytes = "body", self.loop.time(), 0
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answered = self.cycle
         if len(self.pipeline) > _MOST_PIPELINED:
             self._guard.on_close("pipelined")
             self.transport.abort()
@@ -172,6 +176,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is written, though perhaps not read."""
         self._since = self.loop.time() if self._reads != "body" else self._since
+        if self.pipeline:
+            self._answered = self.pipeline[-1][0]
         super().on_response_complete()
         if not self._is_answering():
             self._guard.wait_for(self)
@@ -227,6 +233,13 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def shutdown(self) -> None:
+        """The server ends: who is served may read on until just before the server would cut the work off itself."""
+        super().shutdown()
+        patience = self.config.timeout_graceful_shutdown
+        if patience is not None:
+            self.loop.call_later(0.9 * patience, self.transport.abort)
+
     def resume_writing(self) -> None:
         """See :class:`asyncio.Protocol`: nearly all was read."""
         self._must_be_read_by = None
@@ -248,6 +261,12 @@ class GuardedProtocol(HttpToolsProtocol):
         detail = f"the address and headers have more than {self._limits.max_head_bytes:,} bytes; send fewer"
         self._refusal = HEAD_TOO_LARGE, detail
 
+    def _tell_that_nobody_waits(self) -> None:
+        """Uvicorn tells only whoever will answer the last of several requests."""
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+
     def _refuse(self, reason: Closed, problem: ProblemType, detail: str) -> None:
         """Answer by the problem, and close."""
         self._guard.on_close(reason)
@@ -255,7 +274,5 @@ class GuardedProtocol(HttpToolsProtocol):
         lines = [b"HTTP/1.1 %d %s" % (problem.status, http.HTTPStatus(problem.status).phrase.encode())]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
-        if self.cycle is not None:  # whoever works on it is told that nobody waits
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._tell_that_nobody_waits()
         self.transport.close()

@@ -103,6 +103,11 @@ class Served:
         """Resident memory."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
 
+    def peak_megabytes(self) -> float:
+        """The most resident memory so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
     def num_files(self) -> int:
         """Open file descriptors."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
