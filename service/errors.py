@@ -127,6 +127,12 @@ def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": d, "content": content} for s, d in (*described, ("default", "Any other error"))}
 
 
+def _allowed(request: Request) -> str:
+    """Every method that the address takes; the exception knows those of one route."""
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(template, ())))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Turn the exceptions that leave a route into problem+json; nothing of what was sent is repeated."""
 
@@ -145,14 +151,17 @@ def install_error_handlers(app: FastAPI) -> None:
         names = sorted({str(e["loc"][-1]) for e in error.errors()})
         return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
 
-    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         problem = _BY_STATUS.get(error.status_code, MALFORMED)
         detail = {
             NOT_FOUND: "there is nothing at this address; see /docs",
             METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
         }.get(problem, "the request could not be understood; see /docs")
-        return problem_response(problem, detail, error.headers)
+        headers = (
+            {"Allow": allowed} if problem is METHOD_NOT_ALLOWED and (allowed := _allowed(request)) else error.headers
+        )
+        return problem_response(problem, detail, headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RecordsError, on_records_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 import tempfile
@@ -21,6 +22,9 @@ _SCHEMA = (
     # What is too old or too much is found here, without a look at any record.
     "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
 )
+
+# By how much the system's clock may be set back without costing the records made since.
+_CLOCK_SECONDS = 60.0
 
 
 class SqliteRecords:
@@ -70,8 +74,8 @@ class SqliteRecords:
     def get(self, id: str) -> Record | None:
         """See :class:`RecordStore`."""
         with self._lock:
-            query = "SELECT prediction, maps FROM records WHERE id = ? AND created > ?"
-            row = self._execute(query, (id, self._clock() - self._ttl)).fetchone()
+            query = "SELECT prediction, maps FROM records WHERE id = ? AND created BETWEEN ? AND ?"
+            row = self._execute(query, (id, *self._alive())).fetchone()
         return Record(row[0], unpack_maps(row[1])) if row else None
 
     def delete(self, id: str) -> bool:
@@ -86,7 +90,7 @@ class SqliteRecords:
             self._purge(room_for=0)
 
     def _purge(self, *, room_for: int) -> None:
-        self._execute("DELETE FROM records WHERE created <= ?", (self._clock() - self._ttl,))
+        self._execute("DELETE FROM records WHERE created NOT BETWEEN ? AND ?", self._alive())
         (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
         if total + room_for <= self._max_bytes:
             return
@@ -95,6 +99,11 @@ class SqliteRecords:
             "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
             (self._max_bytes - room_for,),
         )
+
+    def _alive(self) -> tuple[float, float]:
+        """When a record was made that is still kept. A clock set back must not keep it for that much longer."""
+        now = self._clock()
+        return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
 
     def close(self) -> None:
         """Close the file, and delete it when it was this process's own."""

@@ -180,6 +180,9 @@ def test_other_methods_and_addresses(client: TestClient) -> None:
     response = client.get("/predict")
     check_problem(response, 405)
     assert response.headers["allow"] == "POST"
+    response = client.post(f"/predictions/{'0' * 32}")
+    check_problem(response, 405)
+    assert response.headers["allow"] == "DELETE, GET"
     check_problem(client.get("/nothing/here"), 404, "/docs")
     check_problem(client.post("/predict/"), 404)
 
