@@ -10,9 +10,11 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
+from service.access import Caller
+from service.audit_file import AuditError
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
-from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, picture_problem
+from service.errors import INTERNAL, MALFORMED, NOT_READY, ServiceError, audit_failed, picture_problem
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
 from service.records import Record, RecordsError
@@ -24,17 +26,35 @@ log = logging.getLogger(__name__)
 PointQuery = Annotated[str | None, Query(description="one of the model's; default: the service's")]
 
 
-def queue_full() -> ServiceError:
-    """The error while too many pictures are under way."""
-    detail = "as many pictures are under way as may be; try again shortly"
-    return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})
-
-
-async def answer(service: Service, data: bytes, point: OperatingPoint, began: float) -> Prediction:
+async def answer(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
     """From the bytes of a picture to the answer, which is kept as well; ``began`` is when its request came.
 
-    Raises :class:`ServiceError`.
+    Either way it is in the audit log before it is given. Raises :class:`ServiceError`.
     """
+    try:
+        prediction = await _predict(service, caller, data, point, began)
+    except ServiceError as error:
+        await _note(service, caller, outcome=error.problem.name)
+        raise
+    try:
+        await _note(service, caller, id=prediction.id, outcome="answered")
+    except ServiceError:
+        await service.in_worker(lambda: service.records.delete(prediction.id, caller.name))
+        raise
+    return prediction
+
+
+async def _note(service: Service, caller: Caller, **details: str) -> None:
+    """Write down what became of a picture. Raises the 503 of a log that cannot be written."""
+    engine = service.engine
+    model = {"model": engine.bundle.sha256, "variant": engine.variant.name}
+    try:
+        await service.audit.record("prediction", by=caller.name, **details, **model)
+    except AuditError:
+        raise audit_failed() from None
+
+
+async def _predict(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
     decoded = await _decode(service, data)
     picture = decoded.picture
     result = await _infer(service, picture)
@@ -55,7 +75,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
             total=_milliseconds(perf_counter() - began),
         ),
     )
-    record = Record(prediction.model_dump_json(), attention_maps(picture, result.answer))
+    record = Record(caller.name, prediction.model_dump_json(), attention_maps(picture, result.answer))
     try:
         await service.in_worker(lambda: service.records.put(id, record))
     except RecordsError as error:

@@ -17,12 +17,13 @@ import pytest
 import redis
 
 from service.overlay import AttentionMaps
-from service.records import Record, RecordsError, pack_maps
+from service.records import Purged, Record, RecordsError, pack_maps
 from service.redis_records import RedisRecords
 from tests.service.conftest import Start
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post
 
+OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
 
 
@@ -86,7 +87,7 @@ def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> 
         spatial=random.random((2, 2, 2), dtype=np.float32) if features else None,
         correlation=random.random((2, 4, 4), dtype=np.float32) if features else None,
     )
-    return Record(text, maps)
+    return Record(OWNER, text, maps)
 
 
 SIZE = len(pack_maps(_record().maps)) + len(_record().prediction)
@@ -100,22 +101,22 @@ def _store(server: RealRedis, *, ttl: float = 60, records: float = 100) -> Redis
 def test_what_one_replica_keeps_another_finds(server: RealRedis, features: bool) -> None:
     record = _record('{"name": "Köbner"}', features=features)
     _store(server).put(IDS[0], record)
-    back = _store(server).get(IDS[0])
+    back = _store(server).get(IDS[0], OWNER)
     assert back is not None
     assert back.prediction == record.prediction
     for field in fields(AttentionMaps):
         np.testing.assert_array_equal(getattr(back.maps, field.name), getattr(record.maps, field.name))
-    assert _store(server).get(IDS[1]) is None
+    assert _store(server).get(IDS[1], OWNER) is None
 
 
 def test_records_expire_also_when_no_service_runs(server: RealRedis) -> None:
     store = _store(server, ttl=0.3)
     store.put(IDS[0], _record())
-    assert store.get(IDS[0]) is not None
+    assert store.get(IDS[0], OWNER) is not None
     time.sleep(0.4)
     assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
 
 
 def test_what_expired_leaves_the_books(server: RealRedis) -> None:
@@ -123,7 +124,8 @@ def test_what_expired_leaves_the_books(server: RealRedis) -> None:
     store.put(IDS[0], _record())
     store.put(IDS[1], _record())
     time.sleep(0.4)
-    store.purge()
+    assert store.purge() == Purged(expired=2, for_room=0, kept=0)
+    assert _store(server).purge() == Purged(expired=0, for_room=0, kept=0), "told to one replica alone"
     assert server.client.get("cin:{records}:total") == b"0"
     assert server.client.zcard("cin:{records}:ages") == server.client.hlen("cin:{records}:sizes") == 0
 
@@ -133,8 +135,9 @@ def test_the_oldest_make_room(server: RealRedis) -> None:
     for id in IDS[:5]:
         store.put(id, _record())
         time.sleep(0.002)
-    assert [store.get(id) is not None for id in IDS[:5]] == [False, False, True, True, True]
+    assert [store.get(id, OWNER) is not None for id in IDS[:5]] == [False, False, True, True, True]
     assert int(server.client.get("cin:{records}:total")) == 3 * SIZE
+    assert store.purge() == Purged(expired=0, for_room=2, kept=3)
 
 
 def test_a_record_that_is_put_twice_counts_once(server: RealRedis) -> None:
@@ -148,11 +151,21 @@ def test_deleting_really_deletes(server: RealRedis) -> None:
     store = _store(server)
     store.put(IDS[0], _record("remember me"))
     store.put(IDS[1], _record("keep me"))
-    assert store.delete(IDS[0])
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
-    assert store.get(IDS[1]) is not None
+    assert store.delete(IDS[0], OWNER)
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
+    assert store.get(IDS[1], OWNER) is not None
     assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
+
+
+def test_nobody_else_sees_or_deletes_a_record(server: RealRedis) -> None:
+    store = _store(server)
+    store.put(IDS[0], _record())
+    for other in ("", "clinic-2", "CLINIC", "*"):
+        assert store.get(IDS[0], other) is None
+        assert not store.delete(IDS[0], other)
+    assert store.get(IDS[0], OWNER) is not None
+    assert store.delete(IDS[0], OWNER)
 
 
 def test_replicas_share_the_budget(server: RealRedis) -> None:
@@ -163,7 +176,7 @@ def test_replicas_share_the_budget(server: RealRedis) -> None:
             id = f"{worker:016x}{turn:016x}"
             stores[worker % 3].put(id, _record())
             if turn % 4 == 0:
-                stores[(worker + 1) % 3].delete(id)
+                stores[(worker + 1) % 3].delete(id, OWNER)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
