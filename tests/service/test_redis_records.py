@@ -2,78 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-import redis
 
 from service.overlay import AttentionMaps
 from service.records import Purged, Record, RecordsError, pack_maps
 from service.redis_records import RedisRecords
 from tests.service.conftest import Start
+from tests.service.real_redis import RealRedis, free_port
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post
 
 OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class RealRedis:
-    """A redis-server of its own, in memory only."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.folder = _free_port(), folder
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.client = redis.Redis.from_url(self.url)
-        self.start()
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < until, "redis-server did not start"
-            time.sleep(0.05)
-
-    def _answers(self) -> bool:
-        with suppress(redis.ConnectionError):
-            return bool(self.client.ping())
-        return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    server = RealRedis(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(real_redis: RealRedis) -> RealRedis:
-    """The server, empty."""
-    real_redis.client.flushall()
-    return real_redis
 
 
 def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> Record:
@@ -187,7 +133,7 @@ def test_replicas_share_the_budget(server: RealRedis) -> None:
 
 
 def test_a_redis_that_is_not_there_is_an_error_that_says_so() -> None:
-    port = _free_port()
+    port = free_port()
     with pytest.raises(RecordsError, match=f"Redis at 127.0.0.1:{port} cannot be used .* CIN_RECORDS_URL"):
         RedisRecords(f"redis://:secret@127.0.0.1:{port}/0", ttl_seconds=60, max_bytes=2**24)
 
