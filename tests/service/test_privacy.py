@@ -74,7 +74,7 @@ class Watched:
     def send(self, method: str, path: str, **more: object) -> httpx.Response:
         answer = self.client.request(method, path, **more)  # type: ignore[arg-type]
         head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-        self.heard.append(f"{method} {answer.status_code}\n{head}\n{answer.content.decode('latin-1')}")
+        self.heard.append(f"{answer.status_code}\n{head}\n{answer.content.decode('latin-1')}")
         return answer
 
 
