@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     audit_when_full: WhenFull = Field(
         "refuse", description="what happens when it cannot be written: refuse requests, or spool entries in memory"
     )
-    audit_max_bytes: int = Field(64 * 2**20, ge=2**16, description="then the file is put aside and the next one begun")
+    audit_max_bytes: int = Field(32 * 2**20, ge=2**16, description="then the file is put aside and the next one begun")
 
     variant: VariantChoice = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
