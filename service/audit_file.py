@@ -58,7 +58,8 @@ class AuditFile:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries: all of them are on the disk when it returns, none when it raises."""
         try:
-            with self._lock:
+            # Another writer is done within milliseconds.
+            with self._lock.acquire(poll_interval=0.002):
                 torn = self._catch_up()
                 if self._end >= self._max_bytes:
                     self._begin_next()

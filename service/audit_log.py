@@ -56,7 +56,8 @@ class AuditLog:
             log.error("the audit log's folder: %s", error.strerror)
         if self._spooled and self._writing is None:
             self._writing = asyncio.create_task(self._write_all(self._file))
-            await self._writing
+            # Whoever gives up waiting does not stop it half-way.
+            await asyncio.shield(self._writing)
 
     async def close(self) -> None:
         """Write what is left, and release the file."""
@@ -70,17 +71,16 @@ class AuditLog:
             self._file.close()
 
     async def _write_all(self, file: AuditFile) -> None:
-        """Write as long as there is something to write."""
+        """Write once, and as long as there is more."""
         try:
-            first = True
-            while self._waiting or (first and self._spooled):
-                first = False
-                batch, self._waiting = self._waiting, []
-                await self._write(file, batch)
+            await self._write(file)
+            while self._waiting:
+                await self._write(file)
         finally:
             self._writing = None
 
-    async def _write(self, file: AuditFile, batch: list[tuple[Entry, asyncio.Future[None]]]) -> None:
+    async def _write(self, file: AuditFile) -> None:
+        batch, self._waiting = self._waiting, []
         new = [entry for entry, _ in batch]
         late = [Entry.now("spooled", entries=len(self._spooled))] if self._spooled else []
         refused: Exception | None = None

@@ -410,7 +410,9 @@ def test_more_than_a_client_may_send_is_refused(client: httpx.Client) -> None:
     assert set(statuses) == {200, 429}
     assert statuses[200] >= 200
     refused = next(answer for answer in answers if answer.status_code == 429)
-    assert refused.json()["type"] == "urn:cin:problem:queue-full"
+    assert refused.json()["type"] == "urn:cin:problem:rate-limited"
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["content-security-policy"] == answers[0].headers["content-security-policy"]
     time.sleep(5)  # the allowance of the next tests
 
 
