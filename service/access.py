@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -59,7 +59,7 @@ class KeyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
-    keys: Annotated[tuple[StoredKey, ...], Field()] = ()
+    keys: tuple[StoredKey, ...] = ()
 
     @model_validator(mode="after")
     def _has_no_key_twice_and_no_client_too_many(self) -> KeyFile:

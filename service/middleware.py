@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,10 +50,11 @@ class Observability:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_headers)
-        except Exception:
-            log.exception("unexpected error")
+        except Exception as error:
+            # Where it happened, and not the error's own words, which may repeat what was sent.
+            log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             if status is not None:  # too late for another answer
-                raise
+                raise RuntimeError("an answer broke off; the log says above where") from None
             response = problem_response(scope, INTERNAL, "an unexpected error; it was logged")
             await response(scope, receive, send_with_headers)
         finally:

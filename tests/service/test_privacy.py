@@ -13,7 +13,9 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from service.bundle import Bundle
+from tests.service.conftest import Start
 from tests.service.served import Served, make_key, served
+from tests.service.tiny_bundle import dark_square, picture_bytes
 
 PATIENT = "Zaphod-Quux-19520311"
 TRACES = [form(PATIENT) for form in (str, str.lower, str.upper)]
@@ -164,6 +166,21 @@ def test_the_test_would_notice(watched: Watched, real: Image.Image) -> None:
             kept = str(opened.info) + str(dict(opened.getexif())) + str(getattr(opened, "tag_v2", ""))
         assert PATIENT in kept
     assert len(watched.heard) > 40
+
+
+def test_a_fault_is_logged_without_the_words_of_its_error(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(f"no number: {PATIENT}")
+
+    monkeypatch.setattr("service.routes.answering.describe", fail)
+    with start() as client, caplog.at_level("DEBUG"):
+        answer = client.post("/predict", files={"image": picture_bytes(dark_square())})
+    assert answer.status_code == 500
+    assert "ValueError" in caplog.text
+    assert "answering.py" in caplog.text, "it says where"
+    assert PATIENT not in caplog.text + answer.text
 
 
 def test_nothing_is_written_to_a_disk(tiny_bundle: Bundle, tmp_path: Path) -> None:
