@@ -78,15 +78,13 @@ def serve() -> None:
 
     metrics = Metrics()
     application = create_app(settings, end, metrics)
-    if settings.metrics_port is not None:
-        _serve_metrics(metrics, settings.host, settings.metrics_port)
     config = _config(application, settings)
     server = uvicorn.Server(config)
     # Uvicorn raises the signal that ended it once more; this lets the service be taken down properly even so.
     signal.signal(signal.SIGTERM, _leave)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(application, server, listening))
+            runner.run(_serve(application, server, listening, settings, metrics))
     except (AccessError, AuditError, BundleError, EngineError, RecordsError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
@@ -98,9 +96,14 @@ def serve() -> None:
         os._exit(1)
 
 
-async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket.socket) -> None:
+async def _serve(
+    application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings, metrics: Metrics
+) -> None:
     # The lifespan is run here, not by Uvicorn, which would turn what is wrong with a bundle into a traceback.
     async with application.router.lifespan_context(application):
+        # Not before: a canary that was not asked yet would look like one that failed.
+        if settings.metrics_port is not None:
+            _serve_metrics(metrics, settings.host, settings.metrics_port)
         _say_where(listening)
         await server.serve([listening])
 

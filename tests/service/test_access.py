@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -284,7 +286,22 @@ def test_prometheus_has_a_port_of_its_own_that_asks_for_no_key(tiny_bundle: Bund
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
         assert "CIN_METRICS_PORT" in _refused(CIN_BUNDLE=str(tiny_bundle.folder), CIN_METRICS_PORT=str(port))
-    with served(tiny_bundle.folder, CIN_KEYS=str(keys), CIN_METRICS_PORT=str(port)) as service:
-        assert "cin_ready 1.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        with service.client() as client:
-            check_problem(client.get("/metrics"), 401)
+    told: list[str] = []
+    enough = threading.Event()
+
+    def scrape() -> None:
+        while not enough.wait(0.01):
+            with suppress(httpx.TransportError):
+                told.append(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        with served(tiny_bundle.folder, CIN_KEYS=str(keys), CIN_METRICS_PORT=str(port)) as service:
+            with service.client() as client:
+                check_problem(client.get("/metrics"), 401)
+            _until(lambda: len(told) > 1, "it was scraped")
+    finally:
+        enough.set()
+        scraper.join()
+    assert all("cin_canary_ok 1.0" in text and "cin_ready 1.0" in text for text in told), "from the first time on"
