@@ -1,4 +1,4 @@
-"""``cin``: serve, predict without a server, verify a bundle."""
+"""``cin``: serve, predict without a server, verify a bundle; keys and the audit log are in :mod:`service.commands`."""
 
 from __future__ import annotations
 
