@@ -37,13 +37,21 @@ class AuditLog:
 
     async def record(self, what: str, **details: Any) -> None:
         """Returns when the entry is on the disk, or spooled. Raises :class:`AuditError`: then it did not happen."""
-        if self._file is None:
-            return
+        if self._file is not None:
+            await self._take(self._file, Entry.now(what, **details))
+
+    def note(self, what: str, **details: Any) -> None:
+        """Record something that nobody waits for any more."""
+        if self._file is not None:
+            # A failure is in the service's log, and counted.
+            self._take(self._file, Entry.now(what, **details)).add_done_callback(lambda done: done.exception())
+
+    def _take(self, file: AuditFile, entry: Entry) -> asyncio.Future[None]:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Entry.now(what, **details), written))
+        self._waiting.append((entry, written))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(self._file))
-        await written
+            self._writing = asyncio.create_task(self._write_all(file))
+        return written
 
     async def write_spooled(self) -> None:
         """Try again to write what waits for the disk, and see how much room is left there."""

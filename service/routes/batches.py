@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.access import Caller
+from service.batching import QueueFull
 from service.bundle import OperatingPoint
 from service.errors import (
     DEADLINE,
@@ -22,8 +23,8 @@ from service.errors import (
     ServiceError,
     documented,
 )
-from service.routes.answering import PointQuery, answer, chosen_point
-from service.routes.callers import CallerDep, places
+from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.callers import CallerDep, share
 from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
 from service.routes.upload import FIELD, read_uploads
 from service.runtime import Service
@@ -57,11 +58,14 @@ async def predict_batch(
     ends = asyncio.get_running_loop().time() + seconds
     try:
         # Until the form is read nobody knows how many pictures it holds.
-        with places(service, caller, most) as keep:
+        with service.batcher.places(most) as keep, share(service, caller, most) as keep_share:
             async with asyncio.timeout_at(ends):
                 pictures = await read_uploads(request, max_files=most, max_bytes=service.limits.max_bytes)
             keep(len(pictures))
+            keep_share(len(pictures))
             answers = await unless_client_leaves(request, _answer_all(service, caller, pictures, point, began, ends))
+    except QueueFull:
+        raise queue_full() from None
     except TimeoutError:
         raise ServiceError(DEADLINE, f"the pictures did not arrive within {seconds:g} s; send fewer at once") from None
     except (ClientGone, ClientDisconnect):

@@ -11,8 +11,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.access import ANYONE, AccessError, Caller, LiveKeys
-from service.batching import QueueFull
-from service.errors import NOT_READY, QUEUE_FULL, RATE_LIMITED, UNAUTHORIZED, ServiceError
+from service.errors import NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.limits import TooMany, address_group
 from service.routes.dependencies import ServiceDep
 from service.runtime import Service
@@ -58,24 +57,16 @@ def _client_of(keys: LiveKeys, key: str) -> str | None:
 
 
 @contextmanager
-def places(service: Service, caller: Caller, num: int = 1) -> Iterator[Callable[[int], None]]:
-    """Hold ``num`` places for pictures, of the caller's share and of all; yields a function that keeps fewer.
+def share(service: Service, caller: Caller, num: int = 1) -> Iterator[Callable[[int], None]]:
+    """Take ``num`` pictures out of the caller's share; yields a function that keeps fewer.
 
-    Raises the 429 of a caller with too many pictures under way, or of a queue that is full.
+    Raises the 429 of a caller with too many pictures under way.
     """
     try:
-        with service.batcher.places(num) as keep, service.caller_limits.places(caller.counted_as, num) as keep_own:
-
-            def keep_both(fewer: int) -> None:
-                keep(fewer)
-                keep_own(fewer)
-
-            yield keep_both
+        with service.caller_limits.places(caller.counted_as, num) as keep:
+            yield keep
     except TooMany as error:
         raise _rate_limited("pictures at once", error) from None
-    except QueueFull:
-        detail = "as many pictures are under way as may be; try again shortly"
-        raise ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"}) from None
 
 
 def _rate_limited(what: str, error: TooMany) -> ServiceError:

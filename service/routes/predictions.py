@@ -8,6 +8,7 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.batching import QueueFull
 from service.errors import (
     DEADLINE,
     MALFORMED,
@@ -21,8 +22,8 @@ from service.errors import (
     ServiceError,
     documented,
 )
-from service.routes.answering import PointQuery, answer, chosen_point
-from service.routes.callers import CallerDep, places
+from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.callers import CallerDep, share
 from service.routes.dependencies import (
     ClientGone,
     ServiceDep,
@@ -64,10 +65,12 @@ async def predict(
     point = chosen_point(service, operating_point)
     seconds = service.settings.deadline_seconds
     try:
-        with places(service, caller):
+        with service.batcher.places(), share(service, caller):
             async with asyncio.timeout(seconds):
                 data = await read_upload(request, max_bytes=service.limits.max_bytes)
                 prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
+    except QueueFull:
+        raise queue_full() from None
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):

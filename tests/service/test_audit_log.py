@@ -84,8 +84,25 @@ def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp
         {"what": "prediction-delete", **one, "id": id, "outcome": "done"},
     ]
     # The pictures of a batch are answered side by side.
-    assert sorted(map(str, middle[2:4])) == sorted(map(str, expected[2:4]))
+    assert sorted(middle[2:4], key=lambda told: told["outcome"]) == expected[2:4]
     assert [*middle[:2], *middle[4:]] == [*expected[:2], *expected[4:]]
+
+
+def test_a_picture_that_was_given_up_is_noted_too(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        run = service_of(client).batcher._run
+
+        def slow(*frames: Any, **more: Any) -> Any:
+            time.sleep(1)
+            return run(*frames, **more)
+
+        monkeypatch.setattr(service_of(client).batcher, "_run", slow)
+        check_problem(post(client, PICTURE), 504)
+    (noted,) = [entry for entry in _entries(log) if entry["what"] == "prediction"]
+    assert (noted["outcome"], noted["by"], "id" in noted) == ("given-up", "anyone", False)
 
 
 def test_what_expired_is_proven_gone(start: Start, tmp_path: Path) -> None:
