@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from service.audit_file import AuditError
 from service.imaging import (
@@ -112,13 +112,22 @@ def audit_failed() -> ServiceError:
     return ServiceError(NOT_READY, detail, headers={"Retry-After": "5"})
 
 
-def problem_response(
-    scope: Scope, problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """The response for an error; what kind it is stays in the scope, to be counted."""
-    scope["problem"] = problem.name
-    body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
-    return JSONResponse(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+class _ProblemResponse(JSONResponse):
+    """An error as it is sent; what kind it is stays in the request's scope, to be counted."""
+
+    def __init__(self, problem: ProblemType, detail: str, headers: Mapping[str, str] | None) -> None:
+        body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
+        super().__init__(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+        self._name = problem.name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["problem"] = self._name
+        await super().__call__(scope, receive, send)
+
+
+def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for an error."""
+    return _ProblemResponse(problem, detail, headers)
 
 
 def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -134,33 +143,31 @@ def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
 def install_error_handlers(app: FastAPI) -> None:
     """Turn the exceptions that leave a route into problem+json; nothing of what was sent is repeated."""
 
-    async def on_service_error(request: Request, error: Exception) -> JSONResponse:
+    async def on_service_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
-        return problem_response(request.scope, error.problem, error.detail, error.headers)
+        return problem_response(error.problem, error.detail, error.headers)
 
-    async def on_records_error(request: Request, error: Exception) -> JSONResponse:
+    async def on_records_error(_: Request, error: Exception) -> JSONResponse:
         log.error("%s", error)
-        detail = "kept predictions cannot be reached; try again later"
-        return problem_response(request.scope, NOT_READY, detail, {"Retry-After": "5"})
+        return problem_response(NOT_READY, "kept predictions cannot be reached; try again later", {"Retry-After": "5"})
 
-    async def on_audit_error(request: Request, _: Exception) -> JSONResponse:
+    async def on_audit_error(_: Request, __: Exception) -> JSONResponse:
         error = audit_failed()
-        return problem_response(request.scope, error.problem, error.detail, error.headers)
+        return problem_response(error.problem, error.detail, error.headers)
 
-    async def on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         names = sorted({str(e["loc"][-1]) for e in error.errors()})
-        detail = f"not an accepted value: {', '.join(names)}; see /docs for what is"
-        return problem_response(request.scope, MALFORMED, detail)
+        return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
 
-    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         problem = _BY_STATUS.get(error.status_code, MALFORMED)
         detail = {
             NOT_FOUND: "there is nothing at this address; see /docs",
             METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
         }.get(problem, "the request could not be understood; see /docs")
-        return problem_response(request.scope, problem, detail, error.headers)
+        return problem_response(problem, detail, error.headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RecordsError, on_records_error)

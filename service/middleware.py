@@ -55,7 +55,7 @@ class Observability:
             log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             if status is not None:  # too late for another answer
                 raise RuntimeError("an answer broke off; the log says above where") from None
-            response = problem_response(scope, INTERNAL, "an unexpected error; it was logged")
+            response = problem_response(INTERNAL, "an unexpected error; it was logged")
             await response(scope, receive, send_with_headers)
         finally:
             self.metrics.in_flight.dec()
