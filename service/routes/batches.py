@@ -9,6 +9,7 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.access import Caller
 from service.batching import QueueFull
 from service.bundle import OperatingPoint
 from service.errors import (
@@ -16,6 +17,7 @@ from service.errors import (
     MALFORMED,
     NOT_READY,
     QUEUE_FULL,
+    RATE_LIMITED,
     REQUEST_TIMEOUT,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
@@ -23,6 +25,7 @@ from service.errors import (
     documented,
 )
 from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.callers import CallerDep, share
 from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
 from service.routes.upload import FIELD, UploadLimits, read_uploads
 from service.runtime import Service
@@ -37,11 +40,13 @@ _FORM = {
     "additionalProperties": False,
 }
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, NOT_READY, DEADLINE)
+_ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 
 
 @router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict_batch(request: Request, service: ServiceDep, operating_point: PointQuery = None) -> Response:
+async def predict_batch(
+    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
+) -> Response:
     """Diagnose several dermoscopy pictures: a multipart form with the field `image` once for each.
 
     The answers come in the order of the pictures: each a prediction, or the problem with that picture.
@@ -52,12 +57,15 @@ async def predict_batch(request: Request, service: ServiceDep, operating_point: 
     most = min(service.settings.batch_pictures, service.settings.queue_size)
     ends = asyncio.get_running_loop().time() + service.settings.deadline_seconds
     try:
-        service.batcher.require_place()
-        with service.uploads.room() as take:
+        # Until the form is read nobody knows how many pictures it holds.
+        with share(service, caller, most) as keep_share, service.uploads.room() as take:
+            service.batcher.require_place()
             limits = UploadLimits(service.limits.max_bytes, ends, take)
             pictures = await read_uploads(request, limits, max_files=most)
+            keep_share(len(pictures))
             with service.batcher.places(len(pictures)):
-                answers = await unless_client_leaves(request, _answer_all(service, pictures, point, began, ends))
+                work = _answer_all(service, caller, pictures, point, began, ends)
+                answers = await unless_client_leaves(request, work)
     except QueueFull:
         raise queue_full() from None
     except (ClientGone, ClientDisconnect):
@@ -66,17 +74,19 @@ async def predict_batch(request: Request, service: ServiceDep, operating_point: 
 
 
 async def _answer_all(
-    service: Service, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
+    service: Service, caller: Caller, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
 ) -> list[BatchAnswer]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_answer_one(service, data, point, began, ends)) for data in pictures]
+        tasks = [group.create_task(_answer_one(service, caller, data, point, began, ends)) for data in pictures]
     return [task.result() for task in tasks]
 
 
-async def _answer_one(service: Service, data: bytes, point: OperatingPoint, began: float, ends: float) -> BatchAnswer:
+async def _answer_one(
+    service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float, ends: float
+) -> BatchAnswer:
     try:
         async with asyncio.timeout_at(ends):
-            return BatchAnswer(prediction=await answer(service, data, point, began), problem=None)
+            return BatchAnswer(prediction=await answer(service, caller, data, point, began), problem=None)
     except TimeoutError:
         detail = "no answer in the time that the whole request has; send this picture again"
         return BatchAnswer(prediction=None, problem=ServiceError(DEADLINE, detail).body())
