@@ -30,10 +30,11 @@ class _Bucket:
 class CallerLimits:
     """A bucket of requests for each caller, and a share of the places; lives on one event loop.
 
-    A bucket holds two seconds' worth and fills at ``rate`` a second. Memory is bounded whoever calls.
+    A bucket holds two seconds' worth and fills at ``rate`` a second; without ``places`` there is no share. Memory is
+    bounded whoever calls.
     """
 
-    def __init__(self, *, rate: float, places: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, rate: float, places: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._places, self._clock = rate, max(1.0, 2 * rate), places, clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._taken: Counter[str] = Counter()
@@ -59,7 +60,8 @@ class CallerLimits:
 
         One who may have fewer than ``num`` may still send that many when nothing else of it is under way.
         """
-        if self._taken[who] and self._taken[who] + num > self._places:
+        taken = self._taken[who]
+        if self._places is not None and taken and taken + num > self._places:
             raise TooMany(1.0)
         held = num
         self._taken[who] += held

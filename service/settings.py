@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
     caller_places: int | None = Field(
-        None, gt=0, description="pictures of one caller at once; default: half of CIN_QUEUE_SIZE with keys, else all"
+        None, gt=0, description="pictures of one caller at once; default: with keys, half of CIN_QUEUE_SIZE"
     )
     audit: Path | None = Field(None, description="file of the audit log; default: none is written")
     audit_when_full: WhenFull = Field(
@@ -136,10 +136,10 @@ class Settings(BaseSettings):
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
         return self
 
-    def places_of_a_caller(self) -> int:
-        """Pictures that one caller may have under way."""
-        share = self.queue_size if self.keys is None else max(1, self.queue_size // 2)
-        return min(self.caller_places or share, self.queue_size)
+    def places_of_a_caller(self) -> int | None:
+        """Pictures that one caller may have under way; None: no limit but that of all."""
+        share = None if self.keys is None else max(1, self.queue_size // 2)
+        return self.caller_places or share
 
     def connection_limits(self) -> ConnectionLimits:
         """What a client may take of a connection."""

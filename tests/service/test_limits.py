@@ -75,6 +75,9 @@ def test_places_are_held_given_back_and_a_callers_own() -> None:
     with limits.places("a", 5), pytest.raises(TooMany), limits.places("a", 1):
         pass
     assert not limits._taken
+    alone = CallerLimits(rate=1, places=None)
+    with alone.places("a", 10), alone.places("a", 1000):
+        pass
 
 
 @pytest.mark.parametrize(
