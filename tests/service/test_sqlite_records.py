@@ -206,12 +206,12 @@ def test_a_clock_that_is_set_back_keeps_nothing_for_longer(tmp_path: Path) -> No
     store = _store(tmp_path, clock)
     store.put(IDS[0], _record())
     clock.now -= 30
-    assert store.get(IDS[0]) is not None, "a small correction costs nothing"
+    assert store.get(IDS[0], OWNER) is not None, "a small correction costs nothing"
     clock.now -= 3600
-    assert store.get(IDS[0]) is None
+    assert store.get(IDS[0], OWNER) is None
     store.purge()
     clock.now += 3630
-    assert store.get(IDS[0]) is None
+    assert store.get(IDS[0], OWNER) is None
 
 
 def test_a_full_disk_keeps_what_there_is_and_takes_no_more(tmp_path: Path) -> None:
