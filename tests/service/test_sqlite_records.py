@@ -223,7 +223,7 @@ def test_a_full_disk_keeps_what_there_is_and_takes_no_more(tmp_path: Path) -> No
     records.put("second", _record())
     with pytest.raises(RecordsFull, match="free disk space"):
         records.put("third", replace(_record(), prediction="x" * 100_000))
-    assert records.get("first") is not None
-    assert records.delete("first")
+    assert records.get("first", OWNER) is not None
+    assert records.delete("first", OWNER)
     records.put("again", _record())
     records.close()
