@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from service.errors import install_error_handlers
 from service.metrics import Metrics
 from service.middleware import Observability
-from service.routes import attention, batches, health, model, predictions
+from service.routes import attention, batches, health, model, page, predictions
 from service.runtime import running
 from service.settings import Settings
 
@@ -42,5 +42,6 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model, health):
         app.include_router(routes.router)
+    app.include_router(page.page_router(page.read_assets()))
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -1,0 +1,110 @@
+/** Two pictures of this tab side by side, with one zoom for both. */
+
+import { differenceOf, verdict } from "./answer.js";
+import { byId, element, icon } from "./dom.js";
+import { describe } from "./figures.js";
+import { KINDS } from "./overlays.js";
+import { nameOf } from "./recent.js";
+import { text } from "./strings.js";
+import { Viewer } from "./viewer.js";
+
+/** @typedef {import("./types.js").Result} Result */
+/** @typedef {import("./types.js").Model} Model */
+/** @typedef {import("./types.js").MapKind} MapKind */
+/** @typedef {import("./figures.js").Figures} Figures */
+
+export class Comparison {
+  /** @type {Result[]} */
+  #results = [];
+  /** @type {Model | null} */
+  #model = null;
+  #turn = 0;
+
+  /** @param {Figures} figures @param {(error: unknown) => void} fail */
+  constructor(figures, fail) {
+    this.figures = figures;
+    this.fail = fail;
+    this.panes = ["A", "B"].map((side) => this.#pane(side));
+    this.map = element("select", { id: "comparison-map" }, element("option", { value: "none" }, text.overlays.none), ...KINDS.map((kind) => element("option", { value: kind }, text.overlays.kinds[kind])));
+    this.map.addEventListener("change", () => this.#update());
+    byId("panes").append(...this.panes.map(({ pane }) => pane));
+    byId("panes").before(element("label", { class: "pick" }, element("span", {}, text.compare.map), this.map));
+  }
+
+  /**
+   * @param {Result[]} results At least two, newest first.
+   * @param {Result} current Becomes B, beside the one before it.
+   * @param {Model} model
+   */
+  show(results, current, model) {
+    this.#results = results;
+    this.#model = model;
+    const other = results[results.indexOf(current) + 1] ?? results.find((result) => result !== current);
+    for (const { choice, viewer } of this.panes) {
+      choice.replaceChildren(...results.map((result) => element("option", { value: result.number }, nameOf(result))));
+      viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
+    }
+    this.panes[0].choice.value = String(other?.number);
+    this.panes[1].choice.value = String(current.number);
+    this.#update();
+  }
+
+  /** @param {string} side */
+  #pane(side) {
+    const stage = element("div", { class: "stage", "aria-label": text.compare.pick(side) });
+    const choice = element("select", { onchange: () => this.#update() });
+    const title = element("p", { class: "verdict" });
+    const words = element("p", { class: "fine" });
+    const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
+    const zoom = element(
+      "div",
+      { class: "zoom", role: "group", "aria-label": `${text.viewer.zoom}, ${text.compare.pick(side)}` },
+      element("button", { type: "button", "aria-label": text.viewer.in, onclick: () => viewer.zoomBy(1.5) }, icon("in")),
+      element("button", { type: "button", "aria-label": text.viewer.out, onclick: () => viewer.zoomBy(1 / 1.5) }, icon("out")),
+      element("button", { type: "button", "aria-label": text.viewer.fit, onclick: () => viewer.fit() }, icon("fit")),
+    );
+    const pane = element("figure", { class: "pane viewer" }, element("div", { class: "row" }, element("label", { class: "pick" }, element("span", {}, text.compare.pick(side)), choice), title), stage, zoom, element("figcaption", {}, words));
+    return { pane, viewer, choice, title, words };
+  }
+
+  async #update() {
+    const turn = ++this.#turn;
+    const model = /** @type {Model} */ (this.#model);
+    const chosen = this.panes.map(({ choice }) => /** @type {Result} */ (this.#results.find(({ number }) => String(number) === choice.value)));
+    for (const [index, { viewer, title }] of this.panes.entries()) {
+      const { url, prediction } = chosen[index];
+      const kind = verdict(prediction);
+      viewer.show(url, prediction.image.width, prediction.image.height);
+      title.className = `verdict ${kind}`;
+      title.replaceChildren(icon(kind), text.decision[kind]);
+    }
+    const [a, b] = chosen.map(({ prediction }) => prediction);
+    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ (differenceOf(a, b, model).filter(Boolean)));
+    try {
+      await Promise.all(this.panes.map((pane, index) => this.#lay(pane, chosen[index], () => turn === this.#turn)));
+    } catch (error) {
+      if (turn === this.#turn) this.fail(error);
+    }
+  }
+
+  /**
+   * @param {Comparison["panes"][number]} pane
+   * @param {Result} result
+   * @param {() => boolean} wanted
+   */
+  async #lay({ viewer, words }, { prediction }, wanted) {
+    const kind = /** @type {MapKind | "none"} */ (this.map.value);
+    const { decision, lesion } = prediction;
+    const abstained = decision.status === "abstained";
+    const outline = abstained ? [] : (await this.figures.summary(prediction, { kind: "lesion" })).outline;
+    const possible = kind !== "none" && !abstained && prediction.attention[kind] !== null;
+    const [map, summary] = possible
+      ? await Promise.all([this.figures.map(prediction, { kind, branch: "mean", colours: "viridis", spot: null }), this.figures.summary(prediction, { kind })])
+      : [null, null];
+    if (!wanted()) return;
+    viewer.mark({ box: abstained ? null : lesion.crop_box, outline, spot: null });
+    viewer.opacity = 0.6;
+    viewer.lay(map);
+    words.textContent = summary ? describe(summary, prediction, false) : abstained ? text.viewer.alone : text.viewer.dashes;
+  }
+}

@@ -1,0 +1,38 @@
+/** The pictures of this tab. They live in memory only. */
+
+import { verdict } from "./answer.js";
+import { byId, element, icon } from "./dom.js";
+import { percent, text, time } from "./strings.js";
+
+/** @typedef {import("./types.js").Result} Result */
+
+/** @param {Result} result */
+export const nameOf = ({ number, example }) => (example ? text.example(number) : text.picture(number));
+
+/**
+ * @param {Result[]} results Newest first.
+ * @param {Result | null} current
+ * @param {{ open: (result: Result) => void, forget: (result: Result) => void }} actions
+ */
+export function showRecent(results, current, { open, forget }) {
+  byId("recent").hidden = results.length === 0;
+  byId("recent-list").replaceChildren(
+    ...results.map((result) => {
+      const { prediction, url } = result;
+      const kind = verdict(prediction);
+      const share = kind === "abstained" ? "" : percent(prediction.decision.malignant_probability);
+      return element(
+        "li",
+        { class: result === current && "current" },
+        element(
+          "button",
+          { type: "button", class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), `${text.decision[kind]} ${share}`.trim()), onclick: () => open(result) },
+          element("img", { src: url, alt: "", loading: "lazy", decoding: "async" }),
+          element("span", { class: `verdict ${kind}` }, icon(kind), share || "–"),
+          element("span", { class: "fine" }, `${text.picture(result.number)} · ${time(prediction.created_at)}`),
+        ),
+        element("button", { type: "button", class: "forget", "aria-label": text.recent.forget(nameOf(result)), title: text.recent.forget(nameOf(result)), onclick: () => forget(result) }, icon("close")),
+      );
+    }),
+  );
+}
