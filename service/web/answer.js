@@ -73,7 +73,7 @@ function decisionOf({ prediction, impression, example }, model) {
     kind === "no_referral" && element("p", { class: "fine" }, text.decision.noReferralMeans),
     listed(text.decision.abstainedBecause, abstaining),
     kind === "abstained" && element("p", {}, text.decision.abstainedWhatNext),
-    listed(text.decision.caution, reasons.filter((name) => !abstaining.includes(name))),
+    listed(kind === "abstained" ? text.decision.also : text.decision.caution, reasons.filter((name) => !abstaining.includes(name))),
     impression && element("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression])),
     example && element("p", { class: "fine" }, text.examples[example].known),
   );

@@ -30,6 +30,8 @@ const api = new Api(askForKey);
 const figures = new Figures(api);
 const overlays = new Overlays(figures, { say, fail });
 const comparison = new Comparison(figures, fail);
+/** What sending the same picture again cannot mend. */
+const PICTURES_FAULT = new Set(["malformed-request", "too-large", "unsupported-type", "undecodable-picture"]);
 const choices = { prevalence: 0.05, note: "" };
 
 /** Newest first. @type {Result[]} */
@@ -62,6 +64,7 @@ async function read(reading) {
   look("reading");
   entitle(reading);
   showProgress(controller, reading);
+  list();
   preview(reading, signal);
   try {
     const prediction = await api.predict(reading.file, {
@@ -160,13 +163,13 @@ function look(section) {
   for (const id of ["start", "reading", "comparison"]) byId(id).hidden = id !== section;
   document.body.dataset.section = section;
   byId("new").hidden = section === "start";
-  byId("print").hidden = section !== "reading";
   byId("notice").hidden = true;
 }
 
 function list() {
   showRecent(results, byId("reading").hidden ? null : current, { open, forget });
   byId("compare").hidden = results.length < 2 || !byId("comparison").hidden;
+  byId("print").hidden = current === null || byId("reading").hidden;
 }
 
 /** @param {{ number: number, example: string | null }} picture */
@@ -182,14 +185,15 @@ async function preview({ url }, signal) {
   image.src = url;
   try {
     await image.decode();
-    if (!signal.aborted && !byId("progress-label").hidden) overlays.preview(url, image.naturalWidth, image.naturalHeight);
+    if (!signal.aborted && current === null) overlays.preview(url, image.naturalWidth, image.naturalHeight);
   } catch {
-    // not every picture that the service reads is one that the browser shows
+    if (!signal.aborted && current === null) overlays.previewNothing();
   }
 }
 
 /** @param {AbortController} controller @param {Reading} reading */
 function showProgress(controller, reading) {
+  current = null;
   overlays.preview("", 4, 3);
   const bar = element("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
   const label = element("p", { id: "progress-label" }, reading.replaces ? text.progress.again : text.progress.sending(0));
@@ -224,7 +228,8 @@ function problemText(error) {
 /** @param {unknown} error @param {Reading} reading */
 function showProblem(error, reading) {
   const { problem, title, what } = problemText(error);
-  const again = () => read(reading);
+  const again = !PICTURES_FAULT.has(problem.kind) && element("button", { type: "button", class: "primary", onclick: () => read(reading) }, text.problem.again);
+  const another = element("button", { type: "button", class: again ? null : "primary", onclick: () => byId("file").click() }, text.problem.another);
   fillAnswer(
     element(
       "section",
@@ -232,7 +237,7 @@ function showProblem(error, reading) {
       element("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), element("span", {}, title)),
       element("p", {}, what),
       problem.retryAfter !== null && element("p", {}, text.problem.wait(problem.retryAfter)),
-      element("div", { class: "actions" }, element("button", { type: "button", class: "primary", onclick: again }, text.problem.again), element("button", { type: "button", onclick: () => byId("file").click() }, text.problem.another)),
+      element("div", { class: "actions" }, again, another),
     ),
   );
   say(`${title}. ${what}`);
@@ -329,8 +334,8 @@ byId("print").addEventListener("click", () => print());
 byId("compare").addEventListener("click", () => {
   if (model === null || results.length < 2) return;
   abandon();
-  comparison.show(results, current ?? results[0], model);
   look("comparison");
+  comparison.show(results, current ?? results[0], model);
   list();
   byId("comparison-title").focus();
 });

@@ -51,6 +51,10 @@ export class Overlays {
     this.viewer.show(url, width, height);
   }
 
+  previewNothing() {
+    this.#tell(text.viewer.noPreview, false);
+  }
+
   /** @param {Result} result @param {Model} model */
   show(result, model) {
     this.#begin(result);

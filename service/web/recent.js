@@ -20,15 +20,15 @@ export function showRecent(results, current, { open, forget }) {
     ...results.map((result) => {
       const { prediction, url } = result;
       const kind = verdict(prediction);
-      const share = kind === "abstained" ? "" : percent(prediction.decision.malignant_probability);
+      const share = kind === "abstained" ? text.recent.abstained : percent(prediction.decision.malignant_probability);
       return element(
         "li",
         { class: result === current && "current" },
         element(
           "button",
-          { type: "button", class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), `${text.decision[kind]} ${share}`.trim()), onclick: () => open(result) },
+          { type: "button", class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), kind === "abstained" ? text.decision.abstained : `${text.decision[kind]}, ${share}`), onclick: () => open(result) },
           element("img", { src: url, alt: "", loading: "lazy", decoding: "async" }),
-          element("span", { class: `verdict ${kind}` }, icon(kind), share || "–"),
+          element("span", { class: `verdict ${kind}` }, icon(kind), share),
           element("span", { class: "fine" }, `${text.picture(result.number)} · ${time(prediction.created_at)}`),
         ),
         element("button", { type: "button", class: "forget", "aria-label": text.recent.forget(nameOf(result)), title: text.recent.forget(nameOf(result)), onclick: () => forget(result) }, icon("close")),

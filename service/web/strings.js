@@ -107,6 +107,7 @@ export const text = {
     because: (/** @type {string} */ names, /** @type {number} */ share, /** @type {number} */ threshold, /** @type {boolean} */ refer) => `${names}: ${percent(share)}, ${refer ? "at or above" : "below"} the threshold of ${percent(threshold)}.`,
     noReferralMeans: "Not a finding of harmlessness: some malignant lesions fall below it.",
     caution: "Look twice, because",
+    also: "Also noted",
     abstainedBecause: "No probabilities are shown, because",
     abstainedWhatNext: "Take another picture, or judge the lesion without this software.",
     /** @type {Record<string, string>} */
@@ -195,7 +196,6 @@ export const text = {
     out: "Zoom out",
     fit: "Fit the picture",
     native: "Native pixels",
-    scale: "Scale",
     keys: "Keys in the viewer",
     keyList: [
       ["+  −", "zoom"],
@@ -208,6 +208,7 @@ export const text = {
       ["O", "map on and off"],
     ],
     cannotShow: "The browser cannot show this kind of picture; this is what the network was given.",
+    noPreview: "The browser cannot show this.",
     alone: "The picture without a map.",
     dashes: "Dashed: the crop that the network judged. Solid: the outline of the lesion it found.",
     lifted: "Map switched off; press O to see it again.",
@@ -269,6 +270,7 @@ export const text = {
 
   recent: {
     title: "This tab",
+    abstained: "abstained",
     forgetAll: "Delete all",
     why: "Kept in this tab's memory until it is closed; nothing is stored in the browser.",
     forget: (/** @type {string} */ name) => `Delete ${name}`,

@@ -74,7 +74,9 @@ export class Viewer {
    * @param {number} height
    */
   show(url, width, height) {
-    this.picture.src = url;
+    if (url) this.picture.src = url;
+    else this.picture.removeAttribute("src");
+    this.stage.classList.toggle("empty", !url);
     this.#size = { width, height };
     this.marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
     setStyle(this.stage, { "--width": width, "--height": height });
