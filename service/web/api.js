@@ -1,8 +1,6 @@
 /** Talking to the service. The access key, where one is needed, lives in this module's one object and nowhere else. */
 
-/** @typedef {import("./types.js").Prediction} Prediction */
-/** @typedef {import("./types.js").Model} Model */
-/** @typedef {import("./types.js").Summary} Summary */
+/** @import { Model, Prediction, Summary } from "./types.js" */
 
 /** What went wrong, in the service's words (RFC 9457), or `unreachable`. */
 export class Problem extends Error {
@@ -39,16 +37,6 @@ export class Api {
   /** @returns {Promise<Model>} */
   async model() {
     return (await this.#fetch("/model")).json();
-  }
-
-  /** Whether the service takes pictures; null when it cannot be reached. @returns {Promise<boolean | null>} */
-  async isReady() {
-    try {
-      const { ok, status } = await fetch("/readyz", { cache: "no-store" });
-      return ok ? true : status === 503 ? false : null;
-    } catch {
-      return null;
-    }
   }
 
   /**
@@ -160,11 +148,7 @@ export class Api {
   }
 }
 
-/**
- * @param {number} status
- * @param {string} body
- * @param {string | null} retryAfter
- */
+/** @param {number} status @param {string} body @param {string | null} retryAfter */
 function problemOf(status, body, retryAfter) {
   const seconds = retryAfter && /^\d+$/.test(retryAfter) ? Number(retryAfter) : null;
   try {

@@ -1,19 +1,19 @@
 /** The model card's Markdown as elements: headings, paragraphs, lists, tables, bold and code; that is all a card has. */
 
-import { byId, element } from "./dom.js";
+import { byId, h } from "./dom.js";
 
-/** @typedef {import("./dom.js").Child} Child */
+/** @import { Child } from "./types.js" */
 
 /** @param {string} markdown */
 export function showCard(markdown) {
-  const dialog = /** @type {HTMLDialogElement} */ (byId("card"));
+  const dialog = byId("card", HTMLDialogElement);
   byId("card-text").replaceChildren(...cardOf(markdown));
   dialog.showModal();
   byId("card-title").focus();
 }
 
 export function setUpCard() {
-  const dialog = /** @type {HTMLDialogElement} */ (byId("card"));
+  const dialog = byId("card", HTMLDialogElement);
   byId("card-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
 }
@@ -27,32 +27,32 @@ export function cardOf(markdown) {
     const heading = /^(#{1,4}) (.*)$/.exec(lines[0]);
     if (heading) {
       const level = /** @type {"h3" | "h4" | "h5"} */ (`h${Math.min(heading[1].length + 2, 5)}`);
-      return [element(level, {}, ...spans(heading[2])), ...(lines.length > 1 ? cardOf(lines.slice(1).join("\n")) : [])];
+      return [h(level, {}, ...spans(heading[2])), ...(lines.length > 1 ? cardOf(lines.slice(1).join("\n")) : [])];
     }
     if (lines.every((line) => line.startsWith("|"))) return [tableOf(lines)];
     if (lines.every((line) => /^(- | {2})/.test(line))) return [listOf(lines)];
-    return [element("p", {}, ...spans(lines.join(" ")))];
+    return [h("p", {}, ...spans(lines.join(" ")))];
   });
 }
 
 /** @param {string[]} lines */
 function listOf(lines) {
   const items = lines.join("\n").split(/^- /m).filter(Boolean);
-  return element("ul", {}, ...items.map((item) => element("li", {}, ...spans(item.replaceAll(/\s+/g, " ").trim()))));
+  return h("ul", {}, ...items.map((item) => h("li", {}, ...spans(item.replaceAll(/\s+/g, " ").trim()))));
 }
 
 /** @param {string[]} lines */
 function tableOf(lines) {
-  const cells = (/** @type {string} */ line) => line.replaceAll(/^\||\|$/g, "").split("|").map((cell) => spans(cell.trim()));
+  const cells = (line = "") => line.replaceAll(/^\||\|$/g, "").split("|").map((cell) => spans(cell.trim()));
   const [head, , ...rows] = lines;
-  return element(
+  return h(
     "div",
     { class: "scroll", tabindex: 0, role: "group" },
-    element(
+    h(
       "table",
       {},
-      element("thead", {}, element("tr", {}, ...cells(head).map((cell) => element("th", { scope: "col" }, ...cell)))),
-      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row).map((cell) => element("td", {}, ...cell))))),
+      h("thead", {}, h("tr", {}, ...cells(head).map((cell) => h("th", { scope: "col" }, ...cell)))),
+      h("tbody", {}, ...rows.map((row) => h("tr", {}, ...cells(row).map((cell) => h("td", {}, ...cell))))),
     ),
   );
 }
@@ -60,8 +60,8 @@ function tableOf(lines) {
 /** @param {string} line @returns {Child[]} */
 function spans(line) {
   return line.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
-    if (part.startsWith("**")) return element("strong", {}, part.slice(2, -2));
-    if (part.startsWith("`")) return element("code", {}, part.slice(1, -1));
+    if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
+    if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
     return part;
   });
 }

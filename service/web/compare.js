@@ -1,17 +1,15 @@
 /** Two pictures of this tab side by side, with one zoom for both. */
 
 import { differenceOf, verdict } from "./answer.js";
-import { byId, element, icon } from "./dom.js";
+import { button, byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
 import { KINDS } from "./overlays.js";
 import { nameOf } from "./recent.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 
-/** @typedef {import("./types.js").Result} Result */
-/** @typedef {import("./types.js").Model} Model */
-/** @typedef {import("./types.js").MapKind} MapKind */
-/** @typedef {import("./figures.js").Figures} Figures */
+/** @import { MapKind, Model, Result } from "./types.js" */
+/** @import { Figures } from "./figures.js" */
 
 export class Comparison {
   /** @type {Result[]} */
@@ -25,10 +23,10 @@ export class Comparison {
     this.figures = figures;
     this.fail = fail;
     this.panes = ["A", "B"].map((side) => this.#pane(side));
-    this.map = element("select", { id: "comparison-map" }, element("option", { value: "none" }, text.overlays.none), ...KINDS.map((kind) => element("option", { value: kind }, text.overlays.kinds[kind])));
+    this.map = h("select", { id: "comparison-map" }, h("option", { value: "none" }, text.overlays.none), ...KINDS.map((kind) => h("option", { value: kind }, text.overlays.kinds[kind])));
     this.map.addEventListener("change", () => this.#update());
     byId("panes").append(...this.panes.map(({ pane }) => pane));
-    byId("panes").before(element("label", { class: "pick" }, element("span", {}, text.compare.map), this.map));
+    byId("panes").before(h("label", { class: "pick" }, h("span", {}, text.compare.map), this.map));
   }
 
   /**
@@ -41,7 +39,7 @@ export class Comparison {
     this.#model = model;
     const other = results[results.indexOf(current) + 1] ?? results.find((result) => result !== current);
     for (const { choice, viewer } of this.panes) {
-      choice.replaceChildren(...results.map((result) => element("option", { value: result.number }, nameOf(result))));
+      choice.replaceChildren(...results.map((result) => h("option", { value: result.number }, nameOf(result))));
       viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
     }
     this.panes[0].choice.value = String(other?.number);
@@ -51,19 +49,19 @@ export class Comparison {
 
   /** @param {string} side */
   #pane(side) {
-    const stage = element("div", { class: "stage", "aria-label": text.compare.pick(side) });
-    const choice = element("select", { onchange: () => this.#update() });
-    const title = element("p", { class: "verdict" });
-    const words = element("p", { class: "fine" });
+    const stage = h("div", { class: "stage", "aria-label": text.compare.pick(side) });
+    const choice = h("select", { onchange: () => this.#update() });
+    const title = h("p", { class: "verdict" });
+    const words = h("p", { class: "fine" });
     const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
-    const zoom = element(
+    const zoom = h(
       "div",
       { class: "zoom", role: "group", "aria-label": `${text.viewer.zoom}, ${text.compare.pick(side)}` },
-      element("button", { type: "button", "aria-label": text.viewer.in, onclick: () => viewer.zoomBy(1.5) }, icon("in")),
-      element("button", { type: "button", "aria-label": text.viewer.out, onclick: () => viewer.zoomBy(1 / 1.5) }, icon("out")),
-      element("button", { type: "button", "aria-label": text.viewer.fit, onclick: () => viewer.fit() }, icon("fit")),
+      button(icon("in"), () => viewer.zoomBy(1.5), { "aria-label": text.viewer.in }),
+      button(icon("out"), () => viewer.zoomBy(1 / 1.5), { "aria-label": text.viewer.out }),
+      button(icon("fit"), () => viewer.fit(), { "aria-label": text.viewer.fit }),
     );
-    const pane = element("figure", { class: "pane viewer" }, element("div", { class: "row" }, element("label", { class: "pick" }, element("span", {}, text.compare.pick(side)), choice), title), stage, zoom, element("figcaption", {}, words));
+    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", {}, text.compare.pick(side)), choice), title), stage, zoom, h("figcaption", {}, words));
     return { pane, viewer, choice, title, words };
   }
 
@@ -87,11 +85,7 @@ export class Comparison {
     }
   }
 
-  /**
-   * @param {Comparison["panes"][number]} pane
-   * @param {Result} result
-   * @param {() => boolean} wanted
-   */
+  /** @param {Comparison["panes"][number]} pane @param {Result} result @param {() => boolean} wanted */
   async #lay({ viewer, words }, { prediction }, wanted) {
     const kind = /** @type {MapKind | "none"} */ (this.map.value);
     const { decision, lesion } = prediction;
@@ -99,7 +93,7 @@ export class Comparison {
     const outline = abstained ? [] : (await this.figures.summary(prediction, { kind: "lesion" })).outline;
     const possible = kind !== "none" && !abstained && prediction.attention[kind] !== null;
     const [map, summary] = possible
-      ? await Promise.all([this.figures.map(prediction, { kind, branch: "mean", colours: "viridis", spot: null }), this.figures.summary(prediction, { kind })])
+      ? await Promise.all([this.figures.map(prediction, { kind, branch: "mean", spot: null }), this.figures.summary(prediction, { kind })])
       : [null, null];
     if (!wanted()) return;
     viewer.mark({ box: abstained ? null : lesion.crop_box, outline, spot: null });

@@ -1,6 +1,6 @@
 /** Building elements without markup in strings, so that no text can ever become any. */
 
-/** @typedef {Node | string | null | undefined | false} Child */
+/** @import { Child } from "./types.js" */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -11,7 +11,7 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param {...Child} children
  * @returns {HTMLElementTagNameMap[T]}
  */
-export function element(tag, properties = {}, ...children) {
+export function h(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
@@ -27,6 +27,13 @@ export function drawing(tag, properties = {}, ...children) {
 }
 
 /**
+ * @param {Child} label
+ * @param {(event: Event) => void} onclick
+ * @param {Record<string, any>} [properties]
+ */
+export const button = (label, onclick, properties) => h("button", { type: "button", onclick, ...properties }, label);
+
+/**
  * One of the icons in index.html; says nothing to a screen reader.
  * @param {string} name
  */
@@ -36,14 +43,15 @@ export function icon(name) {
 
 /**
  * The element of index.html with that id.
- * @template {Element} [T=HTMLElement]
+ * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
+ * @param {new () => T} [kind]
  * @returns {T}
  */
-export function byId(id) {
+export function byId(id, kind = /** @type {any} */ (HTMLElement)) {
   const found = document.getElementById(id);
-  if (!found) throw new Error(`index.html has no #${id}`);
-  return /** @type {T} */ (/** @type {unknown} */ (found));
+  if (found instanceof kind) return found;
+  throw new Error(`index.html has no such #${id}`);
 }
 
 /**
@@ -63,10 +71,10 @@ function fill(target, properties, children) {
   return target;
 }
 
-/**
- * @param {HTMLElement} target
- * @param {Record<string, string | number>} values
- */
+/** @param {string} id */
+export const input = (id) => byId(id, HTMLInputElement);
+
+/** @param {HTMLElement} target @param {Record<string, string | number>} values */
 export function setStyle(target, values) {
   for (const [name, value] of Object.entries(values)) target.style.setProperty(name, String(value));
 }

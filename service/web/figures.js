@@ -2,26 +2,8 @@
 
 import { text } from "./strings.js";
 
-/** @typedef {import("./types.js").Result} Result */
-/** @typedef {import("./types.js").Prediction} Prediction */
-/** @typedef {import("./types.js").Summary} Summary */
-/** @typedef {import("./types.js").MapKind} MapKind */
-/** @typedef {import("./types.js").Branch} Branch */
-/** @typedef {import("./types.js").Box} Box */
-/** @typedef {import("./types.js").Point} Point */
-/** @typedef {import("./types.js").Model} Model */
-/** @typedef {import("./api.js").Api} Api */
-
-/**
- * @typedef {object} Choice
- * @property {MapKind} kind
- * @property {Branch} branch
- * @property {string} colours
- * @property {Point | null} spot Pixels of the upright picture; of the correlation map only.
- *
- * @typedef {{ columns: number, rows: number }} Grid
- * @typedef {{ column: number, row: number }} Cell
- */
+/** @import { Box, Branch, Cell, Choice, Grid, MapKind, Model, Point, Prediction, Summary } from "./types.js" */
+/** @import { Api } from "./api.js" */
 
 export class Figures {
   /** @type {Map<string, Map<string, Promise<any>>>} */
@@ -39,8 +21,8 @@ export class Figures {
    * @param {Choice} choice
    * @returns {Promise<string>}
    */
-  map(prediction, { kind, branch, colours, spot }) {
-    const query = { map: kind, branch, colormap: colours, layer: "map", opacity: "1", format: "webp", ...spot };
+  map(prediction, { kind, branch, spot }) {
+    const query = { map: kind, branch, layer: "map", opacity: "1", format: "webp", ...spot };
     return this.#picture(prediction, query);
   }
 
@@ -67,11 +49,7 @@ export class Figures {
     this.#kept.delete(id);
   }
 
-  /**
-   * @param {Prediction} prediction
-   * @param {Record<string, string | number>} query
-   * @returns {Promise<string>}
-   */
+  /** @param {Prediction} prediction @param {Record<string, string | number>} query @returns {Promise<string>} */
   #picture({ id }, query) {
     const address = `/attention/${id}?${queryOf(query)}`;
     return this.#once(id, address, async () => URL.createObjectURL(await this.#api.picture(address)));
@@ -119,12 +97,7 @@ export function cellAt({ x0, y0, x1, y1 }, { columns, rows }, { x, y }) {
   return column >= 0 && row >= 0 && column < columns && row < rows ? { column, row } : null;
 }
 
-/**
- * @param {Box} box
- * @param {Grid} grid
- * @param {Cell} cell
- * @returns {Box}
- */
+/** @param {Box} box @param {Grid} grid @param {Cell} cell @returns {Box} */
 export function cellBox({ x0, y0, x1, y1 }, { columns, rows }, { column, row }) {
   const [width, height] = [(x1 - x0) / columns, (y1 - y0) / rows];
   const [left, top] = [x0 + column * width, y0 + row * height];

@@ -1,6 +1,6 @@
 /** The ways a picture comes in: dropped anywhere, pasted, chosen, taken, or one of the examples. */
 
-import { byId, element } from "./dom.js";
+import { byId, h } from "./dom.js";
 import { text } from "./strings.js";
 
 const EXAMPLES = { melanoma: "/web/examples/ISIC_0001140.jpg", nevus: "/web/examples/ISIC_0013793.jpg" };
@@ -47,7 +47,7 @@ export function setUpIntake({ onPicture, onFail }) {
           onFail(error);
         }
       };
-      return element("li", {}, element("button", { type: "button", class: "example", onclick: open }, element("img", { src: address, alt: "", width: 96, height: 72 }), element("span", {}, element("strong", {}, title), element("span", { class: "fine" }, source))));
+      return h("li", {}, h("button", { type: "button", class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", {}, h("strong", {}, title), h("span", { class: "fine" }, source))));
     }),
   );
 }

@@ -1,16 +1,16 @@
 /** Asks for the access key. The field is cleared at once; the key is kept by who asked. */
 
 import { Problem } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, input } from "./dom.js";
 
 /**
  * @param {boolean} refused Whether another key was tried before.
  * @returns {Promise<string>} Rejects with a {@link Problem} when nobody gives one.
  */
 export function askForKey(refused) {
-  const dialog = /** @type {HTMLDialogElement} */ (byId("key"));
-  const field = /** @type {HTMLInputElement} */ (byId("key-field"));
-  const form = /** @type {HTMLFormElement} */ (byId("key-form"));
+  const dialog = byId("key", HTMLDialogElement);
+  const field = input("key-field");
+  const form = byId("key-form", HTMLFormElement);
   byId("key-refused").hidden = !refused;
   return new Promise((resolve, reject) => {
     const done = new AbortController();

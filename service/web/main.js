@@ -1,10 +1,10 @@
 /** Composition: what the page knows, and what happens when somebody does something. */
 
-import { answerOf, inWords, verdict } from "./answer.js";
+import { answerOf, inWords } from "./answer.js";
 import { Api, Problem, isAbort } from "./api.js";
 import { setUpCard, showCard } from "./card.js";
 import { Comparison } from "./compare.js";
-import { byId, element, icon } from "./dom.js";
+import { button, byId, h, icon, input } from "./dom.js";
 import { Figures } from "./figures.js";
 import { setUpIntake } from "./intake.js";
 import { askForKey } from "./key.js";
@@ -12,19 +12,7 @@ import { Overlays } from "./overlays.js";
 import { nameOf, showRecent } from "./recent.js";
 import { date, language, text, time, words } from "./strings.js";
 
-/** @typedef {import("./types.js").Result} Result */
-/** @typedef {import("./types.js").Model} Model */
-/** @typedef {import("./types.js").Impression} Impression */
-
-/**
- * @typedef {object} Reading A picture on its way to an answer.
- * @property {Blob} file
- * @property {string} url
- * @property {string | null} example
- * @property {number} number
- * @property {Result | null} replaces The same picture's answer at another operating point.
- * @property {string} [operatingPoint]
- */
+/** @import { Impression, Model, Reading, Result } from "./types.js" */
 
 const api = new Api(askForKey);
 const figures = new Figures(api);
@@ -77,7 +65,7 @@ async function read(reading) {
     const { file, url, example, number, replaces } = reading;
     const result = { file, url, example, number, prediction, impression: replaces?.impression ?? null };
     if (replaces) drop(replaces, false);
-    if (!replaces && /** @type {HTMLInputElement} */ (byId("impression-first")).checked) askImpression(result, inUse);
+    if (!replaces && input("impression-first").checked) askImpression(result, inUse);
     else keep(result, inUse);
   } catch (error) {
     if (!isAbort(error) && !signal.aborted) showProblem(error, reading);
@@ -107,7 +95,7 @@ function open(result) {
   entitle(result, ` · ${time(result.prediction.created_at)}`);
   overlays.show(result, model);
   const { card } = model;
-  const again = (/** @type {string} */ point) => read({ ...result, replaces: result, operatingPoint: point });
+  const again = (point = "") => read({ ...result, replaces: result, operatingPoint: point });
   fillAnswer(...answerOf(result, model, choices, { judgeAt: again, showCard: () => showCard(card) }));
   report(result);
   list();
@@ -136,10 +124,7 @@ async function forget(result) {
   }
 }
 
-/**
- * @param {Result} result
- * @param {boolean} withPicture
- */
+/** @param {Result} result @param {boolean} withPicture */
 function drop(result, withPicture) {
   const at = results.indexOf(result);
   if (at >= 0) results.splice(at, 1);
@@ -195,14 +180,14 @@ async function preview({ url }, signal) {
 function showProgress(controller, reading) {
   current = null;
   overlays.preview("", 4, 3);
-  const bar = element("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
-  const label = element("p", { id: "progress-label" }, reading.replaces ? text.progress.again : text.progress.sending(0));
+  const bar = h("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
+  const label = h("p", { id: "progress-label" }, reading.replaces ? text.progress.again : text.progress.sending(0));
   const giveUp = () => {
     controller.abort();
     if (reading.replaces) open(reading.replaces);
     else restart();
   };
-  fillAnswer(element("section", { class: "progress" }, label, bar, element("button", { type: "button", onclick: giveUp }, text.progress.give_up)));
+  fillAnswer(h("section", { class: "progress" }, label, bar, button(text.progress.give_up, giveUp)));
   say(text.progress.waiting);
 }
 
@@ -228,16 +213,16 @@ function problemText(error) {
 /** @param {unknown} error @param {Reading} reading */
 function showProblem(error, reading) {
   const { problem, title, what } = problemText(error);
-  const again = !PICTURES_FAULT.has(problem.kind) && element("button", { type: "button", class: "primary", onclick: () => read(reading) }, text.problem.again);
-  const another = element("button", { type: "button", class: again ? null : "primary", onclick: () => byId("file").click() }, text.problem.another);
+  const again = !PICTURES_FAULT.has(problem.kind) && button(text.problem.again, () => read(reading), { class: "primary" });
+  const another = button(text.problem.another, () => byId("file").click(), { class: !again && "primary" });
   fillAnswer(
-    element(
+    h(
       "section",
       { class: "problem", "aria-labelledby": "problem-title" },
-      element("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), element("span", {}, title)),
-      element("p", {}, what),
-      problem.retryAfter !== null && element("p", {}, text.problem.wait(problem.retryAfter)),
-      element("div", { class: "actions" }, again, another),
+      h("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), h("span", {}, title)),
+      h("p", {}, what, again && ` ${text.problem.kept}`),
+      problem.retryAfter !== null && h("p", {}, text.problem.wait(problem.retryAfter)),
+      h("div", { class: "actions" }, again, another),
     ),
   );
   say(`${title}. ${what}`);
@@ -250,8 +235,8 @@ function fail(error) {
   const result = current;
   const again = () => (problem.kind === "not-found" && result ? read({ ...result, replaces: result, operatingPoint: result.prediction.decision.operating_point }) : result && open(result));
   byId("notice").replaceChildren(
-    element("p", {}, element("strong", {}, title), ` ${what}`),
-    element("button", { type: "button", onclick: again }, text.problem.again),
+    h("p", {}, h("strong", {}, title), ` ${what}`),
+    button(text.problem.again, again),
   );
   byId("notice").hidden = false;
   say(`${title}. ${what}`);
@@ -266,14 +251,14 @@ function askImpression(result, inUse) {
     result.impression = /** @type {Impression} */ (chosen);
     keep(result, inUse);
   };
-  const options = Object.entries(text.impression.choices).map(([value, label]) => element("label", {}, element("input", { type: "radio", name: "impression", value, required: true }), element("span", {}, label)));
+  const options = Object.entries(text.impression.choices).map(([value, label]) => h("label", {}, h("input", { type: "radio", name: "impression", value, required: true }), h("span", {}, label)));
   fillAnswer(
-    element(
+    h(
       "form",
       { class: "ask", onsubmit: submit },
-      element("h3", { tabindex: -1 }, text.impression.title),
-      element("fieldset", { class: "choices" }, element("legend", {}, text.impression.question), ...options),
-      element("button", { class: "primary" }, text.impression.show),
+      h("h3", { tabindex: -1 }, text.impression.title),
+      h("fieldset", { class: "choices" }, h("legend", {}, text.impression.question), ...options),
+      h("button", { class: "primary" }, text.impression.show),
     ),
   );
   say(`${text.impression.title}. ${text.impression.question}`);
@@ -290,11 +275,10 @@ function fillAnswer(...parts) {
 /** What only the print shows. @param {Result} result */
 function report({ url, prediction }) {
   byId("report").replaceChildren(
-    element("p", {}, element("strong", {}, text.brand), ` · ${date(prediction.created_at)}`),
-    element("p", { id: "report-note" }),
-    element("img", { src: url, alt: "" }),
+    h("p", {}, h("strong", {}, text.brand), ` · ${date(prediction.created_at)}`),
+    h("p", { id: "report-note" }),
+    h("img", { src: url, alt: "" }),
   );
-  byId("report").dataset.verdict = verdict(prediction);
   note();
 }
 
@@ -312,20 +296,17 @@ async function greet() {
   try {
     await modelInUse();
   } catch (error) {
-    const ready = await api.isReady();
-    byId("served").textContent = ready === null ? text.unreachable : ready ? "" : text.notReady;
-    if (!(error instanceof Problem)) throw error;
+    byId("served").textContent = problemText(error).title;
   }
 }
 
 document.documentElement.lang = language;
-for (const place of document.querySelectorAll("[data-text]")) {
-  place.textContent = words(/** @type {HTMLElement} */ (place).dataset.text ?? "");
-}
-for (const place of document.querySelectorAll("[data-label]")) {
-  const label = words(/** @type {HTMLElement} */ (place).dataset.label ?? "");
-  place.setAttribute("aria-label", label);
-  if (place instanceof HTMLButtonElement) place.title = label;
+for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text], [data-label], [data-icon]"))) {
+  const { text: said, label, icon: drawn } = place.dataset;
+  if (drawn) place.append(icon(drawn));
+  if (said) place.append(drawn ? h("span", {}, words(said)) : words(said));
+  if (label) place.setAttribute("aria-label", words(label));
+  if (label && place instanceof HTMLButtonElement) place.title = words(label);
 }
 setUpIntake({ onPicture: readNew, onFail: fail });
 setUpCard();

@@ -1,20 +1,15 @@
 /** The controls of the viewer and what they lay over the picture. */
 
-import { byId, element } from "./dom.js";
+import { byId, h, input } from "./dom.js";
 import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 
-/** @typedef {import("./types.js").Result} Result */
-/** @typedef {import("./types.js").MapKind} MapKind */
-/** @typedef {import("./types.js").Branch} Branch */
-/** @typedef {import("./types.js").Model} Model */
-/** @typedef {import("./figures.js").Figures} Figures */
-/** @typedef {import("./figures.js").Cell} Cell */
+/** @import { Branch, Cell, Grid, MapKind, Model, Point, Result } from "./types.js" */
+/** @import { Figures } from "./figures.js" */
 
 /** @type {MapKind[]} */
 export const KINDS = ["lesion", "spatial", "correlation"];
-const COLOURS = ["viridis", "cividis", "gray"];
 
 export class Overlays {
   /** @type {Result | null} */
@@ -67,15 +62,14 @@ export class Overlays {
   }
 
   #build() {
-    const radios = (/** @type {string} */ name, /** @type {[string, string][]} */ choices) =>
+    const radios = (name = "", /** @type {[string, string][]} */ choices) =>
       choices.map(([value, label], index) =>
-        element("label", {}, element("input", { type: "radio", name, value, checked: index === 0 }), element("span", {}, label)),
+        h("label", {}, h("input", { type: "radio", name, value, checked: index === 0 }), h("span", {}, label)),
       );
-    const { kinds, branches, colourNames } = text.overlays;
+    const { kinds, branches } = text.overlays;
     byId("maps").append(...radios("map", [["none", text.overlays.none], ...KINDS.map((kind) => /** @type {[string, string]} */ ([kind, kinds[kind]]))]));
     byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
-    byId("colours").append(...COLOURS.map((name) => element("option", { value: name }, colourNames[name])));
-    byId("keys").append(...text.viewer.keyList.map(([key, what]) => element("li", {}, element("kbd", {}, key), ` ${what}`)));
+    byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", {}, h("kbd", {}, key), ` ${what}`)));
     byId("overlays").addEventListener("input", ({ target }) => {
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
       this.#lifted = false;
@@ -98,8 +92,8 @@ export class Overlays {
     this.#release();
     this.#lifted = false;
     this.#radio("map", "none").checked = true;
-    /** @type {HTMLInputElement} */ (byId("show-frame")).checked = false;
-    /** @type {HTMLInputElement} */ (byId("split")).value = "0";
+    input("show-frame").checked = false;
+    input("split").value = "0";
     this.viewer.lay(null);
     this.viewer.mark({ box: null, outline: [], spot: null });
     this.viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
@@ -116,26 +110,25 @@ export class Overlays {
     if (prediction.decision.status === "abstained") return this.#tell(text.viewer.alone, false);
     const kind = this.#lifted ? "none" : this.#chosen("map");
     const branch = /** @type {Branch} */ (this.#chosen("branch"));
-    const colours = /** @type {HTMLSelectElement} */ (byId("colours")).value;
     const onMap = kind !== "none";
-    for (const id of ["opacity", "split", "colours"]) /** @type {HTMLInputElement} */ (byId(id)).disabled = !onMap;
-    /** @type {HTMLFieldSetElement} */ (byId("branches")).disabled = kind !== "spatial" && kind !== "correlation";
-    this.viewer.opacity = Number(this.#input("opacity").value) / 100;
+    for (const id of ["opacity", "split"]) input(id).disabled = !onMap;
+    byId("branches", HTMLFieldSetElement).disabled = kind !== "spatial" && kind !== "correlation";
+    this.viewer.opacity = Number(input("opacity").value) / 100;
     this.viewer.stage.classList.toggle("pointing", kind === "correlation");
     try {
       const spot = this.#spot && kind === "correlation" ? middle(this.#cell(this.#spot)) : null;
       const [outline, frame, map, summary] = await Promise.all([
         this.figures.summary(prediction, { kind: "lesion" }),
-        this.#input("show-frame").checked ? this.figures.frame(prediction) : result.url,
-        onMap ? this.figures.map(prediction, { kind: /** @type {MapKind} */ (kind), branch, colours, spot }) : null,
+        input("show-frame").checked ? this.figures.frame(prediction) : result.url,
+        onMap ? this.figures.map(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
         onMap ? this.figures.summary(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
       ]);
       if (turn !== this.#turn) return;
       if (this.viewer.picture.getAttribute("src") !== frame) this.viewer.show(frame, prediction.image.width, prediction.image.height);
       this.viewer.lay(map);
-      this.viewer.split = Number(this.#input("split").value) / 100;
+      this.viewer.split = Number(input("split").value) / 100;
       this.#mark(outline.outline);
-      this.#legend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null, colours);
+      this.#legend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null);
       const hint = kind === "correlation" && !spot ? ` ${text.overlays.relate}` : "";
       if (summary) this.#tell(describe(summary, prediction, spot !== null) + hint, true);
       else this.#tell(this.#lifted ? text.viewer.lifted : this.#alone(), this.#lifted);
@@ -145,32 +138,32 @@ export class Overlays {
   }
 
   #alone() {
-    const marked = this.#input("show-box").checked || this.#input("show-outline").checked;
+    const marked = input("show-box").checked || input("show-outline").checked;
     return marked ? text.viewer.dashes : text.viewer.alone;
   }
 
-  /** @param {import("./types.js").Point[][]} outline */
+  /** @param {Point[][]} outline */
   #mark(outline) {
     const prediction = /** @type {Result} */ (this.#result).prediction;
     const shown = this.#cursor ?? this.#spot;
     this.viewer.mark({
-      box: this.#input("show-box").checked ? prediction.lesion.crop_box : null,
-      outline: this.#input("show-outline").checked ? outline : [],
+      box: input("show-box").checked ? prediction.lesion.crop_box : null,
+      outline: input("show-outline").checked ? outline : [],
       spot: shown && this.#chosen("map") === "correlation" ? this.#cell(shown) : null,
     });
   }
 
-  /** @param {MapKind | null} kind @param {string} colours */
-  #legend(kind, colours) {
+  /** @param {MapKind | null} kind */
+  #legend(kind) {
     byId("legend").hidden = kind === null;
     if (kind === null) return;
     const [low, high, unit] = text.overlays.scales[kind];
     byId("legend").replaceChildren(
-      element("span", { class: "unseen" }, text.overlays.legend(low, high, unit)),
-      element("span", { "aria-hidden": "true" }, low),
-      element("span", { class: `ramp ${colours}`, "aria-hidden": "true" }),
-      element("span", { "aria-hidden": "true" }, high),
-      element("span", { "aria-hidden": "true" }, unit),
+      h("span", { class: "unseen" }, text.overlays.legend(low, high, unit)),
+      h("span", { "aria-hidden": "true" }, low),
+      h("span", { class: "ramp", "aria-hidden": "true" }),
+      h("span", { "aria-hidden": "true" }, high),
+      h("span", { "aria-hidden": "true" }, unit),
     );
   }
 
@@ -182,7 +175,7 @@ export class Overlays {
     if (aloud) this.say(words);
   }
 
-  /** @param {import("./types.js").Point} point */
+  /** @param {Point} point */
   #onClick(point) {
     const grid = this.#grid();
     if (this.#chosen("map") !== "correlation" || !this.#result || !grid) return;
@@ -234,7 +227,7 @@ export class Overlays {
   /** @param {Cell} cell */
   #cell(cell) {
     const { lesion } = /** @type {Result} */ (this.#result).prediction;
-    return cellBox(lesion.crop_box, /** @type {import("./figures.js").Grid} */ (this.#grid()), cell);
+    return cellBox(lesion.crop_box, /** @type {Grid} */ (this.#grid()), cell);
   }
 
   #release() {
@@ -263,11 +256,6 @@ export class Overlays {
     }
   }
 
-  /** @param {string} id */
-  #input(id) {
-    return /** @type {HTMLInputElement} */ (byId(id));
-  }
-
   /** @param {string} name @param {string} value */
   #radio(name, value) {
     return /** @type {HTMLInputElement} */ (document.querySelector(`#overlays [name="${name}"][value="${value}"]`));
@@ -279,7 +267,7 @@ export class Overlays {
   }
 }
 
-const clamp = (/** @type {number} */ at, /** @type {number} */ count) => Math.min(Math.max(at, 0), count - 1);
+const clamp = (at = 0, count = 0) => Math.min(Math.max(at, 0), count - 1);
 
-/** @param {import("./figures.js").Grid} grid @returns {Cell} */
+/** @param {Grid} grid @returns {Cell} */
 const centre = ({ columns, rows }) => ({ column: Math.floor(columns / 2), row: Math.floor(rows / 2) });

@@ -1,7 +1,6 @@
 /** What a referral means where lesions are mixed otherwise: predictive values by prevalence (Bayes' rule). */
 
-/** @typedef {import("./types.js").OperatingPoint} OperatingPoint */
-/** @typedef {import("./types.js").Interval} Interval */
+/** @import { Interval, OperatingPoint } from "./types.js" */
 
 /**
  * Share of malignant lesions among those referred.

@@ -1,10 +1,10 @@
 /** The pictures of this tab. They live in memory only. */
 
 import { verdict } from "./answer.js";
-import { byId, element, icon } from "./dom.js";
+import { button, byId, h, icon } from "./dom.js";
 import { percent, text, time } from "./strings.js";
 
-/** @typedef {import("./types.js").Result} Result */
+/** @import { Result } from "./types.js" */
 
 /** @param {Result} result */
 export const nameOf = ({ number, example }) => (example ? text.example(number) : text.picture(number));
@@ -21,17 +21,17 @@ export function showRecent(results, current, { open, forget }) {
       const { prediction, url } = result;
       const kind = verdict(prediction);
       const share = kind === "abstained" ? text.recent.abstained : percent(prediction.decision.malignant_probability);
-      return element(
+      return h(
         "li",
         { class: result === current && "current" },
-        element(
+        h(
           "button",
           { type: "button", class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), kind === "abstained" ? text.decision.abstained : `${text.decision[kind]}, ${share}`), onclick: () => open(result) },
-          element("img", { src: url, alt: "", loading: "lazy", decoding: "async" }),
-          element("span", { class: `verdict ${kind}` }, icon(kind), share),
-          element("span", { class: "fine" }, `${text.picture(result.number)} · ${time(prediction.created_at)}`),
+          h("img", { src: url, alt: "", loading: "lazy", decoding: "async" }),
+          h("span", { class: `verdict ${kind}` }, icon(kind), share),
+          h("span", { class: "fine" }, `${text.picture(result.number)} · ${time(prediction.created_at)}`),
         ),
-        element("button", { type: "button", class: "forget", "aria-label": text.recent.forget(nameOf(result)), title: text.recent.forget(nameOf(result)), onclick: () => forget(result) }, icon("close")),
+        button(icon("close"), () => forget(result), { class: "forget", "aria-label": text.recent.forget(nameOf(result)) }),
       );
     }),
   );

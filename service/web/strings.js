@@ -1,8 +1,6 @@
 /** Every word of the page, for whoever translates it; numbers follow the same language. */
 
-/** @typedef {import("./types.js").Summary} Summary */
-/** @typedef {import("./types.js").MapKind} MapKind */
-/** @typedef {import("./types.js").Branch} Branch */
+/** @import { Box, MapKind, Summary } from "./types.js" */
 
 export const language = "en-GB";
 
@@ -14,16 +12,16 @@ const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-di
 const day = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
 
 /** A share as a percentage with one decimal. */
-export const percent = (/** @type {number} */ share) => percentage.format(share);
+export const percent = (share = 0) => percentage.format(share);
 /** A share as a whole percentage. */
-export const wholePercent = (/** @type {number} */ share) => wholePercentage.format(share);
-export const number = (/** @type {number} */ value) => decimal.format(value);
+export const wholePercent = (share = 0) => wholePercentage.format(share);
+export const number = (value = 0) => decimal.format(value);
 /** A difference of two shares in percentage points. */
-export const difference = (/** @type {number} */ shares) => `${points.format(shares * 100)} pp`;
-export const time = (/** @type {string} */ iso) => clock.format(new Date(iso));
-export const date = (/** @type {string} */ iso) => day.format(new Date(iso));
+export const difference = (shares = 0) => `${points.format(shares * 100)} pp`;
+export const time = (iso = "") => clock.format(new Date(iso));
+export const date = (iso = "") => day.format(new Date(iso));
 /** A name of the model's, for people. */
-export const plain = (/** @type {string} */ name) => name.replaceAll(/[-_]/g, " ");
+export const plain = (name = "") => name.replaceAll(/[-_]/g, " ");
 
 const maps = { lesion: "Lesion", spatial: "Spatial", correlation: "Correlation" };
 const branches = { mean: "both branches", 1: "branch 1", 2: "branch 2" };
@@ -33,10 +31,7 @@ export const text = {
   brand: "Clinical-Inspired Network",
   purpose: "Reads one dermoscopic picture of a pigmented lesion",
   statement: "Research software, not a medical device. Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
-  served: (/** @type {string} */ name, /** @type {string} */ version, /** @type {string} */ variant, /** @type {string} */ provider) => `${name} ${version}, ${variant} on ${provider}`,
-  ready: "ready",
-  notReady: "not ready",
-  unreachable: "not reached",
+  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} on ${provider}`,
 
   tools: { label: "Tools", new: "New picture", compare: "Compare", print: "Print", theme: "Light or dark" },
 
@@ -52,15 +47,15 @@ export const text = {
   },
   /** @type {Record<string, { title: string, source: string, known: string }>} */
   examples: {
-    melanoma: { title: "Dark, irregular lesion", source: "ISIC_0001140, CC0", known: "Known diagnosis: melanoma. The shipped model has seen this picture in training." },
-    nevus: { title: "Red and brown lesion", source: "ISIC_0013793, CC0", known: "Known diagnosis: nevus. The shipped model was not trained on this picture, but its thresholds were chosen with it among others." },
+    melanoma: { title: "Dark, irregular lesion", source: "ISIC_0001140, CC0", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
+    nevus: { title: "Red and brown lesion", source: "ISIC_0013793, CC0", known: "Known diagnosis: nevus. The shipped model was not trained on it; it is one of those on which its threshold was chosen." },
   },
 
-  picture: (/** @type {number} */ count) => `Picture ${count}`,
-  example: (/** @type {number} */ count) => `Picture ${count}, an example`,
+  picture: (count = 0) => `Picture ${count}`,
+  example: (count = 0) => `Picture ${count}, an example`,
 
   progress: {
-    sending: (/** @type {number} */ share) => `Sending, ${wholePercent(share)}`,
+    sending: (share = 0) => `Sending, ${wholePercent(share)}`,
     waiting: "Reading the picture",
     again: "Reading the picture again",
     give_up: "Give up",
@@ -70,7 +65,8 @@ export const text = {
     title: "No answer",
     again: "Try again",
     another: "Choose another picture",
-    wait: (/** @type {number} */ seconds) => `The service asks to wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`,
+    kept: "Your picture is still here.",
+    wait: (seconds = 0) => `The service asks to wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`,
     /** @type {Record<string, { title: string, text: string, detail?: boolean }>} */
     kinds: {
       "malformed-request": { title: "This could not be sent as a picture", text: "The service did not find a picture in it:", detail: true },
@@ -78,13 +74,13 @@ export const text = {
       "unsupported-type": { title: "This is not a picture the service reads", text: "It takes JPEG, PNG, WebP and single-page TIFF, and looks at the content, not at the name." },
       "undecodable-picture": { title: "The picture cannot be read", text: "Send the original file of the camera again:", detail: true },
       unauthorized: { title: "The service asks for an access key", text: "Without one it reads no pictures. Whoever runs it gives them out." },
-      "queue-full": { title: "The service is busy", text: "As many pictures are being read as it can take. Yours is still here." },
-      "rate-limited": { title: "Too many pictures in a short time", text: "Your access allows no more for the moment. Your picture is still here." },
-      "not-ready": { title: "The service is not ready", text: "It is starting, ending, or has stopped trusting itself. Your picture is still here." },
-      "insufficient-storage": { title: "The service has no room for an answer", text: "Its storage is full. Whoever runs it has to make room. Your picture is still here." },
-      "request-timeout": { title: "Sending took too long", text: "The connection was too slow for the service. Your picture is still here." },
-      "deadline-exceeded": { title: "No answer in time", text: "The service took too long. Your picture is still here." },
-      unreachable: { title: "The service cannot be reached", text: "The connection is broken, the service is not running, or it refused so large an upload. Your picture is still here." },
+      "queue-full": { title: "The service is busy", text: "As many pictures are being read as it can take." },
+      "rate-limited": { title: "Too many pictures in a short time", text: "Your access allows no more for the moment." },
+      "not-ready": { title: "The service is not ready", text: "It is starting, ending, or has stopped trusting itself." },
+      "insufficient-storage": { title: "The service has no room for an answer", text: "Its storage is full. Whoever runs it has to make room." },
+      "request-timeout": { title: "Sending took too long", text: "The connection was too slow for the service." },
+      "deadline-exceeded": { title: "No answer in time", text: "The service took too long." },
+      unreachable: { title: "The service cannot be reached", text: "The connection is broken, the service is not running, or it refused so large an upload." },
       "not-found": { title: "The service no longer keeps this answer", text: "Answers expire after a while. Send the picture again to see its maps." },
       unknown: { title: "The service failed", text: "Try again; if that does not help, tell whoever runs it." },
     },
@@ -96,7 +92,7 @@ export const text = {
     /** @type {Record<string, string>} */
     choices: { refer: "Refer", no_referral: "Not refer", unsure: "Unsure" },
     show: "Show the answer",
-    yours: (/** @type {string} */ choice) => `Your impression before the answer: ${choice.toLowerCase()}.`,
+    yours: (choice = "") => `Your impression before the answer: ${choice.toLowerCase()}.`,
   },
 
   decision: {
@@ -104,7 +100,7 @@ export const text = {
     refer: "Refer",
     no_referral: "Below the referral threshold",
     abstained: "The network abstains",
-    because: (/** @type {string} */ names, /** @type {number} */ share, /** @type {number} */ threshold, /** @type {boolean} */ refer) => `${names}: ${percent(share)}, ${refer ? "at or above" : "below"} the threshold of ${percent(threshold)}.`,
+    because: (names = "", share = 0, threshold = 0, refer = false) => `${names}: ${percent(share)}, ${refer ? "at or above" : "below"} the threshold of ${percent(threshold)}.`,
     noReferralMeans: "Not a finding of harmlessness: some malignant lesions fall below it.",
     caution: "Look twice, because",
     also: "Also noted",
@@ -133,23 +129,23 @@ export const text = {
     branch: "Branch",
     malignant: "malignant",
     sum: "Malignant in all",
-    threshold: (/** @type {number} */ threshold) => `Threshold ${percent(threshold)}`,
-    agree: (/** @type {string} */ name) => `Both branches name ${name}.`,
-    disagree: (/** @type {string} */ one, /** @type {string} */ two) => `Branch 1 names ${one}, branch 2 ${two}.`,
-    apart: (/** @type {string} */ name, /** @type {number} */ shares) => `They differ most in ${name}, by ${decimal.format(shares * 100)} percentage points.`,
-    mix: (/** @type {string} */ shares) => `They hold where lesions are mixed as the model's were: ${shares}.`,
+    threshold: (threshold = 0) => `Threshold ${percent(threshold)}`,
+    agree: (name = "") => `Both branches name ${name}.`,
+    disagree: (one = "", two = "") => `Branch 1 names ${one}, branch 2 ${two}.`,
+    apart: (name = "", shares = 0) => `They differ most in ${name}, by ${decimal.format(shares * 100)} percentage points.`,
+    mix: (shares = "") => `They hold where lesions are mixed as the model's were: ${shares}.`,
   },
 
   point: {
     title: "Operating point",
     choose: "Judge at",
-    refers: (/** @type {number} */ threshold) => `Refers from ${percent(threshold)} malignant.`,
+    refers: (threshold = 0) => `Refers from ${percent(threshold)} malignant.`,
     sensitivity: "Sensitivity",
     specificity: "Specificity",
     sensitivityMeans: "of malignant lesions are referred",
     specificityMeans: "of the others are not",
-    interval: (/** @type {number} */ low, /** @type {number} */ high) => `${percent(low)} to ${percent(high)}`,
-    measured: (/** @type {string} */ where) => `95 % intervals; measured on ${where}.`,
+    interval: (low = 0, high = 0) => `${percent(low)} to ${percent(high)}`,
+    measured: (where = "") => `95 % intervals; measured on ${where}.`,
   },
 
   prevalence: {
@@ -165,11 +161,11 @@ export const text = {
 
   done: {
     title: "What was done to the picture",
-    read: (/** @type {string} */ format, /** @type {number} */ width, /** @type {number} */ height) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
-    squashed: (/** @type {number} */ size, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is not seen.`,
-    kept: (/** @type {number} */ size) => `It has the network's ${size} × ${size} pixels already.`,
-    cropped: (/** @type {import("./types.js").Box} */ box, /** @type {number} */ share) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the picture.`,
-    lesion: (/** @type {number} */ share) => `The lesion covers ${percent(share)} of the picture.`,
+    read: (format = "", width = 0, height = 0) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
+    squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is not seen.`,
+    kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
+    cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the picture.`,
+    lesion: (share = 0) => `The lesion covers ${percent(share)} of the picture.`,
     noLesion: "No lesion was found; the whole picture was used.",
     times: "How long it took, in milliseconds",
     /** @type {Record<string, string>} */
@@ -222,9 +218,6 @@ export const text = {
     branches: { mean: "Mean", 1: "1", 2: "2" },
     opacity: "Opacity of the map",
     split: "Without | with the map",
-    colours: "Colours",
-    /** @type {Record<string, string>} */
-    colourNames: { viridis: "Viridis", cividis: "Cividis", gray: "Grey" },
     box: "Crop",
     outline: "Lesion outline",
     frame: "As the network gets it",
@@ -235,12 +228,12 @@ export const text = {
       spatial: ["1×", "4× or more", "the average spot"],
       correlation: ["1×", "4× or more", "the average pair of spots"],
     },
-    legend: (/** @type {string} */ low, /** @type {string} */ high, /** @type {string} */ unit) => `Colours run from ${low} to ${high}, ${unit}.`,
+    legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
     relate: "Click a spot inside the dashed crop to see what the network relates to it.",
-    spotMoved: (/** @type {number} */ row, /** @type {number} */ column, /** @type {number} */ rows, /** @type {number} */ columns) => `Spot in row ${row} of ${rows}, column ${column} of ${columns}. Enter shows what is related to it.`,
+    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Spot in row ${row} of ${rows}, column ${column} of ${columns}. Enter shows what is related to it.`,
     outside: "The spot is outside the crop.",
     /** What a map shows, for those who do not see it. */
-    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, /** @type {boolean} */ spot) => {
+    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
       const of = summary.region === "crop" ? "crop" : "picture";
       const name = summary.map === "lesion" ? "Lesion area attention" : `${maps[summary.map]} attention, ${branches[summary.branch]}${spot ? ", related to the spot" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × the average";
@@ -258,7 +251,7 @@ export const text = {
   compare: {
     title: "Two pictures side by side",
     leave: "Back to one picture",
-    pick: (/** @type {string} */ side) => `Picture ${side}`,
+    pick: (side = "") => `Picture ${side}`,
     map: "Map on both",
     caption: "Probabilities of both pictures and their difference, B less A",
     difference: "B − A",
@@ -273,10 +266,10 @@ export const text = {
     abstained: "abstained",
     forgetAll: "Delete all",
     why: "Kept in this tab's memory until it is closed; nothing is stored in the browser.",
-    forget: (/** @type {string} */ name) => `Delete ${name}`,
-    open: (/** @type {string} */ name, /** @type {string} */ verdict) => `${name}, ${verdict}`,
-    forgotten: (/** @type {string} */ name) => `${name} was deleted here and in the service.`,
-    forgottenHere: (/** @type {string} */ name) => `${name} was deleted here. The service could not be reached; there it expires by itself.`,
+    forget: (name = "") => `Delete ${name}`,
+    open: (name = "", verdict = "") => `${name}, ${verdict}`,
+    forgotten: (name = "") => `${name} was deleted here and in the service.`,
+    forgottenHere: (name = "") => `${name} was deleted here. The service could not be reached; there it expires by itself.`,
   },
 
   key: {

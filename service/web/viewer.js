@@ -1,24 +1,9 @@
 /** A picture to look at closely: zoom, pan, a map laid over it, marks. Positions are fractions of the picture. */
 
-import { drawing, element, setStyle } from "./dom.js";
+import { drawing, h, setStyle } from "./dom.js";
 import { text, wholePercent } from "./strings.js";
 
-/** @typedef {import("./types.js").Box} Box */
-/** @typedef {import("./types.js").Point} Point */
-
-/**
- * @typedef {object} View
- * @property {number} zoom 1 fits the picture into the stage.
- * @property {number} x What is in the stage's middle, as a fraction of the picture.
- * @property {number} y
- */
-
-/**
- * @typedef {object} Marks Pixels of the upright picture.
- * @property {Box | null} box
- * @property {Point[][]} outline
- * @property {Box | null} spot
- */
+/** @import { Box, Marks, Point, View } from "./types.js" */
 
 /** @type {View} */
 export const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
@@ -46,14 +31,14 @@ export class Viewer {
     this.onView = onView;
     this.onClick = onClick;
     this.onKey = onKey;
-    this.picture = element("img", { class: "picture", alt: "", draggable: "false" });
-    this.overlay = element("img", { class: "overlay", alt: "", draggable: "false", hidden: true });
+    this.picture = h("img", { class: "picture", alt: "", draggable: "false" });
+    this.overlay = h("img", { class: "overlay", alt: "", draggable: "false", hidden: true });
     this.marks = drawing("svg", { class: "marks", "aria-hidden": "true", preserveAspectRatio: "none" });
     stage.append(
-      element("div", { class: "sheet" }, this.picture),
-      element("div", { class: "split" }, element("div", { class: "sheet" }, this.overlay)),
-      element("div", { class: "sheet" }, this.marks),
-      element("div", { class: "divider", hidden: true }),
+      h("div", { class: "sheet" }, this.picture),
+      h("div", { class: "split" }, h("div", { class: "sheet" }, this.overlay)),
+      h("div", { class: "sheet" }, this.marks),
+      h("div", { class: "divider", hidden: true }),
     );
     stage.tabIndex = 0;
     stage.setAttribute("role", "application");
@@ -94,7 +79,7 @@ export class Viewer {
   mark({ box, outline, spot }) {
     const path = outline.map((ring) => `M${ring.map(({ x, y }) => `${x} ${y}`).join("L")}Z`).join("");
     // Each twice, dark under light, so that it shows on every skin.
-    const twice = (/** @type {() => SVGElement} */ make, /** @type {string} */ name) =>
+    const twice = (/** @type {() => SVGElement} */ make, name = "") =>
       ["under", name].map((kind) => {
         const shape = make();
         shape.setAttribute("class", kind);
@@ -127,7 +112,7 @@ export class Viewer {
   set view(view) {
     const most = Math.max(1, MOST / (this.#fit * devicePixelRatio));
     const zoom = Math.min(Math.max(view.zoom, 1), most);
-    const within = (/** @type {number} */ at) => Math.min(Math.max(at, 0), 1);
+    const within = (at = 0) => Math.min(Math.max(at, 0), 1);
     this.#view = zoom === 1 ? WHOLE : { zoom, x: within(view.x), y: within(view.y) };
     this.#apply();
   }

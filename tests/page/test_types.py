@@ -37,9 +37,9 @@ def test_the_types_hold() -> None:
     ],
 )
 def test_the_page_reads_nothing_that_the_service_does_not_say(name: str, model: type[BaseModel]) -> None:
-    text = (WEB / "types.js").read_text(encoding="utf-8")
-    block = re.search(rf"@typedef {{object}} {name}\b(.*?)(?:\n \*\n| \*/)", text, re.DOTALL)
+    text = (WEB / "types.d.ts").read_text(encoding="utf-8")
+    block = re.search(rf"interface {name} {{(.*?)\n}}", text, re.DOTALL)
     assert block is not None
-    properties = set(re.findall(r"@property {.*} (\w+)", block[1]))
+    properties = set(re.findall(r"^  (\w+):", block[1], re.MULTILINE))
     assert len(properties) > 3
     assert properties <= set(model.model_fields)

@@ -44,7 +44,9 @@ def test_a_file_is_sent_again_only_when_it_changed(client: TestClient) -> None:
     assert (head.status_code, head.content) == (200, b"")
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "examples/SOURCE.md", ""])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "examples/SOURCE.md", "types.d.ts", ""]
+)
 def test_nothing_else_is_there(client: TestClient, name: str) -> None:
     check_problem(client.get(f"/web/{name}"), 404)
 
@@ -70,7 +72,7 @@ def test_the_examples_are_small_and_their_source_is_named() -> None:
 def test_the_page_names_every_module_for_loading_at_once() -> None:
     index = (WEB / "index.html").read_text(encoding="utf-8")
     named = set(re.findall(r'/web/(\w+)\.js"', index))
-    assert named == {path.stem for path in WEB.glob("*.js")} - {"types"}
+    assert named == {path.stem for path in WEB.glob("*.js")}
 
 
 def test_the_package_holds_the_page() -> None:
