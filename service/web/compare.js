@@ -24,7 +24,7 @@ export class Comparison {
     this.fail = fail;
     this.panes = ["A", "B"].map((side) => this.#pane(side));
     this.map = h("select", { id: "comparison-map" }, h("option", { value: "none" }, text.overlays.none), ...KINDS.map((kind) => h("option", { value: kind }, text.overlays.kinds[kind])));
-    this.map.addEventListener("change", () => this.#update());
+    this.map.addEventListener("change", () => this.draw());
     byId("panes").append(...this.panes.map(({ pane }) => pane));
     byId("panes").before(h("label", { class: "pick" }, h("span", {}, text.compare.map), this.map));
   }
@@ -44,13 +44,13 @@ export class Comparison {
     }
     this.panes[0].choice.value = String(other?.number);
     this.panes[1].choice.value = String(current.number);
-    this.#update();
+    this.draw();
   }
 
   /** @param {string} side */
   #pane(side) {
     const stage = h("div", { class: "stage", "aria-label": text.compare.pick(side) });
-    const choice = h("select", { onchange: () => this.#update() });
+    const choice = h("select", { onchange: () => this.draw() });
     const title = h("p", { class: "verdict" });
     const words = h("p", { class: "fine" });
     const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
@@ -65,7 +65,7 @@ export class Comparison {
     return { pane, viewer, choice, title, words };
   }
 
-  async #update() {
+  async draw() {
     const turn = ++this.#turn;
     const model = /** @type {Model} */ (this.#model);
     const chosen = this.panes.map(({ choice }) => /** @type {Result} */ (this.#results.find(({ number }) => String(number) === choice.value)));

@@ -233,7 +233,12 @@ function fail(error) {
   if (isAbort(error)) return;
   const { problem, title, what } = problemText(error);
   const result = current;
-  const again = () => (problem.kind === "not-found" && result ? read({ ...result, replaces: result, operatingPoint: result.prediction.decision.operating_point }) : result && open(result));
+  const again = () => {
+    byId("notice").hidden = true;
+    if (problem.kind === "not-found" && result) read({ ...result, replaces: result, operatingPoint: result.prediction.decision.operating_point });
+    else if (byId("comparison").hidden) overlays.draw();
+    else comparison.draw();
+  };
   byId("notice").replaceChildren(
     h("p", {}, h("strong", {}, title), ` ${what}`),
     button(text.problem.again, again),

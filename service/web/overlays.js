@@ -58,7 +58,7 @@ export class Overlays {
     this.viewer.show(result.url, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
-    this.#update();
+    this.draw();
   }
 
   #build() {
@@ -73,7 +73,7 @@ export class Overlays {
     byId("overlays").addEventListener("input", ({ target }) => {
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
       this.#lifted = false;
-      this.#update();
+      this.draw();
     });
     byId("viewer").addEventListener("click", ({ target }) => {
       const button = target instanceof Element && target.closest("[data-zoom]");
@@ -103,7 +103,7 @@ export class Overlays {
   }
 
   /** Draws what the controls say; of several calls the last one wins. */
-  async #update() {
+  async draw() {
     const [result, turn] = [this.#result, ++this.#turn];
     if (!result) return;
     const { prediction } = result;
@@ -183,7 +183,7 @@ export class Overlays {
     if (!cell) return this.say(text.overlays.outside);
     this.#spot = cell;
     this.#cursor = null;
-    this.#update();
+    this.draw();
   }
 
   /** @param {KeyboardEvent} event */
@@ -191,20 +191,20 @@ export class Overlays {
     if (event.key === "o" || event.key === "O") {
       if (this.#chosen("map") === "none") return false;
       this.#lifted = !this.#lifted;
-      this.#update();
+      this.draw();
       return true;
     }
     const grid = this.#grid();
     if (this.#chosen("map") !== "correlation" || !grid || !this.#result) return false;
     if (event.key === "Escape" && (this.#spot || this.#cursor)) {
       this.#release();
-      this.#update();
+      this.draw();
       return true;
     }
     if (event.key === "Enter") {
       this.#spot = this.#cursor ?? this.#spot ?? centre(grid);
       this.#cursor = null;
-      this.#update();
+      this.draw();
       return true;
     }
     /** @type {Record<string, [number, number]>} */

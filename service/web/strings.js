@@ -80,7 +80,7 @@ export const text = {
       "insufficient-storage": { title: "The service has no room for an answer", text: "Its storage is full. Whoever runs it has to make room." },
       "request-timeout": { title: "Sending took too long", text: "The connection was too slow for the service." },
       "deadline-exceeded": { title: "No answer in time", text: "The service took too long." },
-      unreachable: { title: "The service cannot be reached", text: "The connection is broken, the service is not running, or it refused so large an upload." },
+      unreachable: { title: "The service cannot be reached", text: "The connection is broken, or the service is not running." },
       "not-found": { title: "The service no longer keeps this answer", text: "Answers expire after a while. Send the picture again to see its maps." },
       unknown: { title: "The service failed", text: "Try again; if that does not help, tell whoever runs it." },
     },
@@ -133,7 +133,7 @@ export const text = {
     agree: (name = "") => `Both branches name ${name}.`,
     disagree: (one = "", two = "") => `Branch 1 names ${one}, branch 2 ${two}.`,
     apart: (name = "", shares = 0) => `They differ most in ${name}, by ${decimal.format(shares * 100)} percentage points.`,
-    mix: (shares = "") => `They hold where lesions are mixed as the model's were: ${shares}.`,
+    mix: (shares = "") => `The probabilities hold where lesions are mixed as the model's were: ${shares}.`,
   },
 
   point: {
