@@ -48,15 +48,15 @@ function decisionOf({ prediction, impression, example }, model) {
   const kind = verdict(prediction);
   const { reasons, abstained_because: abstaining = [] } = prediction.decision;
   const listed = (title = "", /** @type {string[]} */ names) =>
-    names.length > 0 && h("div", { class: "reasons" }, h("h4", {}, title), h("ul", {}, ...names.map((name) => h("li", {}, text.decision.reasons[name] ?? plain(name)))));
+    names.length > 0 && h("div", { class: "reasons" }, h("h4", title), h("ul", ...names.map((name) => h("li", text.decision.reasons[name] ?? plain(name)))));
   return h(
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
-    h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", {}, text.decision[kind])),
-    kind !== "abstained" && h("p", {}, because(prediction, model)),
+    h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", text.decision[kind])),
+    kind !== "abstained" && h("p", because(prediction, model)),
     kind === "no_referral" && h("p", { class: "fine" }, text.decision.noReferralMeans),
     listed(text.decision.abstainedBecause, abstaining),
-    kind === "abstained" && h("p", {}, text.decision.abstainedWhatNext),
+    kind === "abstained" && h("p", text.decision.abstainedWhatNext),
     listed(kind === "abstained" ? text.decision.also : text.decision.caution, reasons.filter((name) => !abstaining.includes(name))),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression])),
     example && h("p", { class: "fine" }, text.examples[example].known),
@@ -75,7 +75,7 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       { class: isMalignant && "malignant" },
       h("th", { scope: "row" }, h("span", { class: "class" }, label), " ", isMalignant && threshold === null && h("span", { class: "tag" }, words.malignant), bar(mean, each, threshold)),
       h("td", { class: "mean" }, percent(mean)),
-      ...each.map((share) => h("td", {}, percent(share))),
+      ...each.map((share) => h("td", percent(share))),
     );
   const [one, two] = branches.map((branch) => highest(branch.probabilities));
   const label = (name = "") => manifest.classes.find((each) => each.name === name)?.label ?? plain(name);
@@ -92,14 +92,13 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       h("caption", { class: "unseen" }, words.caption),
       h(
         "thead",
-        {},
-        h("tr", {}, h("th", { scope: "col", rowspan: 2 }, words.class), h("th", { scope: "col", rowspan: 2 }, words.mean), h("th", { scope: "colgroup", colspan: branches.length }, words.branch)),
-        h("tr", {}, ...branches.map((_, index) => h("th", { scope: "col" }, h("span", { class: `glyph branch-${index + 1}`, "aria-hidden": "true" }), String(index + 1)))),
+        h("tr", h("th", { scope: "col", rowspan: 2 }, words.class), h("th", { scope: "col", rowspan: 2 }, words.mean), h("th", { scope: "colgroup", colspan: branches.length }, words.branch)),
+        h("tr", ...branches.map((_, index) => h("th", { scope: "col" }, h("span", { class: `glyph branch-${index + 1}`, "aria-hidden": "true" }), String(index + 1)))),
       ),
-      h("tbody", {}, ...classes.map(({ name, label, malignant }) => row(label, malignant, probabilities[name], branches.map((branch) => branch.probabilities[name]), null))),
-      h("tfoot", {}, row(words.sum, true, decision.malignant_probability, branches.map((branch) => sum(branch.probabilities)), decision.threshold)),
+      h("tbody", ...classes.map(({ name, label, malignant }) => row(label, malignant, probabilities[name], branches.map((branch) => branch.probabilities[name]), null))),
+      h("tfoot", row(words.sum, true, decision.malignant_probability, branches.map((branch) => sum(branch.probabilities)), decision.threshold)),
     ),
-    h("p", {}, one === two ? words.agree(label(one).toLowerCase()) : words.disagree(label(one).toLowerCase(), label(two).toLowerCase()), " ", words.apart(label(apart.name).toLowerCase(), apart.by)),
+    h("p", one === two ? words.agree(label(one).toLowerCase()) : words.disagree(label(one).toLowerCase(), label(two).toLowerCase()), " ", words.apart(label(apart.name).toLowerCase(), apart.by)),
     mix && h("p", { class: "fine" }, words.mix(manifest.classes.map(({ name, label }) => `${label.toLowerCase()} ${percent(mix[name])}`).join(", "))),
   );
 }
@@ -111,7 +110,7 @@ function bar(mean, branches, threshold) {
     { class: "bar", "aria-hidden": "true" },
     h("span", { class: "fill", style: { "--share": mean } }),
     ...branches.map((share, index) => h("span", { class: `glyph branch-${index + 1}`, style: { "--share": share } })),
-    threshold !== null && h("span", { class: "threshold", style: { "--share": threshold } }, h("span", {}, text.probabilities.threshold(threshold))),
+    threshold !== null && h("span", { class: "threshold", style: { "--share": threshold } }, h("span", text.probabilities.threshold(threshold))),
   );
 }
 
@@ -123,15 +122,15 @@ function pointOf(point, { manifest }, { judgeAt }) {
   const words = text.point;
   const options = manifest.operating_points.map(({ name }) => h("option", { value: name, selected: name === point.name }, plain(name)));
   const rate = (name = "", /** @type {Interval} */ { value, low, high }, meaning = "") => [
-    h("dt", {}, name),
-    h("dd", {}, h("strong", {}, percent(value)), ` (${words.interval(low, high)}) `, h("span", { class: "fine" }, meaning)),
+    h("dt", name),
+    h("dd", h("strong", percent(value)), ` (${words.interval(low, high)}) `, h("span", { class: "fine" }, meaning)),
   ];
   return section(
     "point",
     words.title,
-    h("label", { class: "pick" }, h("span", {}, words.choose), h("select", { id: "point", onchange: (/** @type {Event} */ { target }) => judgeAt(/** @type {HTMLSelectElement} */ (target).value) }, ...options)),
+    h("label", { class: "pick" }, h("span", words.choose), h("select", { id: "point", onchange: (/** @type {Event} */ { target }) => judgeAt(/** @type {HTMLSelectElement} */ (target).value) }, ...options)),
     h("span", { class: "print-only" }, plain(point.name)),
-    h("p", {}, words.refers(point.threshold)),
+    h("p", words.refers(point.threshold)),
     h("dl", { class: "rates" }, ...rate(words.sensitivity, point.sensitivity, words.sensitivityMeans), ...rate(words.specificity, point.specificity, words.specificityMeans)),
     h("p", { class: "fine" }, words.measured(point.measured_on)),
   );
@@ -143,14 +142,14 @@ function prevalenceOf(point, choices) {
   const values = h("dl", { class: "rates" });
   const none = h("p", { hidden: true }, words.none);
   const field = h("input", { type: "number", id: "prevalence", min: 0.1, max: 99, step: 0.1, inputmode: "decimal" });
-  const slider = h("input", { type: "range", min: 0.5, max: 50, step: 0.5, "aria-label": words.slider });
-  const inBrackets = (/** @type {Interval} */ { value, low, high }) => [h("strong", {}, percent(value)), ` (${text.point.interval(low, high)})`];
+  const slider = h("input", { type: "range", min: 0.5, max: 50, step: 0.5, "aria-label": words.label });
+  const inBrackets = (/** @type {Interval} */ { value, low, high }) => [h("strong", percent(value)), ` (${text.point.interval(low, high)})`];
   const show = () => {
     const found = predictiveValues(point, choices.prevalence);
     none.hidden = found !== null;
     values.replaceChildren(
       ...(found
-        ? [h("dt", {}, words.positive), h("dd", {}, ...inBrackets(found.positive)), h("dt", {}, words.negative), h("dd", {}, ...inBrackets(found.negative))]
+        ? [h("dt", words.positive), h("dd", ...inBrackets(found.positive)), h("dt", words.negative), h("dd", ...inBrackets(found.negative))]
         : []),
     );
     slider.setAttribute("aria-valuetext", percent(choices.prevalence));
@@ -187,25 +186,24 @@ function doneTo({ image, lesion, timings_ms: times }, { manifest }) {
     words.title,
     h(
       "ol",
-      {},
-      h("li", {}, words.read(image.format, image.width, image.height)),
-      h("li", {}, same ? words.kept(size) : words.squashed(size, manifest.frame_jpeg_quality)),
-      h("li", {}, lesion.found ? words.lesion(lesion.fraction) : words.noLesion),
-      lesion.found && h("li", {}, words.cropped(box, share)),
+      h("li", words.read(image.format, image.width, image.height)),
+      h("li", same ? words.kept(size) : words.squashed(size, manifest.frame_jpeg_quality)),
+      h("li", lesion.found ? words.lesion(lesion.fraction) : words.noLesion),
+      lesion.found && h("li", words.cropped(box, share)),
     ),
-    h("h4", {}, words.times),
-    h("dl", { class: "times" }, ...Object.entries(words.stages).map(([stage, name]) => h("div", {}, h("dt", {}, name), h("dd", {}, number(times[/** @type {keyof typeof times} */ (stage)]))))),
+    h("h4", words.times),
+    h("dl", { class: "times" }, ...Object.entries(words.stages).map(([stage, name]) => h("div", h("dt", name), h("dd", number(times[/** @type {keyof typeof times} */ (stage)]))))),
   );
 }
 
 /** @param {Prediction} prediction @param {Actions} actions */
 function modelOf({ model, created_at: at, id, notice }, { showCard }) {
   const words = text.model;
-  const entry = (name = "", value = "", code = false) => [h("dt", {}, name), h("dd", {}, code ? h("code", {}, value) : value)];
+  const entry = (name = "", value = "", code = false) => [h("dt", name), h("dd", code ? h("code", value) : value)];
   return section(
     "model",
     words.title,
-    h("dl", {}, ...entry(words.name, `${model.name} ${model.version}`), ...entry(words.runs, `${model.variant}, ${model.provider}`), ...entry(words.answered, date(at)), ...entry(words.digest, model.sha256, true), ...entry(words.id, id, true)),
+    h("dl", ...entry(words.name, `${model.name} ${model.version}`), ...entry(words.runs, `${model.variant}, ${model.provider}`), ...entry(words.answered, date(at)), ...entry(words.digest, model.sha256, true), ...entry(words.id, id, true)),
     button(words.card, showCard, { class: "link" }),
     h("p", { class: "notice" }, notice),
   );
@@ -228,19 +226,19 @@ function noteOf(choices) {
 export function differenceOf(a, b, { manifest }) {
   const words = text.compare;
   const comparable = [a, b].every(({ decision }) => decision.status !== "abstained") && a.model.sha256 === b.model.sha256;
-  const cell = (/** @type {Prediction} */ { probabilities, decision }, name = "") => h("td", {}, decision.status === "abstained" ? words.abstained : percent(probabilities[name]));
+  const cell = (/** @type {Prediction} */ { probabilities, decision }, name = "") => h("td", decision.status === "abstained" ? words.abstained : percent(probabilities[name]));
   const rows = manifest.classes.map(({ name, label, malignant }) =>
-    h("tr", {}, h("th", { scope: "row" }, label, " ", malignant && h("span", { class: "tag" }, text.probabilities.malignant)), cell(a, name), cell(b, name), h("td", { class: "mean" }, comparable ? difference(b.probabilities[name] - a.probabilities[name]) : "–")),
+    h("tr", h("th", { scope: "row" }, label, " ", malignant && h("span", { class: "tag" }, text.probabilities.malignant)), cell(a, name), cell(b, name), h("td", { class: "mean" }, comparable ? difference(b.probabilities[name] - a.probabilities[name]) : "–")),
   );
   return [
     h(
       "table",
       { class: "differences" },
-      h("caption", {}, words.caption),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, text.probabilities.class), ...["A", "B", words.difference].map((head) => h("th", { scope: "col" }, head)))),
-      h("tbody", {}, ...rows),
+      h("caption", words.caption),
+      h("thead", h("tr", h("th", { scope: "col" }, text.probabilities.class), ...["A", "B", words.difference].map((head) => h("th", { scope: "col" }, head)))),
+      h("tbody", ...rows),
     ),
-    !comparable && h("p", {}, a.model.sha256 === b.model.sha256 ? words.noDifference : words.models),
+    !comparable && h("p", a.model.sha256 === b.model.sha256 ? words.noDifference : words.models),
     h("p", { class: "fine" }, words.linked),
   ];
 }

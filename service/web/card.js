@@ -31,14 +31,14 @@ export function cardOf(markdown) {
     }
     if (lines.every((line) => line.startsWith("|"))) return [tableOf(lines)];
     if (lines.every((line) => /^(- | {2})/.test(line))) return [listOf(lines)];
-    return [h("p", {}, ...spans(lines.join(" ")))];
+    return [h("p", ...spans(lines.join(" ")))];
   });
 }
 
 /** @param {string[]} lines */
 function listOf(lines) {
   const items = lines.join("\n").split(/^- /m).filter(Boolean);
-  return h("ul", {}, ...items.map((item) => h("li", {}, ...spans(item.replaceAll(/\s+/g, " ").trim()))));
+  return h("ul", ...items.map((item) => h("li", ...spans(item.replaceAll(/\s+/g, " ").trim()))));
 }
 
 /** @param {string[]} lines */
@@ -50,9 +50,8 @@ function tableOf(lines) {
     { class: "scroll", tabindex: 0, role: "group" },
     h(
       "table",
-      {},
-      h("thead", {}, h("tr", {}, ...cells(head).map((cell) => h("th", { scope: "col" }, ...cell)))),
-      h("tbody", {}, ...rows.map((row) => h("tr", {}, ...cells(row).map((cell) => h("td", {}, ...cell))))),
+      h("thead", h("tr", ...cells(head).map((cell) => h("th", { scope: "col" }, ...cell)))),
+      h("tbody", ...rows.map((row) => h("tr", ...cells(row).map((cell) => h("td", ...cell))))),
     ),
   );
 }
@@ -60,8 +59,8 @@ function tableOf(lines) {
 /** @param {string} line @returns {Child[]} */
 function spans(line) {
   return line.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
-    if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
-    if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
+    if (part.startsWith("**")) return h("strong", part.slice(2, -2));
+    if (part.startsWith("`")) return h("code", part.slice(1, -1));
     return part;
   });
 }

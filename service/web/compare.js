@@ -26,7 +26,7 @@ export class Comparison {
     this.map = h("select", { id: "comparison-map" }, h("option", { value: "none" }, text.overlays.none), ...KINDS.map((kind) => h("option", { value: kind }, text.overlays.kinds[kind])));
     this.map.addEventListener("change", () => this.draw());
     byId("panes").append(...this.panes.map(({ pane }) => pane));
-    byId("panes").before(h("label", { class: "pick" }, h("span", {}, text.compare.map), this.map));
+    byId("panes").before(h("label", { class: "pick" }, h("span", text.compare.map), this.map));
   }
 
   /**
@@ -61,7 +61,7 @@ export class Comparison {
       button(icon("out"), () => viewer.zoomBy(1 / 1.5), { "aria-label": text.viewer.out }),
       button(icon("fit"), () => viewer.fit(), { "aria-label": text.viewer.fit }),
     );
-    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", {}, text.compare.pick(side)), choice), title), stage, zoom, h("figcaption", {}, words));
+    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), stage, zoom, h("figcaption", words));
     return { pane, viewer, choice, title, words };
   }
 

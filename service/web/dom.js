@@ -7,12 +7,13 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {Record<string, any>} [properties] Attributes; `on…` are listeners, `style` custom properties.
- * @param {...Child} children
+ * @param {Record<string, any> | Child} [first] Attributes (`on…` are listeners, `style` custom properties), or a child.
+ * @param {...Child} others
  * @returns {HTMLElementTagNameMap[T]}
  */
-export function h(tag, properties = {}, ...children) {
-  return fill(document.createElement(tag), properties, children);
+export function h(tag, first, ...others) {
+  const made = document.createElement(tag);
+  return first instanceof Object && !(first instanceof Node) ? fill(made, first, others) : fill(made, {}, [first, ...others]);
 }
 
 /**

@@ -47,7 +47,7 @@ export function setUpIntake({ onPicture, onFail }) {
           onFail(error);
         }
       };
-      return h("li", {}, h("button", { type: "button", class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", {}, h("strong", {}, title), h("span", { class: "fine" }, source))));
+      return h("li", h("button", { type: "button", class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", h("strong", title), h("span", { class: "fine" }, source))));
     }),
   );
 }

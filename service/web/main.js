@@ -20,6 +20,8 @@ const overlays = new Overlays(figures, { say, fail });
 const comparison = new Comparison(figures, fail);
 /** What sending the same picture again cannot mend. */
 const PICTURES_FAULT = new Set(["malformed-request", "too-large", "unsupported-type", "undecodable-picture"]);
+/** So many pictures of the tab are kept. */
+const MOST = 24;
 const choices = { prevalence: 0.05, note: "" };
 
 /** Newest first. @type {Result[]} */
@@ -53,7 +55,7 @@ async function read(reading) {
   entitle(reading);
   showProgress(controller, reading);
   list();
-  preview(reading, signal);
+  if (!reading.replaces) preview(reading, signal);
   try {
     const prediction = await api.predict(reading.file, {
       operatingPoint: reading.operatingPoint,
@@ -64,8 +66,11 @@ async function read(reading) {
     if (signal.aborted) return void api.forget(prediction.id).catch(() => {});
     const { file, url, example, number, replaces } = reading;
     const result = { file, url, example, number, prediction, impression: replaces?.impression ?? null };
-    if (replaces) drop(replaces, false);
-    if (!replaces && input("impression-first").checked) askImpression(result, inUse);
+    if (replaces) {
+      drop(replaces, false);
+      keep(result, inUse, true);
+      document.getElementById("point")?.focus();
+    } else if (input("impression-first").checked) askImpression(result, inUse);
     else keep(result, inUse);
   } catch (error) {
     if (!isAbort(error) && !signal.aborted) showProblem(error, reading);
@@ -77,23 +82,24 @@ function readNew(file, example) {
   return read({ file, url: URL.createObjectURL(file), example, number: ++count, replaces: null });
 }
 
-/** @param {Result} result @param {Model} inUse */
-function keep(result, inUse) {
+/** @param {Result} result @param {Model} inUse @param {boolean} [samePicture] */
+function keep(result, inUse, samePicture) {
   covered = null;
   results.unshift(result);
   results.sort((a, b) => b.number - a.number);
-  open(result);
+  for (const oldest of results.slice(MOST)) drop(oldest, true);
+  open(result, samePicture);
   say(`${nameOf(result)}. ${inWords(result.prediction, inUse)}`);
 }
 
-/** @param {Result} result */
-function open(result) {
+/** @param {Result} result @param {boolean} [samePicture] Whether it was shown until now, so that its map stays. */
+function open(result, samePicture) {
   if (model === null) return;
   abandon();
   current = result;
   look("reading");
   entitle(result, ` · ${time(result.prediction.created_at)}`);
-  overlays.show(result, model);
+  overlays.show(result, model, samePicture);
   const { card } = model;
   const again = (point = "") => read({ ...result, replaces: result, operatingPoint: point });
   fillAnswer(...answerOf(result, model, choices, { judgeAt: again, showCard: () => showCard(card) }));
@@ -124,6 +130,13 @@ async function forget(result) {
   }
 }
 
+async function forgetAll() {
+  const gone = [...results].map((result) => drop(result, true));
+  restart();
+  const failed = (await Promise.allSettled(gone)).some(({ status }) => status === "rejected");
+  say(failed ? text.recent.forgottenHere(text.recent.all) : text.recent.forgotten(text.recent.all));
+}
+
 /** @param {Result} result @param {boolean} withPicture */
 function drop(result, withPicture) {
   const at = results.indexOf(result);
@@ -138,6 +151,7 @@ function drop(result, withPicture) {
 function restart() {
   abandon();
   current = null;
+  overlays.clear();
   look("start");
   list();
   byId("choose").focus();
@@ -161,7 +175,7 @@ function list() {
 function entitle(picture, more = "") {
   const title = byId("reading-title");
   title.textContent = nameOf(/** @type {Result} */ (picture)) + more;
-  title.focus({ preventScroll: true });
+  if (!byId("reading").contains(document.activeElement)) title.focus({ preventScroll: true });
 }
 
 /** @param {Reading} reading @param {AbortSignal} signal */
@@ -179,9 +193,9 @@ async function preview({ url }, signal) {
 /** @param {AbortController} controller @param {Reading} reading */
 function showProgress(controller, reading) {
   current = null;
-  overlays.preview("", 4, 3);
+  if (!reading.replaces) overlays.clear();
   const bar = h("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
-  const label = h("p", { id: "progress-label" }, reading.replaces ? text.progress.again : text.progress.sending(0));
+  const label = h("p", { id: "progress-label", tabindex: -1 }, reading.replaces ? text.progress.again : text.progress.sending(0));
   const giveUp = () => {
     controller.abort();
     if (reading.replaces) open(reading.replaces);
@@ -219,9 +233,9 @@ function showProblem(error, reading) {
     h(
       "section",
       { class: "problem", "aria-labelledby": "problem-title" },
-      h("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), h("span", {}, title)),
-      h("p", {}, what, again && ` ${text.problem.kept}`),
-      problem.retryAfter !== null && h("p", {}, text.problem.wait(problem.retryAfter)),
+      h("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), h("span", title)),
+      h("p", what, again && ` ${text.problem.kept}`),
+      problem.retryAfter !== null && h("p", text.problem.wait(problem.retryAfter)),
       h("div", { class: "actions" }, again, another),
     ),
   );
@@ -240,7 +254,7 @@ function fail(error) {
     else comparison.draw();
   };
   byId("notice").replaceChildren(
-    h("p", {}, h("strong", {}, title), ` ${what}`),
+    h("p", h("strong", title), ` ${what}`),
     button(text.problem.again, again),
   );
   byId("notice").hidden = false;
@@ -256,13 +270,13 @@ function askImpression(result, inUse) {
     result.impression = /** @type {Impression} */ (chosen);
     keep(result, inUse);
   };
-  const options = Object.entries(text.impression.choices).map(([value, label]) => h("label", {}, h("input", { type: "radio", name: "impression", value, required: true }), h("span", {}, label)));
+  const options = Object.entries(text.impression.choices).map(([value, label]) => h("label", h("input", { type: "radio", name: "impression", value, required: true }), h("span", label)));
   fillAnswer(
     h(
       "form",
       { class: "ask", onsubmit: submit },
       h("h3", { tabindex: -1 }, text.impression.title),
-      h("fieldset", { class: "choices" }, h("legend", {}, text.impression.question), ...options),
+      h("fieldset", { class: "choices" }, h("legend", text.impression.question), ...options),
       h("button", { class: "primary" }, text.impression.show),
     ),
   );
@@ -280,7 +294,7 @@ function fillAnswer(...parts) {
 /** What only the print shows. @param {Result} result */
 function report({ url, prediction }) {
   byId("report").replaceChildren(
-    h("p", {}, h("strong", {}, text.brand), ` · ${date(prediction.created_at)}`),
+    h("p", h("strong", text.brand), ` · ${date(prediction.created_at)}`),
     h("p", { id: "report-note" }),
     h("img", { src: url, alt: "" }),
   );
@@ -309,7 +323,7 @@ document.documentElement.lang = language;
 for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text], [data-label], [data-icon]"))) {
   const { text: said, label, icon: drawn } = place.dataset;
   if (drawn) place.append(icon(drawn));
-  if (said) place.append(drawn ? h("span", {}, words(said)) : words(said));
+  if (said) place.append(drawn ? h("span", words(said)) : words(said));
   if (label) place.setAttribute("aria-label", words(label));
   if (label && place instanceof HTMLButtonElement) place.title = words(label);
 }
@@ -326,7 +340,7 @@ byId("compare").addEventListener("click", () => {
   byId("comparison-title").focus();
 });
 byId("leave-comparison").addEventListener("click", () => open(current ?? results[0]));
-byId("forget-all").addEventListener("click", () => [...results].forEach(forget));
+byId("forget-all").addEventListener("click", forgetAll);
 byId("answer").addEventListener("input", note);
 byId("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";

@@ -46,16 +46,21 @@ export class Overlays {
     this.viewer.show(url, width, height);
   }
 
+  clear() {
+    this.preview("", 4, 3);
+  }
+
   previewNothing() {
     this.#tell(text.viewer.noPreview, false);
   }
 
-  /** @param {Result} result @param {Model} model */
-  show(result, model) {
-    this.#begin(result);
+  /** @param {Result} result @param {Model} model @param {boolean} [samePicture] */
+  show(result, model, samePicture) {
+    if (!samePicture) this.#begin(result);
+    this.#result = result;
     this.#model = model;
     const { image, attention, decision } = result.prediction;
-    this.viewer.show(result.url, image.width, image.height);
+    if (!samePicture) this.viewer.show(result.url, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
     this.draw();
@@ -64,12 +69,12 @@ export class Overlays {
   #build() {
     const radios = (name = "", /** @type {[string, string][]} */ choices) =>
       choices.map(([value, label], index) =>
-        h("label", {}, h("input", { type: "radio", name, value, checked: index === 0 }), h("span", {}, label)),
+        h("label", h("input", { type: "radio", name, value, checked: index === 0 }), h("span", label)),
       );
     const { kinds, branches } = text.overlays;
     byId("maps").append(...radios("map", [["none", text.overlays.none], ...KINDS.map((kind) => /** @type {[string, string]} */ ([kind, kinds[kind]]))]));
     byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
-    byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", {}, h("kbd", {}, key), ` ${what}`)));
+    byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
     byId("overlays").addEventListener("input", ({ target }) => {
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
       this.#lifted = false;

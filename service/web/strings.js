@@ -151,7 +151,6 @@ export const text = {
   prevalence: {
     title: "What it means where you work",
     label: "Malignant among the lesions you see",
-    slider: "Malignant among the lesions you see, slider",
     unit: "%",
     positive: "Of those referred, malignant (PPV)",
     negative: "Of those not referred, benign (NPV)",
@@ -265,7 +264,8 @@ export const text = {
     title: "This tab",
     abstained: "abstained",
     forgetAll: "Delete all",
-    why: "Kept in this tab's memory until it is closed; nothing is stored in the browser.",
+    why: "The last 24, in this tab's memory until it is closed; nothing is stored in the browser.",
+    all: "Everything",
     forget: (name = "") => `Delete ${name}`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     forgotten: (name = "") => `${name} was deleted here and in the service.`,

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from fastapi import FastAPI
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -30,48 +23,13 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from service.app import create_app
 from service.bundle import Bundle
-from service.runtime import Service
-from service.settings import SHIPPED_BUNDLE, Settings
+from service.settings import SHIPPED_BUNDLE
+from tests.page.browsing import Server, launch, serving
 from tests.service.tiny_bundle import write_tiny_bundle
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FAILED_LOAD = re.compile(r"Failed to load resource: (?:the server responded with a status of (\d+)|(net::\w+))")
 _LAPTOP = ViewportSize(width=1280, height=800)
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running service: where, and its object graph."""
-
-    url: str
-    app: FastAPI
-
-    @property
-    def service(self) -> Service:
-        """The object graph."""
-        service: Service = self.app.state.service
-        return service
-
-
-@contextmanager
-def serving(**settings: Any) -> Iterator[Server]:
-    """A service on a free port of the loopback, in a thread."""
-    app = create_app(Settings(provider="cpu", **settings))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive(), "the service ended at its start"
-                time.sleep(0.02)
-            yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="session")
@@ -97,11 +55,9 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """One browser for all tests; each gets a context of its own."""
-    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
-    if program is None:
+    browser = launch(playwright)
+    if browser is None:
         pytest.skip("there is no Chromium; Debian's package is called chromium")
-    # Chromium's own sandbox needs rights that a container seldom gives; the only pages are ours.
-    browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
     yield browser
     browser.close()
 

@@ -12,7 +12,8 @@ from service.bundle import Bundle
 from service.diagnosis import REASONS
 from service.errors import PROBLEM_TYPES
 from service.routes.page import WEB
-from tests.page.conftest import Open, Server, Visit, serving
+from tests.page.browsing import Server, serving
+from tests.page.conftest import Open, Visit
 from tests.service.tiny_bundle import picture_bytes
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.

@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 from service.routes.page import WEB
 from service.settings import SHIPPED_BUNDLE
-from tests.page.conftest import Open, Server, Visit
+from tests.page.browsing import Server
+from tests.page.conftest import Open, Visit
 from tests.service.tiny_bundle import picture_bytes
 
 EXAMPLE = WEB / "examples" / "ISIC_0001140.jpg"
@@ -247,6 +248,7 @@ def test_another_operating_point_is_judged_by_the_service(visit: Visit) -> None:
     page = visit.page
     visit.example(1)
     expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
+    visit.choose_map("Spatial")
     with page.expect_response("**/predict?operating_point=high-sensitivity") as predicted:
         page.locator("#point").select_option("high-sensitivity")
     assert predicted.value.json()["decision"]["refer"] is True
@@ -254,6 +256,8 @@ def test_another_operating_point_is_judged_by_the_service(visit: Visit) -> None:
     expect(page.locator(".decision")).to_contain_text("close to the threshold")
     expect(page.locator(".point")).to_contain_text("96.7%")
     expect(page.locator("#recent li")).to_have_count(1)
+    expect(page.locator("#point")).to_be_focused()
+    expect(page.locator("#view-text")).to_contain_text("Spatial attention")
 
 
 def test_predictive_values_follow_the_prevalence(visit: Visit) -> None:

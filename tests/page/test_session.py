@@ -6,7 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import Server, Visit
+from tests.page.browsing import Server
+from tests.page.conftest import Visit
 
 
 def read_both(visit: Visit) -> list[dict[str, object]]:
