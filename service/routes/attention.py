@@ -25,6 +25,7 @@ from service.overlay import (
     encode,
     render,
 )
+from service.routes.callers import CallerDep
 from service.routes.dependencies import ServiceDep, find_record
 from service.schemas import AttentionSummary
 from service.summary import summarise
@@ -48,6 +49,7 @@ async def get_attention(
     id: str,
     request: Request,
     service: ServiceDep,
+    caller: CallerDep,
     kind: MapQuery = "lesion",
     branch: BranchChoice = "mean",
     view: View = "frame",
@@ -68,7 +70,7 @@ async def get_attention(
     options = OverlayOptions(
         kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, colormap=colormap, spot=_spot(x, y)
     )
-    record = await find_record(service, id)
+    record = await find_record(service, caller, id, what="attention-read")
     headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -89,6 +91,7 @@ async def get_attention(
 async def get_attention_summary(
     id: str,
     service: ServiceDep,
+    caller: CallerDep,
     kind: MapQuery = "lesion",
     branch: BranchChoice = "mean",
     x: XQuery = None,
@@ -96,7 +99,7 @@ async def get_attention_summary(
 ) -> AttentionSummary:
     """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
     options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
-    record = await find_record(service, id)
+    record = await find_record(service, caller, id, what="attention-read")
     with _drawing_problems():
         return await service.on_core(lambda: summarise(record.maps, options))
 
