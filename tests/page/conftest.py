@@ -135,10 +135,10 @@ def visit_to(browser: Browser, pictures_folder: Path) -> Iterator[Open]:
     """Open the page of a server; at the end nothing may have gone wrong in it."""
     visits: list[Visit] = []
 
-    def opened(url: str, **options: Any) -> Visit:
+    def opened(url: str, *expected: str, **options: Any) -> Visit:
         context = browser.new_context(base_url=url, **{"viewport": _LAPTOP, **options})
         context.set_default_timeout(10_000)
-        page, watch = context.new_page(), Watch(url)
+        page, watch = context.new_page(), Watch(url, set(expected))
         page.on("console", watch.on_console)
         page.on("pageerror", lambda error: watch.complaints.append(str(error)))
         page.on("request", watch.on_request)
