@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from service.errors import documented, install_error_handlers
 from service.metrics import Metrics
 from service.middleware import Observability
-from service.routes import attention, batches, health, model, predictions, reference
+from service.routes import attention, batches, health, model, page, predictions, reference
 from service.routes.callers import ADMITTED, admit
 from service.runtime import running
 from service.settings import Settings
@@ -51,5 +51,6 @@ def create_app(
         app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
     for public in (health, reference):
         app.include_router(public.router)
+    app.include_router(page.page_router(page.read_assets()))
     app.add_middleware(Observability, metrics=metrics)
     return app

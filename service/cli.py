@@ -162,6 +162,7 @@ def _say_where(listening: socket.socket) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
         f"\nServing at {url}\n"
+        f"  page     {url}/\n"
         f"  try      curl -F image=@lesion.jpg {url}/predict\n"
         f"  API      {url}/docs\n"
         f"  model    {url}/model\n"

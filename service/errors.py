@@ -112,15 +112,6 @@ def picture_problem(error: PictureError) -> ServiceError:
     return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
 
 
-def records_problem(error: RecordsError) -> ServiceError:
-    """The service's error for records that cannot be kept or reached."""
-    if isinstance(error, RecordsFull):
-        return ServiceError(INSUFFICIENT_STORAGE, "the prediction could not be kept, there is no room; try again later")
-    return ServiceError(
-        NOT_READY, "predictions could not be kept or reached; try again later", headers={"Retry-After": "5"}
-    )
-
-
 def audit_failed() -> ServiceError:
     """The error while what happens cannot be written down; the log's own words are in the service's log."""
     detail = "the audit log cannot be written, and nothing is answered without it; try again later"
@@ -138,6 +129,15 @@ class _ProblemResponse(JSONResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["problem"] = self._name
         await super().__call__(scope, receive, send)
+
+
+def records_problem(error: RecordsError) -> ServiceError:
+    """The service's error for records that cannot be kept or reached."""
+    if isinstance(error, RecordsFull):
+        return ServiceError(INSUFFICIENT_STORAGE, "the prediction could not be kept, there is no room; try again later")
+    return ServiceError(
+        NOT_READY, "predictions could not be kept or reached; try again later", headers={"Retry-After": "5"}
+    )
 
 
 def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

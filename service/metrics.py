@@ -87,12 +87,12 @@ class Metrics:
         for status in (200, *(problem.status for problem in PROBLEM_TYPES if problem.status >= 500)):
             self.requests.labels("/predict", "POST", str(status))
         self.latency.labels("/predict")
-        for closed in get_args(Closed):
-            self.closed.labels(closed)
         for outcome in ("written", "spooled", "refused"):
             self.audit_entries.labels(outcome)
         for cause in ("expired", "room"):
             self.purged.labels(cause)
+        for closed in get_args(Closed):
+            self.closed.labels(closed)
         for reason in REASONS:
             self.cautions.labels(reason)
 

@@ -54,10 +54,10 @@ class Service:
     workers: ThreadPoolExecutor
     cores: Cores
     limits: PictureLimits
-    uploads: Uploads
     keys: LiveKeys | None
     caller_limits: CallerLimits
     audit: AuditLog
+    uploads: Uploads
     on_fatal: Callable[[str], None]
     failure: str | None = None
     canary_difference: float | None = None
@@ -214,10 +214,10 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
         cores=cores,
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
-        uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
         keys=keys,
         caller_limits=CallerLimits(rate=settings.caller_rate, places=settings.places_of_a_caller()),
         audit=AuditLog(audit_file, when_full=settings.audit_when_full, metrics=metrics),
+        uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
         on_fatal=on_fatal,
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
         return self
 
+    def places_of_a_caller(self) -> int | None:
+        """Pictures that one caller may have under way; None: no limit but that of all."""
+        share = None if self.keys is None else max(1, self.queue_size // 2)
+        return self.caller_places or share
+
     def connection_limits(self) -> ConnectionLimits:
         """What a client may take of a connection."""
         return ConnectionLimits(
@@ -146,11 +151,6 @@ class Settings(BaseSettings):
             # Whoever reads the picture gives up first, and can say so better.
             body_seconds=1.2 * self.deadline_seconds,
         )
-
-    def places_of_a_caller(self) -> int | None:
-        """Pictures that one caller may have under way; None: no limit but that of all."""
-        share = None if self.keys is None else max(1, self.queue_size // 2)
-        return self.caller_places or share
 
     def gpu_options(self) -> GpuOptions:
         """What a session on a GPU is told."""

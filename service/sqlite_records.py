@@ -67,7 +67,7 @@ class SqliteRecords:
         except sqlite3.Error as error:
             where = "the memory for predictions" if self._path is None else str(self._path)
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise RecordsFull(f"there is no room in {where}; free disk space") from error
+                raise RecordsFull(f"there is no room for {where}; free disk space") from error
             raise RecordsError(f"{where} cannot be used ({error}); free disk space, or delete it") from error
 
     def put(self, id: str, record: Record) -> None:

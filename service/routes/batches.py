@@ -57,15 +57,15 @@ async def predict_batch(
     most = min(service.settings.batch_pictures, service.settings.queue_size)
     ends = asyncio.get_running_loop().time() + service.settings.deadline_seconds
     try:
-        # Until the form is read nobody knows how many pictures it holds.
-        with share(service, caller, most) as keep_share, service.uploads.room() as take:
-            service.batcher.require_place()
+        service.batcher.require_place()
+        with share(service, caller, most) as keep, service.uploads.room() as take:
             limits = UploadLimits(service.limits.max_bytes, ends, take)
             pictures = await read_uploads(request, limits, max_files=most)
-            keep_share(len(pictures))
+            keep(len(pictures))
             with service.batcher.places(len(pictures)):
-                work = _answer_all(service, caller, pictures, point, began, ends)
-                answers = await unless_client_leaves(request, work)
+                answers = await unless_client_leaves(
+                    request, _answer_all(service, caller, pictures, point, began, ends)
+                )
     except QueueFull:
         raise queue_full() from None
     except (ClientGone, ClientDisconnect):

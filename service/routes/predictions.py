@@ -79,8 +79,8 @@ async def predict(
     seconds = service.settings.deadline_seconds
     ends = asyncio.get_running_loop().time() + seconds
     try:
+        service.batcher.require_place()
         with share(service, caller), service.uploads.room() as take:
-            service.batcher.require_place()
             data = await read_upload(request, UploadLimits(service.limits.max_bytes, ends, take))
             async with asyncio.timeout_at(ends):
                 with service.batcher.places():
