@@ -15,7 +15,7 @@ from tests.torture.plan import Plan
 from tests.torture.rows import Row, none_of
 from tests.torture.served import PROGRAM, Served
 
-PUBLIC = ("/healthz", "/readyz", "/docs", "/openapi.json")
+PUBLIC = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
 PRIVATE = ("/model", "/metrics", f"/predictions/{'0' * 32}", f"/attention/{'0' * 32}")
 
 
