@@ -13,12 +13,14 @@ from pathlib import Path
 
 from tests.torture.others import Others
 from tests.torture.plan import Plan
-from tests.torture.rows import Row, at_most, none_of
+from tests.torture.rows import Row, at_most, none_of, p99
 from tests.torture.served import Served
 from tests.torture.sockets import connect, get, post
 
 # Beyond a deadline: the interval at which deadlines are looked at, and what a busy machine adds.
 SLACK_SECONDS = 5.0
+
+MOST_HEALTH_MS = 50.0
 
 # How long the attacks last that the service ends at once.
 BRIEF_SECONDS = 3.0
@@ -30,7 +32,10 @@ Attack = Callable[[Served, Plan, bytes], None]
 
 def check(plan: Plan, picture: Path) -> Iterator[Row]:
     """Every attack, one after the other, on one service."""
+    health: list[float] = []
     with Served(plan.settings()) as served:
+        with Others(served.url, picture):
+            time.sleep(3)  # the first pictures pay for what every later one uses again
         _settle(served)
         files, memory = served.num_files(), served.rss_megabytes()
         for name, (attack, seconds) in _attacks(plan).items():
@@ -38,9 +43,13 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
                 began = time.monotonic()
                 attack(served, plan, picture.read_bytes())
                 took = time.monotonic() - began
+            health += others.seen["health_ms"]
             yield from others.rows(name)
             yield at_most(f"{name}: seconds until the last attacker was closed", took, seconds + SLACK_SECONDS)
-        yield from _slowhttptest(served, plan, picture)
+        for name, others in _slowhttptest(served, plan, picture):
+            health += others.seen["health_ms"]
+            yield from others.rows(name)
+        yield at_most(f"all attacks: p99 of /healthz in ms, of {len(health)} asked", p99(health), MOST_HEALTH_MS)
         _settle(served)
         yield none_of("after all attacks: file descriptors left open", max(0, served.num_files() - files - 2))
         yield none_of("after all attacks: requests still under way", served.metric("cin_requests_in_flight") - 1)
@@ -177,16 +186,15 @@ def _pipelined(served: Served, plan: Plan, _: bytes) -> None:
 
 
 def _header_floods(served: Served, plan: Plan, _: bytes) -> None:
+    head = b"GET /healthz HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(50_000))
     with _crowd(served, plan.attackers // 10) as crowd:
         for connection in crowd:
             with suppress(OSError):
-                connection.sendall(
-                    b"GET /healthz HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(50_000))
-                )
+                connection.sendall(head)
         _until_all_closed(crowd, within=10)
 
 
-def _slowhttptest(served: Served, plan: Plan, picture: Path) -> Iterator[Row]:
+def _slowhttptest(served: Served, plan: Plan, picture: Path) -> Iterator[tuple[str, Others]]:
     """The tool's four attacks, where it is installed."""
     if shutil.which("slowhttptest") is None:
         return
@@ -207,7 +215,7 @@ def _slowhttptest(served: Served, plan: Plan, picture: Path) -> Iterator[Row]:
                 timeout=plan.slowhttptest_seconds + 60,
                 check=False,
             )
-        yield from others.rows(f"slowhttptest, slow {mode}")
+        yield f"slowhttptest, slow {mode}", others
 
 
 def _settle(served: Served) -> None:
