@@ -45,6 +45,7 @@ def create_app(
         # Exported spans and logs would carry what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.state.metrics = metrics
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model):
         app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))

@@ -237,8 +237,11 @@ def _tint(strength: Map, options: OverlayOptions) -> tuple[Map, Map]:
 def _outline(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) -> None:
     """Two tones, so that it shows on light and dark skin alike."""
     x0, y0, x1, y1 = (round(edge) for edge in box)
-    draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline="black", width=4)
-    draw.rectangle((x0 + 1, y0 + 1, x1 - 2, y1 - 2), outline="white", width=2)
+    for inset, colour, width in ((0, "black", 4), (1, "white", 2)):
+        left, top = x0 + inset, y0 + inset
+        # Of a box too small for two lines only one shows.
+        corners = (left, top, max(left, x1 - 1 - inset), max(top, y1 - 1 - inset))
+        draw.rectangle(corners, outline=colour, width=width)
 
 
 def _mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float]) -> None:
