@@ -16,6 +16,7 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
+AbstainChoice = Literal["on", "caution", "off"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
@@ -49,6 +50,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     bundle: Path = Field(SHIPPED_BUNDLE, description="folder of the model bundle")
     operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
+
+    abstain: AbstainChoice = Field(
+        "on",
+        description="pictures beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
+        "or are not examined (off)",
+    )
 
     variant: VariantChoice = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"

@@ -12,6 +12,7 @@ from fastapi import Query
 
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
+from service.engine import OutOfMemory
 from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, picture_problem
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
@@ -41,7 +42,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
     queue_seconds = decoded.queue_seconds + result.queue_seconds
     service.metrics.stages.labels("queue").observe(queue_seconds)
     service.metrics.stages.labels("inference").observe(result.inference_seconds)
-    findings = describe(picture, result.answer, service.engine, point)
+    findings = describe(picture, result.answer, service.engine, point, service.examiner)
     id = secrets.token_hex(16)
     prediction = Prediction(
         **dict(findings),
@@ -61,6 +62,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
     except RecordsError as error:
         log.error("%s", error)
         raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
+    service.require_ready()  # trust may have been lost while it was kept
     service.metrics.observe_prediction(result.answer, findings)
     return prediction
 
@@ -93,6 +95,10 @@ async def _infer(service: Service, picture: Picture) -> Result:
         result = await service.batcher.submit(picture.frame)
     except Stopped:
         raise ServiceError(NOT_READY, "the service is shutting down; try again", headers={"Retry-After": "5"}) from None
+    except OutOfMemory:
+        service.require_ready()
+        detail = "the device has no memory for this picture just now; try again shortly"
+        raise ServiceError(NOT_READY, detail, headers={"Retry-After": "5"}) from None
     except Exception as error:  # whatever the engine raised; the batcher's listener has logged it
         service.require_ready()
         raise ServiceError(INTERNAL, "the network failed on this picture; it was logged") from error

@@ -64,6 +64,7 @@ async def predict_batch(request: Request, service: ServiceDep, operating_point: 
         raise ServiceError(DEADLINE, f"the pictures did not arrive within {seconds:g} s; send fewer at once") from None
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
+    service.require_ready()  # the first ones may have been answered before trust was lost
     return Response(BatchAnswers(answers=answers).model_dump_json(), media_type="application/json")
 
 

@@ -55,7 +55,11 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def find_record(service: Service, id: str) -> Record:
-    """The record called ``id``. Raises the 404 that does not tell unknown from expired."""
+    """The record called ``id``. Raises the 404 that does not tell unknown from expired.
+
+    And the 503 of a service that is not trusted: who knows since when its answers have been wrong.
+    """
+    service.require_ready()
     record = await service.in_worker(lambda: service.records.get(id)) if is_id(id) else None
     if record is None:
         raise unknown_prediction()
