@@ -35,7 +35,6 @@ from service.bundle import (
     Familiarity,
     LimitReason,
     MeasuredAbstention,
-    Quality,
     TensorSpec,
     Variant,
     beyond_limits,
@@ -176,14 +175,16 @@ def cross_fitted(features: NDArray[np.float32]) -> NDArray[np.float64]:
     return scores_N
 
 
+def judge(frames: Frames, found: Outputs, familiarity: Familiarity, limits: Abstention) -> list[list[LimitReason]]:
+    """The limits that each frame is beyond, with the network's features of it and the lesion's share in ``found``."""
+    parts = zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
+    return [beyond_limits(measure_quality(f, features, familiarity), float(s), limits) for f, features, s in parts]
+
+
 def _measure(
     judged: Judged, variant: Variant, graph: Path, features: TensorSpec, familiarity: Familiarity, limits: Abstention
 ) -> MeasuredAbstention:
-    found = examine(graph, judged.frames, features)
-    reasons: list[list[LimitReason]] = []
-    for frame, row, fraction in zip(judged.frames, found[FEATURES], found["lesion_fraction"], strict=True):
-        quality: Quality = measure_quality(frame, row, familiarity)
-        reasons.append(beyond_limits(quality, float(fraction), limits))
+    reasons = judge(judged.frames, examine(graph, judged.frames, features), familiarity, limits)
     num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in reasons)
     return MeasuredAbstention(
         measured_on=judged.name,

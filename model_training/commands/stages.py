@@ -1,15 +1,12 @@
-"""``cin-train area``, ``recognition``, ``evaluate``, ``report``, ``export`` and ``abstention``: one experiment."""
+"""``cin-train area``, ``recognition``, ``evaluate``, ``report`` and ``export``: one experiment."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from model_training.abstention import add_abstention, read_judged
-from model_training.command_line import command_line
 from model_training.commands.options import (
     LEDGER,
     CacheOption,
@@ -19,17 +16,12 @@ from model_training.commands.options import (
     RunOption,
     SetOption,
     command,
-    console,
     make_experiment,
 )
-from model_training.config import Config, DataConfig
 from model_training.evaluate import Split
 from model_training.evaluate import evaluate as evaluate_split
-from model_training.experiment import Experiment
 from model_training.export import export_bundle
 from model_training.reporting.report import write_report
-from model_training.run_folder import write_text
-from service.bundle import load_bundle
 
 
 @command
@@ -112,42 +104,3 @@ def export(
     bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)
-
-
-@command
-def abstention(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, of any version.")],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    version: Annotated[str, typer.Option(help="The version that the bundle becomes.")],
-    photographs: Annotated[
-        str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
-    ] = None,
-    figures: Annotated[Path | None, typer.Option(help="File for the limits and what came of them, .json.")] = None,
-    purpose: Annotated[str, typer.Option(help="What the test split is read for; without one it is not read.")] = "",
-    ledger: LedgerOption = LEDGER,
-    data: DataOption = Path("data"),
-    cache: CacheOption = Path("cache"),
-) -> None:
-    """Fit anew when a bundle gives no advice, as `export` does: to the pictures that it was trained on."""
-    source = load_bundle(bundle)
-    config = Config(data=DataConfig.model_validate(source.manifest.provenance.config["recognition"]["data"]))
-    written = add_abstention(
-        source,
-        out,
-        Experiment(config, data, cache, Path(), console()),
-        ledger=ledger,
-        purpose=purpose or None,
-        photographs=None if photographs is None else read_judged(source, data / photographs),
-        version=version,
-    )
-    limits = written.manifest.abstention
-    assert limits is not None
-    about = {"command": command_line(), "bundle": f"{written.manifest.name} {version}", **limits.model_dump()}
-    if figures is not None:
-        write_text(figures, json.dumps(about, indent=2) + "\n")
-    for measured in limits.measured:
-        console().print(
-            f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
-            f"without advice; {measured.num_by_reason}",
-            highlight=False,
-        )
