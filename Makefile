@@ -3,6 +3,8 @@
 # make upgrade replace the running replicas by new ones without turning a request away
 # make down    end the stack
 # make test    set up everything and run linters, type checker and tests
+# make sbom    write the bill of materials of what serving needs to build/sbom.json (CycloneDX)
+# make audit-packages  look every pinned package up among the known vulnerabilities; needs the internet
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
 #              command goes on where it was
@@ -20,7 +22,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down upgrade test reproduce gpu bench clean
+.PHONY: help serve up down upgrade test sbom audit-packages reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -58,6 +60,12 @@ test: $(VENV)/.test-ready
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+sbom: $(VENV)/.test-ready
+	$(BIN)/python .ci/sbom.py build/sbom.json
+
+audit-packages: $(VENV)/.test-ready
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 # The tables of the short configuration are in results/ itself.
 REPRODUCE ?=

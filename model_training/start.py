@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from types import MappingProxyType
 
 import torch
@@ -76,7 +76,7 @@ def _download(depth: int) -> Start:
     url = TORCHVISION_URLS[depth]
     try:
         weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(
             f"cannot download {url}, or read its copy in {torch.hub.get_dir()} ({error}); "
             "set start to the path of a copy of that file"

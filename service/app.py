@@ -6,23 +6,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from service.errors import install_error_handlers
+from service.errors import documented, install_error_handlers
 from service.metrics import Metrics
 from service.middleware import Observability
-from service.routes import attention, batches, health, model, predictions
+from service.routes import attention, batches, health, model, predictions, reference
+from service.routes.callers import ADMITTED, admit
 from service.runtime import running
 from service.settings import Settings
 
 
-def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reason: None) -> FastAPI:
+def create_app(
+    settings: Settings, on_fatal: Callable[[str], None] = lambda reason: None, metrics: Metrics | None = None
+) -> FastAPI:
     """The app for ``settings``; its lifespan loads the model and keeps the running service in ``app.state.service``.
 
     ``on_fatal`` is told why the process should end: from then on it takes no requests. The lifespan raises
-    :class:`BundleError`, :class:`EngineError` or :class:`RecordsError` for what cannot be served.
+    what :func:`service.runtime.running` raises for what cannot be served.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -36,11 +39,16 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         version=version("clinical-inspired-network"),
         lifespan=lifespan,
         redirect_slashes=False,
+        # Ours are in routes/reference.py: FastAPI's load scripts from another site.
+        docs_url=None,
+        redoc_url=None,
         # Exported spans and logs would carry what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_error_handlers(app)
-    for routes in (predictions, batches, attention, model, health):
-        app.include_router(routes.router)
+    for routes in (predictions, batches, attention, model):
+        app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
+    for public in (health, reference):
+        app.include_router(public.router)
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -1,4 +1,4 @@
-"""``cin``: serve, predict without a server, verify a bundle."""
+"""``cin``: serve, predict without a server, verify a bundle; keys and the audit log are in :mod:`service.commands`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Literal, NamedTuple, NoReturn
@@ -19,23 +18,29 @@ from typing import Annotated, Literal, NamedTuple, NoReturn
 import typer
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from prometheus_client import start_http_server
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.access import AccessError, is_loopback, published_host, require_keys_beyond_loopback
 from service.app import create_app
 from service.archive import ArchiveError, Outcome, ResultsFile, answer_all, find_pictures
+from service.audit_file import AuditError
 from service.bundle import BundleError, OperatingPoint, load_bundle, measure_reference, write_bundle
+from service.commands import audit, keys
+from service.commands.common import read_settings, refuse
 from service.engine import Answer, Engine, EngineError
 from service.findings import Examiner, attention_maps, describe, make_examiner
 from service.imaging import Picture, PictureError, PictureLimits
+from service.metrics import Metrics
 from service.overlay import MapKind, OverlayOptions, encode, render
 from service.records import RecordsError
 from service.schemas import Findings
-from service.settings import Settings, unknown_variables, usable_cpus
+from service.settings import Settings, usable_cpus
 
 log = logging.getLogger(__name__)
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,16 +50,23 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 @app.command()
 def serve() -> None:
     """Serve over HTTP. CIN_HOST, CIN_PORT, CIN_BUNDLE and the other CIN_ settings say how."""
-    settings = _settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = read_settings()
+    _log_to_stderr(settings.log_level.upper())
     listening = _listen(settings.host, settings.port)
-    if not ip_address(listening.getsockname()[0]).is_loopback:
-        log.warning("other machines can reach this port and nothing asks who they are; put a proxy that does in front")
+    address = listening.getsockname()[0] if settings.published is None else published_host(settings.published)
+    try:
+        require_keys_beyond_loopback(address, keys=settings.keys, allow_anyone=settings.allow_anyone)
+    except AccessError as error:
+        refuse(str(error))
+    if settings.keys is None and not is_loopback(address):
+        log.warning("other machines can reach this service, and nobody is asked who they are")
     failures: list[str] = []
 
     def end(reason: str) -> None:
@@ -64,16 +76,17 @@ def serve() -> None:
     def leave() -> None:
         server.should_exit = True
 
-    application = create_app(settings, end)
+    metrics = Metrics()
+    application = create_app(settings, end, metrics)
     config = _config(application, settings)
     server = uvicorn.Server(config)
     # Uvicorn raises the signal that ended it once more; this lets the service be taken down properly even so.
     signal.signal(signal.SIGTERM, _leave)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(application, server, listening))
-    except (BundleError, EngineError, RecordsError) as error:
-        _refuse(str(error))
+            runner.run(_serve(application, server, listening, settings, metrics))
+    except (AccessError, AuditError, BundleError, EngineError, RecordsError) as error:
+        refuse(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     if failures:
@@ -83,9 +96,14 @@ def serve() -> None:
         os._exit(1)
 
 
-async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket.socket) -> None:
+async def _serve(
+    application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings, metrics: Metrics
+) -> None:
     # The lifespan is run here, not by Uvicorn, which would turn what is wrong with a bundle into a traceback.
     async with application.router.lifespan_context(application):
+        # Not before: a canary that was not asked yet would look like one that failed.
+        if settings.metrics_port is not None:
+            _serve_metrics(metrics, settings.host, settings.metrics_port)
         _say_where(listening)
         await server.serve([listening])
 
@@ -98,8 +116,25 @@ def _config(application: FastAPI, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # paths hold the ids of predictions
         server_header=False,
+        # Whoever may say who asked, may pass for anybody.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
+
+
+def _log_to_stderr(level: str) -> None:
+    """Our own log at the chosen level, and nothing of other packages that is for debugging: what Pillow tells of a
+    picture's tags then may name a patient."""
+    logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
+    logging.getLogger("service").setLevel(level)
+
+
+def _serve_metrics(metrics: Metrics, host: str, port: int) -> None:
+    try:
+        start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_METRICS_PORT to a free one")
 
 
 def _leave(*_: object) -> NoReturn:
@@ -114,7 +149,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
     except OSError as error:
-        _refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_HOST or CIN_PORT to a free one")
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_HOST or CIN_PORT to a free one")
     return listening
 
 
@@ -141,17 +176,17 @@ def predict(
     overlay: Annotated[Path | None, typer.Option(help="Folder to write the attention overlays into.")] = None,
 ) -> None:
     """Diagnose pictures without a server. Exit code 1 when any could not be read."""
-    settings = _settings()
+    settings = read_settings()
     if as_json and out is not None:
-        _refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
+        refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
     try:
         failed = _answer_pictures(settings, pictures, as_json=as_json, out=out, overlay=overlay)
     except (ArchiveError, BundleError, EngineError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except BrokenPipeError:
         raise  # whoever read the answers has left; Typer ends quietly
     except OSError as error:
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+        refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
         typer.echo("cin: stopped" + ("" if out is None else "; the same command goes on from there"), err=True)
         raise typer.Exit(130) from None
@@ -165,7 +200,7 @@ def _answer_pictures(
     """Answer all pictures on the terminal or into ``out``; how many failed."""
     paths = find_pictures(pictures)
     if overlay is not None and len({path.stem for path in paths}) < len(paths):
-        _refuse("two pictures have the same name, so their overlays would too; give them one at a time")
+        refuse("two pictures have the same name, so their overlays would too; give them one at a time")
     bundle = load_bundle(settings.bundle)
     point = bundle.manifest.operating_point(settings.operating_point)
     with ExitStack() as stack:
@@ -287,12 +322,12 @@ def verify(
             engine = Engine(bundle, variant=variant.name, provider=provider, threads=1)
             difference = engine.canary_difference()
             if difference > bundle.canary_tolerance(variant.name):
-                _refuse(
+                refuse(
                     f"{variant.name}: the canary picture's probabilities differ by {difference:.2g} from the bundle's"
                 )
             typer.echo(f"{variant.name}: the canary picture's probabilities are within {difference:.2g}")
     except (BundleError, EngineError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     manifest = bundle.manifest
     typer.echo(f"{manifest.name} {manifest.version}: {len(manifest.files)} files as written, sha256 {bundle.sha256}")
 
@@ -315,28 +350,8 @@ def reference(
         files = {name: bundle.path(name) for name in bundle.manifest.files}
         written = write_bundle(folder, files=files, manifest={**fields, "reference": measured})
     except (ArchiveError, BundleError, EngineError, PictureError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     typer.echo(f"{measured.num_pictures} pictures; the bundle's sha256 is now {written.sha256}")
-
-
-def _settings() -> Settings:
-    for name in unknown_variables(os.environ):
-        typer.echo(f"cin: warning: {name} is no setting of this service; see the list in its documentation", err=True)
-    try:
-        return Settings()
-    except ValidationError as error:
-        _refuse("; ".join(_said_of(wrong) for wrong in error.errors()))
-
-
-def _said_of(wrong: ErrorDetails) -> str:
-    if not wrong["loc"]:  # about settings together, which it names
-        return wrong["msg"].removeprefix("Value error, ")
-    return f"CIN_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"cin: {' '.join(message.split())}", err=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from service.audit_file import AuditError
 from service.imaging import (
     EmptyPicture,
     PictureError,
@@ -42,29 +44,34 @@ class ProblemType:
 
 
 MALFORMED = ProblemType("malformed-request", 400, "The request is malformed")
+UNAUTHORIZED = ProblemType("unauthorized", 401, "An API key is needed")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
 TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
 UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
 UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
 QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
+RATE_LIMITED = ProblemType("rate-limited", 429, "Too many requests from this caller")
 INTERNAL = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
 
 PROBLEM_TYPES = (
     MALFORMED,
+    UNAUTHORIZED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     UNDECODABLE,
     QUEUE_FULL,
+    RATE_LIMITED,
     INTERNAL,
     NOT_READY,
     DEADLINE,
 )
-_BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES}
+# Errors of the framework, which have a status alone.
+_BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}
 _BY_PICTURE_ERROR = {
     EmptyPicture: MALFORMED,
     PictureTooLarge: TOO_LARGE,
@@ -99,17 +106,38 @@ def picture_problem(error: PictureError) -> ServiceError:
     return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
 
 
+def audit_failed() -> ServiceError:
+    """The error while what happens cannot be written down; the log's own words are in the service's log."""
+    detail = "the audit log cannot be written, and nothing is answered without it; try again later"
+    return ServiceError(NOT_READY, detail, headers={"Retry-After": "5"})
+
+
+class _ProblemResponse(JSONResponse):
+    """An error as it is sent; what kind it is stays in the request's scope, to be counted."""
+
+    def __init__(self, problem: ProblemType, detail: str, headers: Mapping[str, str] | None) -> None:
+        body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
+        super().__init__(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+        self._name = problem.name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["problem"] = self._name
+        await super().__call__(scope, receive, send)
+
+
 def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for an error."""
-    body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
-    return JSONResponse(body.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+    return _ProblemResponse(problem, detail, headers)
 
 
 def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these errors, for the OpenAPI schema."""
     content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    described: list[tuple[int | str, str]] = [(p.status, p.title) for p in (*problems, INTERNAL)]
-    return {s: {"description": d, "content": content} for s, d in (*described, ("default", "Any other error"))}
+    titles: dict[int | str, list[str]] = {}
+    for problem in (*problems, INTERNAL):
+        titles.setdefault(problem.status, []).append(problem.title)
+    titles["default"] = ["Any other error"]
+    return {status: {"description": "; ".join(told), "content": content} for status, told in titles.items()}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -122,6 +150,10 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_records_error(_: Request, error: Exception) -> JSONResponse:
         log.error("%s", error)
         return problem_response(NOT_READY, "kept predictions cannot be reached; try again later", {"Retry-After": "5"})
+
+    async def on_audit_error(_: Request, __: Exception) -> JSONResponse:
+        error = audit_failed()
+        return problem_response(error.problem, error.detail, error.headers)
 
     async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -139,5 +171,6 @@ def install_error_handlers(app: FastAPI) -> None:
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RecordsError, on_records_error)
+    app.add_exception_handler(AuditError, on_audit_error)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(HTTPException, on_http_exception)

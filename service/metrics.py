@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -80,6 +81,12 @@ class Metrics:
         self.model = self._gauge("model_info", "The model in use", "name", "version", "sha256", "variant", "provider")
         self.provider = self._gauge("provider_active", "1 for the execution provider in use", "provider")
         self.gpu_expected = self._gauge("gpu_expected", "1 where a GPU was asked for, or is there and may be used")
+        self.audit_chain_ok = self._gauge("audit_chain_ok", "1 while the audit log is as it was written, and can be")
+        self.audit_entries = self._counter("audit_entries", "Entries of the audit log", "outcome")
+        self.audit_spooled = self._gauge("audit_spooled", "Entries that wait in memory for the disk")
+        self.audit_free_bytes = self._gauge("audit_free_bytes", "Room left for the audit log; NaN where there is none")
+        self.audit_free_bytes.set(math.nan)
+        self.purged = self._counter("purged", "Kept predictions that went by themselves", "reason")
         # Series that exist from the start can be watched before their first event.
         for stage in get_args(Stage):
             self.stages.labels(stage)
@@ -88,6 +95,10 @@ class Metrics:
         for status in (200, *(problem.status for problem in PROBLEM_TYPES if problem.status >= 500)):
             self.requests.labels("/predict", "POST", str(status))
         self.latency.labels("/predict")
+        for outcome in ("written", "spooled", "refused"):
+            self.audit_entries.labels(outcome)
+        for cause in ("expired", "room"):
+            self.purged.labels(cause)
         for reason in REASONS:
             self.cautions.labels(reason)
         for abstains in ABSTAINS:

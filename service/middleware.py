@@ -1,13 +1,14 @@
-"""Around every request: counts, times, headers against caches and sniffing, and a last word on what went wrong."""
+"""Around every request: counts, times, headers against caches and other sites, a last word on what went wrong."""
 
 from __future__ import annotations
 
 import logging
+import traceback
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import INTERNAL, PROBLEM_TYPES, problem_response
+from service.errors import INTERNAL, problem_response
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -17,8 +18,10 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
-_REASONS = {problem.status: problem.name for problem in PROBLEM_TYPES}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -47,10 +50,11 @@ class Observability:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_headers)
-        except Exception:
-            log.exception("unexpected error")
+        except Exception as error:
+            # Where it happened, and not the error's own words, which may repeat what was sent.
+            log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             if status is not None:  # too late for another answer
-                raise
+                raise RuntimeError("an answer broke off; the log says above where") from None
             response = problem_response(INTERNAL, "an unexpected error; it was logged")
             await response(scope, receive, send_with_headers)
         finally:
@@ -63,6 +67,6 @@ class Observability:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()
         self.metrics.latency.labels(route).observe(seconds)
-        if status in _REASONS:
-            self.metrics.rejected.labels(_REASONS[status]).inc()
+        if "problem" in scope:
+            self.metrics.rejected.labels(scope["problem"]).inc()
         log.debug("%s %s %d in %.0f ms", method, route, status, seconds * 1e3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,10 +17,19 @@ class RecordsError(RuntimeError):
 
 @dataclass(frozen=True)
 class Record:
-    """A prediction: the JSON that was answered, and what overlays are drawn from."""
+    """A prediction: whose it is, the JSON that was answered, and what overlays are drawn from."""
 
+    owner: str
     prediction: str
     maps: AttentionMaps
+
+
+class Purged(NamedTuple):
+    """Records that went by themselves: past their time, or because newer ones needed the room; and those left."""
+
+    expired: int
+    for_room: int
+    kept: int
 
 
 class RecordStore(Protocol):
@@ -32,14 +41,14 @@ class RecordStore(Protocol):
     def put(self, id: str, record: Record) -> None:
         """Keep a record; the oldest make room when the byte budget is exceeded."""
 
-    def get(self, id: str) -> Record | None:
-        """The record, unless it is unknown, deleted or past its time."""
+    def get(self, id: str, owner: str) -> Record | None:
+        """The record, unless it is unknown, somebody else's, deleted or past its time."""
 
-    def delete(self, id: str) -> bool:
-        """Delete at once and for good; whether there was one."""
+    def delete(self, id: str, owner: str) -> bool:
+        """Delete at once and for good; whether there was one of this owner."""
 
-    def purge(self) -> None:
-        """Delete what is past its time."""
+    def purge(self) -> Purged:
+        """Delete what is past its time; what went since the last call, and is told nowhere else."""
 
     def close(self) -> None:
         """Release what the store holds."""

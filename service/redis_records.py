@@ -9,7 +9,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from service.records import Record, RecordsError, pack_maps, unpack_maps
+from service.records import Purged, Record, RecordsError, pack_maps, unpack_maps
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ _TIMEOUT_SECONDS = 5.0
 # expires by itself: it goes on time when no service runs. Its line in the books then goes with the next script.
 _BOOKS = """
 local prefix, ttl = KEYS[1], tonumber(ARGV[1])
-local ages, sizes, total = prefix .. ':ages', prefix .. ':sizes', prefix .. ':total'
+local ages, sizes, total, gone = prefix .. ':ages', prefix .. ':sizes', prefix .. ':total', prefix .. ':gone'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function forget(id)
@@ -30,24 +30,37 @@ local function forget(id)
     redis.call('ZREM', ages, id)
     return redis.call('DEL', prefix .. ':' .. id)
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages, '-inf', now - ttl)) do forget(id) end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages, '-inf', now - ttl)) do
+    forget(id)
+    redis.call('HINCRBY', gone, 'expired', 1)
+end
 """
 _PUT = """
-local id, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local id, owner, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local size = #prediction + #maps
 forget(id)
 while tonumber(redis.call('GET', total)) + size > budget do
     local oldest = redis.call('ZRANGE', ages, 0, 0)[1]
     if not oldest then break end
     forget(oldest)
+    redis.call('HINCRBY', gone, 'for_room', 1)
 end
-redis.call('HSET', prefix .. ':' .. id, 'prediction', prediction, 'maps', maps)
+redis.call('HSET', prefix .. ':' .. id, 'owner', owner, 'prediction', prediction, 'maps', maps)
 redis.call('PEXPIRE', prefix .. ':' .. id, ttl)
 redis.call('ZADD', ages, now, id)
 redis.call('HSET', sizes, id, size)
 redis.call('INCRBY', total, size)
 """
-_DELETE = "return forget(ARGV[2])"
+_DELETE = """
+if redis.call('HGET', prefix .. ':' .. ARGV[2], 'owner') ~= ARGV[3] then return 0 end
+return forget(ARGV[2])
+"""
+# What went is told to one replica alone.
+_PURGE = """
+local told = redis.call('HMGET', gone, 'expired', 'for_room')
+redis.call('DEL', gone)
+return {tonumber(told[1] or 0), tonumber(told[2] or 0), redis.call('ZCARD', ages)}
+"""
 
 
 class RedisRecords:
@@ -71,7 +84,7 @@ class RedisRecords:
         where = self._redis.connection_pool.connection_kwargs
         self._name = str(where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}")
         self._put, self._delete, self._purge = (
-            self._redis.register_script(_BOOKS + script) for script in (_PUT, _DELETE, "")
+            self._redis.register_script(_BOOKS + script) for script in (_PUT, _DELETE, _PURGE)
         )
         self._ask(self._redis.ping)
 
@@ -85,21 +98,21 @@ class RedisRecords:
 
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
-        values = [self._ttl, id, record.prediction, pack_maps(record.maps), self._max_bytes]
+        values = [self._ttl, id, record.owner, record.prediction, pack_maps(record.maps), self._max_bytes]
         self._ask(self._put, keys=[_PREFIX], args=values)
 
-    def get(self, id: str) -> Record | None:
+    def get(self, id: str, owner: str) -> Record | None:
         """See :class:`RecordStore`."""
-        prediction, maps = self._ask(self._redis.hmget, f"{_PREFIX}:{id}", "prediction", "maps")
-        return None if prediction is None else Record(prediction.decode(), unpack_maps(maps))
+        whose, prediction, maps = self._ask(self._redis.hmget, f"{_PREFIX}:{id}", "owner", "prediction", "maps")
+        return Record(owner, prediction.decode(), unpack_maps(maps)) if whose == owner.encode() else None
 
-    def delete(self, id: str) -> bool:
+    def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
-        return bool(self._ask(self._delete, keys=[_PREFIX], args=[self._ttl, id]))
+        return bool(self._ask(self._delete, keys=[_PREFIX], args=[self._ttl, id, owner]))
 
-    def purge(self) -> None:
+    def purge(self) -> Purged:
         """See :class:`RecordStore`."""
-        self._ask(self._purge, keys=[_PREFIX], args=[self._ttl])
+        return Purged(*self._ask(self._purge, keys=[_PREFIX], args=[self._ttl]))
 
     def close(self) -> None:
         """See :class:`RecordStore`."""

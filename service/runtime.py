@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from service.access import LiveKeys
+from service.audit_file import AuditError, AuditFile
+from service.audit_log import AuditLog
 from service.batching import Batcher, Stopped, batch_sizes
 from service.bundle import OperatingPoint, load_bundle
 from service.cores import Cores
 from service.engine import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import NOT_READY, ServiceError
 from service.findings import Examiner, make_examiner
+from service.housekeeping import keep_house, note_refusals, watch_keys
 from service.imaging import PictureLimits
+from service.limits import CallerLimits
 from service.memory import give_back_freed, keep_for_pictures
 from service.metrics import Metrics
-from service.records import RecordsError, RecordStore
+from service.records import RecordStore
 from service.redis_records import RedisRecords
 from service.renderings import Renderings
 from service.settings import Settings
@@ -30,7 +37,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PURGE_SECONDS = 30.0
 _RECORD_THREADS = 2
 
 
@@ -49,10 +55,14 @@ class Service:
     workers: ThreadPoolExecutor
     cores: Cores
     limits: PictureLimits
+    keys: LiveKeys | None
+    caller_limits: CallerLimits
+    audit: AuditLog
     on_fatal: Callable[[str], None]
     failure: str | None = None
     canary_difference: float | None = None
     recovery: asyncio.Task[None] | None = None
+    refused: Counter[str] = field(default_factory=Counter)
 
     def not_ready_because(self) -> str | None:
         """Why no requests are taken, or None when they are."""
@@ -127,22 +137,13 @@ class Service:
             await asyncio.sleep(self.settings.canary_seconds)
             await self.check_canary()
 
-    async def purge_records(self) -> None:
-        """Delete expired records also when nobody sends pictures."""
-        while True:
-            await asyncio.sleep(min(PURGE_SECONDS, self.settings.record_ttl_seconds))
-            self.renderings.purge()
-            try:
-                await self.in_worker(self.records.purge)
-            except RecordsError as error:
-                log.error("expired predictions could not be deleted: %s", error)
-
 
 @asynccontextmanager
 async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> AsyncIterator[Service]:
     """Load, warm up, check the canary; then a service that takes requests until the block is left.
 
-    Raises :class:`BundleError`, :class:`EngineError` or :class:`RecordsError` for what cannot be served.
+    Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or
+    :class:`AuditError` for what cannot be served.
     """
     service = _build(settings, metrics, on_fatal)
     batcher = service.batcher
@@ -155,8 +156,10 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
         await service.check_canary()
         if service.failure is not None:
             raise EngineError(service.failure)
+        await service.audit.record("start", **_described(service))
         metrics.ready.set(1)
-        background = [asyncio.create_task(loop) for loop in (service.watch_canary(), service.purge_records())]
+        loops = (service.watch_canary(), keep_house(service), watch_keys(service))
+        background = [asyncio.create_task(loop) for loop in loops]
         log.info("%s runs on %s", service.engine.variant.name, service.engine.provider)
         yield service
     finally:
@@ -167,12 +170,29 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
             with suppress(asyncio.CancelledError):
                 await task
         await batcher.stop()
+        with suppress(AuditError):
+            await note_refusals(service)
+            await service.audit.record("stop", reason=service.failure)
+        await service.audit.close()
         service.workers.shutdown()
         service.cores.close()
         service.records.close()
 
 
+def _described(service: Service) -> dict[str, Any]:
+    """What runs here, for the audit log."""
+    return {
+        "version": version("clinical-inspired-network"),
+        "model": service.engine.bundle.sha256,
+        "variant": service.engine.variant.name,
+        "provider": service.engine.provider,
+        "keys": None if service.keys is None else sorted(service.keys.named),
+    }
+
+
 def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> Service:
+    keys = None if settings.keys is None else LiveKeys(settings.keys)
+    audit_file = None if settings.audit is None else AuditFile(settings.audit, max_bytes=settings.audit_max_bytes)
     bundle = load_bundle(settings.bundle)
     operating_point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(
@@ -210,6 +230,9 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
         cores=cores,
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+        keys=keys,
+        caller_limits=CallerLimits(rate=settings.caller_rate, places=settings.places_of_a_caller()),
+        audit=AuditLog(audit_file, when_full=settings.audit_when_full, metrics=metrics),
         on_fatal=on_fatal,
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)

@@ -17,6 +17,7 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
 AbstainChoice = Literal["on", "caution", "off"]
+WhenFull = Literal["refuse", "spool"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
@@ -44,10 +45,16 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
 class Settings(BaseSettings):
     """Read once at start and passed on; nothing else reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="CIN_", env_file=".env", extra="ignore", frozen=True)
+    # A variable that is there and empty, as compose files pass them on, is as if it were not there.
+    model_config = SettingsConfigDict(
+        env_prefix="CIN_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="a port of its own for Prometheus, which asks for no key; default: none"
+    )
     bundle: Path = Field(SHIPPED_BUNDLE, description="folder of the model bundle")
     operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
 
@@ -56,6 +63,23 @@ class Settings(BaseSettings):
         description="pictures beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
         "or are not examined (off)",
     )
+    keys: Path | None = Field(None, description="file of API keys, made by cin keys; default: nobody is asked for one")
+    allow_anyone: bool = Field(False, description="serve other machines without asking for keys")
+    published: str | None = Field(
+        None, description="host:port where a proxy or container engine publishes this service; default: CIN_HOST"
+    )
+    trusted_proxies: str | None = Field(
+        None, description="addresses of proxies whose X-Forwarded-For is believed; * for all; default: none"
+    )
+    caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
+    caller_places: int | None = Field(
+        None, gt=0, description="pictures of one caller at once; default: with keys, half of CIN_QUEUE_SIZE"
+    )
+    audit: Path | None = Field(None, description="file of the audit log; default: none is written")
+    audit_when_full: WhenFull = Field(
+        "refuse", description="what happens when it cannot be written: refuse requests, or spool entries in memory"
+    )
+    audit_max_bytes: int = Field(32 * 2**20, ge=2**16, description="then the file is put aside and the next one begun")
 
     variant: VariantChoice = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
@@ -91,13 +115,13 @@ class Settings(BaseSettings):
     )
     shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
 
-    records_folder: Path | None = Field(None, description="where predictions are kept; default: a private new folder")
+    records_folder: Path | None = Field(None, description="where predictions are kept; default: in memory")
     records_url: SecretStr | None = Field(
         None, description="Redis that keeps the predictions of several replicas: redis://host:6379/0"
     )
     record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction can be fetched again")
     record_max_bytes: int = Field(
-        512 * 2**20, ge=16 * 2**20, description="the oldest predictions go when all exceed this"
+        128 * 2**20, ge=16 * 2**20, description="the oldest predictions go when all exceed this"
     )
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two checks with the known picture")
@@ -108,6 +132,11 @@ class Settings(BaseSettings):
         if self.records_folder is not None and self.records_url is not None:
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
         return self
+
+    def places_of_a_caller(self) -> int | None:
+        """Pictures that one caller may have under way; None: no limit but that of all."""
+        share = None if self.keys is None else max(1, self.queue_size // 2)
+        return self.caller_places or share
 
     def gpu_options(self) -> GpuOptions:
         """What a session on a GPU is told."""

@@ -1,21 +1,21 @@
-"""Records in one SQLite file: for a service that runs alone."""
+"""Records in SQLite, in memory or in one file: for a service that runs alone."""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.records import Record, RecordsError, pack_maps, unpack_maps
+from service.records import Purged, Record, RecordsError, pack_maps, unpack_maps
 
+_VERSION = 1  # of the table: records of another one are of yesterday and go
 _SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS records (
-        id TEXT PRIMARY KEY, created REAL NOT NULL, size INTEGER NOT NULL, prediction TEXT NOT NULL, maps BLOB NOT NULL
+        id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, size INTEGER NOT NULL,
+        prediction TEXT NOT NULL, maps BLOB NOT NULL
     ) STRICT
     """,
     # What is too old or too much is found here, without a look at any record.
@@ -24,7 +24,7 @@ _SCHEMA = (
 
 
 class SqliteRecords:
-    """Records in one SQLite file. Without a ``folder`` of its own it lives, and ends, with this process."""
+    """Records in one SQLite file, or, without a ``folder``, in the memory of this process alone."""
 
     def __init__(
         self,
@@ -35,26 +35,34 @@ class SqliteRecords:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ttl, self._max_bytes, self._clock = ttl_seconds, max_bytes, clock
-        self._own_folder = Path(tempfile.mkdtemp(prefix="cin-records-")) if folder is None else None
-        self._path = (folder or self._own_folder or Path()) / "records.sqlite"
+        self._expired = self._made_room = 0
+        self._path = None if folder is None else folder / "records.sqlite"
         self._lock = threading.Lock()
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+            if self._path is not None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)
+            where = self._path or ":memory:"
+            self._database = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise RecordsError(f"cannot write to {self._path.parent}; set CIN_RECORDS_FOLDER to a folder") from error
+            raise RecordsError(f"cannot write to {folder}; set CIN_RECORDS_FOLDER to a folder") from error
         # What is deleted is overwritten, not just forgotten, and no journal keeps a copy of it on the disk. In return
         # a power cut may cost the records, which were temporary anyway.
-        pragmas = ("PRAGMA secure_delete = ON", "PRAGMA journal_mode = MEMORY", "PRAGMA synchronous = OFF")
-        for statement in (*pragmas, *_SCHEMA):
+        pragmas = ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY")
+        for pragma in pragmas:
+            self._execute(f"PRAGMA {pragma}")
+        if self._execute("PRAGMA user_version").fetchone() != (_VERSION,):
+            self._execute("DROP TABLE IF EXISTS records")
+            self._execute(f"PRAGMA user_version = {_VERSION}")
+        for statement in _SCHEMA:
             self._execute(statement)
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         try:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
-            raise RecordsError(f"{self._path} cannot be used ({error}); free disk space, or delete it") from error
+            where = "the memory for predictions" if self._path is None else str(self._path)
+            raise RecordsError(f"{where} cannot be used ({error}); free disk space, or delete it") from error
 
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
@@ -62,41 +70,44 @@ class SqliteRecords:
         size = len(maps) + len(record.prediction)
         with self._lock:
             self._purge(room_for=size)
-            row = (id, self._clock(), size, record.prediction, maps)
-            self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
+            row = (id, record.owner, self._clock(), size, record.prediction, maps)
+            self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def get(self, id: str) -> Record | None:
+    def get(self, id: str, owner: str) -> Record | None:
         """See :class:`RecordStore`."""
         with self._lock:
-            query = "SELECT prediction, maps FROM records WHERE id = ? AND created > ?"
-            row = self._execute(query, (id, self._clock() - self._ttl)).fetchone()
-        return Record(row[0], unpack_maps(row[1])) if row else None
+            query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created > ?"
+            row = self._execute(query, (id, owner, self._clock() - self._ttl)).fetchone()
+        return Record(owner, row[0], unpack_maps(row[1])) if row else None
 
-    def delete(self, id: str) -> bool:
-        """See :class:`RecordStore`."""
-        with self._lock:
-            self._purge(room_for=0)
-            return self._execute("DELETE FROM records WHERE id = ?", (id,)).rowcount > 0
-
-    def purge(self) -> None:
+    def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
         with self._lock:
             self._purge(room_for=0)
+            return self._execute("DELETE FROM records WHERE id = ? AND owner = ?", (id, owner)).rowcount > 0
+
+    def purge(self) -> Purged:
+        """See :class:`RecordStore`."""
+        with self._lock:
+            self._purge(room_for=0)
+            (kept,) = self._execute("SELECT count(*) FROM records").fetchone()
+            purged = Purged(self._expired, self._made_room, kept)
+            self._expired = self._made_room = 0
+        return purged
 
     def _purge(self, *, room_for: int) -> None:
-        self._execute("DELETE FROM records WHERE created <= ?", (self._clock() - self._ttl,))
+        before = (self._clock() - self._ttl,)
+        self._expired += self._execute("DELETE FROM records WHERE created <= ?", before).rowcount
         (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
         if total + room_for <= self._max_bytes:
             return
-        self._execute(
+        self._made_room += self._execute(
             "DELETE FROM records WHERE id IN (SELECT id FROM ("
             "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
             (self._max_bytes - room_for,),
-        )
+        ).rowcount
 
     def close(self) -> None:
-        """Close the file, and delete it when it was this process's own."""
+        """See :class:`RecordStore`."""
         with self._lock:
             self._database.close()
-        if self._own_folder is not None:
-            shutil.rmtree(self._own_folder, ignore_errors=True)

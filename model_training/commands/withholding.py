@@ -40,6 +40,8 @@ def abstention(
 ) -> None:
     """Fit anew when a bundle gives no advice, as `export` does: to the pictures that it was trained on."""
     source = load_bundle(bundle)
+    if figures is not None:  # what the test set was read for must not be lost in the end
+        figures.parent.mkdir(parents=True, exist_ok=True)
     written = add_abstention(
         source,
         out,

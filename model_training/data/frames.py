@@ -93,8 +93,8 @@ def open_frames(folder: Path) -> FrameSet:
         digest=about["digest"],
         classes=tuple(about["classes"]),
         ids=tuple(about["ids"]),
-        frames=np.load(folder / "frames.npy", mmap_mode="r"),
-        masks=np.load(folder / "masks.npy", mmap_mode="r"),
+        frames=np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+        masks=np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False),
         has_mask=np.asarray(about["has_mask"], dtype=np.bool_),
         labels=np.asarray(about["labels"], dtype=np.int64),
     )

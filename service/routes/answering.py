@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
@@ -10,10 +11,12 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
+from service.access import Caller
+from service.audit_file import AuditError
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
 from service.engine import OutOfMemory
-from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, picture_problem
+from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, audit_failed, picture_problem
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
 from service.records import Record, RecordsError
@@ -31,11 +34,44 @@ def queue_full() -> ServiceError:
     return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})
 
 
-async def answer(service: Service, data: bytes, point: OperatingPoint, began: float) -> Prediction:
+async def answer(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
     """From the bytes of a picture to the answer, which is kept as well; ``began`` is when its request came.
 
-    Raises :class:`ServiceError`.
+    Either way it is in the audit log before it is given. Raises :class:`ServiceError`.
     """
+    engine = service.engine
+    about = {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
+    try:
+        prediction = await _predict(service, caller, data, point, began)
+    except ServiceError as error:
+        await _note(service, **about, outcome=error.problem.name)
+        raise
+    except BaseException as error:  # its time was up, its client left, or it is a fault of ours
+        given_up = isinstance(error, asyncio.CancelledError)
+        service.audit.note("prediction", **about, outcome="given-up" if given_up else INTERNAL.name)
+        raise
+    try:
+        await _note(service, **about, id=prediction.id, outcome="answered")
+    except ServiceError:
+        await service.in_worker(lambda: service.records.delete(prediction.id, caller.name))
+        raise
+    try:
+        service.require_ready()  # trust may have been lost while it was written down
+    except ServiceError as error:
+        service.audit.note("prediction", **about, id=prediction.id, outcome=error.problem.name)
+        raise
+    return prediction
+
+
+async def _note(service: Service, **details: str) -> None:
+    """Write down what became of a picture. Raises the 503 of a log that cannot be written."""
+    try:
+        await service.audit.record("prediction", **details)
+    except AuditError:
+        raise audit_failed() from None
+
+
+async def _predict(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
     decoded = await _decode(service, data)
     picture = decoded.picture
     result = await _infer(service, picture)
@@ -56,7 +92,7 @@ async def answer(service: Service, data: bytes, point: OperatingPoint, began: fl
             total=_milliseconds(perf_counter() - began),
         ),
     )
-    record = Record(prediction.model_dump_json(), attention_maps(picture, result.answer))
+    record = Record(caller.name, prediction.model_dump_json(), attention_maps(picture, result.answer))
     try:
         await service.in_worker(lambda: service.records.put(id, record))
     except RecordsError as error:

@@ -22,6 +22,7 @@ from service.overlay import (
     encode,
     render,
 )
+from service.routes.callers import CallerDep
 from service.routes.dependencies import ServiceDep, find_record
 
 router = APIRouter(tags=["attention"])
@@ -40,6 +41,7 @@ async def get_attention(
     id: str,
     request: Request,
     service: ServiceDep,
+    caller: CallerDep,
     kind: Annotated[MapKind, Query(alias="map")] = "lesion",
     branch: BranchChoice = "mean",
     view: View = "frame",
@@ -58,7 +60,7 @@ async def get_attention(
         raise ServiceError(MALFORMED, "x and y go together: a spot has both")
     spot = (x, y) if x is not None and y is not None else None
     options = OverlayOptions(kind=kind, branch=branch, view=view, opacity=opacity, colormap=colormap, spot=spot)
-    record = await find_record(service, id)
+    record = await find_record(service, caller, id, what="attention-read")
     headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)

@@ -9,6 +9,7 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.access import Caller
 from service.batching import QueueFull
 from service.bundle import OperatingPoint
 from service.errors import (
@@ -16,12 +17,14 @@ from service.errors import (
     MALFORMED,
     NOT_READY,
     QUEUE_FULL,
+    RATE_LIMITED,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     ServiceError,
     documented,
 )
 from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.callers import CallerDep, share
 from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
 from service.routes.upload import FIELD, read_uploads
 from service.runtime import Service
@@ -36,11 +39,13 @@ _FORM = {
     "additionalProperties": False,
 }
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, NOT_READY, DEADLINE)
+_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 
 
 @router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict_batch(request: Request, service: ServiceDep, operating_point: PointQuery = None) -> Response:
+async def predict_batch(
+    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
+) -> Response:
     """Diagnose several dermoscopy pictures: a multipart form with the field `image` once for each.
 
     The answers come in the order of the pictures: each a prediction, or the problem with that picture.
@@ -53,11 +58,12 @@ async def predict_batch(request: Request, service: ServiceDep, operating_point: 
     ends = asyncio.get_running_loop().time() + seconds
     try:
         # Until the form is read nobody knows how many pictures it holds.
-        with service.batcher.places(most) as keep:
+        with service.batcher.places(most) as keep, share(service, caller, most) as keep_share:
             async with asyncio.timeout_at(ends):
                 pictures = await read_uploads(request, max_files=most, max_bytes=service.limits.max_bytes)
             keep(len(pictures))
-            answers = await unless_client_leaves(request, _answer_all(service, pictures, point, began, ends))
+            keep_share(len(pictures))
+            answers = await unless_client_leaves(request, _answer_all(service, caller, pictures, point, began, ends))
     except QueueFull:
         raise queue_full() from None
     except TimeoutError:
@@ -69,17 +75,19 @@ async def predict_batch(request: Request, service: ServiceDep, operating_point: 
 
 
 async def _answer_all(
-    service: Service, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
+    service: Service, caller: Caller, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
 ) -> list[BatchAnswer]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_answer_one(service, data, point, began, ends)) for data in pictures]
+        tasks = [group.create_task(_answer_one(service, caller, data, point, began, ends)) for data in pictures]
     return [task.result() for task in tasks]
 
 
-async def _answer_one(service: Service, data: bytes, point: OperatingPoint, began: float, ends: float) -> BatchAnswer:
+async def _answer_one(
+    service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float, ends: float
+) -> BatchAnswer:
     try:
         async with asyncio.timeout_at(ends):
-            return BatchAnswer(prediction=await answer(service, data, point, began), problem=None)
+            return BatchAnswer(prediction=await answer(service, caller, data, point, began), problem=None)
     except TimeoutError:
         detail = "no answer in the time that the whole request has; send this picture again"
         return BatchAnswer(prediction=None, problem=ServiceError(DEADLINE, detail).body())

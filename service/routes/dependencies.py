@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from service.access import Caller
 from service.errors import NOT_FOUND, NOT_READY, ServiceError
 from service.records import Record
 from service.runtime import Service
@@ -54,16 +55,24 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         task.cancel()
 
 
-async def find_record(service: Service, id: str) -> Record:
-    """The record called ``id``. Raises the 404 that does not tell unknown from expired.
+async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> Record:
+    """The caller's record called ``id``; that it was asked for (``what``) is in the audit log.
 
-    And the 503 of a service that is not trusted: who knows since when its answers have been wrong.
+    Raises the 404 that does not tell unknown from expired or somebody else's, and the 503 of a service that is not
+    trusted: who knows since when its answers have been wrong.
     """
     service.require_ready()
-    record = await service.in_worker(lambda: service.records.get(id)) if is_id(id) else None
+    record = await service.in_worker(lambda: service.records.get(id, caller.name)) if is_id(id) else None
+    await note_access(service, caller, what, id, found=record is not None)
     if record is None:
         raise unknown_prediction()
     return record
+
+
+async def note_access(service: Service, caller: Caller, what: str, id: str, *, found: bool) -> None:
+    """Write down that a prediction was asked for. What is no id of ours could say anything, and is not repeated."""
+    named = {"id": id} if is_id(id) else {}
+    await service.audit.record(what, by=caller.name, **named, outcome="done" if found else "not-found")
 
 
 def is_id(text: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from service.errors import documented
+from service.routes.callers import ADMITTED, admit
 from service.routes.dependencies import ServiceDep
 from service.schemas import Readiness
 
@@ -32,7 +34,7 @@ async def readyz(service: ServiceDep, response: Response) -> Readiness:
     )
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus' text format."""
     return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -15,6 +15,7 @@ from service.errors import (
     NOT_FOUND,
     NOT_READY,
     QUEUE_FULL,
+    RATE_LIMITED,
     TOO_LARGE,
     UNDECODABLE,
     UNSUPPORTED_TYPE,
@@ -22,11 +23,13 @@ from service.errors import (
     documented,
 )
 from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.callers import CallerDep, share
 from service.routes.dependencies import (
     ClientGone,
     ServiceDep,
     find_record,
     is_id,
+    note_access,
     unknown_prediction,
     unless_client_leaves,
 )
@@ -46,11 +49,13 @@ _BODY = {
         },
     }
 }
-_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, UNDECODABLE, QUEUE_FULL, NOT_READY, DEADLINE)
+_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, UNDECODABLE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 
 
 @router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict(request: Request, service: ServiceDep, operating_point: PointQuery = None) -> Response:
+async def predict(
+    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
+) -> Response:
     """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
 
     JPEG, PNG, WebP or single-page TIFF, told by content. The uploaded bytes are not kept.
@@ -60,10 +65,10 @@ async def predict(request: Request, service: ServiceDep, operating_point: PointQ
     point = chosen_point(service, operating_point)
     seconds = service.settings.deadline_seconds
     try:
-        with service.batcher.places():
+        with service.batcher.places(), share(service, caller):
             async with asyncio.timeout(seconds):
                 data = await read_upload(request, max_bytes=service.limits.max_bytes)
-                prediction = await unless_client_leaves(request, answer(service, data, point, began))
+                prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
     except QueueFull:
         raise queue_full() from None
     except TimeoutError:
@@ -75,15 +80,18 @@ async def predict(request: Request, service: ServiceDep, operating_point: PointQ
 
 
 @router.get("/predictions/{id}", response_model=Prediction, responses=documented(NOT_FOUND, NOT_READY))
-async def get_prediction(id: str, service: ServiceDep) -> Response:
+async def get_prediction(id: str, service: ServiceDep, caller: CallerDep) -> Response:
     """The same answer again, until it expires or is deleted."""
-    record = await find_record(service, id)
+    record = await find_record(service, caller, id, what="prediction-read")
     return Response(record.prediction, media_type="application/json")
 
 
 @router.delete("/predictions/{id}", status_code=204, responses=documented(NOT_FOUND, NOT_READY))
-async def delete_prediction(id: str, service: ServiceDep) -> None:
+async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> None:
     """Delete a prediction with everything kept of it."""
-    service.renderings.forget(id)
-    if not (is_id(id) and await service.in_worker(lambda: service.records.delete(id))):
+    deleted = is_id(id) and await service.in_worker(lambda: service.records.delete(id, caller.name))
+    if deleted:
+        service.renderings.forget(id)
+    await note_access(service, caller, "prediction-delete", id, found=deleted)
+    if not deleted:
         raise unknown_prediction()

@@ -10,6 +10,7 @@ import socket
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,6 +39,9 @@ CLIENTS = {"cpu": 8, "cuda": 64}
 
 # Offered loads at which servers are compared, as shares of what the better of ours and the best rival's capacity.
 SHARES = (0.5, 0.8)
+
+# Seconds after which a server whose clients have left is at rest.
+_REST = 1.0
 
 Figures = dict[str, Any]
 
@@ -183,6 +187,7 @@ class Benchmark:
             while done < requests:
                 load = _load(closed_loop(server.url, mixed, clients=4, seconds=10.0))
                 done += len(load.samples)
+                time.sleep(_REST)  # a large picture still under way would count as growth
                 rss[done] = round(server.rss_megabytes(), 1)
                 self.console.print(f"{done} requests: {rss[done]} MB")
         settled = [mb for count, mb in rss.items() if count >= min(2000, requests // 10)]

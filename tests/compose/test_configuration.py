@@ -12,12 +12,21 @@ from typing import Any
 import pytest
 import yaml
 
+from service.access import is_loopback, published_host
 from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE, Settings, unknown_variables
 from tests.compose.stack import Stack
 from tests.conftest import REPOSITORY
 
 Config = dict[str, Any]
+
+# What each service may write to besides its memory.
+WRITABLE = {
+    "prometheus": ("/prometheus",),
+    "service": ("/audit",),
+    "service-gpu": ("/audit",),
+    "keys": ("/keys", "/audit"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +60,8 @@ def test_it_is_clean_with_every_profile(configured: Callable[..., Config], profi
 
 @pytest.fixture(scope="module")
 def services(configured: Callable[..., Config]) -> Config:
-    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu")["services"]
-    assert found.keys() == {"service", "service-gpu", "proxy", "redis", "prometheus", "grafana"}
+    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu,keys")["services"]
+    assert found.keys() == {"service", "service-gpu", "proxy", "redis", "prometheus", "grafana", "keys"}
     return found
 
 
@@ -67,16 +76,17 @@ def test_every_service_is_hardened(services: Config) -> None:
         assert all("size=" in mount and "nosuid" in mount for mount in service["tmpfs"]), name
         assert service["logging"]["options"]["max-size"], name
         # The service's own images name their user.
-        assert name.startswith("service") or service["user"].partition(":")[0] not in ("", "0", "root"), name
+        assert name.startswith(("service", "keys")) or service["user"].partition(":")[0] not in ("", "0", "root"), name
         for volume in service.get("volumes", []):
             read_only = volume.get("read_only", False) if isinstance(volume, dict) else volume.endswith(":ro")
-            assert read_only or (name == "prometheus" and "/prometheus" in str(volume)), (name, volume)
+            assert read_only or any(place in str(volume) for place in WRITABLE.get(name, ())), (name, volume)
 
 
 def test_only_the_proxy_is_published_and_on_the_inside_of_no_other_network(services: Config) -> None:
     assert [name for name, service in services.items() if service.get("ports")] == ["proxy"]
-    assert [name for name, service in services.items() if "outside" in service["networks"]] == ["proxy"]
-    assert {name for name, service in services.items() if "records" in service["networks"]} == {
+    assert [name for name, service in services.items() if "outside" in service.get("networks", ())] == ["proxy"]
+    assert services["keys"]["network_mode"] == "none"
+    assert {name for name, service in services.items() if "records" in service.get("networks", ())} == {
         "service",
         "service-gpu",
         "redis",
@@ -103,11 +113,13 @@ def test_the_gpu_is_reserved_and_required(services: Config) -> None:
 
 def test_the_example_names_every_variable_with_its_default() -> None:
     text = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
-    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    used = dict(re.findall(r"\$\{(\w+):?-([^}]*)\}", text))
     passed_on = re.findall(r"^  (CIN_\w+):$", text, flags=re.MULTILINE)
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     given = dict(re.findall(r"^(?:# )?([A-Z_]+)=(\S+)$", example, flags=re.MULTILINE))
     assert given.pop("COMPOSE_PROFILES") == "dashboards"
+    assert used.pop("KEYS_FILE") == ""
+    assert given.pop("KEYS_FILE") == "/keys/keys.json"
     assert {name: given.get(name) for name in used} == used
     assert given.keys() == used.keys() | set(passed_on)
     for name in passed_on:
@@ -116,6 +128,10 @@ def test_the_example_names_every_variable_with_its_default() -> None:
             assert default is None
         elif name == "CIN_MAX_BATCH":
             assert int(given[name]) == Settings().effective_max_batch("cuda")
+        elif name == "CIN_CALLER_PLACES":
+            assert int(given[name]) == Settings(keys=Path("keys.json")).places_of_a_caller()
+        elif name == "CIN_ALLOW_ANYONE":
+            assert given[name] == str(default).lower()
         elif name == "CIN_OPERATING_POINT":
             assert given[name] == load_bundle(SHIPPED_BUNDLE).manifest.default_operating_point
         else:
@@ -136,6 +152,29 @@ def test_the_bundle_to_serve_is_the_shipped_one_unless_told_otherwise(configured
 
     assert served(SERVED_BUNDLE="") == f"/bundles/{SHIPPED_BUNDLE.name}"
     assert served(SERVED_BUNDLE="/bundles/cin-2") == "/bundles/cin-2"
+
+
+def test_who_publishes_it_elsewhere_must_have_keys_or_say_that_anyone_may(configured: Callable[..., Config]) -> None:
+    def environment(**settings: str) -> Config:
+        found: Config = configured(**settings)["services"]["service"]["environment"]
+        return found
+
+    here = environment()
+    assert is_loopback(published_host(here["CIN_PUBLISHED"]))
+    assert not here["CIN_KEYS"]
+    there = environment(PUBLISH="8000", KEYS_FILE="/keys/keys.json")
+    assert not is_loopback(published_host(there["CIN_PUBLISHED"]))
+    assert there["CIN_KEYS"] == "/keys/keys.json"
+    assert here["CIN_AUDIT"] == "/audit/audit.jsonl"
+    assert not environment(AUDIT_FILE="")["CIN_AUDIT"]
+
+
+def test_prometheus_asks_where_no_key_is_needed_and_nobody_else_does(services: Config) -> None:
+    scrapes = yaml.safe_load((REPOSITORY / "docker/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (found,) = (scrape["dns_sd_configs"][0] for scrape in scrapes if scrape["job_name"] == "service")
+    assert found["port"] == int(services["service"]["environment"]["CIN_METRICS_PORT"])
+    nginx = (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8")
+    assert str(found["port"]) not in nginx
 
 
 def test_all_uploads_at_once_fit_into_the_proxys_memory(services: Config) -> None:

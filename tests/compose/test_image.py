@@ -29,7 +29,8 @@ def test_its_size(image: str, note: Callable[[str], None]) -> None:
 
 def test_how_fast_it_starts(image: str, note: Callable[[str], None]) -> None:
     began = time.monotonic()
-    id = run("docker", "run", "--detach", "--read-only", "--tmpfs", "/tmp", "--network", "none", image).stdout.strip()
+    alone = ["--read-only", "--tmpfs", "/tmp", "--network", "none", "--env", "CIN_ALLOW_ANYONE=true"]
+    id = run("docker", "run", "--detach", *alone, image).stdout.strip()
     try:
         check = inspect(id)["Config"]["Healthcheck"]["Test"][1:]
         wait_for(lambda: in_container(id, *check, check=False).returncode == 0, "the health check passes")

@@ -373,13 +373,46 @@ def test_tls_when_a_certificate_is_mounted(
     wait_for(stack.is_ready, "plain HTTP again")
 
 
+def test_every_replica_writes_to_one_audit_log(stack: Stack, client: httpx.Client, picture: bytes) -> None:
+    ids = [predict(client, picture).json()["id"] for _ in range(6)]
+    (replica, *_) = stack.containers()
+    verified = in_container(replica, "cin", "audit", "verify", "/audit/audit.jsonl").stdout
+    assert re.match(r"\d+ entries, from 1 to \d+, head ", verified)
+    log = in_container(replica, "cat", "/audit/audit.jsonl").stdout
+    noted = [json.loads(line).get("id") for line in log.splitlines()]
+    assert [noted.count(id) for id in ids] == [1] * 6
+    assert sorted(in_container(replica, "ls", "/audit").stdout.split()) == ["audit.jsonl", "audit.jsonl.lock"]
+
+
+def test_keys_are_asked_for_when_that_is_said(stack: Stack, client: httpx.Client, picture: bytes) -> None:
+    made = [stack.compose("run", "--rm", "keys", "create", name).strip() for name in ("one", "two")]
+    one, two = ({"Authorization": f"Bearer {key}"} for key in made)
+    stack.settings["KEYS_FILE"] = "/keys/keys.json"
+    stack.compose("up", "--detach", "--no-deps", "service")
+    wait_for(lambda: stack.all_healthy() and stack.is_ready(), "replicas that ask for keys")
+    wait_for(lambda: client.get("/model").status_code == 401, "keys are asked for")
+    answer = client.post("/predict", files={"image": ("lesion.jpg", picture)}, headers=one)
+    assert answer.status_code == 200
+    overlay = answer.json()["attention"]["lesion"]
+    statuses = [client.get(overlay, headers=headers).status_code for headers in (one, two, {})]
+    assert statuses == [200, 404, 401]
+    up = 'up{job="service"}'
+    wait_for(lambda: {s["value"][1] for s in stack.query(up)} == {"1"}, "Prometheus still sees the replicas")
+    del stack.settings["KEYS_FILE"]
+    stack.compose("up", "--detach", "--no-deps", "service")
+    wait_for(lambda: stack.all_healthy() and stack.is_ready(), "replicas that ask nobody")
+    assert client.get("/model").status_code == 200
+
+
 def test_more_than_a_client_may_send_is_refused(client: httpx.Client) -> None:
     answers = [client.get("/healthz") for _ in range(400)]
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {200, 429}
     assert statuses[200] >= 200
     refused = next(answer for answer in answers if answer.status_code == 429)
-    assert refused.json()["type"] == "urn:cin:problem:queue-full"
+    assert refused.json()["type"] == "urn:cin:problem:rate-limited"
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["content-security-policy"] == answers[0].headers["content-security-policy"]
     time.sleep(5)  # the allowance of the next tests
 
 
@@ -389,7 +422,8 @@ def test_a_restart_keeps_nothing_of_a_prediction(stack: Stack, client: httpx.Cli
     for service in ("service", "redis"):
         for container in stack.containers(service):
             mounts = inspect(container)["Mounts"]
-            assert [mount for mount in mounts if mount["RW"]] == [], "nowhere to write to but memory"
+            writable = [mount["Destination"] for mount in mounts if mount["RW"]]
+            assert writable == (["/audit"] if service == "service" else []), "nowhere else to write to but memory"
             changed = {line.split(" ", 1)[1] for line in run("docker", "diff", container).stdout.splitlines()}
             assert changed <= {mount["Destination"] for mount in mounts}
     stack.compose("restart", "--timeout", "30", "redis", "service")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from service.app import create_app
 from service.bundle import Bundle
 from service.runtime import Service
 from service.settings import Settings
+from tests.service.real_redis import RealRedis
 from tests.service.tiny_bundle import write_tiny_bundle
 
 Start = Callable[..., AbstractContextManager[TestClient]]
@@ -67,3 +69,20 @@ def service_of(client: TestClient) -> Service:
 def sample_picture(data_root: Path) -> Path:
     """A real dermoscopy picture, 1022 x 767 pixels."""
     return data_root / "samples" / "ISIC_0000016.jpg"
+
+
+@pytest.fixture(scope="session")
+def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """One for all tests."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    server = RealRedis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(real_redis: RealRedis) -> RealRedis:
+    """The server, empty."""
+    real_redis.client.flushall()
+    return real_redis

@@ -173,10 +173,37 @@ def test_headers_on_every_answer(client: TestClient, path: str) -> None:
     assert headers["cache-control"] == "no-store"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["x-frame-options"] == "DENY"
+    policy = {rule.split()[0]: rule.split()[1:] for rule in headers["content-security-policy"].split(";")}
+    assert policy["default-src"] == policy["frame-ancestors"] == ["'none'"]
+    assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/predict", "/model", "/docs", "/openapi.json"])
+def test_other_sites_are_allowed_nothing(client: TestClient, path: str) -> None:
+    asks = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    preflight = client.options(path, headers=asks)
+    assert preflight.status_code == 405
+    plain = client.get(path, headers=asks)
+    for answer in (preflight, plain):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_the_reference_asks_no_other_site(client: TestClient) -> None:
+    page = client.get("/docs")
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert sorted(sources) == ["/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "data:,"]
+    for path in sources[1:]:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].partition(";")[0] in ("text/javascript", "text/css")
+    assert '"/openapi.json"' in client.get("/docs/start.js").text
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert "<script>" not in page.text, "the policy forbids scripts in the page"
+    assert client.get("/docs/favicon.png").status_code == 400
+    assert client.get("/redoc").status_code == 404
 
 
 def test_docs_show_a_schema_whose_example_is_valid(client: TestClient) -> None:
-    assert "/openapi.json" in client.get("/docs").text
     schema = client.get("/openapi.json").json()
     (example,) = schema["components"]["schemas"]["Prediction"]["examples"]
     prediction = Prediction.model_validate(example)

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-import redis
 
 from service.overlay import AttentionMaps
-from service.records import Record, RecordsError, pack_maps
+from service.records import Purged, Record, RecordsError, pack_maps
 from service.redis_records import RedisRecords
 from tests.service.conftest import Start
+from tests.service.real_redis import RealRedis, free_port
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post
 
+OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class RealRedis:
-    """A redis-server of its own, in memory only."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.folder = _free_port(), folder
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.client = redis.Redis.from_url(self.url)
-        self.start()
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < until, "redis-server did not start"
-            time.sleep(0.05)
-
-    def _answers(self) -> bool:
-        with suppress(redis.ConnectionError):
-            return bool(self.client.ping())
-        return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    server = RealRedis(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(real_redis: RealRedis) -> RealRedis:
-    """The server, empty."""
-    real_redis.client.flushall()
-    return real_redis
 
 
 def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> Record:
@@ -86,7 +33,7 @@ def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> 
         spatial=random.random((2, 2, 2), dtype=np.float32) if features else None,
         correlation=random.random((2, 4, 4), dtype=np.float32) if features else None,
     )
-    return Record(text, maps)
+    return Record(OWNER, text, maps)
 
 
 SIZE = len(pack_maps(_record().maps)) + len(_record().prediction)
@@ -100,22 +47,22 @@ def _store(server: RealRedis, *, ttl: float = 60, records: float = 100) -> Redis
 def test_what_one_replica_keeps_another_finds(server: RealRedis, features: bool) -> None:
     record = _record('{"name": "Köbner"}', features=features)
     _store(server).put(IDS[0], record)
-    back = _store(server).get(IDS[0])
+    back = _store(server).get(IDS[0], OWNER)
     assert back is not None
     assert back.prediction == record.prediction
     for field in fields(AttentionMaps):
         np.testing.assert_array_equal(getattr(back.maps, field.name), getattr(record.maps, field.name))
-    assert _store(server).get(IDS[1]) is None
+    assert _store(server).get(IDS[1], OWNER) is None
 
 
 def test_records_expire_also_when_no_service_runs(server: RealRedis) -> None:
     store = _store(server, ttl=0.3)
     store.put(IDS[0], _record())
-    assert store.get(IDS[0]) is not None
+    assert store.get(IDS[0], OWNER) is not None
     time.sleep(0.4)
     assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
 
 
 def test_what_expired_leaves_the_books(server: RealRedis) -> None:
@@ -123,7 +70,8 @@ def test_what_expired_leaves_the_books(server: RealRedis) -> None:
     store.put(IDS[0], _record())
     store.put(IDS[1], _record())
     time.sleep(0.4)
-    store.purge()
+    assert store.purge() == Purged(expired=2, for_room=0, kept=0)
+    assert _store(server).purge() == Purged(expired=0, for_room=0, kept=0), "told to one replica alone"
     assert server.client.get("cin:{records}:total") == b"0"
     assert server.client.zcard("cin:{records}:ages") == server.client.hlen("cin:{records}:sizes") == 0
 
@@ -133,8 +81,9 @@ def test_the_oldest_make_room(server: RealRedis) -> None:
     for id in IDS[:5]:
         store.put(id, _record())
         time.sleep(0.002)
-    assert [store.get(id) is not None for id in IDS[:5]] == [False, False, True, True, True]
+    assert [store.get(id, OWNER) is not None for id in IDS[:5]] == [False, False, True, True, True]
     assert int(server.client.get("cin:{records}:total")) == 3 * SIZE
+    assert store.purge() == Purged(expired=0, for_room=2, kept=3)
 
 
 def test_a_record_that_is_put_twice_counts_once(server: RealRedis) -> None:
@@ -148,11 +97,21 @@ def test_deleting_really_deletes(server: RealRedis) -> None:
     store = _store(server)
     store.put(IDS[0], _record("remember me"))
     store.put(IDS[1], _record("keep me"))
-    assert store.delete(IDS[0])
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
-    assert store.get(IDS[1]) is not None
+    assert store.delete(IDS[0], OWNER)
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
+    assert store.get(IDS[1], OWNER) is not None
     assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
+
+
+def test_nobody_else_sees_or_deletes_a_record(server: RealRedis) -> None:
+    store = _store(server)
+    store.put(IDS[0], _record())
+    for other in ("", "clinic-2", "CLINIC", "*"):
+        assert store.get(IDS[0], other) is None
+        assert not store.delete(IDS[0], other)
+    assert store.get(IDS[0], OWNER) is not None
+    assert store.delete(IDS[0], OWNER)
 
 
 def test_replicas_share_the_budget(server: RealRedis) -> None:
@@ -163,7 +122,7 @@ def test_replicas_share_the_budget(server: RealRedis) -> None:
             id = f"{worker:016x}{turn:016x}"
             stores[worker % 3].put(id, _record())
             if turn % 4 == 0:
-                stores[(worker + 1) % 3].delete(id)
+                stores[(worker + 1) % 3].delete(id, OWNER)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
@@ -174,7 +133,7 @@ def test_replicas_share_the_budget(server: RealRedis) -> None:
 
 
 def test_a_redis_that_is_not_there_is_an_error_that_says_so() -> None:
-    port = _free_port()
+    port = free_port()
     with pytest.raises(RecordsError, match=f"Redis at 127.0.0.1:{port} cannot be used .* CIN_RECORDS_URL"):
         RedisRecords(f"redis://:secret@127.0.0.1:{port}/0", ttl_seconds=60, max_bytes=2**24)
 

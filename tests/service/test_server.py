@@ -165,12 +165,11 @@ def _wait_until_refused(host: str, port: int) -> None:
 def test_a_client_that_never_finishes_does_not_keep_the_service_from_ending(serve: Serve, tmp_path: Path) -> None:
     process = serve(CIN_SHUTDOWN_SECONDS="1", TMPDIR=str(tmp_path))
     host, port = _address(process)
-    assert len(list(tmp_path.glob("cin-records-*"))) == 1
     with _half_sent(host, port):
         _wait_for_in_flight(host, port)
         code, _ = _end(process)
     assert code == 0
-    assert list(tmp_path.glob("cin-records-*")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_ends_it_quietly(serve: Serve) -> None:
@@ -189,14 +188,6 @@ def test_a_busy_port_is_said_in_one_line(serve: Serve) -> None:
     assert process.returncode == 1
     (line,) = errors.splitlines()
     assert "CIN_PORT" in line
-
-
-def test_listening_beyond_this_machine_is_warned_of(serve: Serve) -> None:
-    process = serve(CIN_HOST="0.0.0.0")
-    _address(process)
-    code, errors = _end(process)
-    assert code == 0
-    assert "other machines can reach this port" in errors
 
 
 # The canary lies from its second check on, as if the device had begun to err.

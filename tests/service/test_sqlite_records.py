@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from service.overlay import AttentionMaps
-from service.records import Record, RecordsError, pack_maps
+from service.records import Purged, Record, RecordsError, pack_maps
 from service.sqlite_records import SqliteRecords
 
+OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
 
 
@@ -39,7 +40,7 @@ def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> 
         spatial=random.random((2, 2, 2), dtype=np.float32) if features else None,
         correlation=random.random((2, 4, 4), dtype=np.float32) if features else None,
     )
-    return Record(text, maps)
+    return Record(OWNER, text, maps)
 
 
 def _store(folder: Path | None, clock: Clock, *, records: float = 100) -> SqliteRecords:
@@ -51,12 +52,12 @@ def _store(folder: Path | None, clock: Clock, *, records: float = 100) -> Sqlite
 def test_what_is_kept_comes_back_the_same(tmp_path: Path, features: bool) -> None:
     store, record = _store(tmp_path, Clock()), _record(features=features)
     store.put(IDS[0], record)
-    back = store.get(IDS[0])
+    back = store.get(IDS[0], OWNER)
     assert back is not None
     assert back.prediction == record.prediction
     for field in fields(AttentionMaps):
         np.testing.assert_array_equal(getattr(back.maps, field.name), getattr(record.maps, field.name))
-    assert store.get(IDS[1]) is None
+    assert store.get(IDS[1], OWNER) is None
 
 
 def test_records_expire(tmp_path: Path) -> None:
@@ -64,10 +65,10 @@ def test_records_expire(tmp_path: Path) -> None:
     store = _store(tmp_path, clock)
     store.put(IDS[0], _record())
     clock.now += 59
-    assert store.get(IDS[0]) is not None
+    assert store.get(IDS[0], OWNER) is not None
     clock.now += 1
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
 
 
 def test_expired_records_leave_the_disk_without_traffic(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_the_oldest_make_room(tmp_path: Path) -> None:
     for id in IDS[:5]:
         clock.now += 1
         store.put(id, _record())
-    assert [store.get(id) is not None for id in IDS[:5]] == [False, False, True, True, True]
+    assert [store.get(id, OWNER) is not None for id in IDS[:5]] == [False, False, True, True, True]
 
 
 def test_deleting_really_deletes(tmp_path: Path) -> None:
@@ -94,9 +95,9 @@ def test_deleting_really_deletes(tmp_path: Path) -> None:
     secret, other = _record("remember me", seed=1), _record("keep me", seed=2)
     store.put(IDS[0], secret)
     store.put(IDS[1], other)
-    assert store.delete(IDS[0])
-    assert store.get(IDS[0]) is None
-    assert not store.delete(IDS[0])
+    assert store.delete(IDS[0], OWNER)
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
     on_disk = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"remember me" not in on_disk
     assert secret.maps.frame.tobytes() not in on_disk
@@ -107,19 +108,55 @@ def test_records_survive_in_a_folder_of_their_own(tmp_path: Path) -> None:
     first = _store(tmp_path / "records", Clock())
     first.put(IDS[0], _record())
     first.close()
-    assert _store(tmp_path / "records", Clock()).get(IDS[0]) is not None
+    assert _store(tmp_path / "records", Clock()).get(IDS[0], OWNER) is not None
     assert stat.S_IMODE((tmp_path / "records" / "records.sqlite").stat().st_mode) == 0o600
 
 
-def test_without_a_folder_they_are_private_and_end_with_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_folder_they_are_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     store = _store(None, Clock())
-    (folder,) = tmp_path.iterdir()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    store.close()
+    store.put(IDS[0], _record())
+    assert store.get(IDS[0], OWNER) is not None
     assert list(tmp_path.iterdir()) == []
+    assert _store(None, Clock()).get(IDS[0], OWNER) is None
+    store.close()
+
+
+def test_nobody_else_sees_or_deletes_a_record(tmp_path: Path) -> None:
+    store = _store(tmp_path, Clock())
+    store.put(IDS[0], _record())
+    for other in ("", "clinic-2", "CLINIC", "%"):
+        assert store.get(IDS[0], other) is None
+        assert not store.delete(IDS[0], other)
+    assert store.get(IDS[0], OWNER) is not None
+    assert store.delete(IDS[0], OWNER)
+
+
+def test_what_went_by_itself_is_told_once(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock, records=2.5)
+    for id in IDS[:3]:
+        clock.now += 1
+        store.put(id, _record())
+    assert store.delete(IDS[1], OWNER)
+    assert store.purge() == Purged(expired=0, for_room=1, kept=1)
+    clock.now += 61
+    store.put(IDS[4], _record())
+    assert store.purge() == Purged(expired=1, for_room=0, kept=1)
+    assert store.purge() == Purged(expired=0, for_room=0, kept=1)
+
+
+def test_records_of_an_earlier_version_go(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "records.sqlite")
+    database.execute("CREATE TABLE records (id TEXT PRIMARY KEY, prediction TEXT NOT NULL)")
+    database.execute("INSERT INTO records VALUES (?, 'remember me')", (IDS[0],))
+    database.commit()
+    database.close()
+    store = _store(tmp_path, Clock())
+    assert store.get(IDS[0], OWNER) is None
+    assert b"remember me" not in (tmp_path / "records.sqlite").read_bytes()
+    store.put(IDS[0], _record())
+    assert store.get(IDS[0], OWNER) is not None
 
 
 class SlowClock(Clock):
@@ -138,12 +175,12 @@ def test_threads_share_a_store_and_its_budget(tmp_path: Path) -> None:
         for turn in range(8):
             id = f"{worker:016x}{turn:016x}"
             store.put(id, record)
-            back = store.get(id)  # others may have pushed it out already
+            back = store.get(id, OWNER)  # others may have pushed it out already
             assert back is None or back.prediction == record.prediction
             assert back is None or back.maps.frame.tobytes() == record.maps.frame.tobytes()
             if turn % 2 == 0:
-                store.delete(id)
-                assert store.get(id) is None
+                store.delete(id, OWNER)
+                assert store.get(id, OWNER) is None
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))

@@ -22,11 +22,11 @@ def post_form(client: TestClient, data: bytes, name: str = "lesion.png") -> http
     return response
 
 
-def check_problem(response: httpx.Response, status: int, word: str = "") -> None:
-    """The response is the problem of that status, and its detail holds ``word``."""
+def check_problem(response: httpx.Response, status: int, word: str = "", name: str | None = None) -> None:
+    """The response is the problem of that status (and name, where there are two), and its detail holds ``word``."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == MEDIA_TYPE
     body = response.json()
-    (problem,) = [p for p in PROBLEM_TYPES if p.status == status]
+    problem = next(p for p in PROBLEM_TYPES if p.status == status and name in (None, p.name))
     assert body == {"type": problem.uri, "title": problem.title, "status": status, "detail": body["detail"]}
     assert word in body["detail"]

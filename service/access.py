@@ -1,0 +1,242 @@
+"""Who calls: API keys, kept as digests in one file that every replica may read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+# Two, so that a client can go over to a new key before the old one is revoked.
+MAX_LIVE_KEYS = 2
+# Whom predictions belong to where nobody is asked for a key.
+ANYONE = "anyone"
+
+_KEY = re.compile("cin_[A-Za-z0-9_-]{43}")
+_LOCK_SECONDS = 10.0
+
+
+class AccessError(RuntimeError):
+    """Who may call cannot be told, or not as asked; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request: the client whose key it carries, or :data:`ANYONE`.
+
+    Limits count :attr:`counted_as`: the client, or the address where nobody is asked for a key.
+    """
+
+    name: str
+    counted_as: str
+
+
+class StoredKey(BaseModel):
+    """A live key as the file has it; the key itself is nowhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern="^[0-9a-f]{8}$", description="the digest's beginning, to name the key by")
+    client: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    created_at: datetime
+
+
+class KeyFile(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    keys: tuple[StoredKey, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_no_key_twice_and_no_client_too_many(self) -> KeyFile:
+        if len({key.id for key in self.keys}) < len(self.keys):
+            raise ValueError("a key is there twice")
+        if any(num > MAX_LIVE_KEYS for num in Counter(key.client for key in self.keys).values()):
+            raise ValueError(f"a client has more than {MAX_LIVE_KEYS} keys")
+        return self
+
+
+def digest_of(key: str) -> str:
+    """What is kept of a key. It is 256 random bits, which no guessing finds: a fast digest hides it as well as a slow
+    one that costs every request milliseconds would."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def read_keys(path: Path) -> KeyFile:
+    """The file's keys. Raises :class:`AccessError`."""
+    try:
+        return KeyFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise AccessError(
+            f"{path} is not there; make the first key with CIN_KEYS={path} cin keys create NAME"
+        ) from None
+    except OSError as error:
+        raise AccessError(f"{path} cannot be read ({error.strerror}); CIN_KEYS names a file of cin keys") from error
+    except ValidationError as error:
+        raise AccessError(f"{path} is not a file of cin keys; delete it and make new keys") from error
+
+
+def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], object]) -> str:
+    """A new key for ``client``, which is told nowhere else; ``announce`` hears of it before it is in the file.
+
+    Raises :class:`AccessError`, for instance when the client has two, or what ``announce`` raises.
+    """
+    if client == ANYONE:
+        raise AccessError(f"{ANYONE} is who calls where no keys are asked for; choose another name")
+    key = f"cin_{secrets.token_urlsafe(32)}"
+    digest = digest_of(key)
+    try:
+        new = StoredKey(id=digest[:8], client=client, sha256=digest, created_at=datetime.now(UTC))
+    except ValidationError:
+        raise AccessError(
+            "a client's name has up to 63 small letters, digits, dots, hyphens and underscores, and begins with a "
+            "letter or a digit"
+        ) from None
+    with _lock(path):
+        keys = read_keys(path).keys if path.exists() else ()
+        if sum(k.client == client for k in keys) >= MAX_LIVE_KEYS:
+            raise AccessError(f"{client} has {MAX_LIVE_KEYS} keys already; revoke one first (cin keys list)")
+        if any(k.id == new.id for k in keys):
+            raise AccessError("the new key looks like another one, which happens once in a lifetime; try again")
+        announce(new)
+        _write(path, KeyFile(keys=(*keys, new)))
+    return key
+
+
+def revoke_key(path: Path, id: str, *, announce: Callable[[StoredKey], object]) -> StoredKey:
+    """Take the key called ``id`` out of the file; ``announce`` hears of it before.
+
+    Raises :class:`AccessError`, or what ``announce`` raises.
+    """
+    with _lock(path):
+        keys = read_keys(path).keys
+        found = [key for key in keys if key.id == id]
+        if not found:
+            raise AccessError("no key has that id; cin keys list shows them all")
+        announce(found[0])
+        _write(path, KeyFile(keys=tuple(key for key in keys if key.id != id)))
+    return found[0]
+
+
+def _lock(path: Path) -> FileLock:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
+        lock.acquire()
+    except OSError as error:  # also its Timeout
+        raise AccessError(f"cannot write to {path.parent}; CIN_KEYS names a file in a folder of yours") from error
+    return lock
+
+
+def _write(path: Path, keys: KeyFile) -> None:
+    """All or nothing, as a new file: whoever reads meanwhile sees the old one. As readable as that one was."""
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(keys.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AccessError(f"{path} cannot be written ({error.strerror}); nothing was changed") from error
+
+
+class LiveKeys:
+    """The keys as the file had them when it was last looked at."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises :class:`AccessError` for a file that is none."""
+        self._path = path
+        self._stamp = _stamp(path)
+        self._error: AccessError | None = None
+        self._by_digest: dict[str, StoredKey] = {}
+        self._keep(read_keys(path))
+
+    def _keep(self, file: KeyFile) -> None:
+        self._by_digest = {key.sha256: key for key in file.keys}
+
+    @property
+    def named(self) -> set[str]:
+        """Client and id of every live key."""
+        return {f"{key.client}:{key.id}" for key in self._by_digest.values()}
+
+    def client_of(self, key: str) -> str | None:
+        """The client whose key it is, or None for one that is not, or no longer, known.
+
+        Only a digest is looked up: how long that takes tells of a digest, from which nobody gets to a key.
+        Raises :class:`AccessError` while the file cannot be read: nobody can be told to be allowed then.
+        """
+        if self._error is not None:
+            raise self._error
+        found = self._by_digest.get(digest_of(key)) if _KEY.fullmatch(key) else None
+        return None if found is None else found.client
+
+    def look_again(self) -> tuple[set[str], set[str]]:
+        """Read the file if it has changed: the keys that came, and that went. Blocks on a disk.
+
+        Raises :class:`AccessError` when it can no longer be read; until it can, nobody is let in.
+        """
+        stamp = _stamp(self._path)
+        if stamp == self._stamp and self._error is None:
+            return set(), set()
+        before = self.named
+        try:
+            self._keep(read_keys(self._path))
+        except AccessError as error:
+            self._error = error
+            raise
+        self._stamp, self._error = stamp, None
+        return self.named - before, before - self.named
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What differs when the file was replaced."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def published_host(published: str) -> str:
+    """The address in ``8000``, ``127.0.0.1:8000`` or ``[::1]:8000``, as Docker publishes ports."""
+    return published.rpartition(":")[0].strip("[]") or "0.0.0.0"
+
+
+def require_keys_beyond_loopback(address: str, *, keys: Path | None, allow_anyone: bool) -> None:
+    """Raises :class:`AccessError` when other machines reach ``address`` and nobody is asked for a key."""
+    if keys is not None or allow_anyone or is_loopback(address):
+        return
+    raise AccessError(
+        f"other machines can reach {address}, and nobody would be asked who they are; make a key "
+        "(CIN_KEYS=keys.json cin keys create NAME) and serve with the same CIN_KEYS, or let everybody in with "
+        "CIN_ALLOW_ANYONE=true"
+    )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

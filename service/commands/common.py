@@ -1,0 +1,34 @@
+"""What every command does with settings and with what is wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from service.settings import Settings, unknown_variables
+
+
+def read_settings() -> Settings:
+    """The settings; ends the command when they are wrong, and warns of what looks like one and is none."""
+    for name in unknown_variables(os.environ):
+        typer.echo(f"cin: warning: {name} is no setting of this service; see the list in its documentation", err=True)
+    try:
+        return Settings()
+    except ValidationError as error:
+        refuse("; ".join(_said_of(wrong) for wrong in error.errors()))
+
+
+def _said_of(wrong: ErrorDetails) -> str:
+    if not wrong["loc"]:  # about settings together, which it names
+        return wrong["msg"].removeprefix("Value error, ")
+    return f"CIN_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+
+
+def refuse(message: str) -> NoReturn:
+    """End the command with one line that says why."""
+    typer.echo(f"cin: {' '.join(message.split())}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""What a running service does by itself: delete what expired, see which keys are live, and write both down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from service.access import AccessError
+from service.audit_file import AuditError
+from service.records import Purged, RecordsError
+
+if TYPE_CHECKING:
+    from service.runtime import Service
+
+log = logging.getLogger(__name__)
+
+PURGE_SECONDS = 30.0
+# How long a revoked key may still be taken.
+KEYS_SECONDS = 1.0
+
+
+async def keep_house(service: Service) -> None:
+    """Delete expired records also when nobody sends pictures, and write down what went."""
+    purged = Purged(0, 0, 0)
+    while True:
+        await asyncio.sleep(min(PURGE_SECONDS, service.settings.record_ttl_seconds))
+        service.renderings.purge()
+        await service.audit.write_spooled()
+        with suppress(AuditError):  # counted again next time
+            await note_refusals(service)
+        try:
+            now = await service.in_worker(service.records.purge)
+        except RecordsError as error:
+            log.error("expired predictions could not be deleted: %s", error)
+            continue
+        service.metrics.purged.labels("expired").inc(now.expired)
+        service.metrics.purged.labels("room").inc(now.for_room)
+        purged = Purged(purged.expired + now.expired, purged.for_room + now.for_room, now.kept)
+        if purged.expired or purged.for_room:
+            with suppress(AuditError):  # likewise
+                await service.audit.record("purge", **purged._asdict())
+                purged = Purged(0, 0, 0)
+
+
+async def note_refusals(service: Service) -> None:
+    """Write down how often somebody without a valid key was refused: together, as they may ask as often as they like.
+
+    Raises :class:`AuditError`.
+    """
+    if not service.refused:
+        return
+    refused, service.refused = service.refused, Counter()
+    try:
+        await service.audit.record("access-refused", **refused)
+    except AuditError:
+        service.refused += refused
+        raise
+
+
+async def watch_keys(service: Service) -> None:
+    """Take keys that were made, and no longer take those that were revoked, without a restart."""
+    while service.keys is not None:
+        await asyncio.sleep(KEYS_SECONDS)
+        try:
+            came, went = await service.in_worker(service.keys.look_again)
+        except AccessError as error:
+            log.error("%s; nobody is let in", error)
+            continue
+        if came or went:
+            log.info("%d keys came, %d went", len(came), len(went))
+            with suppress(AuditError):
+                await service.audit.record("keys-changed", came=sorted(came), went=sorted(went))
