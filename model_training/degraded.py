@@ -61,7 +61,7 @@ def judge_degraded(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
         frames = np.stack([_degrade(frame, degradation, manifest.frame_jpeg_quality) for frame in pictures.frames])
         found = run_onnx(graph, frames, specs, batch=1)
         scores_N = found["probabilities"][:, malignant_K].sum(axis=1)
-        rates = measure("", point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name)
+        rates = measure(point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name)
         num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in judge(frames, found, familiarity, limits))
         rows.append(
             {

@@ -1,7 +1,4 @@
-"""Faults of a device, injected around a session while a service runs: the file named in ``FAULT`` says which.
-
-As a program it is ``cin`` with such sessions.
-"""
+"""Faults of a device, injected around a session while a service runs: the file named in ``FAULT`` says which."""
 
 from __future__ import annotations
 
@@ -80,9 +77,9 @@ class FaultySession(HostSession):
         return outputs
 
 
-if __name__ == "__main__":
-    import service.engine
-    from service.cli import main
-
-    service.engine.HostSession = FaultySession  # type: ignore[misc]
-    main()
+# ``cin`` with such sessions.
+PROGRAM = """
+import service.engine, service.cli, tests.service.faults
+service.engine.HostSession = tests.service.faults.FaultySession
+service.cli.main()
+"""

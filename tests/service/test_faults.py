@@ -5,11 +5,9 @@ Over the wire against a process of its own, with requests under way; the wording
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,9 @@ from numpy.typing import NDArray
 from service.bundle import Bundle
 from service.engine import Answer, DeviceError, Engine, EngineError, OutOfMemory
 from service.sessions import HostSession, Outputs
-from tests.conftest import REPOSITORY
 from tests.service.conftest import Start, service_of
-from tests.service.faults import DEVICE_ERRORS, NO_MEMORY
+from tests.service.faults import DEVICE_ERRORS, NO_MEMORY, PROGRAM
+from tests.service.served import served
 from tests.service.tiny_bundle import FRAME, dark_square, picture_bytes
 from tests.service.wire import check_problem, post
 
@@ -32,52 +30,11 @@ PICTURES = [picture_bytes(dark_square((20 * i, 30, 90 - 10 * i))) for i in range
 
 
 @dataclass
-class Process:
-    """A service with faulty sessions, and how to make them err."""
-
-    process: subprocess.Popen[str]
-    url: str
-    fault: Path
-
-    def errs(self, name: str) -> None:
-        """From now on."""
-        half = self.fault.with_suffix(".half")
-        half.write_text(name)
-        half.rename(self.fault)
-
-
-@pytest.fixture
-def serve(examining_bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(**settings: str) -> Process:
-        fault = tmp_path / "fault"
-        chosen = {"CIN_BUNDLE": str(examining_bundle.folder), "CIN_PORT": "0", "CIN_PROVIDER": "cpu", **settings}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.service.faults", "serve"],
-            cwd=tmp_path,
-            env={**chosen, "FAULT": str(fault), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if "Serving at" in line)
-        return Process(process, line.split()[-1], fault)
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@dataclass
 class Clients:
-    """Clients that post pictures until the service refuses connections."""
+    """Clients that post pictures until the service refuses connections; when sent, which picture, and the answer."""
 
     url: str
-    answers: list[tuple[float, int, int, httpx.Response]] = field(default_factory=list)
+    answers: list[tuple[float, int, httpx.Response]] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, num: int) -> None:
@@ -91,7 +48,7 @@ class Clients:
                 for turn in range(2000):
                     which, sent = (number + turn) % len(PICTURES), time.monotonic()
                     response = client.post("/predict", content=PICTURES[which], headers={"content-type": "image/png"})
-                    self.answers.append((sent, which, response.status_code, response))
+                    self.answers.append((sent, which, response))
         except httpx.TransportError:
             pass  # it has ended
 
@@ -107,45 +64,48 @@ class Clients:
         ("hanging", "the canary picture got no answer in time"),
     ],
 )
-def test_no_wrong_answer_is_given_and_the_process_ends(serve: Callable[..., Process], fault: str, told: str) -> None:
+def test_no_wrong_answer_is_given_and_the_process_ends(
+    examining_bundle: Bundle, tmp_path: Path, fault: str, told: str
+) -> None:
     """With requests under way, and for as long as the service still answers."""
     only_the_canary_can_tell = fault in ("drifting", "hanging")
-    service = serve(
-        CIN_CANARY_SECONDS="0.3" if only_the_canary_can_tell else "300",
-        CIN_DEADLINE_SECONDS="1",
-        CIN_FAREWELL_SECONDS="1",
-        CIN_SHUTDOWN_SECONDS="3",
-    )
-    with httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(retries=10)) as client:
-        sent = [client.post("/predict", content=p, headers={"content-type": "image/png"}) for p in PICTURES]
-        known = [response.json()["probabilities"] for response in sent]
-        kept = f"/predictions/{sent[0].json()['id']}"
-        assert client.get(kept).status_code == 200
-        clients = Clients(service.url)
-        clients.start(4)
-        while len(clients.answers) < 8:
-            time.sleep(0.01)
-        service.errs(fault)
-        until = time.monotonic() + 20
-        while client.get("/readyz").status_code == 200:
-            assert time.monotonic() < until, "the fault was never found out"
-            time.sleep(0.005)
-        latched = time.monotonic()
-        assert client.get("/healthz").status_code == 200
-        assert client.get(kept).status_code == 503
-        assert "cin_ready 0.0" in client.get("/metrics").text
-    for thread in clients.threads:
-        thread.join(30)
-    _, errors = service.process.communicate(timeout=30)
-    assert service.process.returncode == 1
-    assert errors.splitlines()[-1].startswith(f"cin: {told}")
-    after = [status for sent_at, _, status, _ in clients.answers if sent_at > latched]
+    errs, half = tmp_path / "fault", tmp_path / "half"
+    half.write_text(fault)
+    settings = {
+        "CIN_CANARY_SECONDS": "0.3" if only_the_canary_can_tell else "300",
+        "CIN_DEADLINE_SECONDS": "1",
+        "CIN_FAREWELL_SECONDS": "1",
+        "CIN_SHUTDOWN_SECONDS": "3",
+    }
+    with served(examining_bundle.folder, program=PROGRAM, FAULT=str(errs), **settings) as service:
+        with service.client() as client:
+            sent = [client.post("/predict", content=p, headers={"content-type": "image/png"}) for p in PICTURES]
+            known = [response.json()["probabilities"] for response in sent]
+            kept = f"/predictions/{sent[0].json()['id']}"
+            assert client.get(kept).status_code == 200
+            clients = Clients(service.url)
+            clients.start(4)
+            while len(clients.answers) < 8:
+                time.sleep(0.01)
+            half.rename(errs)
+            until = time.monotonic() + 20
+            while client.get("/readyz").status_code == 200:
+                assert time.monotonic() < until, "the fault was never found out"
+                time.sleep(0.005)
+            latched = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            assert client.get(kept).status_code == 503
+            assert "cin_ready 0.0" in client.get("/metrics").text
+        assert service.process.wait(30) == 1
+        for thread in clients.threads:
+            thread.join(30)
+    assert service.output[-1].startswith(f"cin: {told}")
+    after = [answer.status_code for sent_at, _, answer in clients.answers if sent_at > latched]
     assert after
-    assert 200 not in after
     assert set(after) <= {503, 504}
-    for _, which, status, response in clients.answers:
-        if status == 200 and fault != "drifting":
-            assert response.json()["probabilities"] == known[which]
+    for _, which, answer in clients.answers:
+        if answer.status_code == 200 and fault != "drifting":
+            assert answer.json()["probabilities"] == known[which]
 
 
 @pytest.fixture
