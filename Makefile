@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 comma := ,
 INPUTS := pyproject.toml constraints.txt
+# The type checker of the page's JavaScript, for the tests alone.
+PAGE_TESTS := tests/page
 # CUDA libraries are gigabytes: only where there is a driver that could use them.
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -91,7 +93,7 @@ bench: $(BENCH_VENV)/.bench-ready
 	@exec $(BENCH_VENV)/bin/python -m tests.benchmarks $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(PAGE_TESTS)/node_modules build *.egg-info
 
 # A stamp is written last, so an interrupted installation is done again.
 $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
@@ -99,9 +101,10 @@ $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
 	@$(BIN)/python $(INSTALL) --editable '.$(if $(HAS_DRIVER),[gpu],)'
 	@touch $@
 
-$(VENV)/.test-ready: $(INPUTS) | $(VENV)/.created
+$(VENV)/.test-ready: $(INPUTS) $(PAGE_TESTS)/package-lock.json | $(VENV)/.created
 	@echo "Installing what training and testing need ..."
 	@$(BIN)/python $(INSTALL) --editable '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@if command -v npm >/dev/null; then npm ci --silent --prefix $(PAGE_TESTS); fi
 	@touch $@ $(VENV)/.serve-ready
 
 $(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from service.errors import documented, install_error_handlers
 from service.metrics import Metrics
 from service.middleware import Observability
-from service.routes import attention, batches, health, model, predictions, reference
+from service.routes import attention, batches, health, model, page, predictions, reference
 from service.routes.callers import ADMITTED, admit
 from service.runtime import running
 from service.settings import Settings
@@ -45,10 +45,12 @@ def create_app(
         # Exported spans and logs would carry what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.state.metrics = metrics
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model):
         app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
     for public in (health, reference):
         app.include_router(public.router)
+    app.include_router(page.page_router(page.read_assets()))
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -42,7 +42,6 @@ class AuditFile:
         except OSError as error:
             raise AuditWriteError(self._said(error)) from error
         self._lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
-        self._head = self._last_before()
         self.append(())
 
     @property
@@ -87,17 +86,11 @@ class AuditFile:
     def _last_before(self) -> Head:
         """The head of the newest older file: what a new one continues when it is not there yet."""
         older = sorted(self._path.parent.glob(f"{self._path.stem}-{'[0-9]' * 12}{self._path.suffix}"))
-        if not older:
-            return EMPTY
-        try:
+        head: Head | None = None
+        if older:
             with older[-1].open("rb") as file:
-                head: Head | None = None
                 for line in file:
                     head = follow(line, head)
-        except ChainError as error:
-            raise AuditError(f"{older[-1]} is not the log that was written ({error.reason})") from error
-        except OSError as error:
-            raise AuditWriteError(self._said(error)) from error
         return head or EMPTY
 
     def _catch_up(self) -> int:
@@ -106,6 +99,8 @@ class AuditFile:
             self._read_on(self._file)
             self.close()
         if self._file is None:
+            if self._head == EMPTY:
+                self._head = self._last_before()
             new = not self._path.exists()
             self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             self._end = 0

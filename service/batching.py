@@ -128,26 +128,23 @@ class Batcher:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def places(self, num: int = 1) -> Iterator[Callable[[int], None]]:
-        """Hold ``num`` of the ``queue_size`` places, from before pictures are received until they are answered.
+    def places(self, num: int = 1) -> Iterator[None]:
+        """Hold ``num`` of the ``queue_size`` places until as many pictures are answered.
 
-        Yields a function that keeps fewer, once it is known how many pictures there are. Raises :class:`QueueFull` when
-        not as many are free. Bounding pictures from their first byte bounds memory as well.
+        Raises :class:`QueueFull` when not as many are free.
         """
         if self._places < num:
             raise QueueFull
-        held = num
-        self._places -= held
-
-        def keep(fewer: int) -> None:
-            nonlocal held
-            self._places += held - fewer
-            held = fewer
-
+        self._places -= num
         try:
-            yield keep
+            yield
         finally:
-            self._places += held
+            self._places += num
+
+    def require_place(self) -> None:
+        """Raises :class:`QueueFull` when a picture that comes now would be refused."""
+        if self._places < 1:
+            raise QueueFull
 
     async def submit(self, frame: Frame) -> Result:
         """The answer for one frame ``[F, F, 3]``; the caller holds one of the :meth:`places`.

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast
 
 import typer
 import uvicorn
@@ -29,6 +29,7 @@ from service.audit_file import AuditError
 from service.bundle import BundleError, OperatingPoint, load_bundle, measure_reference, write_bundle
 from service.commands import audit, keys
 from service.commands.common import read_settings, refuse
+from service.connections import Guard
 from service.engine import Answer, Engine, EngineError
 from service.findings import Examiner, attention_maps, describe, make_examiner
 from service.imaging import Picture, PictureError, PictureLimits
@@ -109,8 +110,11 @@ async def _serve(
 
 
 def _config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+    metrics: Metrics = application.state.metrics
+    guard = Guard(settings.connection_limits(), on_close=lambda reason: metrics.closed.labels(reason).inc())
     return uvicorn.Config(
         application,
+        http=cast(Any, guard.protocol),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -158,6 +162,7 @@ def _say_where(listening: socket.socket) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
         f"\nServing at {url}\n"
+        f"  page     {url}/\n"
         f"  try      curl -F image=@lesion.jpg {url}/predict\n"
         f"  API      {url}/docs\n"
         f"  model    {url}/model\n"

@@ -22,7 +22,7 @@ from service.imaging import (
     UndecodablePicture,
     UnsupportedPicture,
 )
-from service.records import RecordsError
+from service.records import RecordsError, RecordsFull
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +47,34 @@ MALFORMED = ProblemType("malformed-request", 400, "The request is malformed")
 UNAUTHORIZED = ProblemType("unauthorized", 401, "An API key is needed")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
+REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
 TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
 UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
 UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
 QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
 RATE_LIMITED = ProblemType("rate-limited", 429, "Too many requests from this caller")
+HEAD_TOO_LARGE = ProblemType("head-too-large", 431, "The request's address and headers are too large")
 INTERNAL = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
+INSUFFICIENT_STORAGE = ProblemType("insufficient-storage", 507, "There is no room to keep the prediction")
 
 PROBLEM_TYPES = (
     MALFORMED,
     UNAUTHORIZED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     UNDECODABLE,
     QUEUE_FULL,
     RATE_LIMITED,
+    HEAD_TOO_LARGE,
     INTERNAL,
     NOT_READY,
     DEADLINE,
+    INSUFFICIENT_STORAGE,
 )
 # Errors of the framework, which have a status alone.
 _BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}
@@ -125,6 +131,15 @@ class _ProblemResponse(JSONResponse):
         await super().__call__(scope, receive, send)
 
 
+def records_problem(error: RecordsError) -> ServiceError:
+    """The service's error for records that cannot be kept or reached."""
+    if isinstance(error, RecordsFull):
+        return ServiceError(INSUFFICIENT_STORAGE, "the prediction could not be kept, there is no room; try again later")
+    return ServiceError(
+        NOT_READY, "predictions could not be kept or reached; try again later", headers={"Retry-After": "5"}
+    )
+
+
 def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for an error."""
     return _ProblemResponse(problem, detail, headers)
@@ -140,6 +155,12 @@ def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "; ".join(told), "content": content} for status, told in titles.items()}
 
 
+def _allowed(request: Request) -> str:
+    """Every method that the address takes; the exception knows those of one route."""
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(template, ())))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Turn the exceptions that leave a route into problem+json; nothing of what was sent is repeated."""
 
@@ -148,8 +169,10 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem_response(error.problem, error.detail, error.headers)
 
     async def on_records_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RecordsError)
         log.error("%s", error)
-        return problem_response(NOT_READY, "kept predictions cannot be reached; try again later", {"Retry-After": "5"})
+        problem = records_problem(error)
+        return problem_response(problem.problem, problem.detail, problem.headers)
 
     async def on_audit_error(_: Request, __: Exception) -> JSONResponse:
         error = audit_failed()
@@ -160,14 +183,17 @@ def install_error_handlers(app: FastAPI) -> None:
         names = sorted({str(e["loc"][-1]) for e in error.errors()})
         return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
 
-    async def on_http_exception(_: Request, error: Exception) -> JSONResponse:
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         problem = _BY_STATUS.get(error.status_code, MALFORMED)
         detail = {
             NOT_FOUND: "there is nothing at this address; see /docs",
             METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
         }.get(problem, "the request could not be understood; see /docs")
-        return problem_response(problem, detail, error.headers)
+        headers = (
+            {"Allow": allowed} if problem is METHOD_NOT_ALLOWED and (allowed := _allowed(request)) else error.headers
+        )
+        return problem_response(problem, detail, headers)
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RecordsError, on_records_error)

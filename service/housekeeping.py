@@ -62,13 +62,17 @@ async def note_refusals(service: Service) -> None:
 
 async def watch_keys(service: Service) -> None:
     """Take keys that were made, and no longer take those that were revoked, without a restart."""
+    said = False
     while service.keys is not None:
         await asyncio.sleep(KEYS_SECONDS)
         try:
             came, went = await service.in_worker(service.keys.look_again)
         except AccessError as error:
-            log.error("%s; nobody is let in", error)
+            if not said:
+                log.error("%s; nobody is let in", error)
+            said = True
             continue
+        said = False
         if came or went:
             log.info("%d keys came, %d went", len(came), len(went))
             with suppress(AuditError):

@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 
 from service.abstention import ABSTAINS
 from service.bundle import Bundle
+from service.connections import Closed
 from service.diagnosis import REASONS, Status
 from service.engine import Answer
 from service.errors import PROBLEM_TYPES
@@ -44,9 +45,10 @@ class Metrics:
         self.stages = self._histogram("stage_duration_seconds", "Time in each stage", SECONDS, "stage")
         self.queue_depth = self._gauge("queue_depth", "Pictures waiting for the network")
         self.places = self._gauge("queue_places", "Most pictures taken on at once")
-        self.places_taken = self._gauge("queue_places_taken", "Pictures taken on now, from upload to answer")
+        self.places_taken = self._gauge("queue_places_taken", "Pictures taken on now, from decoding to answer")
         self.batch_size = self._histogram("batch_size", "Pictures run together", BATCHES)
         self.rejected = self._counter("rejected", "Requests refused, by problem type", "reason")
+        self.closed = self._counter("connections_closed", "Connections closed on their client, by reason", "reason")
         self.inference_errors = self._counter("inference_errors", "Pictures that the network failed on")
         self.predictions = self._counter("predictions", "Predictions made", "diagnosis")
         self.probability = self._histogram("probability", "Probability of each class", SHARES, "diagnosis")
@@ -99,6 +101,8 @@ class Metrics:
             self.audit_entries.labels(outcome)
         for cause in ("expired", "room"):
             self.purged.labels(cause)
+        for closed in get_args(Closed):
+            self.closed.labels(closed)
         for reason in REASONS:
             self.cautions.labels(reason)
         for abstains in ABSTAINS:

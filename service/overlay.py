@@ -1,4 +1,4 @@
-"""Attention maps drawn over the picture; pure functions from arrays to arrays, and one encoder.
+"""Attention maps drawn over the picture, or alone; pure functions from arrays to arrays, and one encoder.
 
 Colours have a fixed meaning. Lesion area attention: 0 to 1. Spatial attention: how many times the average spot;
 correlation attention: how many times the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint grows with
@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 MapKind = Literal["lesion", "spatial", "correlation"]
 BranchChoice = Literal["1", "2", "mean"]
 View = Literal["frame", "crop"]
+Layer = Literal["all", "map", "picture"]
 Colormap = Literal["viridis", "cividis", "magma", "gray"]
 ImageFormat = Literal["png", "webp", "jpeg"]
 
@@ -42,6 +43,7 @@ _STOPS: dict[Colormap, str] = {
 }
 
 RGB = NDArray[np.uint8]
+RGBA = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 
@@ -73,24 +75,33 @@ class OverlayOptions:
     kind: MapKind = "lesion"
     branch: BranchChoice = "mean"
     view: View = "frame"
+    layer: Layer = "all"
     opacity: float = 0.6
     colormap: Colormap = "viridis"
     spot: tuple[float, float] | None = None
 
 
-def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
+def render(maps: AttentionMaps, options: OverlayOptions) -> RGB | RGBA:
     """Draw one map over the picture, ``[height, width, 3]`` with a long side of ``LONG_SIDE`` pixels.
+
+    Layer ``map`` is the tint alone, ``[height, width, 4]`` and transparent where it is not; layer ``picture`` is what
+    the network was given, without any map.
 
     Raises :class:`MissingMap` when the model has no such map, :class:`OverlayError` for a spot outside the crop box.
     """
-    values, reach = _map_values(maps, options)
+    values, reach = map_values(maps, options)
     region = (0.0, 0.0, 1.0, 1.0) if options.view == "frame" else _box(maps)
     canvas = _cut(maps, region)
-    evident = bool(values.max() >= EVIDENCE_LEVEL[options.kind])
-    if evident:
-        # Interpolated before it is clipped to the scale, which would leave plateaus with stepped edges.
-        strength = _strength(_place(values, reach, region, canvas.size), options.kind)
-        canvas = _tint(canvas, strength, options)
+    if options.layer == "picture":
+        return np.asarray(canvas)
+    evident = is_evident(values, options.kind)
+    # Interpolated before it is clipped to the scale, which would leave plateaus with stepped edges.
+    strength = _strength(_place(values, reach, region, canvas.size), options.kind)
+    colours, alpha = _tint(strength if evident else np.zeros_like(strength), options)
+    if options.layer == "map":
+        return np.dstack([colours, (alpha * 255).round()]).astype(np.uint8)
+    mixed = np.asarray(canvas).astype(np.float32) * (1 - alpha[:, :, None]) + colours * alpha[:, :, None]
+    canvas = Image.fromarray(mixed.round().astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
     if options.view == "frame":
         _outline(draw, _to_canvas(_box(maps), region, canvas.size))
@@ -101,8 +112,18 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB:
     return np.asarray(canvas)
 
 
-def encode(picture: RGB, image_format: ImageFormat) -> bytes:
-    """Encode a rendered picture; it carries pixels only, never metadata."""
+def is_evident(values: Map, kind: MapKind) -> bool:
+    """Whether a map in its own unit reaches its evidence level anywhere; otherwise it is not drawn."""
+    return bool(values.max() >= EVIDENCE_LEVEL[kind])
+
+
+def encode(picture: RGB | RGBA, image_format: ImageFormat) -> bytes:
+    """Encode a rendered picture; it carries pixels only, never metadata.
+
+    Raises :class:`OverlayError` for transparency in a format without.
+    """
+    if image_format == "jpeg" and picture.shape[2] == 4:
+        raise OverlayError("JPEG has no transparency; ask for layer=map as png or webp")
     buffer = io.BytesIO()
     settings = {"png": {"compress_level": 6}, "webp": {"quality": 85, "method": 2}, "jpeg": {"quality": 90}}
     Image.fromarray(picture).save(buffer, image_format, **settings[image_format])
@@ -122,8 +143,11 @@ def _box(maps: AttentionMaps) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
-def _map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple[float, float, float, float]]:
-    """The map in its own unit (lesion: 0..1; else multiples of the average), and the region it covers."""
+def map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple[float, float, float, float]]:
+    """The map in its own unit (lesion: 0..1; else multiples of the average), and the region it covers, in fractions.
+
+    Raises as :func:`render` does.
+    """
     if options.spot is not None and options.kind != "correlation":
         raise OverlayError("x and y pick a spot of the correlation attention only; add map=correlation")
     if options.kind == "lesion":
@@ -203,19 +227,21 @@ def _to_canvas(
     )
 
 
-def _tint(canvas: Image.Image, strength: Map, options: OverlayOptions) -> Image.Image:
+def _tint(strength: Map, options: OverlayOptions) -> tuple[Map, Map]:
+    """Colours ``[height, width, 3]``, 0 to 255, and how much they cover ``[height, width]``, 0 to 1."""
     colours = colour_table(options.colormap)[(strength * 255).round().astype(np.uint8)].astype(np.float32)
     # The square root lets weak attention show; zero stays untouched.
-    alpha = (np.sqrt(strength) * options.opacity)[:, :, None]
-    mixed = np.asarray(canvas).astype(np.float32) * (1 - alpha) + colours * alpha
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    return colours, np.sqrt(strength) * np.float32(options.opacity)
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) -> None:
     """Two tones, so that it shows on light and dark skin alike."""
     x0, y0, x1, y1 = (round(edge) for edge in box)
-    draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline="black", width=4)
-    draw.rectangle((x0 + 1, y0 + 1, x1 - 2, y1 - 2), outline="white", width=2)
+    for inset, colour, width in ((0, "black", 4), (1, "white", 2)):
+        left, top = x0 + inset, y0 + inset
+        # Of a box too small for two lines only one shows.
+        corners = (left, top, max(left, x1 - 1 - inset), max(top, y1 - 1 - inset))
+        draw.rectangle(corners, outline=colour, width=width)
 
 
 def _mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float]) -> None:

@@ -15,6 +15,10 @@ class RecordsError(RuntimeError):
     """The store does not work; the text says what to change."""
 
 
+class RecordsFull(RecordsError):  # noqa: N818 - named for the state
+    """There is no room for another record; those that are kept can be read."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A prediction: whose it is, the JSON that was answered, and what overlays are drawn from."""

@@ -9,7 +9,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from service.records import Purged, Record, RecordsError, pack_maps, unpack_maps
+from service.records import Purged, Record, RecordsError, RecordsFull, pack_maps, unpack_maps
 
 T = TypeVar("T")
 
@@ -91,6 +91,10 @@ class RedisRecords:
     def _ask(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         try:
             return call(*arguments, **named)
+        except redis.OutOfMemoryError as error:
+            raise RecordsFull(
+                f"Redis at {self._name} is full; raise its maxmemory, or CIN_RECORD_MAX_BYTES below"
+            ) from error
         except redis.RedisError as error:
             raise RecordsError(
                 f"Redis at {self._name} cannot be used ({error}); check that it runs, and CIN_RECORDS_URL"

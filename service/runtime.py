@@ -32,6 +32,7 @@ from service.redis_records import RedisRecords
 from service.renderings import Renderings
 from service.settings import Settings
 from service.sqlite_records import SqliteRecords
+from service.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Service:
     keys: LiveKeys | None
     caller_limits: CallerLimits
     audit: AuditLog
+    uploads: Uploads
     on_fatal: Callable[[str], None]
     failure: str | None = None
     canary_difference: float | None = None
@@ -233,6 +235,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         keys=keys,
         caller_limits=CallerLimits(rate=settings.caller_rate, places=settings.places_of_a_caller()),
         audit=AuditLog(audit_file, when_full=settings.audit_when_full, metrics=metrics),
+        uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
         on_fatal=on_fatal,
     )
     metrics.queue_depth.set_function(lambda: service.batcher.depth)

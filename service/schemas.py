@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.bundle import Manifest
 from service.diagnosis import REASONS, Reason, Status
 from service.errors import Problem
+from service.overlay import BranchChoice, MapKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -168,6 +169,30 @@ class Prediction(Findings, _Identity):
 
     attention: AttentionLinks
     timings_ms: Timings
+
+
+class Point(_Body):
+    """A place in the upright picture, in pixels; fractions are kept."""
+
+    x: float
+    y: float
+
+
+class AttentionSummary(_Body):
+    """An attention map in figures, for those who cannot see it, and to draw with."""
+
+    map: MapKind
+    branch: BranchChoice
+    region: Literal["picture", "crop"] = Field(description="what the map covers, and `share` is a share of")
+    peak: float = Field(description="highest value; `lesion`: 0 to 1, otherwise how many times the average")
+    evidence_level: float = Field(description="what the peak must reach for the map to be drawn")
+    evident: bool
+    share: Share = Field(description="part of the region at or above the evidence level")
+    centre: Point | None = Field(description="centre of what is drawn, weighted by its value; null without evidence")
+    outline: list[list[Point]] = Field(
+        description="`lesion`: where attention crosses the evidence level, as closed polygons; clockwise around the "
+        "lesion, the other way round around its holes. Empty for the other maps"
+    )
 
 
 class BatchAnswer(_Body):

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.connections import ConnectionLimits
 from service.sessions import GpuOptions
 
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
@@ -105,11 +106,19 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
     max_pixels: int = Field(40_000_000, gt=0, description="largest picture in pixels")
     queue_size: int = Field(
-        64, gt=0, description="pictures taken on at once, from upload to answer; more are refused with 429"
+        64, gt=0, description="pictures taken on at once, from decoding to answer; more are refused with 429"
     )
     batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
-    deadline_seconds: float = Field(30.0, gt=0, description="a request not answered by then gets 504")
+    deadline_seconds: float = Field(30.0, gt=0, description="a picture not here by then gets 408, one not answered 504")
+    max_connections: int = Field(
+        512, gt=0, description="connections at once; beyond that the one that was silent longest is closed"
+    )
+    max_head_bytes: int = Field(32 * 2**10, ge=4096, description="most bytes of a request's address and headers")
+    head_seconds: float = Field(10.0, gt=0, description="a request's headers must be here by then")
+    stall_seconds: float = Field(
+        20.0, gt=0, description="a client that sends nothing of a picture, or reads nothing, for so long is given up"
+    )
     farewell_seconds: float = Field(
         0.0, ge=0, description="a service that can no longer be trusted says not ready this long before it ends"
     )
@@ -137,6 +146,17 @@ class Settings(BaseSettings):
         """Pictures that one caller may have under way; None: no limit but that of all."""
         share = None if self.keys is None else max(1, self.queue_size // 2)
         return self.caller_places or share
+
+    def connection_limits(self) -> ConnectionLimits:
+        """What a client may take of a connection."""
+        return ConnectionLimits(
+            max_connections=self.max_connections,
+            max_head_bytes=self.max_head_bytes,
+            head_seconds=self.head_seconds,
+            stall_seconds=self.stall_seconds,
+            # Whoever reads the picture gives up first, and can say so better.
+            body_seconds=1.2 * self.deadline_seconds,
+        )
 
     def gpu_options(self) -> GpuOptions:
         """What a session on a GPU is told."""

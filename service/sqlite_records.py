@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.records import Purged, Record, RecordsError, pack_maps, unpack_maps
+from service.records import Purged, Record, RecordsError, RecordsFull, pack_maps, unpack_maps
 
 _VERSION = 1  # of the table: records of another one are of yesterday and go
 _SCHEMA = (
@@ -21,6 +22,9 @@ _SCHEMA = (
     # What is too old or too much is found here, without a look at any record.
     "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
 )
+
+# By how much the system's clock may be set back without costing the records made since.
+_CLOCK_SECONDS = 60.0
 
 
 class SqliteRecords:
@@ -62,6 +66,8 @@ class SqliteRecords:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
             where = "the memory for predictions" if self._path is None else str(self._path)
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise RecordsFull(f"there is no room for {where}; free disk space") from error
             raise RecordsError(f"{where} cannot be used ({error}); free disk space, or delete it") from error
 
     def put(self, id: str, record: Record) -> None:
@@ -76,8 +82,8 @@ class SqliteRecords:
     def get(self, id: str, owner: str) -> Record | None:
         """See :class:`RecordStore`."""
         with self._lock:
-            query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created > ?"
-            row = self._execute(query, (id, owner, self._clock() - self._ttl)).fetchone()
+            query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created BETWEEN ? AND ?"
+            row = self._execute(query, (id, owner, *self._alive())).fetchone()
         return Record(owner, row[0], unpack_maps(row[1])) if row else None
 
     def delete(self, id: str, owner: str) -> bool:
@@ -96,8 +102,8 @@ class SqliteRecords:
         return purged
 
     def _purge(self, *, room_for: int) -> None:
-        before = (self._clock() - self._ttl,)
-        self._expired += self._execute("DELETE FROM records WHERE created <= ?", before).rowcount
+        gone = self._execute("DELETE FROM records WHERE created NOT BETWEEN ? AND ?", self._alive())
+        self._expired += gone.rowcount
         (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
         if total + room_for <= self._max_bytes:
             return
@@ -106,6 +112,11 @@ class SqliteRecords:
             "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
             (self._max_bytes - room_for,),
         ).rowcount
+
+    def _alive(self) -> tuple[float, float]:
+        """When a record was made that is still kept. A clock set back must not keep it for that much longer."""
+        now = self._clock()
+        return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
 
     def close(self) -> None:
         """See :class:`RecordStore`."""

@@ -196,3 +196,10 @@ def test_the_queue_waits_as_long_as_theory_says(load: float) -> None:
     assert one.min() == pytest.approx(seconds)
     assert one.mean() == pytest.approx(seconds + load * seconds / (2 * (1 - load)), rel=0.02)
     assert seconds < two.mean() < one.mean()
+
+
+def test_the_documentation_says_what_was_measured_of_the_page() -> None:
+    measured = json.loads((REPOSITORY / "results" / "page.json").read_text(encoding="utf-8"))["milliseconds"]
+    text = (REPOSITORY / "docs" / "PERFORMANCE.md").read_text(encoding="utf-8")
+    for name, figures in measured.items():
+        assert f"| {name} | {figures['median']:g} | {figures['p95']:g} | {figures['highest']:g} |" in text

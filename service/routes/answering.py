@@ -16,7 +16,16 @@ from service.audit_file import AuditError
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
 from service.engine import OutOfMemory
-from service.errors import INTERNAL, MALFORMED, NOT_READY, QUEUE_FULL, ServiceError, audit_failed, picture_problem
+from service.errors import (
+    INTERNAL,
+    MALFORMED,
+    NOT_READY,
+    QUEUE_FULL,
+    ServiceError,
+    audit_failed,
+    picture_problem,
+    records_problem,
+)
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
 from service.records import Record, RecordsError
@@ -97,7 +106,7 @@ async def _predict(service: Service, caller: Caller, data: bytes, point: Operati
         await service.in_worker(lambda: service.records.put(id, record))
     except RecordsError as error:
         log.error("%s", error)
-        raise ServiceError(NOT_READY, "the prediction could not be kept; try again later") from error
+        raise records_problem(error) from error
     service.require_ready()  # trust may have been lost while it was kept
     service.metrics.observe_prediction(result.answer, findings)
     return prediction

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from service.overlay import (
     BranchChoice,
     Colormap,
     ImageFormat,
+    Layer,
     MapKind,
     MissingMap,
     OverlayError,
@@ -24,6 +27,8 @@ from service.overlay import (
 )
 from service.routes.callers import CallerDep
 from service.routes.dependencies import ServiceDep, find_record
+from service.schemas import AttentionSummary
+from service.summary import summarise
 
 router = APIRouter(tags=["attention"])
 
@@ -34,6 +39,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 _SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
+MapQuery = Annotated[MapKind, Query(alias="map")]
+XQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("y"))]
+YQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("x"))]
 
 
 @router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
@@ -42,24 +50,26 @@ async def get_attention(
     request: Request,
     service: ServiceDep,
     caller: CallerDep,
-    kind: Annotated[MapKind, Query(alias="map")] = "lesion",
+    kind: MapQuery = "lesion",
     branch: BranchChoice = "mean",
     view: View = "frame",
+    layer: Layer = "all",
     opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
     colormap: Colormap = "viridis",
     image_format: Annotated[ImageFormat, Query(alias="format")] = "png",
-    x: Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("y"))] = None,
-    y: Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("x"))] = None,
+    x: XQuery = None,
+    y: YQuery = None,
 ) -> Response:
     """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
 
     For `correlation`, `x` and `y` pick a spot and show what the network relates to it; without them, how much each spot
     is attended to. Colours have a fixed scale; a map without evidence is not drawn, and the picture says so.
+    `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
+    `layer=picture` is the picture as the network was given it.
     """
-    if (x is None) != (y is None):
-        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
-    spot = (x, y) if x is not None and y is not None else None
-    options = OverlayOptions(kind=kind, branch=branch, view=view, opacity=opacity, colormap=colormap, spot=spot)
+    options = OverlayOptions(
+        kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, colormap=colormap, spot=_spot(x, y)
+    )
     record = await find_record(service, caller, id, what="attention-read")
     headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
     if _is_known(request, headers["ETag"]):
@@ -71,14 +81,43 @@ async def get_attention(
 
     content = service.renderings.get(id, options, image_format)
     if content is None:
-        try:
+        with _drawing_problems():
             content = await service.on_core(draw)
-        except MissingMap as error:
-            raise ServiceError(NOT_FOUND, str(error)) from error
-        except OverlayError as error:
-            raise ServiceError(MALFORMED, str(error)) from error
         service.renderings.put(id, options, image_format, content)
     return Response(content, media_type=MEDIA_TYPES[image_format], headers=headers)
+
+
+@router.get("/attention/{id}/summary", responses=documented(MALFORMED, NOT_FOUND, NOT_READY))
+async def get_attention_summary(
+    id: str,
+    service: ServiceDep,
+    caller: CallerDep,
+    kind: MapQuery = "lesion",
+    branch: BranchChoice = "mean",
+    x: XQuery = None,
+    y: YQuery = None,
+) -> AttentionSummary:
+    """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
+    options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
+    record = await find_record(service, caller, id, what="attention-read")
+    with _drawing_problems():
+        return await service.on_core(lambda: summarise(record.maps, options))
+
+
+def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:
+    if (x is None) != (y is None):
+        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
+    return (x, y) if x is not None and y is not None else None
+
+
+@contextmanager
+def _drawing_problems() -> Iterator[None]:
+    try:
+        yield
+    except MissingMap as error:
+        raise ServiceError(NOT_FOUND, str(error)) from error
+    except OverlayError as error:
+        raise ServiceError(MALFORMED, str(error)) from error
 
 
 def _etag(id: str, options: OverlayOptions, image_format: ImageFormat) -> str:

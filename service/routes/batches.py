@@ -18,6 +18,7 @@ from service.errors import (
     NOT_READY,
     QUEUE_FULL,
     RATE_LIMITED,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     ServiceError,
@@ -26,7 +27,7 @@ from service.errors import (
 from service.routes.answering import PointQuery, answer, chosen_point, queue_full
 from service.routes.callers import CallerDep, share
 from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
-from service.routes.upload import FIELD, read_uploads
+from service.routes.upload import FIELD, UploadLimits, read_uploads
 from service.runtime import Service
 from service.schemas import BatchAnswer, BatchAnswers
 
@@ -39,7 +40,7 @@ _FORM = {
     "additionalProperties": False,
 }
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
+_ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 
 
 @router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
@@ -54,20 +55,19 @@ async def predict_batch(
     service.require_ready()
     point = chosen_point(service, operating_point)
     most = min(service.settings.batch_pictures, service.settings.queue_size)
-    seconds = service.settings.deadline_seconds
-    ends = asyncio.get_running_loop().time() + seconds
+    ends = asyncio.get_running_loop().time() + service.settings.deadline_seconds
     try:
-        # Until the form is read nobody knows how many pictures it holds.
-        with service.batcher.places(most) as keep, share(service, caller, most) as keep_share:
-            async with asyncio.timeout_at(ends):
-                pictures = await read_uploads(request, max_files=most, max_bytes=service.limits.max_bytes)
+        service.batcher.require_place()
+        with share(service, caller, most) as keep, service.uploads.room() as take:
+            limits = UploadLimits(service.limits.max_bytes, ends, take)
+            pictures = await read_uploads(request, limits, max_files=most)
             keep(len(pictures))
-            keep_share(len(pictures))
-            answers = await unless_client_leaves(request, _answer_all(service, caller, pictures, point, began, ends))
+            with service.batcher.places(len(pictures)):
+                answers = await unless_client_leaves(
+                    request, _answer_all(service, caller, pictures, point, began, ends)
+                )
     except QueueFull:
         raise queue_full() from None
-    except TimeoutError:
-        raise ServiceError(DEADLINE, f"the pictures did not arrive within {seconds:g} s; send fewer at once") from None
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
     service.require_ready()  # the first ones may have been answered before trust was lost

@@ -19,8 +19,11 @@ T = TypeVar("T")
 _ID = re.compile("[0-9a-f]{32}")
 
 
-def get_service(request: Request) -> Service:
-    """The running service. Raises the 503 of an app that was not started."""
+async def get_service(request: Request) -> Service:
+    """The running service. Raises the 503 of an app that was not started.
+
+    Asynchronous, because everything else would wait for a thread of a pool that others may hold.
+    """
     service: Service | None = getattr(request.app.state, "service", None)
     if service is None:
         raise ServiceError(NOT_READY, "not ready: the service was not started; try again later")

@@ -11,11 +11,13 @@ from starlette.requests import ClientDisconnect
 from service.batching import QueueFull
 from service.errors import (
     DEADLINE,
+    INSUFFICIENT_STORAGE,
     MALFORMED,
     NOT_FOUND,
     NOT_READY,
     QUEUE_FULL,
     RATE_LIMITED,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNDECODABLE,
     UNSUPPORTED_TYPE,
@@ -33,7 +35,7 @@ from service.routes.dependencies import (
     unknown_prediction,
     unless_client_leaves,
 )
-from service.routes.upload import FIELD, read_upload
+from service.routes.upload import FIELD, UploadLimits, read_upload
 from service.schemas import Prediction
 
 router = APIRouter(tags=["predictions"])
@@ -49,7 +51,18 @@ _BODY = {
         },
     }
 }
-_ERRORS = (MALFORMED, TOO_LARGE, UNSUPPORTED_TYPE, UNDECODABLE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
+_ERRORS = (
+    MALFORMED,
+    REQUEST_TIMEOUT,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    UNDECODABLE,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    NOT_READY,
+    DEADLINE,
+    INSUFFICIENT_STORAGE,
+)
 
 
 @router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
@@ -64,11 +77,14 @@ async def predict(
     service.require_ready()
     point = chosen_point(service, operating_point)
     seconds = service.settings.deadline_seconds
+    ends = asyncio.get_running_loop().time() + seconds
     try:
-        with service.batcher.places(), share(service, caller):
-            async with asyncio.timeout(seconds):
-                data = await read_upload(request, max_bytes=service.limits.max_bytes)
-                prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
+        service.batcher.require_place()
+        with share(service, caller), service.uploads.room() as take:
+            data = await read_upload(request, UploadLimits(service.limits.max_bytes, ends, take))
+            async with asyncio.timeout_at(ends):
+                with service.batcher.places():
+                    prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
     except QueueFull:
         raise queue_full() from None
     except TimeoutError:

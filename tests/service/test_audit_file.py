@@ -148,6 +148,12 @@ def test_a_full_file_is_put_aside_and_its_chain_goes_on(path: Path) -> None:
     file = _open(path)
     _append(file, "next")
     assert _entries(path)[0]["seq"] == 13
+    file.close()
+    # Or after both, with nothing written yet.
+    path.write_bytes(b"")
+    file = _open(path)
+    _append(file, "next")
+    assert _entries(path)[0]["seq"] == 13
     # What is archived is not missed.
     for p in path.parent.glob("audit-*.jsonl"):
         p.unlink()

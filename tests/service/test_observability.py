@@ -243,6 +243,28 @@ def test_every_operation_documents_its_errors_as_problems(client: TestClient) ->
     }
 
 
+def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
+    """Nothing that a client sends is an address, so the service cannot be sent anywhere."""
+    schema = client.get("/openapi.json").json()
+    asked = [
+        *(
+            parameter["name"]
+            for path in schema["paths"].values()
+            for op in path.values()
+            for parameter in op.get("parameters", [])
+        ),
+        *(
+            name
+            for path in schema["paths"].values()
+            for op in path.values()
+            for content in op.get("requestBody", {}).get("content", {}).values()
+            for name in content["schema"].get("properties", {})
+        ),
+    ]
+    assert {"id", "image", "operating_point"} <= set(asked)
+    assert not [name for name in asked if re.search("ur[il]|href|link|path|host|callback|address", name)]
+
+
 def test_nothing_is_exported_to_a_collector(client: TestClient) -> None:
     telemetry = client.app._telemetry  # type: ignore[attr-defined]
     assert {telemetry[k] for k in ("tracing", "metrics", "logs", "auto_configure")} == {False}

@@ -83,6 +83,42 @@ def cells(values: NDArray[np.int_], view: View = "crop") -> NDArray[np.float64]:
     return means
 
 
+# The layers
+
+
+@pytest.mark.parametrize("view", get_args(View))
+@pytest.mark.parametrize("kind", get_args(MapKind))
+def test_the_map_alone_over_the_picture_alone_is_the_tinted_picture(kind: MapKind, view: View) -> None:
+    drawn = maps()
+    alone = render(drawn, OverlayOptions(kind=kind, view=view, layer="map", opacity=0.6))
+    picture = render(drawn, OverlayOptions(kind=kind, view=view, layer="picture"))
+    assert alone.shape == (*picture.shape[:2], 4)
+    together = Image.alpha_composite(Image.fromarray(picture).convert("RGBA"), Image.fromarray(alone)).convert("RGB")
+    all_in_one = render(drawn, OverlayOptions(kind=kind, view=view, opacity=0.6)).astype(int)
+    difference = np.abs(np.asarray(together).astype(int) - all_in_one).max(axis=2)[:-CAPTION]
+    # But for the box, which only the layer with everything has.
+    assert (difference > 2).mean() < (0.03 if view == "frame" else 1e-9)
+
+
+@pytest.mark.parametrize("kind", get_args(MapKind))
+def test_a_map_without_evidence_is_transparent_all_over(kind: MapKind) -> None:
+    weak = maps(
+        lesion=np.full((32, 32), 120, dtype=np.uint8),
+        spatial=np.stack([UNIFORM, UNIFORM]),
+        correlation=np.full((2, SIDE**2, SIDE**2), 1 / SIDE**4, dtype=np.float32),
+    )
+    assert render(weak, OverlayOptions(kind=kind, layer="map"))[:, :, 3].max() == 0
+
+
+@pytest.mark.parametrize("image_format", ["png", "webp"])
+def test_transparency_is_kept_where_the_format_has_it(image_format: ImageFormat) -> None:
+    alone = render(maps(), OverlayOptions(layer="map", opacity=1.0))
+    decoded = np.asarray(Image.open(io.BytesIO(encode(alone, image_format))))
+    assert np.array_equal(decoded[:, :, 3], alone[:, :, 3])
+    with pytest.raises(OverlayError, match="png or webp"):
+        encode(alone, "jpeg")
+
+
 # The canvas
 
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
+from PIL import Image
 
 from service.app import create_app
 from service.batching import Batcher
@@ -111,14 +113,15 @@ def test_the_deadline(tiny_bundle: Bundle) -> None:
     _play(scenario, tiny_bundle, deadline_seconds=0.3)
 
 
-def test_a_client_that_sends_too_slowly_meets_the_deadline(tiny_bundle: Bundle) -> None:
+def test_a_picture_that_does_not_come_in_time_is_a_timeout(tiny_bundle: Bundle) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield PICTURE[:10]
         await asyncio.sleep(20)
 
     async def scenario(client: httpx.AsyncClient, _: Service) -> None:
         response = await client.post("/predict", content=trickle(), headers=HEADERS)
-        assert response.status_code == 504
+        assert response.status_code == 408
+        assert response.json()["type"] == "urn:cin:problem:request-timeout"
 
     _play(scenario, tiny_bundle, deadline_seconds=0.2)
 
@@ -157,6 +160,22 @@ def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle) -> None:
         assert (await ahead).status_code == 200
         assert (await _post(client)).status_code == 200
         assert batches == [1, 1]
+
+    _play(scenario, tiny_bundle)
+
+
+def test_no_upload_waits_for_threads_that_others_hold(tiny_bundle: Bundle) -> None:
+    """The pool that frameworks share among everything that blocks; a 2 MB upload used to wait for it."""
+    large = picture_bytes(Image.effect_noise((1500, 1500), 90).convert("RGB"))
+    assert len(large) > 2 * 2**20
+
+    async def scenario(client: httpx.AsyncClient, _: Service) -> None:
+        shared = anyio.to_thread.current_default_thread_limiter()
+        holders = [object() for _ in range(int(shared.available_tokens))]
+        for holder in holders:
+            shared.acquire_on_behalf_of_nowait(holder)
+        assert (await client.post("/predict", files={"image": large})).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
 
     _play(scenario, tiny_bundle)
 

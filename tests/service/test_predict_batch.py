@@ -86,7 +86,7 @@ def test_a_batch_takes_the_places_of_its_pictures(tiny_bundle: Bundle) -> None:
         async with _held(service):
             first = asyncio.create_task(client.post("/predict/batch", **form(PICTURES[:2])))
             await _until(lambda: service.batcher.depth >= 1)
-            refused = await client.post("/predict/batch", **form(PICTURES[:2]))
+            refused = await client.post("/predict/batch", **form(PICTURES[:3]))
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
             single = asyncio.create_task(

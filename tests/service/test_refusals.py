@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.records import RecordsError
+from service.records import RecordsError, RecordsFull
 from service.routes.upload import MULTIPART_OVERHEAD
 from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -163,13 +163,16 @@ def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pyte
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_full_disk_is_no_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "status"), [(RecordsError, 503), (RecordsFull, 507)])
+def test_a_prediction_that_cannot_be_kept_is_none(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, kind: type[RecordsError], status: int
+) -> None:
     def fail(*_: object) -> None:
-        raise RecordsError("/var/cin is full")
+        raise kind("/var/cin does not work")
 
     monkeypatch.setattr(service_of(client).records, "put", fail)
     response = post(client, picture_bytes(dark_square()))
-    check_problem(response, 503, "kept")
+    check_problem(response, status, "kept")
     assert "/var" not in response.text
 
 
@@ -177,6 +180,9 @@ def test_other_methods_and_addresses(client: TestClient) -> None:
     response = client.get("/predict")
     check_problem(response, 405)
     assert response.headers["allow"] == "POST"
+    response = client.post(f"/predictions/{'0' * 32}")
+    check_problem(response, 405)
+    assert response.headers["allow"] == "DELETE, GET"
     check_problem(client.get("/nothing/here"), 404, "/docs")
     check_problem(client.post("/predict/"), 404)
 

@@ -15,6 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from service.bundle import Bundle
@@ -179,6 +180,13 @@ def test_ctrl_c_ends_it_quietly(serve: Serve) -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_one_process_whatever_other_servers_are_told(serve: Serve) -> None:
+    process = serve(WEB_CONCURRENCY="4")
+    _address(process)
+    assert psutil.Process(process.pid).children(recursive=True) == []
+    assert _end(process)[0] == 0
 
 
 def test_a_busy_port_is_said_in_one_line(serve: Serve) -> None:

@@ -6,14 +6,14 @@ import sqlite3
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.overlay import AttentionMaps
-from service.records import Purged, Record, RecordsError, pack_maps
+from service.records import Purged, Record, RecordsError, RecordsFull, pack_maps
 from service.sqlite_records import SqliteRecords
 
 OWNER = "clinic"
@@ -201,9 +201,29 @@ def test_a_folder_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> Non
         _store(tmp_path / "file", Clock())
 
 
-def test_a_full_disk_is_a_records_error(tmp_path: Path) -> None:
-    store = _store(tmp_path, Clock())
-    pages = sqlite3.connect(tmp_path / "records.sqlite").execute("PRAGMA page_count").fetchone()[0]
-    store._execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(RecordsError, match="disk"):
-        store.put(IDS[0], _record("x" * 100_000))
+def test_a_clock_that_is_set_back_keeps_nothing_for_longer(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock)
+    store.put(IDS[0], _record())
+    clock.now -= 30
+    assert store.get(IDS[0], OWNER) is not None, "a small correction costs nothing"
+    clock.now -= 3600
+    assert store.get(IDS[0], OWNER) is None
+    store.purge()
+    clock.now += 3630
+    assert store.get(IDS[0], OWNER) is None
+
+
+def test_a_full_disk_keeps_what_there_is_and_takes_no_more(tmp_path: Path) -> None:
+    """SQLite says "full" at its own limit of pages in the same words as for a full disk."""
+    records = SqliteRecords(tmp_path, ttl_seconds=60, max_bytes=2**30)
+    records.put("first", _record())
+    pages = records._database.execute("PRAGMA page_count").fetchone()[0]
+    records._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+    records.put("second", _record())
+    with pytest.raises(RecordsFull, match="free disk space"):
+        records.put("third", replace(_record(), prediction="x" * 100_000))
+    assert records.get("first", OWNER) is not None
+    assert records.delete("first", OWNER)
+    records.put("again", _record())
+    records.close()

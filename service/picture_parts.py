@@ -1,0 +1,96 @@
+"""What a picture file is made of, counted before it is decoded.
+
+A decoder's time and memory follow from how many segments, scans, chunks and strips there are, of which a few bytes each
+make very many: 20 MB of scans would keep it busy for an hour.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from PIL import Image
+from PIL.TiffImagePlugin import STRIPOFFSETS, TILELENGTH, TILEOFFSETS, TILEWIDTH
+
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+_BIG_TIFF_SIGNATURES = (b"II+\0", b"MM\0+")
+
+# Cameras write some twenty segments, and progressive pictures ten scans.
+_MOST_SEGMENTS = 2_000
+_MOST_SCANS = 100
+# 20 MB in the smallest chunks that encoders write; a picture of as many rows in strips of one row.
+_MOST_CHUNKS = _MOST_STRIPS = 50_000
+
+_START_OF_SCAN, _END_OF_PICTURE = 0xDA, 0xD9
+_WITHOUT_LENGTH = (0x01, 0xD8)
+# Within a scan FF stands for itself before 00, and for a place to begin anew before D0 to D7.
+_NEXT_MARKER = re.compile(b"\xff([^\x00\xd0-\xd7\xff])")
+
+
+class TooManyParts(ValueError):  # noqa: N818 - named for what was sent
+    """Decoding would take out of all proportion."""
+
+
+def check_parts(data: bytes) -> None:
+    """Raises :class:`TooManyParts` for a picture file of more parts than any camera or editor writes.
+
+    What is damaged is left for the decoder to find out.
+    """
+    if data.startswith(JPEG_SIGNATURE):
+        _check_jpeg(data)
+    elif data.startswith(PNG_SIGNATURE):
+        _check_png(data)
+    elif data.startswith((*TIFF_SIGNATURES, *_BIG_TIFF_SIGNATURES)):
+        _check_tiff(data)
+
+
+def check_tiles(image: Image.Image, max_pixels: int) -> None:
+    """Raises :class:`TooManyParts` for an opened TIFF of which one tile has more pixels than a picture may have."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) > max_pixels:
+        raise TooManyParts("too large tiles")
+
+
+def _check_jpeg(data: bytes) -> None:
+    position, scans = 2, 0
+    for _ in range(_MOST_SEGMENTS):
+        marker = _NEXT_MARKER.search(data, position)
+        if marker is None or marker[1][0] == _END_OF_PICTURE:
+            return
+        # Up to the first scan, the decoder looks at every byte between two segments by itself.
+        if scans == 0 and marker.start() - position > _MOST_SEGMENTS:
+            break
+        scans += marker[1][0] == _START_OF_SCAN
+        if scans > _MOST_SCANS:
+            break
+        position = marker.end()
+        if marker[1][0] not in _WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2])
+    raise TooManyParts("too many segments or scans")
+
+
+def _check_png(data: bytes) -> None:
+    position, end = len(PNG_SIGNATURE), len(data)
+    for _ in range(_MOST_CHUNKS):
+        if position >= end:
+            return
+        position += 12 + int.from_bytes(data[position : position + 4])
+    raise TooManyParts("too many chunks")
+
+
+def _check_tiff(data: bytes) -> None:
+    order = "<" if data.startswith(b"II") else ">"
+    big = data.startswith(_BIG_TIFF_SIGNATURES)
+    entry = struct.Struct(f"{order}HHQQ" if big else f"{order}HHII")
+    try:
+        (offset,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
+        (num,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)
+        first = offset + (8 if big else 2)
+        for position in range(first, min(first + num * entry.size, len(data)), entry.size):
+            tag, _, count, _ = entry.unpack_from(data, position)
+            if tag in (STRIPOFFSETS, TILEOFFSETS) and count > _MOST_STRIPS:
+                raise TooManyParts("too many strips or tiles")
+    except struct.error:  # cut off
+        return

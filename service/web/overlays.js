@@ -1,0 +1,278 @@
+/** The controls of the viewer and what they lay over the picture. */
+
+import { byId, h, input } from "./dom.js";
+import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
+import { text } from "./strings.js";
+import { Viewer } from "./viewer.js";
+
+/** @import { Branch, Cell, Grid, MapKind, Model, Point, Result } from "./types.js" */
+/** @import { Figures } from "./figures.js" */
+
+/** @type {MapKind[]} */
+export const KINDS = ["lesion", "spatial", "correlation"];
+
+export class Overlays {
+  /** @type {Result | null} */
+  #result = null;
+  /** @type {Model | null} */
+  #model = null;
+  /** @type {Cell | null} Where the arrow keys are. */
+  #cursor = null;
+  /** @type {Cell | null} Whose relations are shown. */
+  #spot = null;
+  #lifted = false;
+  #turn = 0;
+
+  /**
+   * @param {Figures} figures
+   * @param {object} listeners
+   * @param {(words: string) => void} listeners.say
+   * @param {(error: unknown) => void} listeners.fail
+   */
+  constructor(figures, { say, fail }) {
+    this.figures = figures;
+    this.say = say;
+    this.fail = fail;
+    this.viewer = new Viewer(byId("stage"), {
+      onClick: (point) => this.#onClick(point),
+      onKey: (event) => this.#onKey(event),
+    });
+    this.#build();
+  }
+
+  /** The picture alone, while there is no answer. @param {string} url @param {number} width @param {number} height */
+  preview(url, width, height) {
+    this.#begin(null);
+    this.viewer.show(url, width, height);
+  }
+
+  clear() {
+    this.preview("", 4, 3);
+  }
+
+  previewNothing() {
+    this.#tell(text.viewer.noPreview, false);
+  }
+
+  /** @param {Result} result @param {Model} model @param {boolean} [samePicture] */
+  show(result, model, samePicture) {
+    if (!samePicture) this.#begin(result);
+    this.#result = result;
+    this.#model = model;
+    const { image, attention, decision } = result.prediction;
+    if (!samePicture) this.viewer.show(result.url, image.width, image.height);
+    byId("overlays").hidden = decision.status === "abstained";
+    for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
+    this.draw();
+  }
+
+  #build() {
+    const radios = (name = "", /** @type {[string, string][]} */ choices) =>
+      choices.map(([value, label], index) =>
+        h("label", h("input", { type: "radio", name, value, checked: index === 0 }), h("span", label)),
+      );
+    const { kinds, branches } = text.overlays;
+    byId("maps").append(...radios("map", [["none", text.overlays.none], ...KINDS.map((kind) => /** @type {[string, string]} */ ([kind, kinds[kind]]))]));
+    byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
+    byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
+    byId("overlays").addEventListener("input", ({ target }) => {
+      if (target instanceof HTMLInputElement && target.name === "map") this.#release();
+      this.#lifted = false;
+      this.draw();
+    });
+    byId("viewer").addEventListener("click", ({ target }) => {
+      const button = target instanceof Element && target.closest("[data-zoom]");
+      if (button instanceof HTMLElement) this.#zoom(button.dataset.zoom ?? "");
+    });
+    this.viewer.stage.addEventListener("scale", (event) => {
+      byId("scale").textContent = /** @type {CustomEvent} */ (event).detail;
+    });
+    this.viewer.picture.addEventListener("error", () => this.#showFrameInstead());
+  }
+
+  /** @param {Result | null} result */
+  #begin(result) {
+    this.#turn++;
+    this.#result = result;
+    this.#release();
+    this.#lifted = false;
+    this.#radio("map", "none").checked = true;
+    input("show-frame").checked = false;
+    input("split").value = "0";
+    this.viewer.lay(null);
+    this.viewer.mark({ box: null, outline: [], spot: null });
+    this.viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
+    byId("overlays").hidden = true;
+    byId("legend").hidden = true;
+    this.#tell("", false);
+  }
+
+  /** Draws what the controls say; of several calls the last one wins. */
+  async draw() {
+    const [result, turn] = [this.#result, ++this.#turn];
+    if (!result) return;
+    const { prediction } = result;
+    if (prediction.decision.status === "abstained") return this.#tell(text.viewer.alone, false);
+    const kind = this.#lifted ? "none" : this.#chosen("map");
+    const branch = /** @type {Branch} */ (this.#chosen("branch"));
+    const onMap = kind !== "none";
+    for (const id of ["opacity", "split"]) input(id).disabled = !onMap;
+    byId("branches", HTMLFieldSetElement).disabled = kind !== "spatial" && kind !== "correlation";
+    this.viewer.opacity = Number(input("opacity").value) / 100;
+    this.viewer.stage.classList.toggle("pointing", kind === "correlation");
+    try {
+      const spot = this.#spot && kind === "correlation" ? middle(this.#cell(this.#spot)) : null;
+      const [outline, frame, map, summary] = await Promise.all([
+        this.figures.summary(prediction, { kind: "lesion" }),
+        input("show-frame").checked ? this.figures.frame(prediction) : result.url,
+        onMap ? this.figures.map(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
+        onMap ? this.figures.summary(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
+      ]);
+      if (turn !== this.#turn) return;
+      if (this.viewer.picture.getAttribute("src") !== frame) this.viewer.show(frame, prediction.image.width, prediction.image.height);
+      this.viewer.lay(map);
+      this.viewer.split = Number(input("split").value) / 100;
+      this.#mark(outline.outline);
+      this.#legend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null);
+      const hint = kind === "correlation" && !spot ? ` ${text.overlays.relate}` : "";
+      if (summary) this.#tell(describe(summary, prediction, spot !== null) + hint, true);
+      else this.#tell(this.#lifted ? text.viewer.lifted : this.#alone(), this.#lifted);
+    } catch (error) {
+      if (turn === this.#turn) this.fail(error);
+    }
+  }
+
+  #alone() {
+    const marked = input("show-box").checked || input("show-outline").checked;
+    return marked ? text.viewer.dashes : text.viewer.alone;
+  }
+
+  /** @param {Point[][]} outline */
+  #mark(outline) {
+    const prediction = /** @type {Result} */ (this.#result).prediction;
+    const shown = this.#cursor ?? this.#spot;
+    this.viewer.mark({
+      box: input("show-box").checked ? prediction.lesion.crop_box : null,
+      outline: input("show-outline").checked ? outline : [],
+      spot: shown && this.#chosen("map") === "correlation" ? this.#cell(shown) : null,
+    });
+  }
+
+  /** @param {MapKind | null} kind */
+  #legend(kind) {
+    byId("legend").hidden = kind === null;
+    if (kind === null) return;
+    const [low, high, unit] = text.overlays.scales[kind];
+    byId("legend").replaceChildren(
+      h("span", { class: "unseen" }, text.overlays.legend(low, high, unit)),
+      h("span", { "aria-hidden": "true" }, low),
+      h("span", { class: "ramp", "aria-hidden": "true" }),
+      h("span", { "aria-hidden": "true" }, high),
+      h("span", { "aria-hidden": "true" }, unit),
+    );
+  }
+
+  /** @param {string} words @param {boolean} aloud */
+  #tell(words, aloud) {
+    if (byId("view-text").textContent === words) return;
+    byId("view-text").textContent = words;
+    this.viewer.stage.setAttribute("aria-label", words ? `${text.viewer.label}. ${words}` : text.viewer.label);
+    if (aloud) this.say(words);
+  }
+
+  /** @param {Point} point */
+  #onClick(point) {
+    const grid = this.#grid();
+    if (this.#chosen("map") !== "correlation" || !this.#result || !grid) return;
+    const cell = cellAt(this.#result.prediction.lesion.crop_box, grid, point);
+    if (!cell) return this.say(text.overlays.outside);
+    this.#spot = cell;
+    this.#cursor = null;
+    this.draw();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    if (event.key === "o" || event.key === "O") {
+      if (this.#chosen("map") === "none") return false;
+      this.#lifted = !this.#lifted;
+      this.draw();
+      return true;
+    }
+    const grid = this.#grid();
+    if (this.#chosen("map") !== "correlation" || !grid || !this.#result) return false;
+    if (event.key === "Escape" && (this.#spot || this.#cursor)) {
+      this.#release();
+      this.draw();
+      return true;
+    }
+    if (event.key === "Enter") {
+      this.#spot = this.#cursor ?? this.#spot ?? centre(grid);
+      this.#cursor = null;
+      this.draw();
+      return true;
+    }
+    /** @type {Record<string, [number, number]>} */
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.shiftKey || !moves[event.key]) return false;
+    const [right, down] = moves[event.key];
+    const from = this.#cursor ?? this.#spot;
+    this.#cursor = from
+      ? { column: clamp(from.column + right, grid.columns), row: clamp(from.row + down, grid.rows) }
+      : centre(grid);
+    this.say(text.overlays.spotMoved(this.#cursor.row + 1, this.#cursor.column + 1, grid.rows, grid.columns));
+    this.figures.summary(this.#result.prediction, { kind: "lesion" }).then(({ outline }) => this.#mark(outline), this.fail);
+    return true;
+  }
+
+  #grid() {
+    return this.#model && gridOf(this.#model);
+  }
+
+  /** @param {Cell} cell */
+  #cell(cell) {
+    const { lesion } = /** @type {Result} */ (this.#result).prediction;
+    return cellBox(lesion.crop_box, /** @type {Grid} */ (this.#grid()), cell);
+  }
+
+  #release() {
+    this.#spot = this.#cursor = null;
+  }
+
+  /** @param {string} how */
+  #zoom(how) {
+    const { viewer } = this;
+    if (how === "in") viewer.zoomBy(1.5);
+    else if (how === "out") viewer.zoomBy(1 / 1.5);
+    else if (how === "fit") viewer.fit();
+    else viewer.native();
+  }
+
+  /** Some kinds of picture no browser shows; once there is an answer, the service can. */
+  async #showFrameInstead() {
+    const [result, turn] = [this.#result, this.#turn];
+    if (!result || this.viewer.picture.getAttribute("src") !== result.url) return;
+    try {
+      result.url = await this.figures.frame(result.prediction);
+      if (turn === this.#turn) this.viewer.show(result.url, result.prediction.image.width, result.prediction.image.height);
+      this.#tell(text.viewer.cannotShow, true);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** @param {string} name @param {string} value */
+  #radio(name, value) {
+    return /** @type {HTMLInputElement} */ (document.querySelector(`#overlays [name="${name}"][value="${value}"]`));
+  }
+
+  /** @param {string} name */
+  #chosen(name) {
+    return /** @type {HTMLInputElement} */ (document.querySelector(`#overlays [name="${name}"]:checked`)).value;
+  }
+}
+
+const clamp = (at = 0, count = 0) => Math.min(Math.max(at, 0), count - 1);
+
+/** @param {Grid} grid @returns {Cell} */
+const centre = ({ columns, rows }) => ({ column: Math.floor(columns / 2), row: Math.floor(rows / 2) });

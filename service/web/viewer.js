@@ -1,0 +1,244 @@
+/** A picture to look at closely: zoom, pan, a map laid over it, marks. Positions are fractions of the picture. */
+
+import { drawing, h, setStyle } from "./dom.js";
+import { text, wholePercent } from "./strings.js";
+
+/** @import { Box, Marks, Point, View } from "./types.js" */
+
+/** @type {View} */
+export const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
+const MOST = 16; // device pixels for each pixel of the picture
+const STEP = 1.25;
+const CLICK = 5; // CSS pixels that a pointer may move and still be a click
+
+export class Viewer {
+  /** @type {View} */
+  #view = WHOLE;
+  #size = { width: 1, height: 1 };
+  /** @type {Map<number, { x: number, y: number }>} */
+  #pointers = new Map();
+  #moved = 0;
+
+  /**
+   * @param {HTMLElement} stage
+   * @param {object} listeners
+   * @param {(view: View) => void} [listeners.onView] After somebody zoomed or moved the picture here.
+   * @param {(spot: Point) => void} [listeners.onClick] With pixels of the upright picture.
+   * @param {(event: KeyboardEvent) => boolean} [listeners.onKey] Whether the key was taken.
+   */
+  constructor(stage, { onView = () => {}, onClick = () => {}, onKey = () => false }) {
+    this.stage = stage;
+    this.onView = onView;
+    this.onClick = onClick;
+    this.onKey = onKey;
+    this.picture = h("img", { class: "picture", alt: "", draggable: "false" });
+    this.overlay = h("img", { class: "overlay", alt: "", draggable: "false", hidden: true });
+    this.marks = drawing("svg", { class: "marks", "aria-hidden": "true", preserveAspectRatio: "none" });
+    stage.append(
+      h("div", { class: "sheet" }, this.picture),
+      h("div", { class: "split" }, h("div", { class: "sheet" }, this.overlay)),
+      h("div", { class: "sheet" }, this.marks),
+      h("div", { class: "divider", hidden: true }),
+    );
+    stage.tabIndex = 0;
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-roledescription", text.viewer.role);
+    stage.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
+    stage.addEventListener("pointerdown", (event) => this.#onDown(event));
+    stage.addEventListener("pointermove", (event) => this.#onMove(event));
+    for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) {
+      stage.addEventListener(end, (event) => this.#onUp(event));
+    }
+    stage.addEventListener("keydown", (event) => this.#onKeyDown(event));
+    new ResizeObserver(() => this.#apply()).observe(stage);
+  }
+
+  /**
+   * @param {string} url
+   * @param {number} width Of the upright picture, pixels.
+   * @param {number} height
+   */
+  show(url, width, height) {
+    if (url) this.picture.src = url;
+    else this.picture.removeAttribute("src");
+    this.stage.classList.toggle("empty", !url);
+    this.#size = { width, height };
+    this.marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    setStyle(this.stage, { "--width": width, "--height": height });
+    this.#apply();
+  }
+
+  /** @param {string | null} url */
+  lay(url) {
+    this.overlay.hidden = url === null;
+    if (url !== null) this.overlay.src = url;
+    else this.overlay.removeAttribute("src");
+  }
+
+  /** @param {Marks} marks */
+  mark({ box, outline, spot }) {
+    const path = outline.map((ring) => `M${ring.map(({ x, y }) => `${x} ${y}`).join("L")}Z`).join("");
+    // Each twice, dark under light, so that it shows on every skin.
+    const twice = (/** @type {() => SVGElement} */ make, name = "") =>
+      ["under", name].map((kind) => {
+        const shape = make();
+        shape.setAttribute("class", kind);
+        return shape;
+      });
+    const rectangle = (/** @type {Box} */ { x0, y0, x1, y1 }) => () =>
+      drawing("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
+    this.marks.replaceChildren(
+      ...(path ? twice(() => drawing("path", { d: path }), "outline") : []),
+      ...(box ? twice(rectangle(box), "crop") : []),
+      ...(spot ? twice(rectangle(spot), "spot") : []),
+    );
+  }
+
+  /** @param {number} share */
+  set opacity(share) {
+    setStyle(this.overlay, { opacity: share });
+  }
+
+  /** How much of the stage, from the left, shows no map. @param {number} share */
+  set split(share) {
+    setStyle(this.stage, { "--split": share });
+    /** @type {HTMLElement} */ (this.stage.querySelector(".divider")).hidden = share === 0 || this.overlay.hidden;
+  }
+
+  get view() {
+    return this.#view;
+  }
+
+  set view(view) {
+    const most = Math.max(1, MOST / (this.#fit * devicePixelRatio));
+    const zoom = Math.min(Math.max(view.zoom, 1), most);
+    const within = (at = 0) => Math.min(Math.max(at, 0), 1);
+    this.#view = zoom === 1 ? WHOLE : { zoom, x: within(view.x), y: within(view.y) };
+    this.#apply();
+  }
+
+  /** CSS pixels for each pixel of the picture. */
+  get scale() {
+    return this.#fit * this.#view.zoom;
+  }
+
+  fit() {
+    this.#change(WHOLE);
+  }
+
+  native() {
+    this.#change({ ...this.#view, zoom: 1 / (this.#fit * devicePixelRatio) });
+  }
+
+  /**
+   * @param {number} factor
+   * @param {{ x: number, y: number }} [around] What stays where it is, in CSS pixels from the stage's middle.
+   */
+  zoomBy(factor, around = { x: 0, y: 0 }) {
+    const before = this.scale;
+    this.view = { ...this.#view, zoom: this.#view.zoom * factor };
+    const shift = 1 / before - 1 / this.scale;
+    this.#pan(around.x * shift, around.y * shift);
+  }
+
+  get #fit() {
+    const { clientWidth, clientHeight } = this.stage;
+    return Math.min(clientWidth / this.#size.width, clientHeight / this.#size.height) || 1;
+  }
+
+  /** @param {number} x Pixels of the picture. @param {number} y */
+  #pan(x, y) {
+    const { width, height } = this.#size;
+    this.#change({ ...this.#view, x: this.#view.x + x / width, y: this.#view.y + y / height });
+  }
+
+  /** @param {View} view */
+  #change(view) {
+    this.view = view;
+    this.onView(this.#view);
+  }
+
+  #apply() {
+    const { clientWidth, clientHeight } = this.stage;
+    const { width, height } = this.#size;
+    const { scale } = this;
+    const pixels = scale * devicePixelRatio;
+    setStyle(this.stage, {
+      "--x": `${clientWidth / 2 - this.#view.x * width * scale}px`,
+      "--y": `${clientHeight / 2 - this.#view.y * height * scale}px`,
+      "--scale": scale,
+    });
+    this.stage.classList.toggle("close", pixels >= 3);
+    this.stage.classList.toggle("zoomed", this.#view.zoom > 1);
+    this.stage.dispatchEvent(new CustomEvent("scale", { detail: wholePercent(pixels) }));
+  }
+
+  /** From the stage's middle, CSS pixels. @param {{ clientX: number, clientY: number }} event */
+  #offset({ clientX, clientY }) {
+    const { left, top, width, height } = this.stage.getBoundingClientRect();
+    return { x: clientX - left - width / 2, y: clientY - top - height / 2 };
+  }
+
+  /** @param {WheelEvent} event */
+  #onWheel(event) {
+    event.preventDefault();
+    const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1);
+    this.zoomBy(Math.exp(-pixels / (event.ctrlKey ? 100 : 400)), this.#offset(event));
+  }
+
+  /** @param {PointerEvent} event */
+  #onDown(event) {
+    if (event.button !== 0) return;
+    this.stage.setPointerCapture(event.pointerId);
+    if (this.#pointers.size === 0) this.#moved = 0;
+    this.#pointers.set(event.pointerId, this.#offset(event));
+  }
+
+  /** @param {PointerEvent} event */
+  #onMove(event) {
+    const before = this.#pointers.get(event.pointerId);
+    if (!before) return;
+    const now = this.#offset(event);
+    const other = [...this.#pointers].find(([id]) => id !== event.pointerId)?.[1];
+    this.#pointers.set(event.pointerId, now);
+    this.#moved += Math.hypot(now.x - before.x, now.y - before.y);
+    if (other) {
+      const distance = (/** @type {Point} */ a) => Math.hypot(a.x - other.x, a.y - other.y);
+      this.zoomBy(distance(now) / Math.max(distance(before), 1), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+      this.#moved = Infinity;
+    } else if (this.#moved > CLICK && this.#view.zoom > 1) {
+      this.#pan((before.x - now.x) / this.scale, (before.y - now.y) / this.scale);
+    }
+  }
+
+  /** @param {PointerEvent} event */
+  #onUp(event) {
+    if (!this.#pointers.delete(event.pointerId) || event.type === "pointercancel" || this.#moved > CLICK) return;
+    const { width, height } = this.#size;
+    const at = this.#offset(event);
+    const spot = { x: this.#view.x * width + at.x / this.scale, y: this.#view.y * height + at.y / this.scale };
+    if (spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height) this.onClick(spot);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKeyDown(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (this.onKey(event)) return event.preventDefault();
+    const step = 0.1 / this.#view.zoom;
+    /** @type {Record<string, () => void>} */
+    const keys = {
+      "+": () => this.zoomBy(STEP),
+      "=": () => this.zoomBy(STEP),
+      "-": () => this.zoomBy(1 / STEP),
+      0: () => this.fit(),
+      1: () => this.native(),
+      ArrowLeft: () => this.#pan(-step * this.#size.width, 0),
+      ArrowRight: () => this.#pan(step * this.#size.width, 0),
+      ArrowUp: () => this.#pan(0, -step * this.#size.height),
+      ArrowDown: () => this.#pan(0, step * this.#size.height),
+    };
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  }
+}

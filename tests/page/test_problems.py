@@ -1,0 +1,199 @@
+"""What a reader is told when there is no answer, and that the picture is not lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Route, expect
+
+from service.access import create_key
+from service.bundle import Bundle
+from service.diagnosis import REASONS
+from service.errors import PROBLEM_TYPES
+from service.routes.page import WEB
+from tests.page.browsing import Server, serving
+from tests.page.conftest import Open, Visit
+from tests.service.tiny_bundle import picture_bytes
+
+# The page asks for nothing that could be answered so; an internal error is the unknown one.
+NEVER_SEEN = {"method-not-allowed", "internal-error"}
+
+
+def upload(visit: Visit, data: bytes, media_type: str) -> None:
+    visit.page.set_input_files("#file", {"name": "lesion", "mimeType": media_type, "buffer": data})
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "media_type", "said"),
+    [
+        ("415", b"no picture at all", "text/plain", "not a picture the service reads"),
+        ("422", picture_bytes(Image.new("RGB", (20, 20))), "image/png", "20 x 20 pixels; each side needs 32"),
+        ("422", (WEB / "examples" / "ISIC_0013793.jpg").read_bytes()[:5000], "image/jpeg", "truncated or corrupt"),
+        ("413", picture_bytes(Image.new("L", (8000, 6000))), "image/png", "40,000,000"),
+    ],
+    ids=["text", "tiny", "truncated", "flood"],
+)
+def test_a_refusal_says_why_and_what_to_do(visit: Visit, status: str, data: bytes, media_type: str, said: str) -> None:
+    page = visit.page
+    visit.watch.expected.add(status)
+    upload(visit, data, media_type)
+    expect(page.locator(".problem")).to_contain_text(said)
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    visit.inspect(f"refused-{status}")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose another picture").click()
+    chooser.value.set_files(WEB / "examples" / "ISIC_0013793.jpg")
+    expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
+
+
+def test_a_full_service_is_tried_again_with_the_same_picture(visit_to: Open, tiny_bundle: Bundle) -> None:
+    with serving(bundle=tiny_bundle.folder, queue_size=1) as server:
+        visit = visit_to(server.url, "429")
+        with server.service.batcher.places():
+            visit.page.locator(".example").first.click()
+            expect(visit.page.locator(".problem")).to_contain_text("The service is busy")
+            expect(visit.page.locator(".problem")).to_contain_text("wait 1 second")
+            expect(visit.page.get_by_role("status")).to_contain_text("busy")
+            expect(visit.page.locator("#stage .picture")).to_be_visible()
+            visit.inspect("busy")
+        visit.page.get_by_role("button", name="Try again").click()
+        visit.page.locator(".decision").wait_for()
+        visit.page.goto("about:blank")
+
+
+def test_a_service_that_no_longer_trusts_itself(visit_to: Open, tiny_bundle: Bundle) -> None:
+    with serving(bundle=tiny_bundle.folder) as server:
+        visit = visit_to(server.url, "503")
+        server.service.fail("the canary picture failed")
+        visit.page.locator(".example").first.click()
+        expect(visit.page.locator(".problem")).to_contain_text("not ready")
+        expect(visit.page.get_by_role("button", name="Try again")).to_be_visible()
+        visit.page.goto("about:blank")
+
+
+def test_without_a_network_the_picture_waits(visit: Visit) -> None:
+    page = visit.page
+    visit.watch.expected.add("net::ERR_INTERNET_DISCONNECTED")
+    visit.example(0)
+    page.context.set_offline(True)
+    page.locator("#maps label", has_text="Spatial").click()
+    expect(page.locator("#notice")).to_contain_text("cannot be reached")
+    visit.inspect("offline-map")
+    page.get_by_role("button", name="New picture").click()
+    upload(visit, (WEB / "examples" / "ISIC_0013793.jpg").read_bytes(), "image/jpeg")
+    expect(page.locator(".problem")).to_contain_text("cannot be reached")
+    expect(page.locator("#stage .picture")).to_be_visible()
+    visit.inspect("offline")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
+
+
+def test_an_expired_answer_is_asked_for_again(visit: Visit, server: Server) -> None:
+    page = visit.page
+    visit.watch.expected.add("404")
+    with page.expect_response("**/predict") as predicted:
+        visit.example()
+    httpx.delete(f"{server.url}/predictions/{predicted.value.json()['id']}").raise_for_status()
+    page.locator("#maps label", has_text="Spatial").click()
+    expect(page.locator("#notice")).to_contain_text("no longer keeps this answer")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#notice")).to_be_hidden()
+    visit.choose_map("Spatial")
+
+
+def test_abstention_shows_reasons_and_no_probabilities(visit: Visit) -> None:
+    def abstaining(route: Route) -> None:
+        response = route.fetch()
+        answer: dict[str, Any] = response.json()
+        answer["decision"] |= {
+            "status": "abstained",
+            "refer": None,
+            "reasons": ["not_dermoscopy", "blurred"],
+            "abstained_because": ["not_dermoscopy"],
+        }
+        route.fulfill(response=response, json=answer)
+
+    page = visit.page
+    page.route("**/predict", abstaining)
+    visit.example()
+    expect(page.locator(".decision h3")).to_have_text("The network abstains")
+    expect(page.locator(".decision .reasons").first).to_contain_text("does not look like a dermoscopic picture")
+    expect(page.locator(".decision .reasons").last).to_contain_text("blurred")
+    for hidden in (".bars", ".point", ".prevalence", "#overlays", "#stage .crop"):
+        expect(page.locator(hidden)).not_to_be_visible()
+    # The times of the stages and the share of the crop aside, there is no percentage anywhere.
+    expect(page.locator(".decision")).not_to_contain_text("%")
+    expect(page.locator("#recent")).not_to_contain_text("%")
+    visit.inspect("abstained")
+    page.get_by_role("button", name="New picture").click()
+    page.unroute("**/predict")
+    visit.example(1)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".differences tbody tr").first).to_contain_text("abstained")
+    expect(page.locator("#comparison-figures")).to_contain_text("no difference to show")
+
+
+def test_an_access_key_is_asked_for_and_sent_with_everything(
+    visit_to: Open, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    key = create_key(tmp_path / "keys.json", "clinic", announce=lambda _: None)
+    with serving(bundle=tiny_bundle.folder, keys=tmp_path / "keys.json") as server:
+        visit = visit_to(server.url, "401")
+        page = visit.page
+        field = page.get_by_label("Key", exact=True)
+        expect(field).to_be_focused()
+        expect(field).to_have_attribute("type", "password")
+        visit.inspect("key")
+        field.fill("cin_wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("did not accept that key")).to_be_visible()
+        field.fill(key)
+        page.get_by_role("button", name="Use the key").click()
+        expect(page.locator("#served")).to_contain_text("tiny")
+        visit.example()
+        visit.choose_map("Spatial")
+        page.get_by_role("button", name="Delete Picture 1").click()
+        expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
+        assert key not in page.content()
+        page.reload()
+        for _ in range(2):  # the page asks at once, and again when there is no way without
+            field.wait_for()
+            page.get_by_role("button", name="Cancel").click()
+            if page.locator("#start").is_visible():
+                page.locator(".example").first.click()
+        expect(page.locator(".problem")).to_contain_text("asks for an access key")
+        page.goto("about:blank")
+
+
+def test_progress_is_told_and_can_be_given_up(visit: Visit) -> None:
+    page = visit.page
+    page.route("**/predict", lambda route: None)  # for ever
+    page.locator(".example").first.click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
+    visit.inspect("progress")
+    page.get_by_role("button", name="Give up").click()
+    expect(page.locator("#start")).to_be_visible()
+
+
+def test_everything_the_service_may_say_has_words(visit: Visit) -> None:
+    known = """async () => {
+      const { text } = await import("/web/strings.js");
+      return [text.problem.kinds, text.decision.reasons].map(Object.keys);
+    }"""
+    kinds, reasons = visit.page.evaluate(known)
+    assert {problem.name for problem in PROBLEM_TYPES} - NEVER_SEEN <= set(kinds)
+    assert set(REASONS) <= set(reasons)
+
+
+def test_without_scripts_the_page_says_so(server: Server, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server.url)
+    assert "needs JavaScript" in page.locator(".no-script").inner_text()
+    context.close()

@@ -1,0 +1,128 @@
+"""Several pictures: the list of the tab, side by side, deleted."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.browsing import Server
+from tests.page.conftest import Visit
+
+
+def read_both(visit: Visit) -> list[dict[str, object]]:
+    """Both examples, oldest first: what the service answered."""
+    answers = []
+    for which in (0, 1):
+        if which:
+            visit.page.get_by_role("button", name="New picture").click()
+        with visit.page.expect_response("**/predict") as predicted:
+            visit.example(which)
+        answers.append(predicted.value.json())
+    return answers
+
+
+def view(page: Page, pane: int) -> list[float]:
+    """Zoom and position of a pane: what the picture's middle is moved by, in widths of the picture."""
+    measure = """(stage) => {
+      const value = (name) => parseFloat(stage.style.getPropertyValue(name));
+      const [x, scale, width, height] = ["--x", "--scale", "--width", "--height"].map(value);
+      const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+      return [scale / fit, (stage.clientWidth / 2 - x) / (width * scale)];
+    }"""
+    return page.locator(".pane .stage").nth(pane).evaluate(measure)  # type: ignore[no-any-return]
+
+
+def test_two_pictures_side_by_side(visit: Visit) -> None:
+    page = visit.page
+    first, second = read_both(visit)
+    page.get_by_role("button", name="Compare").click()
+    visit.inspect("compare")
+    expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Below the referral threshold"])
+    rows = {
+        row.locator("th").inner_text().split()[0].lower(): row for row in page.locator(".differences tbody tr").all()
+    }
+    for name in ("melanoma", "nevus"):
+        a, b = (answer["probabilities"][name] for answer in (first, second))  # type: ignore[index]
+        assert rows[name].locator("td").nth(0).inner_text() == f"{a:.1%}"
+        shown = float(rows[name].locator("td").last.inner_text().removesuffix(" pp"))
+        assert shown == pytest.approx((b - a) * 100, abs=0.051)
+    expect(page.locator("#comparison-figures")).to_contain_text("says nothing of growth")
+    page.get_by_label("Map on both").select_option("spatial")
+    expect(page.locator(".pane .overlay:visible")).to_have_count(2)
+    expect(page.locator(".pane figcaption").last).to_contain_text("Spatial attention, both branches")
+    page.locator(".pane").first.get_by_role("button", name="Zoom in").click()
+    page.locator(".pane .stage").last.press("ArrowRight")
+    left, right = view(page, 0), view(page, 1)
+    assert left == pytest.approx(right)
+    assert left[0] == pytest.approx(1.5)
+    assert left[1] > 0.5
+    page.locator(".pane select").last.select_option("1")
+    expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Refer"])
+    page.get_by_role("button", name="Back to one picture").click()
+    expect(page.locator("#reading")).to_be_visible()
+
+
+def test_a_picture_is_deleted_here_and_in_the_service(visit: Visit, server: Server) -> None:
+    page = visit.page
+    first, second = read_both(visit)
+    expect(page.locator("#recent li")).to_have_count(2)
+    page.get_by_role("button", name="Picture 1, an example, Refer").click()
+    expect(page.locator(".decision")).to_contain_text("Refer")
+    page.get_by_role("button", name="Delete Picture 1").click()
+    expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
+    expect(page.locator(".decision")).to_contain_text("Below")
+    address = f"{server.url}/predictions/"
+    assert httpx.get(address + str(first["id"])).status_code == 404
+    assert httpx.get(address + str(second["id"])).status_code == 200
+    page.get_by_role("button", name="Delete all").click()
+    expect(page.locator("#start")).to_be_visible()
+    expect(page.locator("#recent")).to_be_hidden()
+    expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
+    assert httpx.get(address + str(second["id"])).status_code == 404
+
+
+def test_nothing_is_left_in_the_browser(visit: Visit) -> None:
+    visit.example()
+    visit.choose_map("Spatial")
+    kept = """async () => ({
+      local: localStorage.length, session: sessionStorage.length, cookies: document.cookie,
+      databases: (await indexedDB.databases()).length, caches: "caches" in self ? (await caches.keys()).length : 0,
+    })"""
+    assert visit.page.evaluate(kept) == {"local": 0, "session": 0, "cookies": "", "databases": 0, "caches": 0}
+    visit.page.reload()
+    expect(visit.page.locator("#start")).to_be_visible()
+    expect(visit.page.locator("#recent")).to_be_hidden()
+
+
+def test_both_themes_are_a_button_away(visit: Visit) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = visit.page.evaluate(ground)
+    visit.page.get_by_role("button", name="Light or dark").click()
+    dark = visit.page.evaluate(ground)
+    visit.page.get_by_role("button", name="Light or dark").click()
+    assert dark != before
+    assert visit.page.evaluate(ground) == before
+
+
+def test_every_width_shows_everything_without_sideways_scrolling(visit: Visit) -> None:
+    page = visit.page
+    small = """() => [...document.querySelectorAll("button, input, select, summary, a")].flatMap((each) => {
+      const { width, height } = (each.closest("label") ?? each).getBoundingClientRect();
+      return width > 0 && (width < 24 || height < 24) && each.className !== "skip" ? [each.outerHTML] : [];
+    })"""
+
+    def check(name: str) -> None:
+        for width in (320, 768, 1440, 2560, 3840):
+            page.set_viewport_size({"width": width, "height": max(640, width * 9 // 16)})
+            sizes = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+            assert sizes == [width, width], name
+            assert page.evaluate(small) == []
+            page.screenshot(path=visit.folder / f"{name}-{width}.jpg", type="jpeg", full_page=width < 1000)
+
+    check("start")
+    read_both(visit)
+    visit.choose_map("Spatial")
+    check("reading")
+    page.get_by_role("button", name="Compare").click()
+    check("compare")

@@ -1,0 +1,194 @@
+"""Pictures made to harm: small files that ask for much memory or time, files that are two things at once."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from tests.service.tiny_bundle import dark_square, picture_bytes
+
+LARGEST = (8000, 5000)  # 40 million pixels, the default limit
+BEYOND = (13_000, 13_000)
+
+_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+
+TiffEntry = tuple[int, int, int, int]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(size: tuple[int, int], colour_type: int = 2, *, bits: int = 8, extra: bytes = b"") -> bytes:
+    """A black PNG of any size in a small file."""
+    width, height = size
+    row = b"\0" + bytes((width * _CHANNELS[colour_type] * bits + 7) // 8)
+    compressor = zlib.compressobj(9)
+    rows = b"".join(compressor.compress(row) for _ in range(height)) + compressor.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def segment(marker: int, content: bytes = b"") -> bytes:
+    """A segment of a JPEG."""
+    return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
+
+
+def tiff(entries: Sequence[TiffEntry], pixels: bytes = b"", *, following: int = 0) -> bytes:
+    """A little-endian TIFF of these entries (tag, type, count, value); ``pixels`` begin at byte 8."""
+    data = b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(entries))
+    return data + b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries)) + struct.pack("<I", following)
+
+
+def grey_tiff(*entries: TiffEntry, pixels: bytes = b"", following: int = 0, side: int = 64) -> bytes:
+    """A deflated grey TIFF; ``entries`` say where its pixels are."""
+    common = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    return tiff([*common, *entries], pixels, following=following)
+
+
+def jpeg() -> bytes:
+    """A harmless picture."""
+    return picture_bytes(dark_square(), "JPEG")
+
+
+def large(image_format: str, **options: object) -> bytes:
+    """A picture of the largest size in a small file."""
+    return picture_bytes(Image.new("RGB", LARGEST, (120, 60, 50)), image_format, **options)
+
+
+def with_many_scans(num: int) -> bytes:
+    """A progressive JPEG whose last scan comes ``num`` times more."""
+    data = picture_bytes(dark_square(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + num * scan + data[-2:]
+
+
+def animation() -> bytes:
+    """A WebP of two frames."""
+    return picture_bytes(dark_square(), "WEBP", save_all=True, append_images=[dark_square(start=32)])
+
+
+def archive() -> bytes:
+    """A ZIP of a megabyte of nothing."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("lesion.jpg", bytes(2**20))
+    return buffer.getvalue()
+
+
+def refused() -> dict[str, tuple[int, list[bytes]]]:
+    """What must be refused, by kind: with which status, and examples."""
+    grey, deflated = Image.new("L", (64, 64)), zlib.compress(bytes(64 * 64))
+    strip = [(278, 4, 1, 64), (273, 4, 1, 8), (279, 4, 1, len(deflated))]
+    ones = np.ones((40, 40))
+    data, heic = jpeg(), b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
+    half = [picture_bytes(dark_square(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    return {
+        "nothing": (400, [b""]),
+        "more than 40 million pixels": (413, [png(BEYOND, 0, bits=1), png((40_000_001, 1), 0, bits=1)]),
+        "text and pages": (415, [b"hello", b"<html><img src=x></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>"]),
+        "other pictures": (415, [picture_bytes(grey, kind) for kind in ("GIF", "BMP", "PPM", "ICO", "TGA")] + [heic]),
+        "documents": (415, [b"%PDF-1.7\n" + bytes(99), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]),
+        "DICOM": (415, [bytes(128) + b"DICM" + bytes(99)]),
+        "archives": (415, [archive(), archive() + data, b"\x1f\x8b\x08" + bytes(99)]),
+        "animations and pages": (
+            415,
+            [
+                animation(),
+                picture_bytes(dark_square(), "PNG", save_all=True, append_images=[dark_square(start=9)]),
+                picture_bytes(dark_square(), "TIFF", save_all=True, append_images=[dark_square()]),
+            ],
+        ),
+        "grey of unknown range": (
+            415,
+            [picture_bytes(Image.fromarray(ones.astype(kind)), "TIFF") for kind in (np.float32, np.int32)],
+        ),
+        "cut off": (422, [part[: len(part) * share // 8] for part in half for share in (1, 4, 7)]),
+        "smaller than 32 pixels": (422, [png((31, 100)), png((100, 31))]),
+        "bombs of text and profiles": (
+            422,
+            [
+                png((64, 64), extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000), 9))),
+                png((64, 64), extra=chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(50_000_000), 9))),
+                png((64, 64), extra=chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000), 9))),
+            ],
+        ),
+        "too many parts": (
+            422,
+            [
+                with_many_scans(200),
+                data[:2] + segment(0xFE) * 100_000 + data[2:],
+                data[:2] + segment(0xE3) * 100_000 + data[2:],
+                data[:2] + b"\xff" * 100_000 + data[2:],
+                png((64, 64), extra=chunk(b"abCd", b"") * 60_000),
+                grey_tiff((278, 4, 1, 1), (273, 4, 60_000, 8), (279, 4, 60_000, 8), pixels=bytes(240_000)),
+            ],
+        ),
+        "tiles and strips that are not there": (
+            422,
+            [
+                grey_tiff((322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 8), (325, 4, 1, 9), pixels=deflated),
+                grey_tiff(*strip[:2], (279, 4, 1, 2**31), pixels=deflated),
+                grey_tiff((278, 4, 1, 64), (273, 4, 1, 2**31), (279, 4, 1, 99), pixels=deflated),
+            ],
+        ),
+    }
+
+
+def accepted() -> dict[str, bytes]:
+    """What looks like harm and is a picture all the same: answered, and nothing of it comes back."""
+    data, deflated = jpeg(), zlib.compress(bytes(64 * 64))
+    strip = [(278, 4, 1, 64), (273, 4, 1, 8), (279, 4, 1, len(deflated))]
+    start = 8 + len(deflated)
+    exif = (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", 60_000)
+        + b"".join(struct.pack("<HHII", tag, 2, 200_000, 8) for tag in range(60_000))
+    )
+    return {
+        "JPEG and ZIP": data + archive(),
+        "JPEG and page": data + b"<html><script>alert(1)</script></html>",
+        "JPEG and JPEG": data + data,
+        "PNG and page": png((64, 64)) + b"<html><script>alert(1)</script></html>",
+        "page in a comment": data[:2] + segment(0xFE, b"<html><script>alert(1)</script></html>") + data[2:],
+        "100 scans": with_many_scans(85),
+        "huge EXIF": png((64, 64), extra=chunk(b"eXIf", bytes(5_000_000))),
+        "60,000 EXIF entries": png((64, 64), extra=chunk(b"eXIf", exif + bytes(300_000))),
+        "huge XMP": png((64, 64), extra=chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x:x>" * 500_000)),
+        "pages in a loop": grey_tiff(*strip, pixels=deflated, following=start),
+        "a strip that unpacks to 100 MB": grey_tiff(
+            *strip[:2],
+            (279, 4, 1, len(zlib.compress(bytes(100_000_000), 9))),
+            pixels=zlib.compress(bytes(100_000_000), 9),
+        ),
+        "1,250,000 x 32": png((1_250_000, 32), 0, bits=1),
+        "32 x 1,250,000": png((32, 1_250_000), 0, bits=1),
+    }
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+# Small files of the largest allowed pictures, of every format and mode; made when they are asked for.
+LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
+    "PNG": lambda: png(LARGEST),
+    "PNG, 16 bits": lambda: png(LARGEST, bits=16),
+    "PNG, alpha": lambda: png(LARGEST, 6),
+    "PNG, grey and alpha": lambda: png(LARGEST, 4),
+    "PNG, grey of 16 bits": lambda: png(LARGEST, 0, bits=16),
+    "PNG, black and white": lambda: png(LARGEST, 0, bits=1),
+    "JPEG": lambda: large("JPEG"),
+    "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=_turned()),
+    "WebP": lambda: large("WEBP"),
+    "TIFF": lambda: large("TIFF", compression="tiff_adobe_deflate"),
+}

@@ -1,0 +1,1 @@
+"""``make torture``: what the service does under faults, overload, bad input and strangers, measured from outside."""

@@ -1,0 +1,102 @@
+"""Run every check and write ``results/torture.json``; the exit code tells whether something happened that must not."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model_training.run_folder import git_commit, write_text
+from service.bundle import load_bundle
+from service.settings import Settings, usable_cpus
+from tests.conftest import REPOSITORY, find_data
+from tests.service.tiny_bundle import write_tiny_bundle
+from tests.torture import attacks, failures, inputs, overload, schema, shutdown, soak, storage
+from tests.torture.plan import Plan, short
+from tests.torture.rows import Row
+
+AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
+    "inputs": inputs.check,
+    "attacks": attacks.check,
+    "overload": overload.check,
+    "soak": soak.check,
+    "storage": storage.check,
+    "shutdown": shutdown.check,
+    "schema": schema.check,
+}
+
+
+def picture_to_send() -> Path:
+    """A real original where there is one, else the shipped bundle's canary."""
+    data, bundle = find_data(), load_bundle(Settings().bundle)
+    found = sorted((data / "samples").glob("*.jpg")) if data else []
+    return found[0] if found else bundle.path(bundle.manifest.canary.picture)
+
+
+def result_of(plan: Plan, rows: list[Row], tests: dict[str, bool] | None, seconds: float) -> dict[str, Any]:
+    """What is written."""
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        "command": "python -m tests.torture " + " ".join(sys.argv[1:]),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "machine": f"{models[0] if models else platform.machine()}, {usable_cpus()} CPUs",
+        "python": platform.python_version(),
+        "short": plan.own_bundle is not None,
+        "seconds": round(seconds),
+        "failure_modes": {f.name: failures.verdict(f, rows, tests) for f in failures.FAILURES},
+        "checks": [row.as_json() for row in [*rows, *failures.rows_of(rows, tests)]],
+    }
+
+
+def shown(result: dict[str, Any]) -> Table:
+    """The table for the terminal."""
+    table = Table("check", "value", "limit", "")
+    for row in result["checks"]:
+        outcome = "ok" if row["ok"] else "violated" if row["limit"] == "0" else "missed"
+        table.add_row(row["name"], f"{row['value']:g}", row["limit"], outcome, style="" if row["ok"] else "bold")
+    return table
+
+
+def main(
+    is_short: Annotated[bool, typer.Option("--short", help="Small numbers and a tiny network: two minutes.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"Areas: {', '.join(AREAS)}; all by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File of the figures; default: results/torture.json.")] = None,
+) -> None:
+    """Attacks, faults, overload and bad input against services on this machine."""
+    if unknown := set(only or ()) - set(AREAS):
+        raise typer.BadParameter(f"there is no {', '.join(unknown)}; choose among {', '.join(AREAS)}")
+    console = Console(stderr=True, width=160)
+    began, rows = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as folder:
+        plan = short(write_tiny_bundle(Path(folder) / "tiny").folder) if is_short else Plan()
+        for name, check in AREAS.items():
+            if only and name not in only:
+                continue
+            for row in check(plan, picture_to_send()):
+                rows.append(row)
+                console.print(f"{row.name}: {row.value:g}, {row.limit}", style="" if row.ok else "bold", markup=False)
+    # Every change runs all tests beside the short version; the figures of the long one say that they passed there.
+    tests = None if is_short or only else failures.run_tests()
+    result = result_of(plan, rows, tests, time.monotonic() - began)
+    path = out or REPOSITORY / "results" / "torture.json"
+    write_text(path, json.dumps(result, indent=2) + "\n")
+    Console(width=160).print(shown(result))
+    violated = [row["name"] for row in result["checks"] if not row["ok"] and row["limit"] == "0"]
+    console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)
+    raise typer.Exit(bool(violated))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,59 @@
+"""How much of everything a run does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The full run's measure; the short one is for every change."""
+
+    soak_requests: int = 20_000
+    control_requests: int = 2_000
+    damaged_pictures: int = 2_000
+    atheris_seconds: int = 60
+    attackers: int = 300
+    # The patience that the service is told to have with clients; its own defaults in the full run.
+    head_seconds: float = 10.0
+    stall_seconds: float = 20.0
+    deadline_seconds: float = 30.0
+    slowhttptest_seconds: int = 20
+    overload_seconds: float = 20.0
+    schema_examples: int = 60
+    disk_megabytes: int = 16
+    queue_size: int = 64
+    shutdown_seconds: int = 5
+    own_bundle: Path | None = field(default=None)  # None: the shipped one
+
+    def settings(self) -> dict[str, str]:
+        """What every service is started with."""
+        chosen = {
+            "CIN_HEAD_SECONDS": f"{self.head_seconds:g}",
+            "CIN_STALL_SECONDS": f"{self.stall_seconds:g}",
+            "CIN_DEADLINE_SECONDS": f"{self.deadline_seconds:g}",
+            "CIN_LOG_LEVEL": "error",
+        }
+        return chosen | ({} if self.own_bundle is None else {"CIN_BUNDLE": str(self.own_bundle)})
+
+
+def short(bundle: Path) -> Plan:
+    """About two minutes, around a bundle whose network costs nothing."""
+    return Plan(
+        soak_requests=1_000,
+        control_requests=250,
+        damaged_pictures=300,
+        atheris_seconds=0,
+        attackers=60,
+        head_seconds=2.0,
+        stall_seconds=2.0,
+        deadline_seconds=4.0,
+        slowhttptest_seconds=4,
+        overload_seconds=5.0,
+        schema_examples=8,
+        disk_megabytes=1,
+        queue_size=16,
+        shutdown_seconds=2,
+        own_bundle=bundle,
+    )

@@ -1,0 +1,113 @@
+"""``cin serve`` as a process of its own, watched from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import REPOSITORY
+
+PROGRAM = "from service.cli import main; main()"
+START_SECONDS = 120.0
+
+
+class Served:
+    """A running service on a free port of this machine; a context manager that kills what is left."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None, *, program: str = PROGRAM) -> None:
+        """``settings`` are ``CIN_`` variables; ``program`` may bend the service before it calls ``main``."""
+        self._settings, self._program = dict(settings or {}), program
+        self.log: list[str] = []
+
+    def __enter__(self) -> Self:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CIN_")}
+        own = {"CIN_PORT": "0", "CIN_PROVIDER": "cpu", "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self._program, "serve"],
+            cwd=tempfile.gettempdir(),  # no .env of anybody
+            env=inherited | own | self._settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.host, self.port = "127.0.0.1", self._find_port()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(timeout=10)
+
+    def _find_port(self) -> int:
+        timer = threading.Timer(START_SECONDS, self.process.kill)
+        timer.start()
+        try:
+            assert self.process.stdout is not None
+            for line in self.process.stdout:
+                self.log.append(line)
+                if found := re.search(r"Serving at http://[\d.]+:(\d+)", line):
+                    port = int(found[1])
+                    break
+            else:
+                raise RuntimeError("the service did not start:\n" + "".join(self.log))
+        finally:
+            timer.cancel()
+        # The greeting comes a moment before the port is listened on.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as client:
+            client.get(f"http://127.0.0.1:{port}/healthz")
+        return port
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        self.log.extend(self.process.stdout)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens, for a socket."""
+        return self.host, self.port
+
+    def end(self, how: int = signal.SIGTERM, *, within: float = 60.0) -> int:
+        """Send the signal; the exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(within)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One of its own metrics; the sum over the labels that are not given."""
+        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics", timeout=30.0).text)
+        samples = [s for family in families for s in family.samples if s.name == name]
+        return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+    def rss_megabytes(self) -> float:
+        """Resident memory."""
+        return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
+
+    def peak_megabytes(self) -> float:
+        """The most resident memory so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+    def num_files(self) -> int:
+        """Open file descriptors."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
