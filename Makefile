@@ -8,6 +8,8 @@
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
 #              command goes on where it was
+# make torture attacks, faults, overload and bad input against services on this machine; a quarter of an hour, or
+#              TORTURE=--short for two minutes
 # make bench   measure the service beside the limit of this machine and other servers; BENCH="--help" for its options
 
 VENV := .venv
@@ -24,7 +26,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down upgrade test sbom audit-packages reproduce gpu bench clean
+.PHONY: help serve up down upgrade test torture sbom audit-packages reproduce gpu bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -69,6 +71,10 @@ sbom: $(VENV)/.test-ready
 audit-packages: $(VENV)/.test-ready
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
+TORTURE ?=
+torture: $(VENV)/.torture-ready
+	@exec $(BIN)/python -m tests.torture $(TORTURE)
+
 # The tables of the short configuration are in results/ itself.
 REPRODUCE ?=
 REPRODUCE_AS = --config model_training/configs/isic2017.toml --results results/protocol
@@ -106,6 +112,11 @@ $(VENV)/.test-ready: $(INPUTS) $(PAGE_TESTS)/package-lock.json | $(VENV)/.create
 	@$(BIN)/python $(INSTALL) --editable '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@if command -v npm >/dev/null; then npm ci --silent --prefix $(PAGE_TESTS); fi
 	@touch $@ $(VENV)/.serve-ready
+
+$(VENV)/.torture-ready: $(INPUTS) | $(VENV)/.test-ready
+	@echo "Installing a fuzzer ..."
+	@$(BIN)/python $(INSTALL) --editable '.[train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@touch $@
 
 $(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created
 	@echo "Installing the other servers ..."

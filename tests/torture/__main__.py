@@ -22,8 +22,9 @@ from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.conftest import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
-from tests.torture import attacks, failures, inputs, overload, schema, shutdown, soak, storage
+from tests.torture import attacks, crashes, failures, inputs, overload, schema, shutdown, soak, storage, strangers
 from tests.torture.plan import Plan, short
+from tests.torture.report import filled
 from tests.torture.rows import Row
 
 AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
@@ -33,6 +34,8 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "soak": soak.check,
     "storage": storage.check,
     "shutdown": shutdown.check,
+    "crashes": crashes.check,
+    "strangers": strangers.check,
     "schema": schema.check,
 }
 
@@ -92,6 +95,9 @@ def main(
     result = result_of(plan, rows, tests, time.monotonic() - began)
     path = out or REPOSITORY / "results" / "torture.json"
     write_text(path, json.dumps(result, indent=2) + "\n")
+    if not (is_short or only or out):
+        page = REPOSITORY / "docs" / "RELIABILITY.md"
+        write_text(page, filled(page.read_text(encoding="utf-8"), result))
     Console(width=160).print(shown(result))
     violated = [row["name"] for row in result["checks"] if not row["ok"] and row["limit"] == "0"]
     console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)

@@ -192,7 +192,7 @@ FAILURES = (
         16,
         "paths in ids and file names",
         "ids are 128 random bits in hexadecimal and anything else is unknown; file names are not read",
-        rows=("schemathesis",),
+        rows=("schemathesis", "another client's prediction", "a deleted prediction"),
         tests=_service("predict", "what_is_no_id_is_not_found"),
     ),
     Failure(
@@ -213,7 +213,8 @@ FAILURES = (
     Failure(
         19,
         "metrics that anybody can read",
-        "the stack's proxy has none, and nothing else is published",
+        "they ask for a key where keys are used; the stack's proxy has none, and nothing else is published",
+        rows=("without a valid key",),
         tests=(
             "tests/compose/test_configuration.py::test_only_the_proxy_is_published_and_on_the_inside_of_no_other_network",
             "tests/compose/test_configuration.py::test_it_is_on_this_machine_alone_unless_told_otherwise",
@@ -249,6 +250,7 @@ FAILURES = (
         23,
         "wrong answers after a device error",
         "a known picture must get its known answer at start and every few minutes; otherwise no answer is given again",
+        rows=("canary that turns wrong",),
         tests=(
             *_service(
                 "overload",
@@ -283,7 +285,7 @@ FAILURES = (
         27,
         "a full disk under the records",
         "507; what was kept stays, and goes on being readable",
-        rows=("full disk",),
+        rows=("full disk", "kill -9"),
         tests=_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
     ),
     Failure(

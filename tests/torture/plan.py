@@ -25,6 +25,7 @@ class Plan:
     disk_megabytes: int = 16
     queue_size: int = 64
     shutdown_seconds: int = 5
+    kills: int = 20
     own_bundle: Path | None = field(default=None)  # None: the shipped one
 
     def settings(self) -> dict[str, str]:
@@ -55,5 +56,6 @@ def short(bundle: Path) -> Plan:
         disk_megabytes=1,
         queue_size=16,
         shutdown_seconds=2,
+        kills=4,
         own_bundle=bundle,
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,19 +16,24 @@ from tests.conftest import REPOSITORY
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, none_of
 from tests.torture.served import Served
+from tests.torture.strangers import make_key
 
 FOLDER = Path(__file__).parent
 
 
 def check(plan: Plan, picture: Path) -> Iterator[Row]:  # noqa: ARG001 - every area is asked alike
     """No 5xx, answers as described, wrong ones refused, nothing usable after it was deleted."""
-    with Served(plan.settings()) as served, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        keys = Path(folder) / "keys.json"
+        key = make_key(keys, "schemathesis")
+        served = stack.enter_context(Served(plan.settings() | {"CIN_KEYS": str(keys)}, key=key))
         report = Path(folder) / "report.xml"
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli"),
                 *("--config-file", str(FOLDER / "schemathesis.toml")),
                 *("run", f"{served.url}/openapi.json", "--checks", "all", "--no-color", "--seed", "1"),
+                *("--header", f"Authorization: Bearer {key}"),
                 *("--max-examples", str(plan.schema_examples), "--continue-on-failure"),
                 *("--report", "junit", "--report-junit-path", str(report)),
             ],

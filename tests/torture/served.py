@@ -27,8 +27,14 @@ START_SECONDS = 120.0
 class Served:
     """A running service on a free port of this machine; a context manager that kills what is left."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None, *, program: str = PROGRAM) -> None:
-        """``settings`` are ``CIN_`` variables; ``program`` may bend the service before it calls ``main``."""
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, program: str = PROGRAM, key: str | None = None
+    ) -> None:
+        """``settings`` are ``CIN_`` variables; ``program`` may bend the service before it calls ``main``.
+
+        ``key`` is for its metrics, where it asks for keys.
+        """
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._settings, self._program = dict(settings or {}), program
         self.log: list[str] = []
 
@@ -95,7 +101,9 @@ class Served:
 
     def metric(self, name: str, **labels: str) -> float:
         """One of its own metrics; the sum over the labels that are not given."""
-        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics", timeout=30.0).text)
+        families = text_string_to_metric_families(
+            httpx.get(f"{self.url}/metrics", headers=self._headers, timeout=30.0).text
+        )
         samples = [s for family in families for s in family.samples if s.name == name]
         return sum(s.value for s in samples if labels.items() <= s.labels.items())
 

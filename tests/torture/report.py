@@ -1,0 +1,75 @@
+"""The tables of ``docs/RELIABILITY.md``, made from ``results/torture.json``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.torture.failures import FAILURES, Failure
+
+Result = Mapping[str, Any]
+
+
+def tables(result: Result) -> dict[str, str]:
+    """Every table, by the name of its place in the page."""
+    return {"measured": _measured(result), "figures": _figures(result), "failures": _failures(result)}
+
+
+def filled(page: str, result: Result) -> str:
+    """The page with its tables as the result has them: between ``<!-- name -->`` and ``<!-- end of name -->``."""
+    for name, text in tables(result).items():
+        place = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        assert place.search(page), f"the page has no place for {name}"
+        page = place.sub(f"\n{text}\n\n".replace("\\", "\\\\"), page)
+    return page
+
+
+def _measured(result: Result) -> str:
+    checks = result["checks"]
+    zero = [check for check in checks if check["limit"] == "0"]
+    violated = sum(not check["ok"] for check in zero)
+    missed = sum(not check["ok"] for check in checks) - violated
+    return (
+        f"`make torture` on {result['machine']}, {result['measured_at'][:10]}, in {result['seconds'] // 60} minutes: "
+        f"{len(checks)} checks. Of the {len(zero)} of things that must not happen, {violated} did; of the "
+        f"{len(checks) - len(zero)} figures with a limit, {missed} missed it."
+    )
+
+
+def _figures(result: Result) -> str:
+    rows = [
+        [check["name"], f"{check['value']:g}", check["limit"], "" if check["ok"] else "**missed**"]
+        for check in result["checks"]
+        if check["limit"] != "0"
+    ]
+    refused = re.compile(r"bad inputs, .* \(\d+ tried\): not .*")
+    rows += [
+        [check["name"], f"{check['value']:g}", "0", "" if check["ok"] else "**violated**"]
+        for check in result["checks"]
+        if refused.fullmatch(check["name"])
+    ]
+    return _table(("Check", "Value", "Limit", ""), rows)
+
+
+def _failures(result: Result) -> str:
+    rows = [[f.name, f.title, f.behaviour, _evidence(f), _said(f, result["failure_modes"][f.name])] for f in FAILURES]
+    return _table(("", "Known failure", "Here", "Shown by", "Verdict"), rows)
+
+
+def _said(failure: Failure, verdict: str) -> str:
+    return f"{verdict}: {failure.open}" if failure.open else verdict
+
+
+def _evidence(failure: Failure) -> str:
+    modules: dict[str, int] = {}
+    for test in failure.tests:
+        path = test.partition("::")[0].removeprefix("tests/")
+        modules[path] = modules.get(path, 0) + 1
+    tests = [f"{num} test{'s' * (num > 1)} in `{path}`" for path, num in modules.items()]
+    return "; ".join([*(f"checks *{start}*" for start in failure.rows), *tests])
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
