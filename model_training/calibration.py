@@ -142,8 +142,8 @@ def measure(name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *
     return OperatingPoint(
         name=name,
         threshold=threshold,
-        sensitivity=_interval(int((referred_N & malignant_N).sum()), int(malignant_N.sum())),
-        specificity=_interval(int((~referred_N & ~malignant_N).sum()), int((~malignant_N).sum())),
+        sensitivity=proportion(int((referred_N & malignant_N).sum()), int(malignant_N.sum())),
+        specificity=proportion(int((~referred_N & ~malignant_N).sum()), int((~malignant_N).sum())),
         measured_on=measured_on,
     )
 
@@ -169,6 +169,7 @@ def predictive_values(point: OperatingPoint, prevalence: float) -> tuple[Interva
     )
 
 
-def _interval(successes: int, total: int) -> Interval:
+def proportion(successes: int, total: int) -> Interval:
+    """A share with its 95 % interval (Wilson)."""
     low, high = wilson_interval(successes, total)
     return Interval(value=successes / total, low=low, high=high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # Imported for their commands, in the order in which ``--help`` lists them.
-from model_training.commands import data, stages, studies  # noqa: F401
+from model_training.commands import data, stages, studies, withholding  # noqa: F401
 from model_training.commands.options import app
 
 

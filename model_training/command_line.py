@@ -11,7 +11,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 # Folders of this machine, and what only says how much of the work is done now.
 _LEFT_OUT = frozenset(
     {"--data", "--cache", "--run", "--runs", "--results", "--ledger", "--out", "--minutes", "--system", "--choice"}
-    | {"--plan"}
+    | {"--plan", "--figures"}
 )
 
 # Options without a value.

@@ -8,10 +8,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model_training.calibration import Calibration
 from model_training.data.tensors import frame_tensor
-from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.cin import NUM_BRANCHES, ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.crop import crop
 from model_training.network.lesion_area_attention import LesionLocator
-from service.bundle import TensorSpec
+from service.bundle import FEATURES, TensorSpec
 
 # Smaller tensors (biases, constants of the graph) are not worth two bytes' saving each.
 MIN_HALF_PRECISION_SIZE = 1024
@@ -56,10 +56,16 @@ class DeployedCIN(nn.Module):
         ]
         if maps:
             outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
+        outputs.append(torch.stack([branch.pooled_BC for branch in branches], dim=1))
         return tuple(outputs)
 
+    @property
+    def num_features(self) -> int:
+        """How many features the classifier of each branch sees."""
+        return self.network.own_branches()[0].features.num_channels
 
-def output_specs(*, num_classes: int, size: int, with_feature_attention: bool) -> list[TensorSpec]:
+
+def output_specs(*, num_classes: int, size: int, num_features: int, with_feature_attention: bool) -> list[TensorSpec]:
     """The graph's outputs, in order."""
     side = size // 32
     specs = [
@@ -84,7 +90,14 @@ def output_specs(*, num_classes: int, size: int, with_feature_attention: bool) -
             ),
             ("correlation_attention", "float32", [2, side**2, side**2], "P of Eqn 2, in the crop's frame"),
         ]
-    return [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
+    named = [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
+    return [*named, features_spec(num_features)]
+
+
+def features_spec(num_features: int) -> TensorSpec:
+    """The output that says how familiar a picture is."""
+    meaning = "pooled features in front of the classifier of each branch"
+    return TensorSpec(name=FEATURES, dtype="float32", shape=["batch", NUM_BRANCHES, num_features], meaning=meaning)
 
 
 def fold_batch_norms(module: nn.Module) -> None:

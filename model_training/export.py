@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from model_training.abstention import add_abstention
 from model_training.calibration import operating_points
 from model_training.config import DataConfig
 from model_training.data.frames import FrameSet
@@ -84,7 +85,8 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
     """Export, hold against PyTorch on the whole validation set, and write the bundle.
 
     Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
-    A variant of less precision is in the bundle when it passes its own gate, see :mod:`model_training.variants`. Raises
+    A variant of less precision is in the bundle when it passes its own gate, see :mod:`model_training.variants`; when
+    pictures get no advice is fitted to it last, see :mod:`model_training.abstention`. Raises
     :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
     """
     check_target(out)
@@ -92,12 +94,13 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
     pictures = experiment.validation_set()
+    trained = deployed_network(experiment, len(pictures.classes))
     specs = output_specs(
         num_classes=len(pictures.classes),
         size=config.network.size,
+        num_features=trained.num_features,
         with_feature_attention=config.network.lesion_feature_attention,
     )
-    trained = deployed_network(experiment, len(pictures.classes))
     network = copy.deepcopy(trained)
     round_weights(network)
     frames = np.asarray(pictures.frames)
@@ -145,7 +148,11 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
         files |= {path.name: path for path in report.files}
         card = Path(scratch) / MODEL_CARD_NAME
         card.write_text(model_card(manifest, config, report.judgement), encoding="utf-8")
-        return write_bundle(out, files={**files, MODEL_CARD_NAME: card}, manifest=manifest)
+        bundle = write_bundle(Path(scratch) / "bundle", files={**files, MODEL_CARD_NAME: card}, manifest=manifest)
+        evaluated = read_report(experiment, "test") is not None
+        return add_abstention(
+            bundle, out, experiment, ledger=ledger, purpose=f"abstention {name} {version}" if evaluated else None
+        )
 
 
 def _write_canary(

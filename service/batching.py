@@ -2,7 +2,8 @@
 
 Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
 gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
-picture does not fail its neighbours.
+picture does not fail its neighbours and a batch for which memory is short is answered in smaller ones; unless it is the
+device that failed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.cores import Cores
-from service.engine import Answer
+from service.engine import Answer, DeviceError
 
 log = logging.getLogger(__name__)
 
@@ -200,15 +201,16 @@ class Batcher:
                 item.result.set_result(Result(answer, began - item.enqueued, seconds))
 
     async def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
-        if len(batch) > 1:
+        if len(batch) > 1 and not isinstance(error, DeviceError):
             log.warning("a batch of %d failed (%s); running its pictures singly", len(batch), type(error).__name__)
             for item in batch:
                 if not item.result.done():
                     await self._answer([item])
             return
-        self._on_failure(error)
-        if not batch[0].result.done():
-            batch[0].result.set_exception(error)
+        for item in batch:
+            self._on_failure(error)
+            if not item.result.done():
+                item.result.set_exception(error)
 
     def _run_padded(self, frames: list[Frame], *, spread: bool) -> tuple[float, list[Answer]]:
         """When the batch began, and its answers."""

@@ -19,19 +19,35 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from service.abstention import ABSTAINS as ABSTAINS
+from service.abstention import Abstention as Abstention
+from service.abstention import LimitReason as LimitReason
+from service.abstention import MeasuredAbstention as MeasuredAbstention
+from service.abstention import Quality as Quality
+from service.abstention import beyond_limits as beyond_limits
+from service.abstention import measure_quality as measure_quality
+from service.familiarity import Familiarity as Familiarity
+from service.familiarity import fit_familiarity as fit_familiarity
+from service.familiarity import read_familiarity as read_familiarity
+from service.figures import Interval as Interval
+from service.figures import Probability as Probability
+from service.figures import Record
 from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
 from service.reference import Reference as Reference
 from service.reference import measure_reference as measure_reference
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
 CANARY_OUTPUTS_NAME = "canary.npz"
+FAMILIARITY_NAME = "familiarity.npz"
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+# The output that pictures are told to be familiar by.
+FEATURES = "features"
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -39,11 +55,7 @@ class BundleError(ValueError):
     """The folder is not a bundle this software may serve; the text says what is wrong with which file."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DiagnosisClass(_Record):
+class DiagnosisClass(Record):
     """One output class, in the order of the probabilities."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"])
@@ -51,7 +63,7 @@ class DiagnosisClass(_Record):
     malignant: bool
 
 
-class TensorSpec(_Record):
+class TensorSpec(Record):
     """One input or output of the graph; a dimension is a size or a symbol such as ``batch``."""
 
     name: str
@@ -60,7 +72,7 @@ class TensorSpec(_Record):
     meaning: str
 
 
-class Variant(_Record):
+class Variant(Record):
     """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
 
     name: Literal["fp32", "fp16", "int8"]
@@ -71,15 +83,7 @@ class Variant(_Record):
     canary_tolerance: float | None = Field(None, gt=0, lt=1, description="as the canary's, for this variant")
 
 
-class Interval(_Record):
-    """A measured proportion with its 95 % confidence interval."""
-
-    value: Probability
-    low: Probability
-    high: Probability
-
-
-class OperatingPoint(_Record):
+class OperatingPoint(Record):
     """Refer when the summed probability of the malignant classes is at least ``threshold``."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"])
@@ -89,7 +93,7 @@ class OperatingPoint(_Record):
     measured_on: str = Field(examples=["ISIC 2017 validation (150 pictures, 256-pixel copies)"])
 
 
-class Provenance(_Record):
+class Provenance(Record):
     """How the weights came to be."""
 
     git_commit: str
@@ -101,7 +105,7 @@ class Provenance(_Record):
     metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
 
 
-class Canary(_Record):
+class Canary(Record):
     """A picture and the outputs that the float32 variant must give for it."""
 
     picture: str
@@ -110,10 +114,10 @@ class Canary(_Record):
     source: str = Field(description="where the picture comes from, and its licence")
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     name: str
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
@@ -132,6 +136,7 @@ class Manifest(_Record):
     operating_points: list[OperatingPoint] = Field(min_length=1)
     default_operating_point: str
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
+    abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
     provenance: Provenance
     licence: str
     intended_use: str
@@ -142,6 +147,10 @@ class Manifest(_Record):
     def _is_consistent(self) -> Manifest:
         named = {MODEL_CARD_NAME, self.canary.picture, self.canary.outputs, *(v.file for v in self.variants)}
         named |= {v.canary_outputs for v in self.variants if v.canary_outputs is not None}
+        if self.abstention is not None:
+            named.add(self.abstention.familiarity)
+            if FEATURES not in [output.name for output in self.outputs]:
+                raise ValueError(f"abstention needs the output {FEATURES}")
         if missing := named - set(self.files):
             raise ValueError(f"files without a SHA-256: {', '.join(sorted(missing))}")
         if bad := [f for f in self.files if f != Path(f).name or f in (MANIFEST_NAME, ".", "..")]:
@@ -172,7 +181,7 @@ class Manifest(_Record):
         raise BundleError(f"the bundle has no operating point {wanted!r}; it has: {known}")
 
 
-class Bundle(_Record):
+class Bundle(Record):
     """A bundle on disk whose every file was checked against the manifest."""
 
     folder: Path
@@ -198,6 +207,11 @@ class Bundle(_Record):
     def model_card(self) -> str:
         """The text of ``MODEL_CARD.md``."""
         return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
+
+    def familiarity(self) -> Familiarity | None:
+        """The Gaussian of the training pictures' features, where the bundle says when to abstain."""
+        abstention = self.manifest.abstention
+        return None if abstention is None else read_familiarity(self.path(abstention.familiarity))
 
     def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
         """What ``variant`` must give for the canary picture, by tensor name, each with a batch of one."""

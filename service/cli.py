@@ -31,7 +31,7 @@ from service.commands import audit, keys
 from service.commands.common import read_settings, refuse
 from service.connections import Guard
 from service.engine import Answer, Engine, EngineError
-from service.findings import attention_maps, describe
+from service.findings import Examiner, attention_maps, describe, make_examiner
 from service.imaging import Picture, PictureError, PictureLimits
 from service.metrics import Metrics
 from service.overlay import MapKind, OverlayOptions, encode, render
@@ -231,7 +231,8 @@ def _answer_pictures(
             batch=settings.effective_max_batch(engine.provider),
             lanes=engine.lanes,
         )
-        told = (_told(outcome, engine, point, overlay) for outcome in outcomes)
+        examiner = make_examiner(bundle, settings.abstain)
+        told = (_told(outcome, engine, point, examiner, overlay) for outcome in outcomes)
         if file is None:
             return _print_answers(told, paths, point.name, as_json=as_json)
         return _keep_answers(told, file, num_left=len(left), num_all=len(paths))
@@ -245,7 +246,9 @@ class _Told(NamedTuple):
     error: str | None
 
 
-def _told(outcome: Outcome, engine: Engine, point: OperatingPoint, overlay: Path | None) -> _Told:
+def _told(
+    outcome: Outcome, engine: Engine, point: OperatingPoint, examiner: Examiner | None, overlay: Path | None
+) -> _Told:
     if outcome.found is None:
         return _Told(outcome.path, None, outcome.error)
     if overlay is not None:
@@ -253,14 +256,14 @@ def _told(outcome: Outcome, engine: Engine, point: OperatingPoint, overlay: Path
             _write_overlays(overlay, outcome.path.stem, *outcome.found)
         except OSError as error:
             return _Told(outcome.path, None, f"{error.filename}: {error.strerror}")
-    return _Told(outcome.path, describe(*outcome.found, engine, point), None)
+    return _Told(outcome.path, describe(*outcome.found, engine, point, examiner), None)
 
 
 def _print_answers(told: Iterable[_Told], paths: Sequence[Path], point: str, *, as_json: bool) -> int:
     """One line for each picture on the terminal; how many failed."""
     width = max(len(str(path)) for path in paths)
     if not as_json:
-        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point:<14} cautions")
+        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point:<14} reasons")
     failed = 0
     for path, findings, error in told:
         if findings is None:
@@ -297,6 +300,8 @@ def _keep_answers(told: Iterable[_Told], file: ResultsFile, *, num_left: int, nu
 
 def _row(findings: Findings) -> str:
     decision = findings.decision
+    if decision.refer is None:
+        return f"{'-':<26} {'-':>9}  {'abstained':<14} {', '.join(decision.reasons)}"
     diagnosis = f"{findings.diagnosis} {findings.probabilities[findings.diagnosis]:.2f}"
     advice = "refer" if decision.refer else "no referral"
     return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {', '.join(decision.reasons) or '-'}"

@@ -7,14 +7,20 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from service.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.bundle import Manifest, OperatingPoint
 from service.engine import Answer
 
-Reason = Literal["no_lesion_found", "lesion_touches_border", "branches_disagree", "near_threshold", "small_picture"]
-Status = Literal["clear", "caution"]
+Reason = Literal[LimitReason, "lesion_touches_border", "branches_disagree", "near_threshold", "small_picture"]
+Status = Literal["clear", "caution", "abstained"]
 
 REASONS: dict[Reason, str] = {
+    "not_dermoscopy": "the picture is unlike the dermoscopy pictures that the network learned from",
+    "blurred": "the picture is less sharp than those that the network learned from",
+    "too_dark": "more of the picture is dark than in those that the network learned from",
+    "too_bright": "more of the picture is nearly white than in those that the network learned from",
     "no_lesion_found": "the network found no lesion and judged the whole picture",
+    "tiny_lesion": "the lesion is smaller in the picture than those that the network learned from",
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
     "branches_disagree": "the two branches name different diagnoses",
     "near_threshold": "the probability of malignancy is close to the threshold for referral",
@@ -41,13 +47,14 @@ class PixelBox:
 
 @dataclass(frozen=True)
 class Decision:
-    """Refer or not at an operating point, and the reasons for caution."""
+    """Refer or not at an operating point, or neither (None); and the reasons for caution or for abstaining."""
 
     point: OperatingPoint
     malignancy: float
-    refer: bool
+    refer: bool | None
     status: Status
     reasons: tuple[Reason, ...]
+    abstained_because: tuple[Reason, ...]
 
 
 def diagnosis(answer: Answer, manifest: Manifest) -> str:
@@ -62,17 +69,30 @@ def pixel_box(answer: Answer, *, width: int, height: int) -> PixelBox:
     return PixelBox(left, top, max(left + 1, round(x1 * width)), max(top + 1, round(y1 * height)))
 
 
-def decide(answer: Answer, manifest: Manifest, point: OperatingPoint, *, width: int, height: int) -> Decision:
+def decide(
+    answer: Answer,
+    manifest: Manifest,
+    point: OperatingPoint,
+    *,
+    width: int,
+    height: int,
+    quality: Quality | None = None,
+    may_abstain: bool = True,
+) -> Decision:
     """Refer when the summed probability of the malignant classes reaches the operating point's threshold.
 
-    ``width`` and ``height`` are the upright picture's, in pixels.
+    ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
+    limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
     """
     malignant = np.array([c.malignant for c in manifest.classes])
     malignancy = float(answer.probabilities[malignant].sum())
+    limits = manifest.abstention if quality is not None else None
     reasons: list[Reason] = []
-    if answer.lesion_fraction <= 0.0:
+    if quality is not None and limits is not None:
+        reasons += beyond_limits(quality, answer.lesion_fraction, limits)
+    elif answer.lesion_fraction <= 0.0:
         reasons.append("no_lesion_found")
-    elif _touches_border(answer):
+    if answer.lesion_fraction > 0.0 and _touches_border(answer):
         reasons.append("lesion_touches_border")
     if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
         reasons.append("branches_disagree")
@@ -80,12 +100,14 @@ def decide(answer: Answer, manifest: Manifest, point: OperatingPoint, *, width: 
         reasons.append("near_threshold")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
+    because = tuple(r for r in reasons if r in ABSTAINS) if limits is not None and may_abstain else ()
     return Decision(
         point=point,
         malignancy=malignancy,
-        refer=malignancy >= point.threshold,
-        status="caution" if reasons else "clear",
+        refer=None if because else malignancy >= point.threshold,
+        status="abstained" if because else "caution" if reasons else "clear",
         reasons=tuple(reasons),
+        abstained_because=because,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Variant
+from service.bundle import FEATURES, Bundle, Variant
 from service.sessions import (
     DeviceSession,
     GpuOptions,
@@ -29,8 +31,13 @@ from service.settings import ProviderChoice, VariantChoice
 
 log = logging.getLogger(__name__)
 
+# What ONNX Runtime, CUDA, cuBLAS and cuDNN say where there is no memory; nothing else tells it from other failures.
+_NO_MEMORY = ("failed to allocate memory", "out of memory", "alloc_failed", "bad_alloc")
+
 # How far from 1 the sum of probabilities may be; float16 arithmetic stays well within.
 _SUM_TOLERANCE = 5e-3
+
+_FINITE = {"crop_box", "lesion_fraction", "spatial_attention", "correlation_attention", FEATURES}
 
 
 class EngineError(RuntimeError):
@@ -38,12 +45,23 @@ class EngineError(RuntimeError):
 
 
 class DeviceError(EngineError):
-    """ONNX Runtime itself failed. Every input has the same shape and type, so this is never the picture's fault."""
+    """ONNX Runtime itself failed, or what it runs on errs: nothing it answers can be trusted any more.
+
+    Every input has the same shape and type, so this is never the picture's fault. ``reason`` can be told to anybody.
+    """
+
+    def __init__(self, reason: str, detail: object = None) -> None:
+        super().__init__(reason if detail is None else f"{reason}: {detail}")
+        self.reason = reason
+
+
+class OutOfMemory(EngineError):  # noqa: N818 - named for what happened
+    """The device had no memory for this batch; a smaller one, or the same one later, may find some."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The graph's outputs for one picture; the last two are None for a network without lesion feature attention."""
+    """The graph's outputs for one picture; None for a network without lesion feature attention, or without features."""
 
     probabilities: NDArray[np.float32]  # [K]
     branch_probabilities: NDArray[np.float32]  # [2, K]
@@ -52,6 +70,7 @@ class Answer:
     lesion_fraction: float
     spatial_attention: NDArray[np.float32] | None  # [2, h, w]
     correlation_attention: NDArray[np.float32] | None  # [2, h*w, h*w]
+    features: NDArray[np.float32] | None = None  # [2, C], what each branch's classifier sees
 
 
 class Engine:
@@ -81,6 +100,8 @@ class Engine:
         self._gpu = _for_each_session(gpu or GpuOptions())
         self._threads = threads
         self._largest_batch = 1  # until warmed up
+        # Each session's last picture, with its answer.
+        self._latest: dict[Session, tuple[NDArray[np.uint8], Answer]] = {}
         self._outputs = bundle.manifest.outputs
         if provider == "auto" and not require_gpu:
             # No GPU is no error here; where one is required, ONNX Runtime's words on what is missing help.
@@ -134,25 +155,67 @@ class Engine:
     def run(self, frames: NDArray[np.uint8], *, spread: bool = True) -> list[Answer]:
         """Run frames ``[batch, F, F, 3]``, sRGB; on one core of a CPU unless it may ``spread``.
 
-        Raises :class:`DeviceError` when ONNX Runtime fails, :class:`EngineError` for outputs that cannot be true.
+        Raises :class:`OutOfMemory`; :class:`DeviceError` when ONNX Runtime fails or its answers show that the device
+        errs; and :class:`EngineError` for outputs that cannot be true of these frames alone.
         """
         alone = len(frames) == 1 if self.provider != "cpu" else not spread
-        return self._run(self._single if alone else self._session, frames)
+        session = self._single if alone else self._session
+        try:
+            answers = self._run(session, frames)
+        except (DeviceError, OutOfMemory):
+            raise
+        except EngineError as error:
+            self._tell_device_from_picture(session, frames, error)
+            raise
+        self._watch(session, frames, answers)
+        return answers
+
+    def _watch(self, session: Session, frames: NDArray[np.uint8], answers: list[Answer]) -> None:
+        """Raise :class:`DeviceError` when different pictures get the same answer because the device is stuck."""
+        given = list(zip(frames, answers, strict=True))
+        latest, self._latest[session] = self._latest.get(session), given[-1]
+        given = given if latest is None else [latest, *given]
+        for (frame, answer), (next_frame, next_answer) in itertools.pairwise(given):
+            if _same_answer(answer, next_answer) and not np.array_equal(frame, next_frame):
+                self._check(session, "different pictures got the same answer")
+                return  # they differ only where the network does not look
+
+    def _tell_device_from_picture(self, session: Session, frames: NDArray[np.uint8], error: EngineError) -> None:
+        """Raise :class:`DeviceError` when outputs that cannot be true are the device's fault."""
+        try:
+            self._run(session, frames)
+        except DeviceError:
+            raise
+        except EngineError:
+            self._check(session, str(error))
+            return
+        raise DeviceError(f"{error}, but do when the same pictures are run again")
+
+    def _check(self, session: Session, suspicion: str) -> None:
+        """Raise :class:`DeviceError` when the known picture does not get its known answer."""
+        try:
+            difference = self._known_answer_difference(session, 1)
+        except EngineError as error:
+            raise DeviceError(f"{suspicion}, and the canary picture failed", error) from error
+        if difference > self.bundle.canary_tolerance(self.variant.name):
+            raise DeviceError(f"{suspicion}, and the canary picture's probabilities differ by {difference:.2g}")
 
     def _run(self, session: Session, frames: NDArray[np.uint8]) -> list[Answer]:
         try:
             outputs = session.run(frames)
         except Exception as error:
-            raise DeviceError(f"ONNX Runtime failed: {error}") from error
+            if any(words in str(error).lower() for words in _NO_MEMORY):
+                raise OutOfMemory(f"no memory for a batch of {len(frames)}: {error}") from error
+            raise DeviceError("ONNX Runtime failed", error) from error
         for name in ("probabilities", "branch_probabilities"):
             _check_probabilities(outputs[name], name)
-        for name in ("crop_box", "lesion_fraction"):
+        for name in _FINITE & outputs.keys():
             if not np.isfinite(outputs[name]).all():
                 raise EngineError(f"{name} is not finite")
         return [self._answer(outputs, index) for index in range(len(frames))]
 
     def _answer(self, outputs: dict[str, NDArray[Any]], index: int) -> Answer:
-        def feature_attention(name: str) -> NDArray[np.float32] | None:
+        def optional(name: str) -> NDArray[np.float32] | None:
             return outputs[name][index].astype(np.float32, copy=False) if name in outputs else None
 
         return Answer(
@@ -161,8 +224,9 @@ class Engine:
             lesion_attention=outputs["lesion_attention"][index],
             crop_box=outputs["crop_box"][index].clip(0.0, 1.0),
             lesion_fraction=float(outputs["lesion_fraction"][index].clip(0.0, 1.0)),
-            spatial_attention=feature_attention("spatial_attention"),
-            correlation_attention=feature_attention("correlation_attention"),
+            spatial_attention=optional("spatial_attention"),
+            correlation_attention=optional("correlation_attention"),
+            features=optional(FEATURES),
         )
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
@@ -208,19 +272,41 @@ class Engine:
     def canary_difference(self) -> float:
         """Largest difference of any probability for the canary picture from what the bundle says it must be.
 
-        Asked by itself, and as often as the largest batch holds.
+        Asked by itself, and as often as the largest batch holds. Raises :class:`EngineError` also when another picture
+        gets the very same answer.
         """
-        picture = self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes())
-        expected = self.bundle.canary_outputs(self.variant.name)
         differences = []
         for session in self._sessions():
             for batch in {1, self._largest_batch if session is self._session else 1}:
-                for answer in self._run(session, np.repeat(picture.frame[None], batch, axis=0)):
-                    differences += [
-                        np.abs(answer.probabilities - expected["probabilities"][0]).max(),
-                        np.abs(answer.branch_probabilities - expected["branch_probabilities"][0]).max(),
-                    ]
-        return float(max(differences))
+                differences.append(self._known_answer_difference(session, batch))
+        return max(differences)
+
+    def _known_answer_difference(self, session: Session, batch: int) -> float:
+        frames = np.repeat(self.canary_frame[None], batch, axis=0)
+        other = self._run(session, 255 - frames)
+        answers = self._run(session, frames)
+        if any(_same_answer(*pair) for pair in zip(other, answers, strict=True)):
+            raise EngineError("the canary picture and its negative get the same answer")
+        return max(self.difference_from_canary(answer) for answer in answers)
+
+    @cached_property
+    def canary_frame(self) -> NDArray[np.uint8]:
+        """The known picture's frame ``[F, F, 3]``."""
+        return self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes()).frame
+
+    @cached_property
+    def _canary_outputs(self) -> dict[str, NDArray[Any]]:
+        return self.bundle.canary_outputs(self.variant.name)
+
+    def difference_from_canary(self, answer: Answer) -> float:
+        """Largest difference of any probability of an answer from the known one."""
+        expected = self._canary_outputs
+        return float(
+            max(
+                np.abs(answer.probabilities - expected["probabilities"][0]).max(),
+                np.abs(answer.branch_probabilities - expected["branch_probabilities"][0]).max(),
+            )
+        )
 
 
 def _for_each_session(gpu: GpuOptions) -> GpuOptions:
@@ -245,6 +331,13 @@ def multiplies_int8_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return False
     return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "asimddp"))
+
+
+def _same_answer(one: Answer, other: Answer) -> bool:
+    """Whether two answers are equal to the last bit, which those of different pictures are not."""
+    return np.array_equal(one.branch_probabilities, other.branch_probabilities) and np.array_equal(
+        one.lesion_attention, other.lesion_attention
+    )
 
 
 def _check_probabilities(values: NDArray[np.float32], name: str) -> None:

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-from service.bundle import OperatingPoint
+from dataclasses import asdict, dataclass
+
+from service.bundle import Bundle, Familiarity, OperatingPoint, Quality, measure_quality
 from service.diagnosis import decide, diagnosis, pixel_box
 from service.engine import Answer, Engine
 from service.imaging import Picture
 from service.overlay import AttentionMaps
-from service.schemas import BranchProbabilities, CropBox, DecisionBody, Findings, ImageBody, Lesion, ModelBody
+from service.schemas import (
+    BranchProbabilities,
+    CropBox,
+    DecisionBody,
+    Findings,
+    ImageBody,
+    Lesion,
+    ModelBody,
+    QualityBody,
+)
+from service.settings import AbstainChoice
 
 
-def describe(picture: Picture, answer: Answer, engine: Engine, point: OperatingPoint) -> Findings:
-    """Put the network's answer into words: diagnosis, decision at ``point``, lesion."""
+@dataclass(frozen=True)
+class Examiner:
+    """Measures pictures for the bundle's limits, and says whether to abstain beyond them or only to be cautious."""
+
+    familiarity: Familiarity
+    may_abstain: bool
+
+    def quality(self, picture: Picture, answer: Answer) -> Quality:
+        """The quality of a picture that the network has answered."""
+        assert answer.features is not None  # the manifest of a bundle with limits has them among its outputs
+        return measure_quality(picture.frame, answer.features, self.familiarity)
+
+
+def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
+    """The examiner for a bundle; None when that has no limits, or they are not to be applied."""
+    familiarity = bundle.familiarity() if choice != "off" else None
+    return None if familiarity is None else Examiner(familiarity, may_abstain=choice == "on")
+
+
+def describe(
+    picture: Picture, answer: Answer, engine: Engine, point: OperatingPoint, examiner: Examiner | None
+) -> Findings:
+    """Put the network's answer into words: diagnosis, decision at ``point``, lesion, quality."""
     manifest = engine.bundle.manifest
     names = [c.name for c in manifest.classes]
-    decision = decide(answer, manifest, point, width=picture.width, height=picture.height)
+    quality = None if examiner is None else examiner.quality(picture, answer)
+    decision = decide(
+        answer,
+        manifest,
+        point,
+        width=picture.width,
+        height=picture.height,
+        quality=quality,
+        may_abstain=examiner is not None and examiner.may_abstain,
+    )
     box = pixel_box(answer, width=picture.width, height=picture.height)
     return Findings(
         diagnosis=diagnosis(answer, manifest),
@@ -27,12 +69,16 @@ def describe(picture: Picture, answer: Answer, engine: Engine, point: OperatingP
             refer=decision.refer,
             status=decision.status,
             reasons=list(decision.reasons),
+            abstained_because=list(decision.abstained_because),
         ),
         lesion=Lesion(
             found=answer.lesion_fraction > 0.0,
             fraction=_rounded(answer.lesion_fraction),
             crop_box=CropBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
         ),
+        quality=None
+        if quality is None
+        else QualityBody(**{name: round(value, 4) for name, value in asdict(quality).items()}),
         image=ImageBody(width=picture.width, height=picture.height, format=picture.format, sha256=picture.sha256),
         model=ModelBody(
             name=manifest.name,

@@ -13,6 +13,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
+from service.abstention import ABSTAINS
 from service.bundle import Bundle
 from service.connections import Closed
 from service.diagnosis import REASONS, Status
@@ -27,6 +28,8 @@ Stage = Literal["decode", "queue", "inference", "render"]
 # The default buckets are too coarse around what one picture takes.
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SHARES = PROBABILITY_EDGES[1:]
+DISTANCES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 5.0)
+ADVICE = {True: "refer", False: "no_referral", None: "none"}
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -63,6 +66,13 @@ class Metrics:
             "decisions", "Predictions by advice and whether to look twice", "operating_point", "advice", "status"
         )
         self.cautions = self._counter("cautions", "Reasons to look twice", "reason")
+        self.abstentions = self._counter("abstentions", "Reasons for which nothing was advised", "reason")
+        self.quality = {
+            "sharpness": self._histogram("sharpness", "Change between pixels, as a share of that over four", SHARES),
+            "dark_share": self._histogram("dark_share", "Share of the picture that is dark", SHARES),
+            "bright_share": self._histogram("bright_share", "Share of the picture that is nearly white", SHARES),
+            "unfamiliarity": self._histogram("unfamiliarity", "Distance from the training pictures", DISTANCES),
+        }
         self.crop_area = self._histogram("crop_area", "Share of the picture inside the crop box", SHARES)
         self.lesion_fraction = self._histogram("lesion_fraction", "Share of the picture that is lesion", SHARES)
         self.ready = self._gauge("ready", "1 while requests are taken")
@@ -95,6 +105,8 @@ class Metrics:
             self.closed.labels(closed)
         for reason in REASONS:
             self.cautions.labels(reason)
+        for abstains in ABSTAINS:
+            self.abstentions.labels(abstains)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"cin_{name}", meaning, labels, registry=self.registry)
@@ -115,7 +127,7 @@ class Metrics:
             self.predictions.labels(diagnosis.name)
             self.probability.labels(diagnosis.name)
         for point in manifest.operating_points:
-            for advice, status in itertools.product(("refer", "no_referral"), get_args(Status)):
+            for advice, status in itertools.product(ADVICE.values(), get_args(Status)):
                 self.decisions.labels(point.name, advice, status)
         reference = {} if manifest.reference is None else manifest.reference.probabilities
         for name, histogram in reference.items():
@@ -137,10 +149,14 @@ class Metrics:
         for name, probability in findings.probabilities.items():
             self.probability.labels(name).observe(probability)
         decision = findings.decision
-        advice = "refer" if decision.refer else "no_referral"
-        self.decisions.labels(decision.operating_point, advice, decision.status).inc()
+        self.decisions.labels(decision.operating_point, ADVICE[decision.refer], decision.status).inc()
         for reason in decision.reasons:
             self.cautions.labels(reason).inc()
+        for reason in decision.abstained_because:
+            self.abstentions.labels(reason).inc()
+        if findings.quality is not None:
+            for name, value in findings.quality:
+                self.quality[name].observe(value)
         first, second = answer.branch_probabilities
         self.disagreement.observe(float(0.5 * np.abs(first - second).sum()))
         self.lesion_fraction.observe(answer.lesion_fraction)

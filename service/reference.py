@@ -7,7 +7,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from service.figures import Record
 
 # The service counts probabilities in these intervals, closed above; a reference can only have edges among them.
 PROBABILITY_EDGES = tuple(i / 20 for i in range(21))
@@ -16,11 +18,7 @@ PROBABILITY_EDGES = tuple(i / 20 for i in range(21))
 _LEAST_SHARE = 0.1
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Histogram(_Record):
+class Histogram(Record):
     """Shares of the pictures whose probability is above one edge and at most the next; the first includes 0."""
 
     edges: list[float]
@@ -37,7 +35,7 @@ class Histogram(_Record):
         return self
 
 
-class Reference(_Record):
+class Reference(Record):
     """The distribution of every class's probability."""
 
     measured_on: str = Field(examples=["isic2017-validation"])

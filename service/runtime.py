@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 from service.access import LiveKeys
 from service.audit_file import AuditError, AuditFile
 from service.audit_log import AuditLog
-from service.batching import Batcher, batch_sizes
+from service.batching import Batcher, Stopped, batch_sizes
 from service.bundle import OperatingPoint, load_bundle
 from service.cores import Cores
-from service.engine import DeviceError, Engine, EngineError
+from service.engine import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import NOT_READY, ServiceError
+from service.findings import Examiner, make_examiner
 from service.housekeeping import keep_house, note_refusals, watch_keys
 from service.imaging import PictureLimits
 from service.limits import CallerLimits
@@ -47,6 +48,7 @@ class Service:
     settings: Settings
     engine: Engine
     operating_point: OperatingPoint
+    examiner: Examiner | None
     batcher: Batcher
     records: RecordStore
     renderings: Renderings
@@ -61,6 +63,7 @@ class Service:
     on_fatal: Callable[[str], None]
     failure: str | None = None
     canary_difference: float | None = None
+    recovery: asyncio.Task[None] | None = None
     refused: Counter[str] = field(default_factory=Counter)
 
     def not_ready_because(self) -> str | None:
@@ -81,16 +84,23 @@ class Service:
         return await self.cores.run(lambda _: function())
 
     async def check_canary(self) -> None:
-        """Run the known picture; any answer but the known one latches the service not ready."""
+        """Run the known picture; any answer but the known one latches the service not ready.
+
+        In all the ways that pictures are run, and then as one more picture in the queue.
+        """
         tolerance = self.engine.bundle.canary_tolerance(self.engine.variant.name)
         try:
             async with asyncio.timeout(self.settings.deadline_seconds):
-                self.canary_difference = await self.batcher.call(self.engine.canary_difference)
+                difference = await self.batcher.call(self.engine.canary_difference)
+                queued = await self.batcher.submit(self.engine.canary_frame)
+            self.canary_difference = max(difference, self.engine.difference_from_canary(queued.answer))
         except TimeoutError:
             self.fail("the canary picture got no answer in time")
+        except Stopped:
+            return  # the service is ending
         except Exception as error:  # whatever it was, the known answer did not come
             log.exception("the canary picture failed")
-            self.fail(f"the canary picture failed: {error}")
+            self.fail(f"the canary picture failed ({type(error).__name__})")
         else:
             self.metrics.canary_difference.set(self.canary_difference)
             if self.canary_difference > tolerance:
@@ -103,6 +113,8 @@ class Service:
 
     def fail(self, reason: str) -> None:
         """Latch not ready: nothing this process answers from now on could be trusted."""
+        if self.failure is not None:
+            return
         log.critical("%s; taking no more requests", reason)
         self.failure = reason
         self.metrics.ready.set(0)
@@ -110,11 +122,16 @@ class Service:
         self.on_fatal(reason)
 
     def on_inference_failure(self, error: Exception) -> None:
-        """Count a picture that failed, and give up when it was not the picture's fault."""
+        """Count a picture that failed, and give up when it was not the picture's fault.
+
+        Memory that was short may be there again, or the session may never recover: the canary tells.
+        """
         self.metrics.inference_errors.inc()
         log.error("inference failed: %s", error)
         if isinstance(error, DeviceError):
-            self.fail("ONNX Runtime failed")
+            self.fail(error.reason)
+        elif isinstance(error, OutOfMemory) and (self.recovery is None or self.recovery.done()):
+            self.recovery = asyncio.create_task(self.check_canary())
 
     async def watch_canary(self) -> None:
         """Check the canary for as long as the service can be trusted."""
@@ -150,7 +167,7 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
     finally:
         service.failure = service.failure or "shutting down"
         metrics.ready.set(0)
-        for task in background:
+        for task in (*background, *([] if service.recovery is None else [service.recovery])):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -198,6 +215,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         settings=settings,
         engine=engine,
         operating_point=operating_point,
+        examiner=make_examiner(bundle, settings.abstain),
         batcher=Batcher(
             engine.run,
             queue_size=settings.queue_size,

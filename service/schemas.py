@@ -33,9 +33,23 @@ class DecisionBody(_Body):
     operating_point: str
     malignant_probability: Share = Field(description="summed over the malignant classes")
     threshold: Share
-    refer: bool
-    status: Status = Field(description="caution when there are reasons to look twice")
+    refer: bool | None = Field(description="null when nothing is advised; then show no probabilities either")
+    status: Status = Field(
+        description="caution when there are reasons to look twice, abstained when nothing is advised"
+    )
     reasons: list[Reason] = Field(description="; ".join(f"`{name}`: {text}" for name, text in REASONS.items()))
+    abstained_because: list[Reason] = Field(description="those of the reasons for which nothing is advised")
+
+
+class QualityBody(_Body):
+    """How the picture compares with those that the network learned from; the limits are the model's `abstention`."""
+
+    sharpness: float = Field(ge=0.0, description="change between neighbouring pixels, as a share of that over four")
+    dark_share: Share = Field(description="share of dark pixels")
+    bright_share: Share = Field(description="share of nearly white pixels")
+    unfamiliarity: float = Field(
+        ge=0.0, description="distance from what the network learned from; 1 is typical of that"
+    )
 
 
 class CropBox(_Body):
@@ -99,6 +113,7 @@ class Findings(_Body):
     branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
     decision: DecisionBody
     lesion: Lesion
+    quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
     image: ImageBody
     model: ModelBody
     notice: str = NOTICE
@@ -120,8 +135,10 @@ _EXAMPLE: dict[str, Any] = {
         "refer": True,
         "status": "caution",
         "reasons": ["lesion_touches_border"],
+        "abstained_because": [],
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
+    "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "unfamiliarity": 0.97},
     "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64},
     "attention": {
         "lesion": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=lesion",
@@ -200,6 +217,9 @@ class ModelCard(_Body):
     variant: str
     provider: str
     operating_point: str = Field(description="used where a request names none")
+    abstains: Literal["on", "caution", "off", "no limits"] = Field(
+        description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at"
+    )
 
 
 class Readiness(_Body):

@@ -17,6 +17,7 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
+AbstainChoice = Literal["on", "caution", "off"]
 WhenFull = Literal["refuse", "spool"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
@@ -58,6 +59,11 @@ class Settings(BaseSettings):
     bundle: Path = Field(SHIPPED_BUNDLE, description="folder of the model bundle")
     operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
 
+    abstain: AbstainChoice = Field(
+        "on",
+        description="pictures beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
+        "or are not examined (off)",
+    )
     keys: Path | None = Field(None, description="file of API keys, made by cin keys; default: nobody is asked for one")
     allow_anyone: bool = Field(False, description="serve other machines without asking for keys")
     published: str | None = Field(

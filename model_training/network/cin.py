@@ -20,6 +20,7 @@ class BranchOutput(NamedTuple):
 
     logits_BK: Tensor
     features_BCHW: Tensor
+    pooled_BC: Tensor
     spatial_BCHW: Tensor | None
     correlation_BMM: Tensor | None
 
@@ -59,7 +60,8 @@ class Branch(nn.Module):
         spatial, correlation = None, None
         if self.attention is not None:
             features, spatial, correlation = self.attention(features)
-        return BranchOutput(self.classify(features.mean(dim=(2, 3))), features, spatial, correlation)
+        pooled_BC = features.mean(dim=(2, 3))
+        return BranchOutput(self.classify(pooled_BC), features, pooled_BC, spatial, correlation)
 
 
 class ClinicalInspiredNetwork(nn.Module):

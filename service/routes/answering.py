@@ -15,6 +15,7 @@ from service.access import Caller
 from service.audit_file import AuditError
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
+from service.engine import OutOfMemory
 from service.errors import (
     INTERNAL,
     MALFORMED,
@@ -63,6 +64,11 @@ async def answer(service: Service, caller: Caller, data: bytes, point: Operating
     except ServiceError:
         await service.in_worker(lambda: service.records.delete(prediction.id, caller.name))
         raise
+    try:
+        service.require_ready()  # trust may have been lost while it was written down
+    except ServiceError as error:
+        service.audit.note("prediction", **about, id=prediction.id, outcome=error.problem.name)
+        raise
     return prediction
 
 
@@ -81,7 +87,7 @@ async def _predict(service: Service, caller: Caller, data: bytes, point: Operati
     queue_seconds = decoded.queue_seconds + result.queue_seconds
     service.metrics.stages.labels("queue").observe(queue_seconds)
     service.metrics.stages.labels("inference").observe(result.inference_seconds)
-    findings = describe(picture, result.answer, service.engine, point)
+    findings = describe(picture, result.answer, service.engine, point, service.examiner)
     id = secrets.token_hex(16)
     prediction = Prediction(
         **dict(findings),
@@ -101,6 +107,7 @@ async def _predict(service: Service, caller: Caller, data: bytes, point: Operati
     except RecordsError as error:
         log.error("%s", error)
         raise records_problem(error) from error
+    service.require_ready()  # trust may have been lost while it was kept
     service.metrics.observe_prediction(result.answer, findings)
     return prediction
 
@@ -133,6 +140,10 @@ async def _infer(service: Service, picture: Picture) -> Result:
         result = await service.batcher.submit(picture.frame)
     except Stopped:
         raise ServiceError(NOT_READY, "the service is shutting down; try again", headers={"Retry-After": "5"}) from None
+    except OutOfMemory:
+        service.require_ready()
+        detail = "the device has no memory for this picture just now; try again shortly"
+        raise ServiceError(NOT_READY, detail, headers={"Retry-After": "5"}) from None
     except Exception as error:  # whatever the engine raised; the batcher's listener has logged it
         service.require_ready()
         raise ServiceError(INTERNAL, "the network failed on this picture; it was logged") from error

@@ -70,6 +70,7 @@ async def predict_batch(
         raise queue_full() from None
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
+    service.require_ready()  # the first ones may have been answered before trust was lost
     return Response(BatchAnswers(answers=answers).model_dump_json(), media_type="application/json")
 
 

@@ -61,8 +61,10 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> Record:
     """The caller's record called ``id``; that it was asked for (``what``) is in the audit log.
 
-    Raises the 404 that does not tell unknown from expired or somebody else's.
+    Raises the 404 that does not tell unknown from expired or somebody else's, and the 503 of a service that is not
+    trusted: who knows since when its answers have been wrong.
     """
+    service.require_ready()
     record = await service.in_worker(lambda: service.records.get(id, caller.name)) if is_id(id) else None
     await note_access(service, caller, what, id, found=record is not None)
     if record is None:

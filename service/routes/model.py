@@ -22,4 +22,5 @@ async def get_model(service: ServiceDep) -> ModelCard:
         variant=engine.variant.name,
         provider=engine.provider,
         operating_point=service.operating_point.name,
+        abstains="no limits" if engine.bundle.manifest.abstention is None else service.settings.abstain,
     )

@@ -46,7 +46,7 @@ function because({ decision }, { manifest }) {
 /** @param {Result} result @param {Model} model */
 function decisionOf({ prediction, impression, example }, model) {
   const kind = verdict(prediction);
-  const { reasons, abstained_because: abstaining = [] } = prediction.decision;
+  const { reasons, abstained_because: abstaining } = prediction.decision;
   const listed = (title = "", /** @type {string[]} */ names) =>
     names.length > 0 && h("div", { class: "reasons" }, h("h4", title), h("ul", ...names.map((name) => h("li", text.decision.reasons[name] ?? plain(name)))));
   return h(

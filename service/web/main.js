@@ -73,7 +73,8 @@ async function read(reading) {
     } else if (input("impression-first").checked) askImpression(result, inUse);
     else keep(result, inUse);
   } catch (error) {
-    if (!isAbort(error) && !signal.aborted) showProblem(error, reading);
+    if (!signal.aborted) showProblem(error, reading);
+    else if (!reading.replaces) URL.revokeObjectURL(reading.url);
   }
 }
 
@@ -116,7 +117,6 @@ function abandon() {
 
 /** @param {Result} result */
 async function forget(result) {
-  results.splice(results.indexOf(result), 1);
   const wasShown = result === current || !byId("comparison").hidden;
   const gone = drop(result, true);
   if (wasShown && results.length) open(results[0]);

@@ -11,7 +11,7 @@ export interface Decision {
   refer: boolean | null;
   status: "clear" | "caution" | "abstained";
   reasons: string[];
-  abstained_because?: string[];
+  abstained_because: string[];
 }
 
 export interface Prediction {

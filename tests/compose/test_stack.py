@@ -77,6 +77,14 @@ def test_a_real_picture_through_the_proxy(client: httpx.Client, picture: bytes) 
         assert Image.open(io.BytesIO(overlay.content)).format == "PNG"
 
 
+def test_the_page_comes_through_the_proxy(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for file in set(re.findall(r'(?:href|src)="(/web/[^"]+)"', page.text)):
+        assert client.get(file).status_code == 200, file
+
+
 def test_three_replicas_share_records_and_work(stack: Stack, client: httpx.Client, picture: bytes) -> None:
     ids = [predict(client, picture).json()["id"] for _ in range(12)]
     replicas = stack.containers()

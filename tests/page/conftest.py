@@ -1,4 +1,7 @@
-"""A real browser before a real service; one of each for the session."""
+"""A real browser before a real service; one of each for all tests here, gone after the last.
+
+While it lives, the browser's driver keeps an event loop running in this thread, which no test elsewhere expects.
+"""
 
 from __future__ import annotations
 
@@ -32,27 +35,27 @@ _FAILED_LOAD = re.compile(r"Failed to load resource: (?:the server responded wit
 _LAPTOP = ViewportSize(width=1280, height=800)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     """The service with the shipped bundle."""
     with serving(bundle=SHIPPED_BUNDLE) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """For services of which little more than their errors is wanted."""
     return write_tiny_bundle(tmp_path_factory.mktemp("page") / "tiny")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     """What drives the browser."""
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """One browser for all tests; each gets a context of its own."""
     browser = launch(playwright)
@@ -119,7 +122,7 @@ _RULES: dict[Literal["light", "dark"], list[str]] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pictures_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots go: ``PAGE_SCREENSHOTS``, or a temporary folder."""
     folder = Path(os.environ.get("PAGE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))

@@ -17,10 +17,10 @@ from service.errors import PROBLEM_TYPES
 from service.routes.page import WEB
 from tests.page.browsing import Server, serving
 from tests.page.conftest import Open, Visit
-from tests.service.tiny_bundle import picture_bytes
+from tests.service.tiny_bundle import picture_bytes, write_tiny_bundle
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
-NEVER_SEEN = {"method-not-allowed", "internal-error"}
+NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error"}
 
 
 def upload(visit: Visit, data: bytes, media_type: str) -> None:
@@ -136,6 +136,18 @@ def test_abstention_shows_reasons_and_no_probabilities(visit: Visit) -> None:
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".differences tbody tr").first).to_contain_text("abstained")
     expect(page.locator("#comparison-figures")).to_contain_text("no difference to show")
+
+
+def test_a_picture_that_leaves_nothing_to_judge(visit_to: Open, tmp_path: Path) -> None:
+    wall = picture_bytes(Image.new("RGB", (256, 256), (200, 150, 140)))
+    with serving(bundle=write_tiny_bundle(tmp_path / "examining", limits=True).folder) as server:
+        visit = visit_to(server.url)
+        upload(visit, wall, "image/png")
+        expect(visit.page.locator(".decision h3")).to_have_text("The network abstains")
+        expect(visit.page.locator(".decision .reasons")).to_contain_text("no lesion was found")
+        expect(visit.page.locator(".decision .reasons")).to_contain_text("blurred")
+        expect(visit.page.locator(".bars")).to_have_count(0)
+        visit.page.goto("about:blank")
 
 
 def test_an_access_key_is_asked_for_and_sent_with_everything(

@@ -33,6 +33,12 @@ def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "plain", feature_attention=False)
 
 
+@pytest.fixture(scope="session")
+def examining_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle with limits beyond which it gives no advice."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "examining", limits=True)
+
+
 @pytest.fixture
 def start(tiny_bundle: Bundle) -> Start:
     """Start a service on the CPU; keyword arguments are settings."""

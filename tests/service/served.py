@@ -39,8 +39,10 @@ class Served:
 
 
 @contextmanager
-def served(bundle: Path, *, before: Callable[[], None] | None = None, **settings: str) -> Iterator[Served]:
-    """A service that takes requests; ``before`` runs in its process first."""
+def served(
+    bundle: Path, *, program: str = PROGRAM, before: Callable[[], None] | None = None, **settings: str
+) -> Iterator[Served]:
+    """A service that takes requests; ``before`` runs in its process first, and ``program`` instead of ours."""
     environment = {
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
@@ -51,7 +53,7 @@ def served(bundle: Path, *, before: Callable[[], None] | None = None, **settings
         "CIN_INFERENCE_THREADS": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "serve"],
+        [sys.executable, "-c", program, "serve"],
         env={**environment, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

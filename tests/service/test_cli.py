@@ -56,7 +56,7 @@ def test_a_table_for_people(environment: dict[str, str], picture: Path) -> None:
     result = _cin("predict", picture, **environment)
     assert result.exit_code == 0
     header, row = result.stdout.splitlines()
-    assert header.split() == ["picture", "diagnosis", "malignant", "balanced", "cautions"]
+    assert header.split() == ["picture", "diagnosis", "malignant", "balanced", "reasons"]
     assert row.startswith(str(picture))
     assert "melanoma" in row
     assert "refer" in row

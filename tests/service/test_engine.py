@@ -18,8 +18,8 @@ from tests.service.tiny_bundle import FRAME, expected_outputs, graph_text, write
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_bundle: Bundle) -> Engine:
-    return Engine(tiny_bundle, provider="cpu", threads=1)
+def engine(examining_bundle: Bundle) -> Engine:
+    return Engine(examining_bundle, provider="cpu", threads=1)
 
 
 def test_answers_equal_numpy_for_a_batch_of_real_pictures(engine: Engine, data_root: Path) -> None:

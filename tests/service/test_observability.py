@@ -16,7 +16,7 @@ from service.errors import PROBLEM_TYPES
 from service.runtime import _expects_gpu
 from service.schemas import Prediction
 from service.settings import Settings
-from tests.service.conftest import service_of
+from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
 
 PICTURE = picture_bytes(dark_square())
@@ -91,7 +91,7 @@ def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> N
     area = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (answer["image"]["width"] * answer["image"]["height"])
     assert _value(client, "cin_crop_area_sum") == pytest.approx(area, abs=0.02)
     assert _value(client, "cin_lesion_fraction_sum") == pytest.approx(answer["lesion"]["fraction"], abs=1e-6)
-    assert _value(client, "cin_batch_size_count") == 1
+    assert _value(client, "cin_batch_size_count") == 2, "the canary picture and this one"
     assert _value(client, "cin_queue_depth") == _value(client, "cin_queue_places_taken") == 0
     assert _value(client, "cin_queue_places") == 64
     assert _value(client, "cin_requests_in_flight") == 1  # the one that asks
@@ -213,9 +213,10 @@ def test_docs_show_a_schema_whose_example_is_valid(client: TestClient) -> None:
     assert prediction.diagnosis == max(prediction.probabilities, key=lambda name: prediction.probabilities[name])
 
 
-def test_a_real_answer_has_exactly_the_documented_fields(client: TestClient) -> None:
-    (example,) = client.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["examples"]
-    answer = client.post("/predict", content=PICTURE, headers=HEADERS).json()
+def test_a_real_answer_has_exactly_the_documented_fields(start: Start, examining_bundle: Bundle) -> None:
+    with start(bundle=examining_bundle.folder) as client:
+        (example,) = client.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["examples"]
+        answer = client.post("/predict", content=PICTURE, headers=HEADERS).json()
 
     def shape(value: Any) -> Any:
         return {k: shape(v) for k, v in value.items()} if isinstance(value, dict) else None

@@ -201,7 +201,7 @@ def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: B
     told: list[str] = []
 
     def fail(*_: object, **__: object) -> Any:
-        raise DeviceError("ONNX Runtime failed: CUDA failure 719")
+        raise DeviceError("ONNX Runtime failed", "CUDA failure 719")
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         service.batcher._run = fail

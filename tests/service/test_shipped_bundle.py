@@ -6,16 +6,18 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from service.app import create_app
-from service.bundle import Bundle
+from service.bundle import Abstention, Bundle
 from service.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.service.tiny_bundle import picture_bytes
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +56,55 @@ def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle
 def test_its_figures_are_in_the_results(shipped_bundle: Bundle) -> None:
     """Those of the evaluations, and of one reading of the test set."""
     manifest = shipped_bundle.manifest
-    results = REPOSITORY / "results" / f"{manifest.name}-{manifest.version}"
+    # 1.3.0 has the weights of 1.2.0.
+    results = REPOSITORY / "results" / "cin-isic2017-1.2.0"
     for split in ("validation", "test"):
         report = json.loads((results / f"{split}.json").read_text(encoding="utf-8"))
         assert manifest.provenance.metrics[report["set"]] == report["metrics"]
+    read_for = [r for r in _readings() if r["metrics"] == manifest.provenance.metrics["isic2017-test"]]
+    assert "release cin-isic2017 1.2.0" in {r.get("purpose") for r in read_for}
+
+
+def _readings() -> list[dict[str, Any]]:
     ledger = (REPOSITORY / "results" / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    readings = [json.loads(line) for line in ledger]
-    read_for = [r for r in readings if r["metrics"] == manifest.provenance.metrics["isic2017-test"]]
-    assert f"release {manifest.name} {manifest.version}" in {r.get("purpose") for r in read_for}
+    return [json.loads(line) for line in ledger]
+
+
+def test_its_limits_are_those_that_were_fitted_and_counted(shipped_bundle: Bundle) -> None:
+    """In one reading of the test set, which is in the ledger; what was promised of them is kept."""
+    manifest = shipped_bundle.manifest
+    results = REPOSITORY / "results" / f"{manifest.name}-{manifest.version}"
+    told = json.loads((results / "abstention.json").read_text(encoding="utf-8"))
+    assert manifest.abstention == Abstention(**{k: told[k] for k in Abstention.model_fields})
+    (reading,) = [r for r in _readings() if r.get("purpose") == f"abstention {manifest.name} {manifest.version}"]
+    for variant in manifest.variants:
+        counted = {m.measured_on: m for m in manifest.abstention.measured if m.variant == variant.name}
+        assert counted["isic2017-test"].num_pictures == 600
+        assert counted["isic2017-test"].abstained.value <= 0.02
+        assert counted["isic2017-test"].abstained.value == reading["metrics"][f"abstained_{variant.name}"]
+        assert counted["not_dermoscopy"].num_pictures == 24
+        assert counted["not_dermoscopy"].abstained.value >= 0.95
+
+
+@pytest.mark.data
+def test_photographs_get_no_advice_and_originals_do(shipped: TestClient, data_root: Path) -> None:
+    def decision(picture: Image.Image | Path) -> dict[str, Any]:
+        data = picture.read_bytes() if isinstance(picture, Path) else picture_bytes(picture, "JPEG", quality=90)
+        decided: dict[str, Any] = shipped.post("/predict", files={"image": data}).json()["decision"]
+        return decided
+
+    photographs = [decision(path) for path in sorted((data_root / "not_dermoscopy").iterdir())]
+    assert len(photographs) == 24
+    assert sum(d["refer"] is None for d in photographs) >= 23
+    for path in sorted((data_root / "samples").iterdir()):
+        assert decision(path)["refer"] is not None, path.name
+        with Image.open(path) as original:
+            original.draft("RGB", (1024, 1024))
+            picture = original.convert("RGB")
+        blur = picture.filter(ImageFilter.GaussianBlur(picture.width / 256 * 6))
+        assert "blurred" in decision(blur)["abstained_because"], path.name
+        assert "too_dark" in decision(picture.point(lambda v: v * 0.3))["abstained_because"], path.name
+        assert "too_bright" in decision(picture.point(lambda v: v * 3))["abstained_because"], path.name
 
 
 @pytest.mark.data

@@ -1,7 +1,7 @@
 """A bundle with the contract's inputs and outputs around a graph so small that its answers can be worked out by hand.
 
 Dark is lesion. The mean red, green and blue of the picture (branch 1) and of its left half (branch 2) are the evidence
-for melanoma, seborrheic keratosis and nevus. Attention is darkness.
+for melanoma, seborrheic keratosis and nevus, and the features. Attention is darkness.
 """
 
 from __future__ import annotations
@@ -17,13 +17,34 @@ import onnx.parser
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.bundle import CANARY_OUTPUTS_NAME, CANARY_PICTURE_NAME, MODEL_CARD_NAME, Bundle, write_bundle
+from service.bundle import (
+    CANARY_OUTPUTS_NAME,
+    CANARY_PICTURE_NAME,
+    FAMILIARITY_NAME,
+    MODEL_CARD_NAME,
+    Abstention,
+    Bundle,
+    fit_familiarity,
+    write_bundle,
+)
 from service.imaging import read_picture
 
 FRAME, SIZE, SIDE = 64, 32, 4
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
 SHARPNESS = 6.0
 THRESHOLD = 0.4
+
+# Light skin with a dark square is within them.
+LIMITS = Abstention(
+    familiarity=FAMILIARITY_NAME,
+    max_unfamiliarity=6.0,
+    min_sharpness=0.2,
+    max_dark_share=0.5,
+    max_bright_share=0.6,
+    min_lesion_fraction=0.02,
+    fitted_on="nothing",
+    measured=[],
+)
 
 Frame = NDArray[np.uint8]
 Outputs = dict[str, NDArray[Any]]
@@ -111,13 +132,20 @@ _FEATURE_ATTENTION = """
   correlation_attention = MatMul(spatial_column, spatial_row)
 """
 
+_FEATURES = """
+  features_1 = Unsqueeze(mean, axis_1)
+  features_2 = Unsqueeze(mean_left, axis_1)
+  features = Concat<axis = 1>(features_1, features_2)
+"""
+
 _FEATURE_OUTPUTS = ", float[batch,2,4,4] spatial_attention, float[batch,2,16,16] correlation_attention"
 
 
 def expected_outputs(frame: Frame) -> Outputs:
     """What the graph gives for one frame, worked out with NumPy; each with a batch of one."""
     picture = frame.astype(np.float64) / 255.0
-    branches = np.stack([_softmax(SHARPNESS * part.mean(axis=(0, 1))) for part in (picture, picture[:, : FRAME // 2])])
+    features = np.stack([part.mean(axis=(0, 1)) for part in (picture, picture[:, : FRAME // 2])])
+    branches = np.stack([_softmax(SHARPNESS * row) for row in features])
     grey = picture.mean(axis=2)
     attention = 1.0 - _pooled(grey, SIZE)
     rows, columns = np.nonzero(attention > 0.5)
@@ -135,6 +163,7 @@ def expected_outputs(frame: Frame) -> Outputs:
         "lesion_fraction": np.array((attention > 0.5).mean()),
         "spatial_attention": np.stack([spatial, spatial]),
         "correlation_attention": np.stack([correlation, correlation]),
+        "features": features,
     }
     return {
         name: array[None].astype(np.uint8 if name == "lesion_attention" else np.float32)
@@ -143,29 +172,44 @@ def expected_outputs(frame: Frame) -> Outputs:
 
 
 def write_tiny_bundle(
-    folder: Path, *, feature_attention: bool = True, wrong_canary: bool = False, graph: str | None = None
+    folder: Path,
+    *,
+    feature_attention: bool = True,
+    limits: bool = False,
+    wrong_canary: bool = False,
+    graph: str | None = None,
 ) -> Bundle:
-    """Write the bundle to ``folder``; ``graph`` replaces the graph's text."""
+    """Write the bundle to ``folder``; with ``limits`` it may abstain. ``graph`` replaces the graph's text."""
     work = folder.with_name(f"{folder.name}-work")
     work.mkdir(parents=True)
-    text = graph or graph_text(feature_attention=feature_attention)
+    text = graph or graph_text(feature_attention=feature_attention, features=limits)
     onnx.save_model(onnx.parser.parse_model(text), work / "tiny.onnx")
     canary = picture_bytes(dark_square(), "JPEG")
     (work / CANARY_PICTURE_NAME).write_bytes(canary)
     outputs = expected_outputs(read_picture(canary, FRAME).frame)
+    if not feature_attention:
+        del outputs["spatial_attention"], outputs["correlation_attention"]
+    if not limits:
+        del outputs["features"]
     if wrong_canary:
         outputs["branch_probabilities"] = outputs["branch_probabilities"][..., ::-1]
     np.savez(work / CANARY_OUTPUTS_NAME, **outputs)  # type: ignore[arg-type]
     (work / MODEL_CARD_NAME).write_text("# Tiny\n\nFor tests only.\n", encoding="utf-8")
-    names = list(outputs) if feature_attention else list(outputs)[:5]
     files = {f: work / f for f in ("tiny.onnx", CANARY_PICTURE_NAME, CANARY_OUTPUTS_NAME, MODEL_CARD_NAME)}
-    return write_bundle(folder, files=files, manifest=_manifest({name: outputs[name] for name in names}))
+    fields = _manifest(outputs)
+    if limits:
+        files[FAMILIARITY_NAME] = work / FAMILIARITY_NAME
+        skin = np.random.default_rng(0).normal((0.75, 0.5, 0.45), 0.05, (100, 2, 3)).astype(np.float32)
+        fit_familiarity(skin, num_components=1).save(files[FAMILIARITY_NAME])
+        fields["abstention"] = LIMITS
+    return write_bundle(folder, files=files, manifest=fields)
 
 
-def graph_text(*, feature_attention: bool = True) -> str:
+def graph_text(*, feature_attention: bool = True, features: bool = False) -> str:
     """The graph in ONNX's text form."""
-    extra, tail = (_FEATURE_OUTPUTS, _FEATURE_ATTENTION) if feature_attention else ("", "")
-    return _HEAD.format(extra=extra) + tail + "}"
+    outputs = (_FEATURE_OUTPUTS if feature_attention else "") + (", float[batch,2,3] features" if features else "")
+    tail = (_FEATURE_ATTENTION if feature_attention else "") + (_FEATURES if features else "")
+    return _HEAD.format(extra=outputs) + tail + "}"
 
 
 def _manifest(outputs: Outputs) -> dict[str, Any]:

@@ -91,7 +91,11 @@ def test_what_the_text_says_of_longer_training() -> None:
 
 def test_releases_are_those_that_were_evaluated() -> None:
     shown = rows("The shipped model")
-    assert list(shown)[-1] == load_bundle(SHIPPED_BUNDLE).manifest.version
+    manifest = load_bundle(SHIPPED_BUNDLE).manifest
+    assert f"`cin-isic2017` {manifest.version} " in section("The shipped model")
+    # 1.3.0 has the weights, and so the figures, of 1.2.0.
+    assert list(shown)[-1] == "1.2.0"
+    assert manifest.provenance.metrics["isic2017-test"] == read_json("cin-isic2017-1.2.0/test.json")["metrics"]
     for version, cells in shown.items():
         reports = [read_json(f"cin-isic2017-{version}/{split}.json")["metrics"] for split in ("validation", "test")]
         assert cells == [f"{figures[task]:.3f}" for figures in reports for task in TASKS]
@@ -111,6 +115,24 @@ def test_what_the_text_says_of_the_release() -> None:
     now, before = (f"{100 * figures['melanoma_sensitivity_argmax']:.0f} %" for figures in named)
     assert f"for {now} of the melanomas in the test set, where it was for {before} of them in 1.1.0" in said
     assert now in (REPOSITORY / "docs" / "http.md").read_text(encoding="utf-8")
+
+
+def test_what_the_text_says_of_pictures_without_advice() -> None:
+    told = read_json("cin-isic2017-1.3.0/abstention.json")
+    shown = rows("Pictures without advice")
+    for name in ("isic2017-validation", "isic2017-test", "not_dermoscopy"):
+        counted = {m["variant"]: m for m in told["measured"] if m["measured_on"] == name}
+        for variant, cell in zip(("fp32", "int8"), shown[name], strict=True):
+            share, num = counted[variant]["abstained"], counted[variant]["num_pictures"]
+            interval = f"{share['low']:.1%} to {share['high']:.1%}"
+            assert cell == f"{round(share['value'] * num)} of {num}: {share['value']:.1%} ({interval})"
+    degraded = read_json("cin-isic2017-1.3.0/degraded.json")["degraded"]
+    found = {f"{row['kind']}-{row['level']:g}": row for row in degraded}
+    table = {name: cells for name, cells in shown.items() if name in found}
+    assert len(table) == len(found)
+    for name, cells in table.items():
+        keys = ("sensitivity", "specificity", "abstained")
+        assert cells == [f"{found[name][key]['value']:.2f}" for key in keys], name
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -189,7 +211,8 @@ def test_what_the_text_says_of_the_number_of_tests() -> None:
 
 def test_every_reading_of_the_test_set_is_of_a_kind_that_the_page_names() -> None:
     lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()]
-    kinds = r"release [\w-]+ [\d.]+|gate [\w-]+ [\d.]+ (int8|fp16)|(isic2017|isbi2016)/[\w-]+/seed-\d+"
+    kinds = r"release [\w-]+ [\d.]+|gate [\w-]+ [\d.]+ (int8|fp16)|abstention [\w-]+ [\d.]+"
+    kinds += r"|(isic2017|isbi2016)/[\w-]+/seed-\d+"
     first, *others = [line.get("purpose", "") for line in lines]
     assert first == "", "the first release was read before purposes were kept"
     assert [purpose for purpose in others if not re.fullmatch(kinds, purpose)] == []

@@ -1,0 +1,83 @@
+"""``cin-train abstention`` and ``degraded``: when a bundle gives no advice, and what that is good for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_training.abstention import add_abstention, read_judged
+from model_training.command_line import command_line
+from model_training.commands.options import LEDGER, CacheOption, DataOption, LedgerOption, command, console
+from model_training.config import Config, DataConfig
+from model_training.degraded import judge_degraded
+from model_training.experiment import Experiment
+from model_training.run_folder import write_text
+from service.bundle import Bundle, load_bundle
+
+
+def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
+    """The experiment that a bundle's pictures are those of; its run is not needed."""
+    config = Config(data=DataConfig.model_validate(bundle.manifest.provenance.config["recognition"]["data"]))
+    return Experiment(config, data, cache, Path(), console())
+
+
+@command
+def abstention(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, of any version.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    version: Annotated[str, typer.Option(help="The version that the bundle becomes.")],
+    photographs: Annotated[
+        str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="File for the limits and what came of them, .json.")] = None,
+    purpose: Annotated[str, typer.Option(help="What the test split is read for; without one it is not read.")] = "",
+    ledger: LedgerOption = LEDGER,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Fit anew when a bundle gives no advice, as `export` does: to the pictures that it was trained on."""
+    source = load_bundle(bundle)
+    if figures is not None:  # what the test set was read for must not be lost in the end
+        figures.parent.mkdir(parents=True, exist_ok=True)
+    written = add_abstention(
+        source,
+        out,
+        _experiment_of(source, data, cache),
+        ledger=ledger,
+        purpose=purpose or None,
+        photographs=None if photographs is None else read_judged(source, data / photographs),
+        version=version,
+    )
+    limits = written.manifest.abstention
+    assert limits is not None
+    about = {"command": command_line(), "bundle": f"{written.manifest.name} {version}", **limits.model_dump()}
+    if figures is not None:
+        write_text(figures, json.dumps(about, indent=2) + "\n")
+    for measured in limits.measured:
+        console().print(
+            f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
+            f"without advice; {measured.num_by_reason}",
+            highlight=False,
+        )
+
+
+@command
+def degraded(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
+    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Blur, darken and brighten the validation pictures: what becomes of referrals, and how many get no advice."""
+    source = load_bundle(bundle)
+    pictures = _experiment_of(source, data, cache).validation_set()
+    rows = judge_degraded(source, pictures)
+    about = {"command": command_line(), "bundle": f"{source.manifest.name} {source.manifest.version}"}
+    about |= {"set": pictures.name, "operating_point": source.manifest.default_operating_point}
+    write_text(figures, json.dumps({**about, "degraded": rows}, indent=2) + "\n")
+    for row in rows:
+        shares = ", ".join(f"{name} {row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
+        console().print(f"{row['kind']} {row['level']}: {shares}", highlight=False)

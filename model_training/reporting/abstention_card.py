@@ -1,0 +1,52 @@
+"""The model card's section on pictures that get no advice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from model_training.reporting.text import table
+from service.bundle import Abstention, MeasuredAbstention
+
+_TITLE = "## Pictures that get no advice"
+
+_SECTION = """\
+{title}
+
+Pictures beyond a limit get their reasons and no advice. The limits were fitted to {fitted_on} training pictures:
+`not_dermoscopy` above an unfamiliarity of {max_unfamiliarity:.2f} (1 is typical), `blurred` below a sharpness of
+{min_sharpness:.3f}, `too_dark` with more than {max_dark_share:.0%} of dark pixels, `too_bright` with more than
+{max_bright_share:.0%} of nearly white ones, `no_lesion_found`. A lesion of less than {min_lesion_fraction:.2%} of the
+picture (`tiny_lesion`) is judged, with caution. That a picture is familiar does not say that it shows skin: only that
+the network's features of it are usual.
+
+{measured}
+
+Shares without advice with their 95 % intervals (Wilson); a picture may have several reasons.
+"""
+
+
+def with_abstention(card: str, abstention: Abstention, *, name: str, version: str) -> str:
+    """The card of ``name`` as of ``version``, with the section on these limits in front of the export gate's."""
+    card = re.sub(rf"\A# {re.escape(name)} .*", f"# {name} {version}", card)
+    card = re.sub(rf"{_TITLE}\n.*?(?=^## |\Z)", "", card, flags=re.DOTALL | re.MULTILINE)
+    section = _SECTION.format(
+        title=_TITLE,
+        measured=table(["Set", "Variant", "Pictures", "Without advice", "Reasons"], _rows(abstention.measured)),
+        **abstention.model_dump(exclude={"measured", "familiarity"}),
+    )
+    before, gate, after = card.partition("## Export gate")
+    return f"{before}{section}\n{gate}{after}"
+
+
+def _rows(measured: list[MeasuredAbstention]) -> Iterator[list[str]]:
+    for m in measured:
+        share = m.abstained
+        reasons = ", ".join(f"{reason} {num}" for reason, num in m.num_by_reason.items())
+        yield [
+            m.measured_on,
+            m.variant,
+            str(m.num_pictures),
+            f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]",
+            reasons or "-",
+        ]

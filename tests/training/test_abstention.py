@@ -1,0 +1,195 @@
+"""Limits fitted to a bundle's training pictures, by `export` and, for a bundle that has none, by `abstention`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from model_training.abstention import cross_fitted, examine, fit_limits
+from model_training.cli import app
+from model_training.graph import expose_features
+from model_training.parity import run_onnx
+from service.abstention import ABSTAINS, beyond_limits, measure_quality
+from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
+from service.engine import Engine
+from service.familiarity import fit_familiarity
+from tests.training.conftest import SmallExperiment
+
+
+def without_abstention(bundle: Bundle, folder: Path) -> Bundle:
+    """The bundle as it was before there were limits: its graph names no features, its canary and its card neither."""
+    manifest = bundle.manifest
+    folder.mkdir()
+    files = {name: bundle.path(name) for name in manifest.files if name != FAMILIARITY_NAME}
+    for variant in manifest.variants:
+        model = onnx.load(bundle.path(variant.file))
+        (output,) = [o for o in model.graph.output if o.name == FEATURES]
+        model.graph.output.remove(output)
+        producers = {name: node for node in model.graph.node for name in node.output}
+        joined = producers[FEATURES]
+        for node in (joined, *(producers[name] for name in set(joined.input))):
+            model.graph.node.remove(node)
+        files[variant.file] = folder / variant.file
+        onnx.save_model(model, files[variant.file])
+        canary = variant.canary_outputs or manifest.canary.outputs
+        known = bundle.canary_outputs(variant.name)
+        del known[FEATURES]
+        files[canary] = folder / canary
+        np.savez(files[canary], **known)  # type: ignore[arg-type]
+    fields = manifest.model_dump(exclude={"schema_version", "files"})
+    fields |= {"abstention": None, "outputs": [spec for spec in manifest.outputs if spec.name != FEATURES]}
+    return write_bundle(folder / "bundle", files=files, manifest=fields)
+
+
+@pytest.fixture(scope="module")
+def older(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return without_abstention(load_bundle(small_experiment.bundle), tmp_path_factory.mktemp("older") / "work")
+
+
+def abstention(small: SmallExperiment, bundle: Path, out: Path, *arguments: str) -> Result:
+    options = ["--version", "1.1.0", "--data", str(small.data), "--cache", str(small.cache)]
+    ledger = ["--ledger", str(out.parent / "ledger.jsonl")]
+    return CliRunner().invoke(app, ["abstention", str(bundle), "--out", str(out), *options, *ledger, *arguments])
+
+
+def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
+    bundle = load_bundle(small_experiment.bundle)
+    limits = bundle.manifest.abstention
+    assert limits is not None
+    assert limits.fitted_on == "isic2017-train (24)"
+    assert [m.measured_on for m in limits.measured if m.variant == "fp32"] == ["isic2017-validation", "isic2017-test"]
+    assert [m.num_pictures for m in limits.measured if m.variant == "fp32"] == [18, 12]
+    assert bundle.model_card().count("## Pictures that get no advice") == 1
+    engine = Engine(bundle, variant="fp32", provider="cpu", threads=1)
+    known = bundle.canary_outputs()[FEATURES][0]
+    (answer,) = engine.run(engine.canary_frame[None])
+    np.testing.assert_allclose(answer.features, known, atol=1e-4)
+
+
+def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
+    small_experiment: SmallExperiment, older: Bundle, tmp_path: Path
+) -> None:
+    photographs = small_experiment.data / "photographs"
+    photographs.mkdir()
+    for colour in ("blue", "lime"):
+        Image.new("RGB", (200, 100), colour).save(photographs / f"{colour}.png")
+    out, figures = tmp_path / "new", tmp_path / "figures.json"
+    result = abstention(
+        small_experiment, older.folder, out, "--photographs", "photographs", "--figures", str(figures), "--purpose", "x"
+    )
+    assert result.exit_code == 0, result.output
+    new, first = load_bundle(out), load_bundle(small_experiment.bundle)
+    manifest, limits = new.manifest, new.manifest.abstention
+    assert limits is not None
+    assert first.manifest.abstention is not None
+    assert manifest.version == "1.1.0"
+    assert new.model_card().startswith("# synthetic 1.1.0\n")
+    changed = {"version", "schema_version", "outputs", "abstention", "files"}
+    assert manifest.model_dump(exclude=changed) == older.manifest.model_dump(exclude=changed)
+    assert manifest.outputs == first.manifest.outputs
+    # As export had fitted them: an exposed graph gives what one that was exported so gives.
+    for name in ("max_unfamiliarity", "min_sharpness", "max_dark_share", "max_bright_share", "min_lesion_fraction"):
+        assert getattr(limits, name) == pytest.approx(getattr(first.manifest.abstention, name), rel=1e-4), name
+    assert manifest.files.keys() - older.manifest.files.keys() == {FAMILIARITY_NAME}
+    sets = ["isic2017-validation", "photographs", "isic2017-test"]
+    assert [m.measured_on for m in limits.measured if m.variant == "fp32"] == sets
+    (entry,) = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert (entry["set"], entry["purpose"]) == ("isic2017-test", "x")
+    told = json.loads(figures.read_text())
+    assert told["measured"] == [m.model_dump() for m in limits.measured]
+    assert str(tmp_path) not in told["command"]
+    again = tmp_path / "again"
+    assert abstention(small_experiment, out, again).exit_code == 0
+    assert load_bundle(again).manifest.abstention.measured == [  # type: ignore[union-attr]
+        m for m in limits.measured if m.measured_on == "isic2017-validation"
+    ]
+    assert load_bundle(again).model_card().count("## Pictures that get no advice") == 1
+
+
+def test_exposing_changes_no_weight_and_no_other_output(older: Bundle, tmp_path: Path) -> None:
+    path, outputs = older.path(older.variant("fp32").file), older.manifest.outputs
+    model = onnx.load(path)
+    weights = {w.name: w.SerializeToString() for w in model.graph.initializer}
+    spec = expose_features(model)
+    onnx.save_model(model, tmp_path / "exposed.onnx")
+    assert {w.name: w.SerializeToString() for w in model.graph.initializer if w.name in weights} == weights
+    assert (spec.shape, model.graph.output[-1].name) == (["batch", 2, 512], FEATURES)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    before = run_onnx(path, frames, outputs, batch=3)
+    after = run_onnx(tmp_path / "exposed.onnx", frames, [*outputs, spec], batch=3)
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values, err_msg=name)
+    assert (after[FEATURES][:, 0] != after[FEATURES][:, 1]).any()
+    assert expose_features(model) == spec
+    assert [output.name for output in model.graph.output].count(FEATURES) == 1
+
+
+def test_another_network_has_no_classifiers() -> None:
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
+    with pytest.raises(ValueError, match="no classifiers"):
+        expose_features(onnx.parser.parse_model(text))
+
+
+def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperiment) -> None:
+    bundle = load_bundle(small_experiment.bundle)
+    train, _ = small_experiment.experiment().training_sets()
+    frames = np.asarray(train.frames)
+    (spec,) = [spec for spec in bundle.manifest.outputs if spec.name == FEATURES]
+    found = examine(bundle.path(bundle.variant("fp32").file), frames, spec)
+    familiarity = bundle.familiarity()
+    assert familiarity is not None
+    limits = fit_limits(frames, found, familiarity, fitted_on="these")
+    for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True):
+        quality = measure_quality(frame, features, familiarity)
+        assert "not_dermoscopy" not in beyond_limits(quality, float(fraction), limits)
+    beyond = [
+        reason
+        for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
+        for reason in beyond_limits(measure_quality(frame, features, familiarity), float(fraction), limits)
+    ]
+    assert all(beyond.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
+
+
+def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
+    """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
+    features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
+    features[7] *= 4.0
+    together = fit_familiarity(features, num_components=64).unfamiliarity(features)
+    assert cross_fitted(features).argmax() == 7
+    assert cross_fitted(features)[7] > 5 * together[7]
+
+
+def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, older: Bundle, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(small_experiment.data, tmp_path / "data"))
+    picture = sorted((data / "isic2017" / "ISIC-2017_Training_Data").glob("*.jpg"))[0]
+    Image.new("RGB", (96, 96), "red").save(picture)
+    result = abstention(small_experiment, older.folder, tmp_path / "new", "--data", str(data))
+    assert result.exit_code == 1
+    assert "other pictures than those of isic2017-train" in result.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_blur_and_light_do_is_told(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    figures = tmp_path / "degraded.json"
+    options = ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+    result = CliRunner().invoke(app, ["degraded", str(small_experiment.bundle), "--figures", str(figures), *options])
+    assert result.exit_code == 0, result.output
+    told = json.loads(figures.read_text())
+    rows = {(row["kind"], row["level"]): row for row in told["degraded"]}
+    bundle = load_bundle(small_experiment.bundle)
+    limits = bundle.manifest.abstention
+    assert limits is not None
+    (undisturbed,) = [m for m in limits.measured if (m.measured_on, m.variant) == ("isic2017-validation", "fp32")]
+    assert rows["light", 1.0]["abstained"] == undisturbed.abstained.model_dump()
+    point = bundle.manifest.operating_point()
+    assert rows["light", 1.0]["sensitivity"]["value"] == pytest.approx(point.sensitivity.value)
+    assert rows["light", 1.0]["specificity"]["value"] == pytest.approx(point.specificity.value)
+    assert rows["light", 0.2]["abstained"]["value"] == 1.0
+    assert rows["blur", 6.0]["abstained"]["value"] > rows["light", 1.0]["abstained"]["value"]
