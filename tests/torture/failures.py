@@ -57,13 +57,14 @@ FAILURES = (
     Failure(
         2,
         "out of memory on the GPU",
-        "a failing runtime takes no more requests, says not ready, and ends the process for its supervisor",
+        "batches are run again one by one, a picture without memory is refused, a device without it ends the process",
         tests=_service(
-            "overload",
-            "a_failing_runtime_latches_not_ready_and_ends_the_process",
-            "a_picture_under_way_when_trust_is_lost_gets_no_answer",
+            "faults",
+            "what_is_said_when_memory_is_short",
+            "memory_that_is_short_for_a_batch_is_enough_for_single_pictures",
+            "a_session_that_never_finds_memory_again_ends_the_process",
         ),
-        open="tried with a runtime that raises, not with a device that is full",
+        open="tried with a runtime that says what CUDA says, not with a device that is full",
         needs_gpu=True,
     ),
     Failure(
@@ -172,6 +173,7 @@ FAILURES = (
             *_service("imaging", "every_orientation_comes_out_upright", "a_profile_that_does_not_fit_is_ignored"),
             *_service("hostile_pictures", "every_orientation_gets_the_same_answer", "wide_colours_become_srgb"),
             *_service("attention", "nothing_of_the_uploaded_file_is_in_the_overlay"),
+            *_service("privacy", "a_planted_name_comes_out_nowhere"),
         ),
     ),
     Failure(
@@ -250,8 +252,9 @@ FAILURES = (
         23,
         "wrong answers after a device error",
         "a known picture must get its known answer at start and every few minutes; otherwise no answer is given again",
-        rows=("canary that turns wrong",),
+        rows=("device that begins to err",),
         tests=(
+            *_service("faults", "no_wrong_answer_is_given_and_the_process_ends", "what_cuda_says_when_it_fails"),
             *_service(
                 "overload",
                 "a_canary_that_turns_wrong_stops_all_answers",
@@ -286,7 +289,12 @@ FAILURES = (
         "a full disk under the records",
         "507; what was kept stays, and goes on being readable",
         rows=("full disk", "kill -9"),
-        tests=_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
+        tests=(
+            *_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
+            *_service(
+                "audit_log", "a_full_disk_under_a_running_service", "a_spool_is_written_when_there_is_room_again"
+            ),
+        ),
     ),
     Failure(
         28,
