@@ -57,14 +57,15 @@ FAILURES = (
     Failure(
         2,
         "out of memory on the GPU",
-        "batches are run again one by one, a picture without memory is refused, a device without it ends the process",
+        "a batch is run singly, a picture gets 503, and the known picture tells whether to go on or to end the process",
         tests=_service(
             "faults",
             "what_is_said_when_memory_is_short",
             "memory_that_is_short_for_a_batch_is_enough_for_single_pictures",
+            "memory_that_is_short_once_costs_one_picture",
             "a_session_that_never_finds_memory_again_ends_the_process",
         ),
-        open="tried with a runtime that says what CUDA says, not with a device that is full",
+        open="tried with the words of a device that is full, not with one",
         needs_gpu=True,
     ),
     Failure(
@@ -251,10 +252,17 @@ FAILURES = (
     Failure(
         23,
         "wrong answers after a device error",
-        "a known picture must get its known answer at start and every few minutes; otherwise no answer is given again",
+        "a known picture must get its known answer at start, every few minutes, and when an answer is suspicious; "
+        "otherwise, and after an error of the device, no answer is given again and the process ends",
         rows=("device that begins to err",),
         tests=(
-            *_service("faults", "no_wrong_answer_is_given_and_the_process_ends", "what_cuda_says_when_it_fails"),
+            *_service(
+                "faults",
+                "no_wrong_answer_is_given_and_the_process_ends",
+                "what_cuda_says_when_it_fails",
+                "a_device_that_is_stuck_at_the_canarys_answer_is_found_out",
+                "trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it",
+            ),
             *_service(
                 "overload",
                 "a_canary_that_turns_wrong_stops_all_answers",
@@ -274,8 +282,15 @@ FAILURES = (
     Failure(
         25,
         "NaN in an answer",
-        "outputs must be finite and sum to one",
-        tests=_service("engine", "outputs_that_cannot_be_true_are_refused"),
+        "outputs must be finite and sum to one; who is to blame, the device or the picture, is found out",
+        tests=(
+            *_service("engine", "outputs_that_cannot_be_true_are_refused"),
+            *_service(
+                "faults",
+                "outputs_that_are_impossible_once_are_the_devices_fault",
+                "outputs_that_one_picture_always_gets_are_its_own_fault",
+            ),
+        ),
     ),
     Failure(
         26,
