@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -80,6 +81,8 @@ def main(
     """Attacks, faults, overload and bad input against services on this machine."""
     if unknown := set(only or ()) - set(AREAS):
         raise typer.BadParameter(f"there is no {', '.join(unknown)}; choose among {', '.join(AREAS)}")
+    # Whoever ends this ends the services with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(stderr=True, width=160)
     began, rows = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
