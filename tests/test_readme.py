@@ -26,6 +26,7 @@ from tests.readme import readme_commands, training_commands
 SERVE, TEST = "make serve", "make test"
 CURL = "curl -F image=@lesion.jpg localhost:8000/predict"
 BENCH = ("make bench", 'make bench BENCH="--seconds 2 --only ours"')
+TORTURE = ("make torture TORTURE=--short", "make torture")
 GPU = "make gpu"
 UP, DOWN = "make up", "make down"
 REPRODUCE = ('make reproduce REPRODUCE="--table 1 --plan"', "make reproduce")
@@ -76,7 +77,19 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 def test_no_command_is_left_out() -> None:
-    assert set(readme_commands()) == {SERVE, TEST, CURL, *REPRODUCE, *BENCH, GPU, UP, DOWN, *CIN, *training_commands()}
+    assert set(readme_commands()) == {
+        SERVE,
+        TEST,
+        CURL,
+        *REPRODUCE,
+        *BENCH,
+        *TORTURE,
+        GPU,
+        UP,
+        DOWN,
+        *CIN,
+        *training_commands(),
+    }
 
 
 def test_make_serve_and_curl(served: tuple[int, subprocess.Popen[bytes]], lesion: Path) -> None:
@@ -119,6 +132,14 @@ def test_make_bench_calls_the_benchmark(command: str) -> None:
     planned = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     options = "--seconds 2 --only ours" if "ours" in command else ""
     expected = f"exec .venv-bench/bin/python -m tests.benchmarks {options}".strip()
+    assert expected in [line.strip() for line in planned.splitlines()]
+
+
+@pytest.mark.parametrize("command", TORTURE)
+def test_make_torture_calls_the_torture(command: str) -> None:
+    words = [*shlex.split(command), "-n"]
+    planned = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    expected = f"exec .venv/bin/python -m tests.torture {'--short' if '--short' in command else ''}".strip()
     assert expected in [line.strip() for line in planned.splitlines()]
 
 

@@ -1,6 +1,6 @@
 """kill -9 under load and a start after it, again and again: the audit log verifies, no prediction is half there.
 
-Also a device that begins to err: the known picture gets another answer, and from then on nobody gets one.
+Also a device that begins to err: it is found out, from then on nobody gets an answer, and the process ends.
 """
 
 from __future__ import annotations
@@ -22,28 +22,22 @@ import aiohttp
 import httpx
 
 from tests.conftest import REPOSITORY
+from tests.service import faults
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, at_most, none_of
 from tests.torture.served import PROGRAM, Served
 
 CLIENTS = 4
 
-# The known picture gets a wrong answer from the third time on.
-_ERRING = f"""
-import service.engine as e
-honest, calls = e.Engine.canary_difference, []
-def err(self):
-    calls.append(1)
-    return honest(self) if len(calls) < 3 else 0.5
-e.Engine.canary_difference = err
-{PROGRAM}
-"""
+# Of those in :mod:`tests.service.faults`.
+FAULTS = ("device error", "not finite", "drifting")
 
 
 def check(plan: Plan, picture: Path) -> Iterator[Row]:
-    """Crashes, then lies."""
+    """Crashes, then devices that err."""
     yield from _killed(plan, picture.read_bytes())
-    yield from _erring(plan, picture.read_bytes())
+    for fault in FAULTS:
+        yield from _erring(plan, picture.read_bytes(), fault)
 
 
 def _killed(plan: Plan, picture: bytes) -> Iterator[Row]:
@@ -108,18 +102,23 @@ def _verifies(log: Path) -> bool:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=60).returncode == 0
 
 
-def _erring(plan: Plan, picture: bytes) -> Iterator[Row]:
-    settings = plan.settings() | {"CIN_CANARY_SECONDS": "1", "CIN_FAREWELL_SECONDS": "3"}
+def _erring(plan: Plan, picture: bytes, fault: str) -> Iterator[Row]:
     statuses: list[int] = []
-    with Served(settings, program=_ERRING) as served:
-        began = time.monotonic()
-        with httpx.Client(base_url=served.url, timeout=30.0) as client, suppress(httpx.HTTPError):
-            while time.monotonic() < began + 30:
-                statuses.append(client.post("/predict", files={"image": picture}).status_code)
-        code = served.process.wait(30)
+    with tempfile.TemporaryDirectory() as name:
+        errs, began, code = Path(name) / "fault", time.monotonic(), 0
+        settings = plan.settings() | {"CIN_CANARY_SECONDS": "1", "CIN_FAREWELL_SECONDS": "2", "FAULT": str(errs)}
+        with Served(settings, program=faults.PROGRAM) as served:
+            with httpx.Client(base_url=served.url, timeout=30.0) as client, suppress(httpx.HTTPError):
+                client.post("/predict", files={"image": picture}).raise_for_status()
+                errs.write_text(fault)
+                began = time.monotonic()
+                while time.monotonic() < began + 30:
+                    statuses.append(client.post("/predict", files={"image": picture}).status_code)
+            with suppress(subprocess.TimeoutExpired):
+                code = served.process.wait(30)
     refused = statuses.index(503) if 503 in statuses else len(statuses)
-    yield at_least("canary that turns wrong: answers before", statuses[:refused].count(200), 1)
-    yield at_least("canary that turns wrong: refusals after", len(statuses) - refused, 1)
-    yield none_of("canary that turns wrong: answers after the first refusal", statuses[refused:].count(200))
-    yield none_of("canary that turns wrong: exit code that says all is well", int(code == 0))
-    yield at_most("canary that turns wrong: seconds to the end", time.monotonic() - began, 15)
+    name = f"device that begins to err ({fault})"
+    yield at_least(f"{name}: refusals", len(statuses) - refused, 1)
+    yield none_of(f"{name}: answers after the first refusal", statuses[refused:].count(200))
+    yield none_of(f"{name}: exit code that says all is well", int(code == 0))
+    yield at_most(f"{name}: seconds to the end", time.monotonic() - began, 15)

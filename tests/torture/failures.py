@@ -174,6 +174,7 @@ FAILURES = (
             *_service("imaging", "every_orientation_comes_out_upright", "a_profile_that_does_not_fit_is_ignored"),
             *_service("hostile_pictures", "every_orientation_gets_the_same_answer", "wide_colours_become_srgb"),
             *_service("attention", "nothing_of_the_uploaded_file_is_in_the_overlay"),
+            *_service("privacy", "a_planted_name_comes_out_nowhere"),
         ),
     ),
     Failure(
@@ -253,7 +254,7 @@ FAILURES = (
         "wrong answers after a device error",
         "a known picture must get its known answer at start, every few minutes, and when an answer is suspicious; "
         "otherwise, and after an error of the device, no answer is given again and the process ends",
-        rows=("canary that turns wrong",),
+        rows=("device that begins to err",),
         tests=(
             *_service(
                 "faults",
@@ -303,7 +304,12 @@ FAILURES = (
         "a full disk under the records",
         "507; what was kept stays, and goes on being readable",
         rows=("full disk", "kill -9"),
-        tests=_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
+        tests=(
+            *_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
+            *_service(
+                "audit_log", "a_full_disk_under_a_running_service", "a_spool_is_written_when_there_is_room_again"
+            ),
+        ),
     ),
     Failure(
         28,

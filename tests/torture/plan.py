@@ -22,7 +22,7 @@ class Plan:
     slowhttptest_seconds: int = 20
     overload_seconds: float = 20.0
     schema_examples: int = 60
-    disk_megabytes: int = 16
+    disk_megabytes: int = 8
     queue_size: int = 64
     shutdown_seconds: int = 5
     kills: int = 20
@@ -35,6 +35,8 @@ class Plan:
             "CIN_STALL_SECONDS": f"{self.stall_seconds:g}",
             "CIN_DEADLINE_SECONDS": f"{self.deadline_seconds:g}",
             "CIN_LOG_LEVEL": "error",
+            # What is kept of predictions takes its share soon, and makes room from then on.
+            "CIN_RECORD_MAX_BYTES": str(16 * 2**20),
         }
         return chosen | ({} if self.own_bundle is None else {"CIN_BUNDLE": str(self.own_bundle)})
 
