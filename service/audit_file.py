@@ -74,7 +74,7 @@ class AuditFile:
         except ChainError as error:
             raise AuditError(
                 f"{self._path} is not the log that was written ({error.reason}); see cin audit verify, and move the "
-                "file away to begin another"
+                "file away and restart the service to begin another"
             ) from error
         except Timeout as error:
             raise AuditWriteError(f"{self._path} is held by another process; is it stuck?") from error
