@@ -39,11 +39,12 @@ class Served:
         self.log: list[str] = []
 
     def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CIN_")}
         own = {"CIN_PORT": "0", "CIN_PROVIDER": "cpu", "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", self._program, "serve"],
-            cwd=tempfile.gettempdir(),  # no .env of anybody
+            cwd=self._folder.name,  # with no .env and no module of anybody
             env=inherited | own | self._settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,6 +61,7 @@ class Served:
         self.process.kill()
         self.process.wait()
         self._reader.join(timeout=10)
+        self._folder.cleanup()
 
     def _find_port(self) -> int:
         timer = threading.Timer(START_SECONDS, self.process.kill)
