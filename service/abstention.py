@@ -9,12 +9,16 @@ from pydantic import Field
 
 from service.familiarity import Familiarity, Features
 from service.figures import Interval, Probability, Record
-from service.quality import Frame, measure_exposure
+from service.quality import MIN_COLOUR, Frame, measure_exposure
 
-LimitReason = Literal["not_dermoscopy", "blurred", "too_dark", "too_bright", "no_lesion_found", "tiny_lesion"]
+LimitReason = Literal[
+    "not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found", "tiny_lesion"
+]
 
 # What leaves nothing to be judged, or has been seen to make the network miss melanomas; the rest is for caution.
-ABSTAINS: frozenset[str] = frozenset({"not_dermoscopy", "blurred", "too_dark", "too_bright", "no_lesion_found"})
+ABSTAINS: frozenset[str] = frozenset(
+    {"not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found"}
+)
 
 
 class MeasuredAbstention(Record):
@@ -47,6 +51,7 @@ class Quality:
     sharpness: float
     dark_share: float
     bright_share: float
+    colour: float
     unfamiliarity: float
 
 
@@ -57,6 +62,7 @@ def measure_quality(frame: Frame, features: Features, familiarity: Familiarity) 
         sharpness=exposure.sharpness,
         dark_share=exposure.dark_share,
         bright_share=exposure.bright_share,
+        colour=exposure.colour,
         unfamiliarity=float(familiarity.unfamiliarity(features)),
     )
 
@@ -68,6 +74,7 @@ def beyond_limits(quality: Quality, lesion_fraction: float, limits: Abstention) 
         "blurred": quality.sharpness < limits.min_sharpness,
         "too_dark": quality.dark_share > limits.max_dark_share,
         "too_bright": quality.bright_share > limits.max_bright_share,
+        "no_colour": quality.colour < MIN_COLOUR,
         "no_lesion_found": lesion_fraction <= 0.0,
         "tiny_lesion": 0.0 < lesion_fraction < limits.min_lesion_fraction,
     }

@@ -8,7 +8,8 @@ import re
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -132,14 +133,18 @@ def revoke_key(path: Path, id: str, *, announce: Callable[[StoredKey], object]) 
     return found[0]
 
 
-def _lock(path: Path) -> FileLock:
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
         lock.acquire()
     except OSError as error:  # also its Timeout
         raise AccessError(f"cannot write to {path.parent}; CIN_KEYS names a file in a folder of yours") from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write(path: Path, keys: KeyFile) -> None:

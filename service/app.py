@@ -15,6 +15,7 @@ from service.routes import attention, batches, health, model, page, predictions,
 from service.routes.callers import ADMITTED, admit
 from service.runtime import running
 from service.settings import Settings
+from service.sites import OwnSite
 
 
 def create_app(
@@ -52,5 +53,7 @@ def create_app(
     for public in (health, reference):
         app.include_router(public.router)
     app.include_router(page.page_router(page.read_assets()))
+    if settings.keys is None:
+        app.add_middleware(OwnSite, any_name=settings.allow_anyone)
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -258,7 +258,7 @@ def _columns(classes: Sequence[str]) -> list[str]:
         *classes,
         *("malignant_probability", "operating_point", "threshold", "refer", "status", "reasons", "abstained_because"),
         *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
-        *("sharpness", "dark_share", "bright_share", "unfamiliarity"),
+        *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
         *("width", "height", "format", "sha256"),
         *("model", "model_version", "model_sha256", "variant", "provider", "error"),
     ]

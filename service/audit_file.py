@@ -37,6 +37,9 @@ class AuditFile:
         self._path, self._max_bytes = path, max_bytes
         self._file: int | None = None
         self._head, self._end = EMPTY, 0
+        # Lines that were refused, but may still be there; and the numbers of those that are in the chain for good.
+        self._refused: set[Head] = set()
+        self._void: list[int] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -63,11 +66,15 @@ class AuditFile:
                 if self._end >= self._max_bytes:
                     self._begin_next()
                 cut = [Entry.now("torn-line-cut", bytes=torn)] if torn else []
-                self._write([*cut, *entries])
+                # Others may have gone on from them already, so they are declared void and not cut out.
+                void = [Entry.now("entries-void", entries=list(self._void))] if self._void else []
+                self._write([*cut, *void, *entries])
+                self._refused.clear()
+                self._void.clear()
         except ChainError as error:
             raise AuditError(
                 f"{self._path} is not the log that was written ({error.reason}); see cin audit verify, and move the "
-                "file away to begin another"
+                "file away and restart the service to begin another"
             ) from error
         except Timeout as error:
             raise AuditWriteError(f"{self._path} is held by another process; is it stuck?") from error
@@ -137,6 +144,8 @@ class AuditFile:
                     return len(line)
                 head = follow(line, head)
                 self._head, self._end = head, self._end + len(line)
+                if head in self._refused:
+                    self._void.append(head.seq)
         return 0
 
     def _begin_next(self) -> None:
@@ -161,17 +170,20 @@ class AuditFile:
         assert self._file is not None
         if not entries:
             return
-        head, lines = self._head, bytearray()
+        head, lines, heads = self._head, bytearray(), set()
         for entry in entries:
             line, head = to_line(entry, head)
             lines += line
+            heads.add(head)
         try:
             written = 0
             while written < len(lines):
                 written += os.write(self._file, memoryview(lines)[written:])
             os.fdatasync(self._file)
         except OSError:
+            self._refused |= heads
             os.ftruncate(self._file, self._end)
+            self._refused -= heads
             raise
         self._head, self._end = head, self._end + len(lines)
 

@@ -228,18 +228,25 @@ def load_bundle(folder: Path) -> Bundle:
     """Read and verify the bundle in ``folder``.
 
     Refused with :class:`BundleError`: a missing or malformed manifest, a schema newer than this software, a missing
-    file, a file the manifest does not name, a link or folder inside, a SHA-256 that differs.
+    file, one that cannot be read, one the manifest does not name, a link or folder inside, a SHA-256 that differs.
     """
     folder = Path(folder).absolute()
-    path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder; name one that holds a model bundle")
+    try:
+        return _load(folder, folder / MANIFEST_NAME)
+    except OSError as error:
+        where = Path(error.filename or folder).name
+        raise BundleError(f"{where} in {folder} cannot be read ({error.strerror}); see its permissions") from error
+
+
+def _load(folder: Path, manifest_path: Path) -> Bundle:
     for entry in folder.iterdir():
         if entry.is_symlink() or not entry.is_file():
             raise BundleError(f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only")
-    if not path.is_file():
+    if not manifest_path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST_NAME}; name a folder that holds a model bundle")
-    text = path.read_bytes()
+    text = manifest_path.read_bytes()
     manifest = _parse_manifest(text)
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST_NAME}
     if unknown := present - set(manifest.files):

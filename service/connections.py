@@ -48,6 +48,7 @@ class Guard:
         self._silent: OrderedDict[GuardedProtocol, None] = OrderedDict()
         shortest = min(limits.head_seconds, limits.stall_seconds, limits.body_seconds)
         self._interval = min(1.0, shortest / 4)
+        self._next_sweep: asyncio.TimerHandle | None = None
 
     def protocol(self, *arguments: Any, **named: Any) -> GuardedProtocol:
         """A connection's protocol; Uvicorn's ``http`` setting takes this method."""
@@ -62,9 +63,8 @@ class Guard:
                 return False
             self.forget(oldest)
             oldest.give_up("too_many")
-        if not self._open:
-            connection.loop.call_later(self._interval, self._sweep, connection.loop)
         self._open.add(connection)
+        self._sweep_later(connection.loop)
         return True
 
     def forget(self, connection: GuardedProtocol) -> None:
@@ -82,11 +82,17 @@ class Guard:
         """It is our turn."""
         self._silent.pop(connection, None)
 
+    def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Connections may come and go faster than they are looked at: one look is enough for all."""
+        if self._next_sweep is None:
+            self._next_sweep = loop.call_later(self._interval, self._sweep, loop)
+
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next_sweep = None
         for connection in list(self._open):
             connection.check(loop.time())
         if self._open:
-            loop.call_later(self._interval, self._sweep, loop)
+            self._sweep_later(loop)
 
 
 class GuardedProtocol(HttpToolsProtocol):

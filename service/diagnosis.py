@@ -19,6 +19,7 @@ REASONS: dict[Reason, str] = {
     "blurred": "the picture is less sharp than those that the network learned from",
     "too_dark": "more of the picture is dark than in those that the network learned from",
     "too_bright": "more of the picture is nearly white than in those that the network learned from",
+    "no_colour": "the picture has shades of grey alone, and the network learned from colours",
     "no_lesion_found": "the network found no lesion and judged the whole picture",
     "tiny_lesion": "the lesion is smaller in the picture than those that the network learned from",
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",

@@ -289,7 +289,7 @@ class Engine:
             raise EngineError("the canary picture and its negative get the same answer")
         return max(self.difference_from_canary(answer) for answer in answers)
 
-    @cached_property
+    @property
     def canary_frame(self) -> NDArray[np.uint8]:
         """The known picture's frame ``[F, F, 3]``."""
         return self.bundle.read_picture(self.bundle.path(self.bundle.manifest.canary.picture).read_bytes()).frame

@@ -45,6 +45,7 @@ class ProblemType:
 
 MALFORMED = ProblemType("malformed-request", 400, "The request is malformed")
 UNAUTHORIZED = ProblemType("unauthorized", 401, "An API key is needed")
+FOREIGN_SITE = ProblemType("foreign-site", 403, "Not for pages of other sites")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
 REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
@@ -62,6 +63,7 @@ INSUFFICIENT_STORAGE = ProblemType("insufficient-storage", 507, "There is no roo
 PROBLEM_TYPES = (
     MALFORMED,
     UNAUTHORIZED,
+    FOREIGN_SITE,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,

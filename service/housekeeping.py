@@ -29,8 +29,8 @@ async def keep_house(service: Service) -> None:
         await asyncio.sleep(min(PURGE_SECONDS, service.settings.record_ttl_seconds))
         service.renderings.purge()
         await service.audit.write_spooled()
-        with suppress(AuditError):  # counted again next time
-            await note_refusals(service)
+        with suppress(AuditError):  # tried again next time
+            await note_access_changes(service)
         try:
             now = await service.in_worker(service.records.purge)
         except RecordsError as error:
@@ -45,11 +45,26 @@ async def keep_house(service: Service) -> None:
                 purged = Purged(0, 0, 0)
 
 
-async def note_refusals(service: Service) -> None:
-    """Write down how often somebody without a valid key was refused: together, as they may ask as often as they like.
+async def note_access_changes(service: Service) -> None:
+    """Write down which keys came and went, and how often somebody without a valid one was refused.
 
-    Raises :class:`AuditError`.
+    Refusals together, as strangers may ask as often as they like. Raises :class:`AuditError`; nothing is lost then.
     """
+    await _note_key_changes(service)
+    await _note_refusals(service)
+
+
+async def _note_key_changes(service: Service) -> None:
+    while service.key_changes:
+        came, went = change = service.key_changes.pop(0)
+        try:
+            await service.audit.record("keys-changed", came=sorted(came), went=sorted(went))
+        except AuditError:
+            service.key_changes.insert(0, change)
+            raise
+
+
+async def _note_refusals(service: Service) -> None:
     if not service.refused:
         return
     refused, service.refused = service.refused, Counter()
@@ -75,5 +90,6 @@ async def watch_keys(service: Service) -> None:
         said = False
         if came or went:
             log.info("%d keys came, %d went", len(came), len(went))
-            with suppress(AuditError):
-                await service.audit.record("keys-changed", came=sorted(came), went=sorted(went))
+            service.key_changes.append((came, went))
+            with suppress(AuditError):  # tried again with the refusals
+                await _note_key_changes(service)

@@ -80,9 +80,12 @@ class CallerLimits:
 
 
 def address_group(address: str) -> str:
-    """The caller behind an address: in IPv6 one gets a whole /64."""
+    """The caller behind an address: in IPv6 one gets a whole /64, but for those that stand for an IPv4 address."""
     try:
         parsed = ip_address(address)
     except ValueError:
         return address
-    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    # So a socket that listens for both kinds names who came by IPv4.
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))

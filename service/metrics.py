@@ -28,6 +28,7 @@ Stage = Literal["decode", "queue", "inference", "render"]
 # The default buckets are too coarse around what one picture takes.
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SHARES = PROBABILITY_EDGES[1:]
+COLOURS = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0)
 DISTANCES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 5.0)
 ADVICE = {True: "refer", False: "no_referral", None: "none"}
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -71,6 +72,7 @@ class Metrics:
             "sharpness": self._histogram("sharpness", "Change between pixels, as a share of that over four", SHARES),
             "dark_share": self._histogram("dark_share", "Share of the picture that is dark", SHARES),
             "bright_share": self._histogram("bright_share", "Share of the picture that is nearly white", SHARES),
+            "colour": self._histogram("colour", "Largest channel less the smallest, on average of 255", COLOURS),
             "unfamiliarity": self._histogram("unfamiliarity", "Distance from the training pictures", DISTANCES),
         }
         self.crop_area = self._histogram("crop_area", "Share of the picture inside the crop box", SHARES)

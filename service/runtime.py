@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from service.cores import Cores
 from service.engine import DeviceError, Engine, EngineError, OutOfMemory
 from service.errors import NOT_READY, ServiceError
 from service.findings import Examiner, make_examiner
-from service.housekeeping import keep_house, note_refusals, watch_keys
+from service.housekeeping import keep_house, note_access_changes, watch_keys
 from service.imaging import PictureLimits
 from service.limits import CallerLimits
 from service.memory import give_back_freed, keep_for_pictures
@@ -64,7 +64,9 @@ class Service:
     failure: str | None = None
     canary_difference: float | None = None
     recovery: asyncio.Task[None] | None = None
+    key_changes: list[tuple[set[str], set[str]]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def not_ready_because(self) -> str | None:
         """Why no requests are taken, or None when they are."""
@@ -74,6 +76,13 @@ class Service:
         """Raises the 503 of a service that ends or can no longer be trusted."""
         if (reason := self.not_ready_because()) is not None:
             raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
+
+    def in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something to its end, whether or not anybody waits for it: the service ends after it."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+        return task
 
     async def in_worker(self, function: Callable[[], T]) -> T:
         """Run something that waits for a disk or another machine."""
@@ -172,8 +181,10 @@ async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str]
             with suppress(asyncio.CancelledError):
                 await task
         await batcher.stop()
+        while service.background:
+            await asyncio.wait(service.background)
         with suppress(AuditError):
-            await note_refusals(service)
+            await note_access_changes(service)
             await service.audit.record("stop", reason=service.failure)
         await service.audit.close()
         service.workers.shutdown()

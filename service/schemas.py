@@ -47,6 +47,7 @@ class QualityBody(_Body):
     sharpness: float = Field(ge=0.0, description="change between neighbouring pixels, as a share of that over four")
     dark_share: Share = Field(description="share of dark pixels")
     bright_share: Share = Field(description="share of nearly white pixels")
+    colour: float = Field(ge=0.0, le=255.0, description="a pixel's largest channel less its smallest, on average")
     unfamiliarity: float = Field(
         ge=0.0, description="distance from what the network learned from; 1 is typical of that"
     )
@@ -138,7 +139,7 @@ _EXAMPLE: dict[str, Any] = {
         "abstained_because": [],
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
-    "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "unfamiliarity": 0.97},
+    "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
     "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64},
     "attention": {
         "lesion": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=lesion",

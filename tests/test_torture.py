@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.torture.failures import FAILURES, rows_of, verdict
 from tests.torture.report import filled
-from tests.torture.rows import Row, at_least, at_most, none_of, p99
+from tests.torture.rows import Row, at_least, at_most, goal, none_of, p99
 
 RESULT = REPOSITORY / "results" / "torture.json"
 PAGE = REPOSITORY / "docs" / "RELIABILITY.md"
@@ -24,7 +24,7 @@ def test_the_short_torture_violates_nothing(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text())
-    assert [check["name"] for check in result["checks"] if not check["ok"] and check["limit"] == "0"] == []
+    assert [check["name"] for check in result["checks"] if Row(**check).is_violation] == []
     assert "violated" not in result["failure_modes"].values()
     assert all(set(check) == {"name", "value", "limit", "ok"} for check in result["checks"])
 
@@ -32,7 +32,9 @@ def test_the_short_torture_violates_nothing(tmp_path: Path) -> None:
 def test_a_violation_is_what_must_not_happen_and_did() -> None:
     assert none_of("harm", 0).ok
     assert none_of("harm", 1).is_violation
-    assert not at_most("milliseconds", 60, 50).is_violation
+    assert at_most("megabytes", 60, 50).is_violation
+    assert at_least("control", 1, 50).is_violation
+    assert not goal(at_most("milliseconds", 60, 50)).is_violation
     assert [at_most("", 50, 50).ok, at_most("", 51, 50).ok] == [True, False]
     assert [at_least("", 0.9, 0.9).ok, at_least("", 0.8, 0.9).ok] == [True, False]
     assert p99([1.0] * 98 + [5.0, 9.0]) == 9.0
@@ -41,12 +43,12 @@ def test_a_violation_is_what_must_not_happen_and_did() -> None:
 
 def test_a_failure_mode_is_held_by_all_of_its_evidence_alone() -> None:
     failure = next(f for f in FAILURES if f.name == "F29")
-    rows = [none_of("overload: neither answered nor refused", 0), at_most("overload: p99", 20, 50)]
+    rows = [none_of("overload: neither answered nor refused", 0), goal(at_most("overload: p99", 20, 50))]
     passed = dict.fromkeys(failure.tests, True)
     assert verdict(failure, rows, passed) == "held"
     assert verdict(failure, rows, None) == "not run"
     assert verdict(failure, [], passed) == "not run"
-    assert verdict(failure, [rows[0], at_most("overload: p99", 80, 50)], passed) == "partly"
+    assert verdict(failure, [rows[0], goal(at_most("overload: p99", 80, 50))], passed) == "partly"
     assert verdict(failure, [none_of("overload: neither", 1), rows[1]], passed) == "violated"
     assert verdict(failure, rows, dict.fromkeys(failure.tests, False)) == "violated"
     on_gpu = next(f for f in FAILURES if f.needs_gpu)

@@ -15,7 +15,7 @@ from service.access import Caller
 from service.audit_file import AuditError
 from service.batching import Result, Stopped
 from service.bundle import OperatingPoint
-from service.engine import OutOfMemory
+from service.engine import Answer, OutOfMemory
 from service.errors import (
     INTERNAL,
     MALFORMED,
@@ -28,11 +28,14 @@ from service.errors import (
 )
 from service.findings import attention_maps, describe
 from service.imaging import Picture, PictureError
+from service.overlay import AttentionMaps
 from service.records import Record, RecordsError
 from service.runtime import Service
-from service.schemas import AttentionLinks, Prediction, Timings
+from service.schemas import AttentionLinks, Findings, Prediction, Timings
 
 log = logging.getLogger(__name__)
+
+_GIVEN_UP = "given-up"
 
 PointQuery = Annotated[str | None, Query(description="one of the model's; default: the service's")]
 
@@ -46,30 +49,44 @@ def queue_full() -> ServiceError:
 async def answer(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
     """From the bytes of a picture to the answer, which is kept as well; ``began`` is when its request came.
 
-    Either way it is in the audit log before it is given. Raises :class:`ServiceError`.
+    Either way it is in the audit log before it is given. What is kept of an answer that is not given after all is
+    deleted, and the log says that too. Raises :class:`ServiceError`.
     """
-    engine = service.engine
-    about = {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
+    about = _about(service, caller)
+    keeping = _Keeping(service, caller)
     try:
-        prediction = await _predict(service, caller, data, point, began)
+        predicted = await _predict(service, data, point, keeping.id, began)
+        about["id"] = keeping.id
+        record = Record(caller.name, predicted.prediction.model_dump_json(), predicted.maps)
+        await keeping.put(record)
+        service.require_ready()  # trust may have been lost while it was kept
+        service.metrics.observe_prediction(predicted.answer, predicted.findings)
+        await service.audit.record("prediction", **about, outcome="answered")
+        service.require_ready()  # or written down
+    except AuditError:
+        await keeping.take_back()
+        raise audit_failed() from None
     except ServiceError as error:
+        taken_back = keeping.take_back()
         await _note(service, **about, outcome=error.problem.name)
+        await taken_back
         raise
     except BaseException as error:  # its time was up, its client left, or it is a fault of ours
         given_up = isinstance(error, asyncio.CancelledError)
-        service.audit.note("prediction", **about, outcome="given-up" if given_up else INTERNAL.name)
+        service.audit.note("prediction", **about, outcome=_GIVEN_UP if given_up else INTERNAL.name)
+        keeping.take_back()
         raise
-    try:
-        await _note(service, **about, id=prediction.id, outcome="answered")
-    except ServiceError:
-        await service.in_worker(lambda: service.records.delete(prediction.id, caller.name))
-        raise
-    try:
-        service.require_ready()  # trust may have been lost while it was written down
-    except ServiceError as error:
-        service.audit.note("prediction", **about, id=prediction.id, outcome=error.problem.name)
-        raise
-    return prediction
+    return predicted.prediction
+
+
+def give_up(service: Service, caller: Caller, prediction: Prediction) -> None:
+    """An answer that was ready did not reach its client: delete what is kept of it, and write that down."""
+    service.audit.note("prediction", **_about(service, caller), id=prediction.id, outcome=_GIVEN_UP)
+    service.in_background(_delete(service, caller, prediction.id))
+
+
+def _about(service: Service, caller: Caller) -> dict[str, str]:
+    return {"by": caller.name, "model": service.engine.bundle.sha256, "variant": service.engine.variant.name}
 
 
 async def _note(service: Service, **details: str) -> None:
@@ -80,7 +97,51 @@ async def _note(service: Service, **details: str) -> None:
         raise audit_failed() from None
 
 
-async def _predict(service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float) -> Prediction:
+class _Keeping:
+    """What is kept of one answer: a thread may still be at it when nobody waits for the answer any more."""
+
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._service, self._caller = service, caller
+        self._put: asyncio.Task[None] | None = None
+        self.id = secrets.token_hex(16)
+
+    async def put(self, record: Record) -> None:
+        """Keep the record. Raises :class:`ServiceError`."""
+        service = self._service
+        self._put = service.in_background(service.in_worker(lambda: service.records.put(self.id, record)))
+        try:
+            await asyncio.shield(self._put)
+        except RecordsError as error:
+            log.error("%s", error)
+            raise records_problem(error) from error
+
+    def take_back(self) -> asyncio.Future[None]:
+        """Delete the record, if there is or will be one; done also when nobody waits for it."""
+        return asyncio.shield(self._service.in_background(self._delete()))
+
+    async def _delete(self) -> None:
+        if self._put is not None:
+            await asyncio.wait([self._put])
+            await _delete(self._service, self._caller, self.id)
+
+
+async def _delete(service: Service, caller: Caller, id: str) -> None:
+    try:
+        await service.in_worker(lambda: service.records.delete(id, caller.name))
+    except RecordsError as error:
+        log.error("a prediction that was given up is kept until it expires: %s", error)
+
+
+class _Predicted(NamedTuple):
+    """An answer, and what else is made of it."""
+
+    prediction: Prediction
+    findings: Findings
+    answer: Answer
+    maps: AttentionMaps
+
+
+async def _predict(service: Service, data: bytes, point: OperatingPoint, id: str, began: float) -> _Predicted:
     decoded = await _decode(service, data)
     picture = decoded.picture
     result = await _infer(service, picture)
@@ -88,7 +149,6 @@ async def _predict(service: Service, caller: Caller, data: bytes, point: Operati
     service.metrics.stages.labels("queue").observe(queue_seconds)
     service.metrics.stages.labels("inference").observe(result.inference_seconds)
     findings = describe(picture, result.answer, service.engine, point, service.examiner)
-    id = secrets.token_hex(16)
     prediction = Prediction(
         **dict(findings),
         id=id,
@@ -101,15 +161,7 @@ async def _predict(service: Service, caller: Caller, data: bytes, point: Operati
             total=_milliseconds(perf_counter() - began),
         ),
     )
-    record = Record(caller.name, prediction.model_dump_json(), attention_maps(picture, result.answer))
-    try:
-        await service.in_worker(lambda: service.records.put(id, record))
-    except RecordsError as error:
-        log.error("%s", error)
-        raise records_problem(error) from error
-    service.require_ready()  # trust may have been lost while it was kept
-    service.metrics.observe_prediction(result.answer, findings)
-    return prediction
+    return _Predicted(prediction, findings, result.answer, attention_maps(picture, result.answer))
 
 
 class _Decoded(NamedTuple):

@@ -24,7 +24,7 @@ from service.errors import (
     ServiceError,
     documented,
 )
-from service.routes.answering import PointQuery, answer, chosen_point, queue_full
+from service.routes.answering import PointQuery, answer, chosen_point, give_up, queue_full
 from service.routes.callers import CallerDep, share
 from service.routes.dependencies import ClientGone, ServiceDep, unless_client_leaves
 from service.routes.upload import FIELD, UploadLimits, read_uploads
@@ -77,9 +77,21 @@ async def predict_batch(
 async def _answer_all(
     service: Service, caller: Caller, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
 ) -> list[BatchAnswer]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_answer_one(service, caller, data, point, began, ends)) for data in pictures]
-    return [task.result() for task in tasks]
+    answers: list[BatchAnswer | None] = [None] * len(pictures)
+
+    async def answer_one(number: int, data: bytes) -> None:
+        answers[number] = await _answer_one(service, caller, data, point, began, ends)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, data in enumerate(pictures):
+                group.create_task(answer_one(number, data))
+    except BaseException:  # nobody gets those either that were ready
+        for ready in answers:
+            if ready is not None and ready.prediction is not None:
+                give_up(service, caller, ready.prediction)
+        raise
+    return [answer for answer in answers if answer is not None]
 
 
 async def _answer_one(

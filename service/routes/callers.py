@@ -11,13 +11,13 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.access import ANYONE, AccessError, Caller, LiveKeys
-from service.errors import NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
+from service.errors import FOREIGN_SITE, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.limits import TooMany, address_group
 from service.routes.dependencies import ServiceDep
 from service.runtime import Service
 
 # What whoever is not admitted is told.
-ADMITTED = (UNAUTHORIZED, RATE_LIMITED, NOT_READY)
+ADMITTED = (UNAUTHORIZED, FOREIGN_SITE, RATE_LIMITED, NOT_READY)
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, cin_..., where the service asks for one.")
 

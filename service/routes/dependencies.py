@@ -49,7 +49,11 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
     task, watcher = asyncio.ensure_future(work), asyncio.ensure_future(disconnected())
     try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not task.done():  # what is ready in the very moment is given: it is written down as answered
+                raise
         if task.done():
             return task.result()
         raise ClientGone
@@ -66,16 +70,16 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
     """
     service.require_ready()
     record = await service.in_worker(lambda: service.records.get(id, caller.name)) if is_id(id) else None
-    await note_access(service, caller, what, id, found=record is not None)
+    await note_access(service, caller, what, id, "not-found" if record is None else "done")
     if record is None:
         raise unknown_prediction()
     return record
 
 
-async def note_access(service: Service, caller: Caller, what: str, id: str, *, found: bool) -> None:
+async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str) -> None:
     """Write down that a prediction was asked for. What is no id of ours could say anything, and is not repeated."""
     named = {"id": id} if is_id(id) else {}
-    await service.audit.record(what, by=caller.name, **named, outcome="done" if found else "not-found")
+    await service.audit.record(what, by=caller.name, **named, outcome=outcome)
 
 
 def is_id(text: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import perf_counter
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.audit_file import AuditError
 from service.batching import QueueFull
 from service.errors import (
     DEADLINE,
@@ -23,7 +25,9 @@ from service.errors import (
     UNSUPPORTED_TYPE,
     ServiceError,
     documented,
+    records_problem,
 )
+from service.records import RecordsError
 from service.routes.answering import PointQuery, answer, chosen_point, queue_full
 from service.routes.callers import CallerDep, share
 from service.routes.dependencies import (
@@ -105,9 +109,19 @@ async def get_prediction(id: str, service: ServiceDep, caller: CallerDep) -> Res
 @router.delete("/predictions/{id}", status_code=204, responses=documented(NOT_FOUND, NOT_READY))
 async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> None:
     """Delete a prediction with everything kept of it."""
-    deleted = is_id(id) and await service.in_worker(lambda: service.records.delete(id, caller.name))
+    if not is_id(id):
+        await note_access(service, caller, "prediction-delete", id, "not-found")
+        raise unknown_prediction()
+    # Before anything is gone: nothing is deleted while that cannot be written down.
+    await note_access(service, caller, "prediction-delete", id, "requested")
+    try:
+        deleted = await service.in_worker(lambda: service.records.delete(id, caller.name))
+    except RecordsError as error:
+        service.audit.note("prediction-delete", by=caller.name, id=id, outcome=records_problem(error).problem.name)
+        raise
     if deleted:
         service.renderings.forget(id)
-    await note_access(service, caller, "prediction-delete", id, found=deleted)
+    with suppress(AuditError):  # that it was asked for is written down, and it cannot be undone
+        await note_access(service, caller, "prediction-delete", id, "done" if deleted else "not-found")
     if not deleted:
         raise unknown_prediction()

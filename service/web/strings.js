@@ -129,6 +129,7 @@ export const text = {
       blurred: "the picture is blurred; focus and take it again.",
       too_dark: "the picture is too dark; take it with more light.",
       too_bright: "the picture is too bright; take it with less light or pressure.",
+      no_colour: "the picture has no colour; take it in colour.",
       tiny_lesion: "the lesion is very small in the picture; take it from closer by.",
     },
   },

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 from service.abstention import ABSTAINS, Abstention, LimitReason, Quality, beyond_limits
 from service.bundle import Bundle, BundleError, write_bundle
 from service.cli import app
+from service.quality import MIN_COLOUR
 from tests.service.conftest import Start
 from tests.service.tiny_bundle import LIMITS, dark_square, picture_bytes
 from tests.service.wire import post
 
-WITHIN = Quality(sharpness=0.4, dark_share=0.1, bright_share=0.1, unfamiliarity=1.0)
+WITHIN = Quality(sharpness=0.4, dark_share=0.1, bright_share=0.1, colour=40.0, unfamiliarity=1.0)
 
 # Pictures that show something else, and why the tiny bundle gives no advice on them.
 STRANGE = {
@@ -40,6 +41,7 @@ STRANGE = {
         ({"sharpness": 0.19}, 0.3, "blurred"),
         ({"dark_share": 0.51}, 0.3, "too_dark"),
         ({"bright_share": 0.61}, 0.3, "too_bright"),
+        ({"colour": 2.9}, 0.3, "no_colour"),
         ({}, 0.0, "no_lesion_found"),
         ({}, 0.019, "tiny_lesion"),
     ],
@@ -54,6 +56,7 @@ def test_a_limit_itself_is_within() -> None:
         sharpness=LIMITS.min_sharpness,
         dark_share=LIMITS.max_dark_share,
         bright_share=LIMITS.max_bright_share,
+        colour=MIN_COLOUR,
         unfamiliarity=LIMITS.max_unfamiliarity,
     )
     assert beyond_limits(at, LIMITS.min_lesion_fraction, LIMITS) == []

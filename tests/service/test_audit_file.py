@@ -212,6 +212,29 @@ def test_a_full_disk_leaves_no_half_line(path: Path) -> None:
     _check(path)
 
 
+def test_refused_lines_that_cannot_be_taken_back_are_declared_void(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    file, other = _open(path), _open(path)
+    _append(file, "a")
+    room = len(path.read_bytes()) + 600
+    with monkeypatch.context() as patch:
+        patch.setattr("service.audit_file.os.ftruncate", fail)
+        with _disk_with(room), pytest.raises(AuditWriteError):
+            _append(file, "b", "c", "d", "e")
+    left = len([line for line in _lines(path) if line.endswith(b"\n")]) - 1
+    assert left in (1, 2, 3), "lines of a batch that was refused as a whole"
+    _append(other, "other")
+    _append(file, "f")
+    _append(file, "g")
+    whats = [entry["what"] for entry in _entries(path)]
+    assert whats == ["a", *"bcd"[:left], "torn-line-cut", "other", "entries-void", "f", "g"]
+    (void,) = [entry["entries"] for entry in _entries(path) if entry["what"] == "entries-void"]
+    assert void == list(range(2, 2 + left))
+    _check(path)
+
+
 def test_a_folder_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AuditWriteError, match="CIN_AUDIT"):

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from service.access import ANYONE, Caller
 from service.audit import Entry, verify
 from service.audit_file import AuditError, AuditFile, AuditWriteError
 from service.audit_log import AuditLog
 from service.bundle import Bundle
 from service.cli import app
 from service.metrics import Metrics
+from service.records import Record
+from service.routes.batches import _answer_all
 from service.settings import WhenFull
 from tests.service.conftest import Start, service_of
 from tests.service.served import Served, make_key, served
@@ -35,6 +38,10 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines(keepends=True)
     assert verify(lines).torn_bytes == 0
     return [json.loads(line) for line in lines]
+
+
+def _predictions(path: Path) -> list[dict[str, Any]]:
+    return [entry for entry in _entries(path) if entry["what"] == "prediction"]
 
 
 def _told(entry: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +88,7 @@ def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp
         {"what": "prediction-read", **two, "id": id, "outcome": "not-found"},
         {"what": "attention-read", **one, "id": id, "outcome": "done"},
         {"what": "prediction-read", **one, "outcome": "not-found"},
+        {"what": "prediction-delete", **one, "id": id, "outcome": "requested"},
         {"what": "prediction-delete", **one, "id": id, "outcome": "done"},
     ]
     # The pictures of a batch are answered side by side.
@@ -101,8 +109,87 @@ def test_a_picture_that_was_given_up_is_noted_too(
 
         monkeypatch.setattr(service_of(client).batcher, "_run", slow)
         check_problem(post(client, PICTURE), 504)
-    (noted,) = [entry for entry in _entries(log) if entry["what"] == "prediction"]
+    (noted,) = _predictions(log)
     assert (noted["outcome"], noted["by"], "id" in noted) == ("given-up", "anyone", False)
+
+
+def test_given_up_while_it_was_kept_it_is_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        records = service_of(client).records
+        put, kept = records.put, []
+
+        def slow(id: str, record: Record) -> None:
+            time.sleep(1)
+            put(id, record)
+            kept.append(id)
+
+        monkeypatch.setattr(records, "put", slow)
+        check_problem(post(client, PICTURE), 504)
+        _until(lambda: len(kept) == 1, "the thread is done")
+        _until(lambda: records.purge().kept == 0, "it is deleted")
+    assert [(entry["outcome"], entry["id"]) for entry in _predictions(log)] == [("given-up", kept[0])]
+
+
+def test_given_up_while_it_was_written_down_it_is_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        service = service_of(client)
+        file = service.audit._file
+        assert file is not None
+        append = file.append
+
+        def slow(entries: Sequence[Entry]) -> None:
+            time.sleep(1)
+            append(entries)
+
+        monkeypatch.setattr(file, "append", slow)
+        check_problem(post(client, PICTURE), 504)
+        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+    answered, given_up = _predictions(log)
+    assert (answered["outcome"], given_up["outcome"]) == ("answered", "given-up")
+    assert answered["id"] == given_up["id"]
+
+
+def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log) as client:
+        service = service_of(client)
+        submit, calls = service.batcher.submit, []
+
+        async def second_hangs(frame: Any) -> Any:
+            calls.append(frame)
+            if len(calls) == 2:
+                await asyncio.sleep(60)
+            return await submit(frame)
+
+        async def play() -> None:
+            ends = asyncio.get_running_loop().time() + 30
+            two = [PICTURE, PICTURE]
+            caller = Caller(ANYONE, counted_as="x")
+            work = _answer_all(service, caller, two, service.operating_point, time.perf_counter(), ends)
+            task = asyncio.create_task(work)
+            while not _predictions(log):
+                await asyncio.sleep(0.01)
+            assert service.records.purge().kept == 1
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        monkeypatch.setattr(service.batcher, "submit", second_hangs)
+        assert client.portal is not None
+        client.portal.call(play)
+        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+    noted = _predictions(log)
+    assert [entry["outcome"] for entry in noted] == ["answered", "given-up", "given-up"]
+    assert noted[0]["id"] in [entry.get("id") for entry in noted[1:]]
 
 
 def test_what_expired_is_proven_gone(start: Start, tmp_path: Path) -> None:
@@ -125,6 +212,27 @@ def test_keys_that_come_and_go_are_noticed(start: Start, tmp_path: Path) -> None
     (changed,) = [entry for entry in _entries(log) if entry["what"] == "keys-changed"]
     assert [key.partition(":")[0] for key in changed["came"]] == ["two"]
     assert changed["went"] == []
+
+
+def test_keys_that_came_while_it_could_not_be_written_are_written_later(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
+    make_key(keys, "one")
+    with start(audit=log, keys=keys) as client:
+        service = service_of(client)
+        tried = threading.Event()
+
+        def fail(*_: object) -> None:
+            tried.set()
+            raise AuditWriteError("no room")
+
+        monkeypatch.setattr(service.audit._file, "append", fail)
+        make_key(keys, "two")
+        assert tried.wait(10)
+        monkeypatch.undo()
+    (changed,) = [entry for entry in _entries(log) if entry["what"] == "keys-changed"]
+    assert [key.partition(":")[0] for key in changed["came"]] == ["two"]
 
 
 def test_off_it_writes_nothing(start: Start, tmp_path: Path) -> None:
@@ -237,27 +345,31 @@ def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path
     with served(tiny_bundle.folder, CIN_AUDIT=str(log), CIN_AUDIT_WHEN_FULL=when_full) as service:
         with service.client() as client:
             kept = client.post("/predict", files=FORM).json()["id"]
-            _leave_room(service, log.stat().st_size + 200)
+            _leave_room(service, log.stat().st_size + 100)
             answer = client.post("/predict", files=FORM)
             read = client.get(f"/predictions/{kept}")
+            deleted = client.delete(f"/predictions/{kept}")
             assert "cin_audit_chain_ok 0.0" in client.get("/metrics").text
             if when_full == "refuse":
                 check_problem(answer, 503, "audit log")
                 assert answer.headers["retry-after"]
                 check_problem(read, 503, "audit log")
+                check_problem(deleted, 503, "audit log")
                 assert str(tmp_path) not in answer.text
                 batch = client.post("/predict/batch", files=[("image", ("a", PICTURE))]).json()["answers"]
                 assert batch[0]["problem"]["type"] == "urn:cin:problem:not-ready"
             else:
-                assert (answer.status_code, read.status_code) == (200, 200)
+                assert (answer.status_code, read.status_code, deleted.status_code) == (200, 200, 204)
             assert len(_entries(log)) == 2, "no half line"
             _leave_room(service, None)
+            assert client.get(f"/predictions/{kept}").status_code == (200 if when_full == "refuse" else 404)
             assert client.post("/predict", files=FORM).status_code == 200
             assert "cin_audit_chain_ok 1.0" in client.get("/metrics").text
         assert service.end() == 0
     what = [entry["what"] for entry in _entries(log)]
-    late = ["spooled", "prediction", "prediction-read"] if when_full == "spool" else []
-    assert what == ["start", "prediction", *late, "prediction", "stop"]
+    spooled = ["spooled", "prediction", "prediction-read", "prediction-delete", "prediction-delete"]
+    late = spooled if when_full == "spool" else []
+    assert what == ["start", "prediction", *late, "prediction-read", "prediction", "stop"]
 
 
 def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

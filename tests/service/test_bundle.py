@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -459,6 +460,16 @@ def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
         write_bundle(folder, **parts(tiny_bundle, version="2.0"))
     assert refused
     assert contents(folder.parent) == before
+
+
+def test_a_file_that_cannot_be_read_is_named(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("service.bundle.file_sha256", refuse)
+    name = next(iter(tiny_bundle.manifest.files))
+    with pytest.raises(BundleError, match=f"^{re.escape(name)} in .* cannot be read .*permissions$"):
+        load_bundle(tiny_bundle.folder)
 
 
 def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
+from unittest.mock import Mock, patch
 
 import httpx
 import pytest
 
 from service.bundle import Bundle
+from service.connections import ConnectionLimits, Guard, GuardedProtocol
 from service.errors import MEDIA_TYPE
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.torture.served import Served
@@ -68,6 +72,31 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < ends, "it never came true"
         time.sleep(0.02)
+
+
+def test_short_connections_share_one_timer() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        guard = Guard(ConnectionLimits())
+        pending: list[Any] = []
+
+        def remember(*timer: Any) -> Mock:
+            pending.append(timer)
+            return Mock()
+
+        with patch.object(loop, "call_later", remember):
+            for _ in range(300):
+                connection = cast(GuardedProtocol, Mock(loop=loop))
+                guard.admit(connection)
+                guard.forget(connection)
+            assert len(pending) == 1
+            guard.admit(cast(GuardedProtocol, Mock(loop=loop, heard=0.0)))
+            for turn in range(1, 4):
+                assert len(pending) == turn
+                _, sweep, of = pending[-1]
+                sweep(of)
+    finally:
+        loop.close()
 
 
 def test_a_silent_connection_is_closed(served: Served) -> None:

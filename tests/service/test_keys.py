@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from service.access import (
@@ -93,6 +94,21 @@ def test_nothing_is_changed_when_it_could_not_be_announced(path: Path) -> None:
     with pytest.raises(AccessError, match="no log"):
         revoke_key(path, read_keys(path).keys[0].id, announce=fail)
     assert path.read_bytes() == before
+
+
+def test_the_lock_is_free_right_after(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while somebody still holds the lock's object, as a traceback may."""
+    locks: list[FileLock] = []
+
+    def remembered(*arguments: Any, **named: Any) -> FileLock:
+        locks.append(FileLock(*arguments, **named))
+        return locks[-1]
+
+    monkeypatch.setattr("service.access.FileLock", remembered)
+    _create(path)
+    with pytest.raises(AccessError, match="no key has that id"):
+        _revoke(path, "0" * 8)
+    assert [lock.is_locked for lock in locks] == [False, False]
 
 
 def test_a_new_file_is_as_readable_as_the_old_one(path: Path) -> None:

@@ -42,12 +42,13 @@ def test_shares_by_hand() -> None:
     frame[-SIZE // 8 :] = (255, 240, 220)  # its luma is 242
     exposure = measure_exposure(frame)
     assert (exposure.dark_share, exposure.bright_share) == (0.25, 0.125)
+    assert exposure.colour == (100 / 4) + (35 / 8)
 
 
 @given(level=st.integers(0, 255))
 def test_a_flat_picture_is_all_of_one_kind(level: int) -> None:
     exposure = measure_exposure(np.full((8, 8, 3), level, np.uint8))
-    assert exposure == Exposure(0.0, float(level < 100), float(level >= 240))
+    assert exposure == Exposure(0.0, float(level < 100), float(level >= 240), 0.0)
 
 
 @pytest.fixture(scope="module")

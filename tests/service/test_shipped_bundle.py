@@ -103,6 +103,7 @@ def test_photographs_get_no_advice_and_originals_do(shipped: TestClient, data_ro
             picture = original.convert("RGB")
         blur = picture.filter(ImageFilter.GaussianBlur(picture.width / 256 * 6))
         assert "blurred" in decision(blur)["abstained_because"], path.name
+        assert "no_colour" in decision(picture.convert("L"))["abstained_because"], path.name
         assert "too_dark" in decision(picture.point(lambda v: v * 0.3))["abstained_because"], path.name
         assert "too_bright" in decision(picture.point(lambda v: v * 3))["abstained_because"], path.name
 

@@ -67,7 +67,7 @@ def shown(result: dict[str, Any]) -> Table:
     """The table for the terminal."""
     table = Table("check", "value", "limit", "")
     for row in result["checks"]:
-        outcome = "ok" if row["ok"] else "violated" if row["limit"] == "0" else "missed"
+        outcome = "ok" if row["ok"] else "violated" if Row(**row).is_violation else "missed"
         table.add_row(row["name"], f"{row['value']:g}", row["limit"], outcome, style="" if row["ok"] else "bold")
     return table
 
@@ -99,7 +99,7 @@ def main(
         page = REPOSITORY / "docs" / "RELIABILITY.md"
         write_text(page, filled(page.read_text(encoding="utf-8"), result))
     Console(width=160).print(shown(result))
-    violated = [row["name"] for row in result["checks"] if not row["ok"] and row["limit"] == "0"]
+    violated = [row["name"] for row in result["checks"] if Row(**row).is_violation]
     console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)
     raise typer.Exit(bool(violated))
 

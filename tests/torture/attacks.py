@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.torture.others import Others
 from tests.torture.plan import Plan
-from tests.torture.rows import Row, at_most, none_of, p99
+from tests.torture.rows import Row, at_most, goal, none_of, p99
 from tests.torture.served import Served
 from tests.torture.sockets import connect, get, post
 
@@ -27,7 +27,8 @@ BRIEF_SECONDS = 3.0
 # Clients that come and go; more from one address is what a proxy's limits are for.
 A_SECOND = 200
 
-Attack = Callable[[Served, Plan, bytes], None]
+# Says how many attackers the service had not closed when it gave up waiting.
+Attack = Callable[[Served, Plan, bytes], int]
 
 
 def check(plan: Plan, picture: Path) -> Iterator[Row]:
@@ -41,15 +42,17 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
         for name, (attack, seconds) in _attacks(plan).items():
             with Others(served.url, picture) as others:
                 began = time.monotonic()
-                attack(served, plan, picture.read_bytes())
+                open_still = attack(served, plan, picture.read_bytes())
                 took = time.monotonic() - began
             health += others.seen["health_ms"]
             yield from others.rows(name)
-            yield at_most(f"{name}: seconds until the last attacker was closed", took, seconds + SLACK_SECONDS)
+            yield none_of(f"{name}: attackers that were never closed", open_still)
+            limit = seconds + SLACK_SECONDS
+            yield goal(at_most(f"{name}: seconds until the last attacker was closed", took, limit))
         for name, others in _slowhttptest(served, plan, picture):
             health += others.seen["health_ms"]
             yield from others.rows(name)
-        yield at_most(f"all attacks: p99 of /healthz in ms, of {len(health)} asked", p99(health), MOST_HEALTH_MS)
+        yield goal(at_most(f"all attacks: p99 of /healthz in ms, of {len(health)} asked", p99(health), MOST_HEALTH_MS))
         _settle(served)
         yield none_of("after all attacks: file descriptors left open", max(0, served.num_files() - files - 2))
         yield none_of("after all attacks: requests still under way", served.metric("cin_requests_in_flight") - 1)
@@ -80,8 +83,8 @@ def _crowd(served: Served, number: int, **options: int) -> Iterator[list[socket.
         yield [stack.enter_context(connect(served.address, **options)) for _ in range(number)]
 
 
-def _until_all_closed(crowd: list[socket.socket], piece: bytes | None = None, *, within: float = 90.0) -> None:
-    """Send each a piece every second until the service has closed them all."""
+def _until_all_closed(crowd: list[socket.socket], piece: bytes | None = None, *, within: float = 90.0) -> int:
+    """Send each a piece every second until the service has closed them all; how many it has not."""
     alive, ends = set(crowd), time.monotonic() + within
     for connection in crowd:
         connection.setblocking(False)
@@ -97,35 +100,36 @@ def _until_all_closed(crowd: list[socket.socket], piece: bytes | None = None, *,
             except OSError:
                 alive.discard(connection)
         time.sleep(0.5)
+    return len(alive)
 
 
-def _silent(served: Served, plan: Plan, _: bytes) -> None:
+def _silent(served: Served, plan: Plan, _: bytes) -> int:
     with _crowd(served, plan.attackers) as crowd:
-        _until_all_closed(crowd)
+        return _until_all_closed(crowd)
 
 
-def _slow_headers(served: Served, plan: Plan, _: bytes) -> None:
+def _slow_headers(served: Served, plan: Plan, _: bytes) -> int:
     with _crowd(served, plan.attackers) as crowd:
         for connection in crowd:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
-        _until_all_closed(crowd, b"X-a: b\r\n")
+        return _until_all_closed(crowd, b"X-a: b\r\n")
 
 
-def _slow_bodies(served: Served, plan: Plan, picture: bytes) -> None:
+def _slow_bodies(served: Served, plan: Plan, picture: bytes) -> int:
     with _crowd(served, plan.attackers) as crowd:
         for connection in crowd:
             connection.sendall(post(10_000_000) + picture[:1000])
-        _until_all_closed(crowd, b"\xff")
+        return _until_all_closed(crowd, b"\xff")
 
 
-def _stopped_bodies(served: Served, plan: Plan, picture: bytes) -> None:
+def _stopped_bodies(served: Served, plan: Plan, picture: bytes) -> int:
     with _crowd(served, plan.attackers) as crowd:
         for connection in crowd:
             connection.sendall(post(10_000_000) + picture[:1000])
-        _until_all_closed(crowd)
+        return _until_all_closed(crowd)
 
 
-def _unread(served: Served, plan: Plan, _: bytes) -> None:
+def _unread(served: Served, plan: Plan, _: bytes) -> int:
     with _crowd(served, plan.attackers // 10, receive_buffer=4096) as crowd:
         gone: set[socket.socket] = set()
         for _round in range(150):
@@ -148,6 +152,7 @@ def _unread(served: Served, plan: Plan, _: bytes) -> None:
                 except OSError:
                     gone.add(connection)
             time.sleep(0.5)
+        return len(crowd) - len(gone)
 
 
 def _paced(seconds: float) -> Iterator[int]:
@@ -158,40 +163,42 @@ def _paced(seconds: float) -> Iterator[int]:
         yield number
 
 
-def _knocks(served: Served, _: Plan, __: bytes) -> None:
+def _knocks(served: Served, _: Plan, __: bytes) -> int:
     for _round in _paced(BRIEF_SECONDS):
         connect(served.address).close()
+    return 0
 
 
-def _abandoned(served: Served, _: Plan, picture: bytes) -> None:
+def _abandoned(served: Served, _: Plan, picture: bytes) -> int:
     for number in _paced(BRIEF_SECONDS):
         with connect(served.address) as connection:
             connection.sendall(post(len(picture)) + picture[: number * 997 % len(picture)])
+    return 0
 
 
-def _half_closed(served: Served, plan: Plan, picture: bytes) -> None:
+def _half_closed(served: Served, plan: Plan, picture: bytes) -> int:
     with _crowd(served, plan.attackers) as crowd:
         for connection in crowd:
             connection.sendall(post(len(picture)) + picture[:1000])
             connection.shutdown(socket.SHUT_WR)
-        _until_all_closed(crowd, within=10)
+        return _until_all_closed(crowd, within=10)
 
 
-def _pipelined(served: Served, plan: Plan, _: bytes) -> None:
+def _pipelined(served: Served, plan: Plan, _: bytes) -> int:
     with _crowd(served, plan.attackers // 10) as crowd:
         for connection in crowd:
             with suppress(OSError):
                 connection.sendall(get("/healthz") * 2000)
-        _until_all_closed(crowd, within=10)
+        return _until_all_closed(crowd, within=10)
 
 
-def _header_floods(served: Served, plan: Plan, _: bytes) -> None:
+def _header_floods(served: Served, plan: Plan, _: bytes) -> int:
     head = b"GET /healthz HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(50_000))
     with _crowd(served, plan.attackers // 10) as crowd:
         for connection in crowd:
             with suppress(OSError):
                 connection.sendall(head)
-        _until_all_closed(crowd, within=10)
+        return _until_all_closed(crowd, within=10)
 
 
 def _slowhttptest(served: Served, plan: Plan, picture: Path) -> Iterator[tuple[str, Others]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.torture.failures import FAILURES, Failure
+from tests.torture.rows import Row
 
 Result = Mapping[str, Any]
 
@@ -27,29 +28,34 @@ def filled(page: str, result: Result) -> str:
 
 def _measured(result: Result) -> str:
     checks = result["checks"]
-    zero = [check for check in checks if check["limit"] == "0"]
-    violated = sum(not check["ok"] for check in zero)
-    missed = sum(not check["ok"] for check in checks) - violated
+    rows = [Row(**check) for check in checks]
+    zero = [row for row in rows if row.limit == "0"]
+    violated = sum(row.is_violation for row in rows)
+    missed = sum(not row.ok for row in rows) - violated
     return (
         f"`make torture` on {result['machine']}, {result['measured_at'][:10]}, in {result['seconds'] // 60} minutes: "
-        f"{len(checks)} checks. Of the {len(zero)} of things that must not happen, {violated} did; of the "
-        f"{len(checks) - len(zero)} figures with a limit, {missed} missed it."
+        f"{len(checks)} checks, {len(zero)} of them of things that must not happen. Violated: {violated}. Goals that "
+        f"depend on the machine, missed: {missed}."
     )
 
 
 def _figures(result: Result) -> str:
     rows = [
-        [check["name"], f"{check['value']:g}", check["limit"], "" if check["ok"] else "**missed**"]
+        [check["name"], f"{check['value']:g}", check["limit"], _outcome(check)]
         for check in result["checks"]
         if check["limit"] != "0"
     ]
     refused = re.compile(r"bad inputs, .* \(\d+ tried\): not .*")
     rows += [
-        [check["name"], f"{check['value']:g}", "0", "" if check["ok"] else "**violated**"]
+        [check["name"], f"{check['value']:g}", "0", _outcome(check)]
         for check in result["checks"]
         if refused.fullmatch(check["name"])
     ]
     return _table(("Check", "Value", "Limit", ""), rows)
+
+
+def _outcome(check: Mapping[str, Any]) -> str:
+    return "" if check["ok"] else "**violated**" if Row(**check).is_violation else "**missed**"
 
 
 def _failures(result: Result) -> str:

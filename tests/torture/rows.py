@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+_GOAL = "goal: "
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Row:
 
     @property
     def is_violation(self) -> bool:
-        """Whether something happened that must not happen at all."""
-        return not self.ok and self.limit == "0"
+        """Whether it is more than a goal that this machine, or what else it did, put out of reach."""
+        return not self.ok and not self.limit.startswith(_GOAL)
 
     def as_json(self) -> dict[str, Any]:
         """For ``results/torture.json``."""
@@ -32,13 +34,18 @@ def none_of(name: str, count: float) -> Row:
 
 
 def at_most(name: str, value: float, limit: float) -> Row:
-    """The less the better."""
+    """Something that must not be more."""
     return Row(name, round(value, 3), f"at most {limit:g}", value <= limit)
 
 
 def at_least(name: str, value: float, limit: float) -> Row:
-    """The more the better."""
+    """Something that must not be less: a control, or what a check rests on."""
     return Row(name, round(value, 3), f"at least {limit:g}", value >= limit)
+
+
+def goal(row: Row) -> Row:
+    """A limit that depends on the machine: missed, not violated, where it does not hold."""
+    return replace(row, limit=f"{_GOAL}{row.limit}")
 
 
 def p99(values: Sequence[float]) -> float:
