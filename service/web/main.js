@@ -37,7 +37,7 @@ const results = [];
 let current = null;
 /** Answered, but its reader has not said yet what they think. @type {Result | null} */
 let covered = null;
-/** Under way, or failed and perhaps tried again. @type {Reading | null} */
+/** Under way, or failed. @type {Reading | null} */
 let pending = null;
 /** The last one heard of. @type {Model | null} */
 let model = null;
@@ -94,7 +94,7 @@ function readNew(file, example) {
   return read({ file, url: URL.createObjectURL(file), example, number: ++count, replaces: null });
 }
 
-/** @param {Result} result The same picture's answer at a point. */
+/** @param {Result} result */
 const judge = (result, operatingPoint = result.prediction.decision.operating_point) => read({ ...result, replaces: result, operatingPoint });
 
 /** @param {Result} result @param {boolean} [samePicture] */

@@ -50,10 +50,10 @@ export const text = {
     ways: "or paste one from the clipboard",
     choose: "Choose a picture",
     take: "Take a picture",
-    formats: "JPEG, PNG, WebP or TIFF. It is sent to this service only, and its bytes are not kept.",
+    formats: "JPEG, PNG, WebP or TIFF. Sent to this service only; its bytes are not kept.",
     examples: "Or try an example",
     impression: "Ask for my impression first",
-    impressionWhy: "The answer stays covered until you have given yours.",
+    impressionWhy: "The answer stays covered until then.",
   },
   /** @type {Record<string, { title: string, source: string, known: string }>} */
   examples: {
