@@ -20,7 +20,7 @@ from tests.page.conftest import Open, Visit
 from tests.service.tiny_bundle import picture_bytes, write_tiny_bundle
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
-NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error"}
+NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error", "foreign-site"}
 
 
 def upload(visit: Visit, data: bytes, media_type: str) -> None:
