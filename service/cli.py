@@ -79,7 +79,7 @@ def serve() -> None:
 
     metrics = Metrics()
     application = create_app(settings, end, metrics)
-    config = _config(application, settings)
+    config = server_config(application, settings)
     server = uvicorn.Server(config)
     # Uvicorn raises the signal that ended it once more; this lets the service be taken down properly even so.
     signal.signal(signal.SIGTERM, _leave)
@@ -109,7 +109,8 @@ async def _serve(
         await server.serve([listening])
 
 
-def _config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How Uvicorn serves it; whoever runs that runs the lifespan."""
     metrics: Metrics = application.state.metrics
     guard = Guard(settings.connection_limits(), on_close=lambda reason: metrics.closed.labels(reason).inc())
     return uvicorn.Config(

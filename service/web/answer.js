@@ -12,25 +12,35 @@ export function verdict({ decision }) {
   return decision.refer ? "refer" : "no_referral";
 }
 
-/** @param {Result} result @param {Model} model @param {Settings} choices @param {Actions} actions */
-export function answerOf(result, model, choices, actions) {
-  const { prediction } = result;
+/** @param {Result} result @param {Settings} choices @param {Actions} actions */
+export function answerOf(result, choices, actions) {
+  const { prediction, model } = result;
   const point = model.manifest.operating_points.find(({ name }) => name === prediction.decision.operating_point);
   const shown = prediction.decision.status !== "abstained";
   return [
-    decisionOf(result, model),
+    decisionOf(result),
     ...(shown ? [probabilitiesOf(prediction, model)] : []),
     ...(shown && point ? [pointOf(point, model, actions), prevalenceOf(point, choices)] : []),
     doneTo(prediction, model),
     modelOf(prediction, actions),
-    noteOf(choices),
+    noteOf(result),
   ];
 }
 
-/** What the answer is, for a screen reader's first word. @param {Prediction} prediction @param {Model} model */
-export function inWords(prediction, model) {
+/** What the answer is, for a screen reader's first word. @param {Result} result */
+export function inWords({ prediction, model }) {
   const kind = verdict(prediction);
-  return `${text.decision[kind]}. ${kind === "abstained" ? "" : because(prediction, model)}`.trim();
+  const reasons = reasonsOf(prediction).map(([title, names]) => `${title}: ${names.join(" ")}`);
+  return [`${text.decision[kind]}.`, ...(kind === "abstained" ? [] : [because(prediction, model)]), ...reasons].join(" ");
+}
+
+/** Each title with its reasons; what abstains comes first. @param {Prediction} prediction @returns {[string, string[]][]} */
+function reasonsOf({ decision: { status, reasons, abstained_because: abstaining } }) {
+  const words = text.decision;
+  const others = reasons.filter((name) => !abstaining.includes(name));
+  /** @type {[string, string[]][]} */
+  const all = [[words.abstainedBecause, abstaining], [status === "abstained" ? words.also : words.caution, others]];
+  return all.filter(([, names]) => names.length).map(([title, names]) => [title, names.map((name) => words.reasons[name] ?? plain(name))]);
 }
 
 /** @param {string} name @param {string} title @param {...Child} children */
@@ -43,21 +53,17 @@ function because({ decision }, { manifest }) {
   return text.decision.because(malignant.join(" + "), decision.malignant_probability, decision.threshold, Boolean(decision.refer));
 }
 
-/** @param {Result} result @param {Model} model */
-function decisionOf({ prediction, impression, example }, model) {
+/** @param {Result} result */
+function decisionOf({ prediction, model, impression, example }) {
   const kind = verdict(prediction);
-  const { reasons, abstained_because: abstaining } = prediction.decision;
-  const listed = (title = "", /** @type {string[]} */ names) =>
-    names.length > 0 && h("div", { class: "reasons" }, h("h4", title), h("ul", ...names.map((name) => h("li", text.decision.reasons[name] ?? plain(name)))));
   return h(
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
     h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", text.decision[kind])),
     kind !== "abstained" && h("p", because(prediction, model)),
     kind === "no_referral" && h("p", { class: "fine" }, text.decision.noReferralMeans),
-    listed(text.decision.abstainedBecause, abstaining),
+    ...reasonsOf(prediction).map(([title, names]) => h("div", { class: "reasons" }, h("h4", title), h("ul", ...names.map((name) => h("li", name))))),
     kind === "abstained" && h("p", text.decision.abstainedWhatNext),
-    listed(kind === "abstained" ? text.decision.also : text.decision.caution, reasons.filter((name) => !abstaining.includes(name))),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression])),
     example && h("p", { class: "fine" }, text.examples[example].known),
   );
@@ -78,7 +84,7 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       ...each.map((share) => h("td", percent(share))),
     );
   const [one, two] = branches.map((branch) => highest(branch.probabilities));
-  const label = (name = "") => manifest.classes.find((each) => each.name === name)?.label ?? plain(name);
+  const label = (name = "") => (manifest.classes.find((each) => each.name === name)?.label ?? plain(name)).toLowerCase();
   const apart = manifest.classes
     .map(({ name }) => ({ name, by: Math.abs(branches[0].probabilities[name] - branches[1].probabilities[name]) }))
     .reduce((most, each) => (each.by > most.by ? each : most));
@@ -98,7 +104,7 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       h("tbody", ...classes.map(({ name, label, malignant }) => row(label, malignant, probabilities[name], branches.map((branch) => branch.probabilities[name]), null))),
       h("tfoot", row(words.sum, true, decision.malignant_probability, branches.map((branch) => sum(branch.probabilities)), decision.threshold)),
     ),
-    h("p", one === two ? words.agree(label(one).toLowerCase()) : words.disagree(label(one).toLowerCase(), label(two).toLowerCase()), " ", words.apart(label(apart.name).toLowerCase(), apart.by)),
+    h("p", one === two ? words.agree(label(one)) : words.disagree(label(one), label(two)), " ", words.apart(label(apart.name), apart.by)),
     mix && h("p", { class: "fine" }, words.mix(manifest.classes.map(({ name, label }) => `${label.toLowerCase()} ${percent(mix[name])}`).join(", "))),
   );
 }
@@ -140,27 +146,25 @@ function pointOf(point, { manifest }, { judgeAt }) {
 function prevalenceOf(point, choices) {
   const words = text.prevalence;
   const values = h("dl", { class: "rates" });
-  const none = h("p", { hidden: true }, words.none);
-  const field = h("input", { type: "number", id: "prevalence", min: 0.1, max: 99, step: 0.1, inputmode: "decimal" });
+  const none = h("p", { id: "no-values" });
+  const field = h("input", { type: "number", id: "prevalence", min: 0.1, max: 99, step: "any", required: true, "aria-describedby": "no-values" });
   const slider = h("input", { type: "range", min: 0.5, max: 50, step: 0.5, "aria-label": words.label });
   const inBrackets = (/** @type {Interval} */ { value, low, high }) => [h("strong", percent(value)), ` (${text.point.interval(low, high)})`];
   const show = () => {
-    const found = predictiveValues(point, choices.prevalence);
-    none.hidden = found !== null;
+    const found = field.validity.valid ? predictiveValues(point, choices.percent / 100) : null;
+    none.textContent = found ? "" : field.validity.valid ? words.none : words.invalid;
     values.replaceChildren(
       ...(found
         ? [h("dt", words.positive), h("dd", ...inBrackets(found.positive)), h("dt", words.negative), h("dd", ...inBrackets(found.negative))]
         : []),
     );
-    slider.setAttribute("aria-valuetext", percent(choices.prevalence));
+    slider.setAttribute("aria-valuetext", percent(choices.percent / 100));
   };
   const take = (/** @type {HTMLInputElement} */ from, /** @type {HTMLInputElement} */ to) => {
-    if (!from.validity.valid || from.value === "") return;
-    choices.prevalence = Number(from.value) / 100;
-    to.value = from.value;
+    if (from.validity.valid) choices.percent = Number((to.value = from.value));
     show();
   };
-  field.value = slider.value = String(choices.prevalence * 100);
+  field.value = slider.value = String(choices.percent);
   field.addEventListener("input", () => take(field, slider));
   slider.addEventListener("input", () => take(slider, field));
   show();
@@ -209,24 +213,23 @@ function modelOf({ model, created_at: at, id, notice }, { showCard }) {
   );
 }
 
-/** @param {Settings} choices */
-function noteOf(choices) {
+/** @param {Result} result */
+function noteOf(result) {
   const field = h("input", { type: "text", id: "note", maxlength: 80, autocomplete: "off", "aria-describedby": "note-why" });
-  field.value = choices.note;
-  field.addEventListener("input", () => (choices.note = field.value));
+  field.value = result.note;
+  field.addEventListener("input", () => (result.note = field.value));
   return h("section", { class: "note" }, h("label", { for: "note" }, text.note.label), field, h("p", { class: "fine", id: "note-why" }, text.note.why));
 }
 
 /**
  * Both pictures' probabilities beside each other.
- * @param {Prediction} a
- * @param {Prediction} b
- * @param {Model} model
+ * @param {Result} one
+ * @param {Result} two
  */
-export function differenceOf(a, b, { manifest }) {
+export function differenceOf({ prediction: a, model: { manifest } }, { prediction: b }) {
   const words = text.compare;
   const comparable = [a, b].every(({ decision }) => decision.status !== "abstained") && a.model.sha256 === b.model.sha256;
-  const cell = (/** @type {Prediction} */ { probabilities, decision }, name = "") => h("td", decision.status === "abstained" ? words.abstained : percent(probabilities[name]));
+  const cell = (/** @type {Prediction} */ { probabilities, decision }, name = "") => h("td", decision.status === "abstained" ? words.abstained : name in probabilities ? percent(probabilities[name]) : "–");
   const rows = manifest.classes.map(({ name, label, malignant }) =>
     h("tr", h("th", { scope: "row" }, label, " ", malignant && h("span", { class: "tag" }, text.probabilities.malignant)), cell(a, name), cell(b, name), h("td", { class: "mean" }, comparable ? difference(b.probabilities[name] - a.probabilities[name]) : "–")),
   );

@@ -39,22 +39,14 @@ export class Api {
     return (await this.#fetch("/model")).json();
   }
 
-  /**
-   * @param {string} address
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<Blob>}
-   */
-  async picture(address, signal) {
-    return (await this.#fetch(address, { signal })).blob();
+  /** @param {string} address @returns {Promise<Blob>} */
+  async picture(address) {
+    return (await this.#fetch(address)).blob();
   }
 
-  /**
-   * @param {string} address
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<Summary>}
-   */
-  async summary(address, signal) {
-    return (await this.#fetch(address, { signal })).json();
+  /** @param {string} address @returns {Promise<Summary>} */
+  async summary(address) {
+    return (await this.#fetch(address)).json();
   }
 
   /** Deletes what the service keeps of a picture; what is gone already is no problem. @param {string} id */
@@ -92,6 +84,7 @@ export class Api {
    * @returns {Promise<Prediction>}
    */
   #send(file, { operatingPoint, onProgress, signal }) {
+    signal.throwIfAborted(); // perhaps while a key was asked for
     const form = new FormData();
     form.append("image", file, "picture"); // names of files often name patients
     const query = operatingPoint ? `?operating_point=${encodeURIComponent(operatingPoint)}` : "";

@@ -1,24 +1,22 @@
 /** Two pictures of this tab side by side, with one zoom for both. */
 
 import { differenceOf, verdict } from "./answer.js";
-import { button, byId, h, icon } from "./dom.js";
+import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
 import { KINDS } from "./overlays.js";
 import { nameOf } from "./recent.js";
-import { text } from "./strings.js";
-import { Viewer } from "./viewer.js";
+import { plain, text } from "./strings.js";
+import { Viewer, WHOLE } from "./viewer.js";
 
-/** @import { MapKind, Model, Result } from "./types.js" */
+/** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
 
 export class Comparison {
   /** @type {Result[]} */
   #results = [];
-  /** @type {Model | null} */
-  #model = null;
   #turn = 0;
 
-  /** @param {Figures} figures @param {(error: unknown) => void} fail */
+  /** @param {Figures} figures @param {(error: unknown, again: () => void, result: Result) => void} fail */
   constructor(figures, fail) {
     this.figures = figures;
     this.fail = fail;
@@ -32,19 +30,27 @@ export class Comparison {
   /**
    * @param {Result[]} results At least two, newest first.
    * @param {Result} current Becomes B, beside the one before it.
-   * @param {Model} model
    */
-  show(results, current, model) {
+  show(results, current) {
     this.#results = results;
-    this.#model = model;
     const other = results[results.indexOf(current) + 1] ?? results.find((result) => result !== current);
     for (const { choice, viewer } of this.panes) {
       choice.replaceChildren(...results.map((result) => h("option", { value: result.number }, nameOf(result))));
-      viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
+      viewer.view = WHOLE;
     }
     this.panes[0].choice.value = String(other?.number);
     this.panes[1].choice.value = String(current.number);
     this.draw();
+  }
+
+  /** Leaves nothing of a picture behind, and nothing under way. */
+  clear() {
+    this.#turn++;
+    for (const { choice, viewer, at, title, words } of this.panes) {
+      viewer.clear();
+      for (const each of [choice, at, title, words]) each.replaceChildren();
+    }
+    byId("comparison-figures").replaceChildren();
   }
 
   /** @param {string} side */
@@ -52,36 +58,28 @@ export class Comparison {
     const stage = h("div", { class: "stage", "aria-label": text.compare.pick(side) });
     const choice = h("select", { onchange: () => this.draw() });
     const title = h("p", { class: "verdict" });
-    const words = h("p", { class: "fine" });
+    const [at, words] = ["at", ""].map((name) => h("p", { class: `fine ${name}` }));
     const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
-    const zoom = h(
-      "div",
-      { class: "zoom", role: "group", "aria-label": `${text.viewer.zoom}, ${text.compare.pick(side)}` },
-      button(icon("in"), () => viewer.zoomBy(1.5), { "aria-label": text.viewer.in }),
-      button(icon("out"), () => viewer.zoomBy(1 / 1.5), { "aria-label": text.viewer.out }),
-      button(icon("fit"), () => viewer.fit(), { "aria-label": text.viewer.fit }),
-    );
-    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), stage, zoom, h("figcaption", words));
-    return { pane, viewer, choice, title, words };
+    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), at, stage, viewer.buttons(`${text.viewer.zoom}, ${text.compare.pick(side)}`), h("figcaption", words));
+    return { pane, viewer, choice, title, at, words };
   }
 
-  async draw() {
+  draw() {
     const turn = ++this.#turn;
-    const model = /** @type {Model} */ (this.#model);
     const chosen = this.panes.map(({ choice }) => /** @type {Result} */ (this.#results.find(({ number }) => String(number) === choice.value)));
-    for (const [index, { viewer, title }] of this.panes.entries()) {
-      const { url, prediction } = chosen[index];
+    for (const [index, { viewer, title, at }] of this.panes.entries()) {
+      const { shown, prediction } = chosen[index];
       const kind = verdict(prediction);
-      viewer.show(url, prediction.image.width, prediction.image.height);
+      viewer.show(shown, prediction.image.width, prediction.image.height);
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), text.decision[kind]);
+      at.textContent = `${plain(prediction.decision.operating_point)}. ${text.point.refers(prediction.decision.threshold)}`;
     }
-    const [a, b] = chosen.map(({ prediction }) => prediction);
-    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ (differenceOf(a, b, model).filter(Boolean)));
-    try {
-      await Promise.all(this.panes.map((pane, index) => this.#lay(pane, chosen[index], () => turn === this.#turn)));
-    } catch (error) {
-      if (turn === this.#turn) this.fail(error);
+    const [a, b] = chosen;
+    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ (differenceOf(a, b).filter(Boolean)));
+    for (const [index, pane] of this.panes.entries()) {
+      const failed = (/** @type {unknown} */ error) => turn === this.#turn && this.fail(error, () => this.draw(), chosen[index]);
+      this.#lay(pane, chosen[index], () => turn === this.#turn).catch(failed);
     }
   }
 

@@ -39,7 +39,7 @@ export const button = (label, onclick, properties) => h("button", { type: "butto
  * @param {string} name
  */
 export function icon(name) {
-  return drawing("svg", { class: "icon", "aria-hidden": "true" }, drawing("use", { href: `#icon-${name}` }));
+  return drawing("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, drawing("use", { href: `#icon-${name}` }));
 }
 
 /**

@@ -41,10 +41,10 @@ export class Figures {
     return this.#once(prediction.id, address, () => this.#api.summary(address));
   }
 
-  /** Frees what was fetched for a result. @param {Prediction} prediction */
-  forget({ id }) {
+  /** Frees what was fetched. @param {Prediction} prediction @param {string} kept What somebody else frees. */
+  forget({ id }, kept) {
     for (const fetched of this.#kept.get(id)?.values() ?? []) {
-      fetched.then((figure) => typeof figure === "string" && URL.revokeObjectURL(figure), () => {});
+      fetched.then((figure) => typeof figure === "string" && figure !== kept && URL.revokeObjectURL(figure), () => {});
     }
     this.#kept.delete(id);
   }

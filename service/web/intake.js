@@ -7,10 +7,11 @@ const EXAMPLES = { melanoma: "/web/examples/ISIC_0001140.jpg", nevus: "/web/exam
 
 /**
  * @param {object} listeners
+ * @param {(address: string) => Promise<Blob>} listeners.fetched
  * @param {(file: Blob, example: string | null) => void} listeners.onPicture
- * @param {(error: unknown) => void} listeners.onFail
+ * @param {(error: unknown, again: () => void) => void} listeners.onFail
  */
-export function setUpIntake({ onPicture, onFail }) {
+export function setUpIntake({ fetched, onPicture, onFail }) {
   const take = (/** @type {FileList | null | undefined} */ files) => {
     if (files?.[0]) onPicture(files[0], null);
   };
@@ -42,12 +43,12 @@ export function setUpIntake({ onPicture, onFail }) {
       const { title, source } = text.examples[name];
       const open = async () => {
         try {
-          onPicture(await (await fetch(address)).blob(), name);
+          onPicture(await fetched(address), name);
         } catch (error) {
-          onFail(error);
+          onFail(error, open);
         }
       };
-      return h("li", h("button", { type: "button", class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", h("strong", title), h("span", { class: "fine" }, source))));
+      return h("li", h("button", { class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", h("strong", title), h("span", { class: "fine" }, source))));
     }),
   );
 }

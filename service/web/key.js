@@ -15,17 +15,14 @@ export function askForKey(refused) {
   return new Promise((resolve, reject) => {
     const done = new AbortController();
     const listen = { signal: done.signal };
-    form.addEventListener(
-      "submit",
-      (event) => {
-        event.preventDefault();
-        const key = field.value.trim();
-        if (!key) return;
-        dialog.close();
-        resolve(key);
-      },
-      listen,
-    );
+    const submit = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const key = field.value.trim();
+      if (!key) return;
+      dialog.close();
+      resolve(key);
+    };
+    form.addEventListener("submit", submit, listen);
     byId("key-cancel").addEventListener("click", () => dialog.close(), listen);
     dialog.addEventListener(
       "close",

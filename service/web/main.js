@@ -16,13 +16,20 @@ import { date, language, text, time, words } from "./strings.js";
 
 const api = new Api(askForKey);
 const figures = new Figures(api);
-const overlays = new Overlays(figures, { say, fail });
+const overlays = new Overlays(figures, {
+  say,
+  fail,
+  onFrame: (result) => {
+    if (result === current) report(result);
+    list();
+  },
+});
 const comparison = new Comparison(figures, fail);
 /** What sending the same picture again cannot mend. */
 const PICTURES_FAULT = new Set(["malformed-request", "too-large", "unsupported-type", "undecodable-picture"]);
 /** So many pictures of the tab are kept. */
 const MOST = 24;
-const choices = { prevalence: 0.05, note: "" };
+const choices = { percent: 5 };
 
 /** Newest first. @type {Result[]} */
 const results = [];
@@ -30,51 +37,55 @@ const results = [];
 let current = null;
 /** Answered, but its reader has not said yet what they think. @type {Result | null} */
 let covered = null;
-/** @type {Model | null} */
+/** Under way, or failed. @type {Reading | null} */
+let pending = null;
+/** The last one heard of. @type {Model | null} */
 let model = null;
 let count = 0;
 let underWay = new AbortController();
 
-/**
- * The model that answers; asked for again when an answer comes from another one.
- * @param {string} [sha256]
- */
+/** The model that answered; asked for when it is not the last one heard of. @param {string} [sha256] */
 async function modelInUse(sha256) {
   if (model === null || (sha256 && model.sha256 !== sha256)) model = await api.model();
   const { manifest, variant, provider } = model;
   byId("served").textContent = text.served(manifest.name, manifest.version, variant, provider);
+  if (sha256 && model.sha256 !== sha256) throw new Problem("changed", 0);
   return model;
 }
 
 /** @param {Reading} reading */
 async function read(reading) {
-  abandon();
-  const controller = (underWay = new AbortController());
-  const { signal } = controller;
+  const atPoint = document.activeElement?.id === "point";
+  abandon(reading);
+  pending = reading;
+  const { signal } = (underWay = new AbortController());
   look("reading");
   entitle(reading);
-  showProgress(controller, reading);
+  showProgress(reading);
   list();
   if (!reading.replaces) preview(reading, signal);
+  let prediction;
   try {
-    const prediction = await api.predict(reading.file, {
+    prediction = await api.predict(reading.file, {
       operatingPoint: reading.operatingPoint,
       onProgress: (share) => showShare(share),
       signal,
     });
-    const inUse = await modelInUse(prediction.model.sha256);
-    if (signal.aborted) return void api.forget(prediction.id).catch(() => {});
+    const answered = await modelInUse(prediction.model.sha256);
+    signal.throwIfAborted();
     const { file, url, example, number, replaces } = reading;
-    const result = { file, url, example, number, prediction, impression: replaces?.impression ?? null };
+    const { shown = url, note = "", impression = null } = replaces ?? {};
+    const result = { file, url, shown, example, number, prediction, model: answered, note, impression };
+    pending = null;
     if (replaces) {
       drop(replaces, false);
-      keep(result, inUse, true);
-      document.getElementById("point")?.focus();
-    } else if (input("impression-first").checked) askImpression(result, inUse);
-    else keep(result, inUse);
+      keep(result, true);
+      if (atPoint) document.getElementById("point")?.focus();
+    } else if (input("impression-first").checked) askImpression(result);
+    else keep(result);
   } catch (error) {
+    if (prediction) api.forget(prediction.id).catch(() => {});
     if (!signal.aborted) showProblem(error, reading);
-    else if (!reading.replaces) URL.revokeObjectURL(reading.url);
   }
 }
 
@@ -83,45 +94,51 @@ function readNew(file, example) {
   return read({ file, url: URL.createObjectURL(file), example, number: ++count, replaces: null });
 }
 
-/** @param {Result} result @param {Model} inUse @param {boolean} [samePicture] */
-function keep(result, inUse, samePicture) {
+/** @param {Result} result */
+const judge = (result, operatingPoint = result.prediction.decision.operating_point) => read({ ...result, replaces: result, operatingPoint });
+
+/** @param {Result} result @param {boolean} [samePicture] */
+function keep(result, samePicture) {
   covered = null;
   results.unshift(result);
   results.sort((a, b) => b.number - a.number);
   for (const oldest of results.slice(MOST)) drop(oldest, true);
   open(result, samePicture);
-  say(`${nameOf(result)}. ${inWords(result.prediction, inUse)}`);
+  say(`${nameOf(result)}. ${inWords(result)}`);
 }
 
 /** @param {Result} result @param {boolean} [samePicture] Whether it was shown until now, so that its map stays. */
 function open(result, samePicture) {
-  if (model === null) return;
   abandon();
   current = result;
   look("reading");
   entitle(result, ` · ${time(result.prediction.created_at)}`);
-  overlays.show(result, model, samePicture);
-  const { card } = model;
-  const again = (point = "") => read({ ...result, replaces: result, operatingPoint: point });
-  fillAnswer(...answerOf(result, model, choices, { judgeAt: again, showCard: () => showCard(card) }));
+  overlays.show(result, samePicture);
+  fillAnswer(...answerOf(result, choices, { judgeAt: (point) => judge(result, point), showCard: () => showCard(result.model.card) }));
   report(result);
   list();
 }
 
-/** Gives up what is under way, and what was answered but never looked at. */
-function abandon() {
+/** Gives up what is under way, failed or never looked at; not what comes next. @param {Reading} [next] */
+function abandon(next) {
   underWay.abort();
   if (covered) drop(covered, true);
-  covered = null;
+  if (pending && pending !== next && !pending.replaces) URL.revokeObjectURL(pending.url);
+  covered = pending = null;
 }
 
 /** @param {Result} result */
 async function forget(result) {
-  const wasShown = result === current || !byId("comparison").hidden;
+  const wasShown = result === current || pending?.replaces === result || !byId("comparison").hidden;
+  const at = results.indexOf(result);
   const gone = drop(result, true);
-  if (wasShown && results.length) open(results[0]);
+  if (result === current) current = null;
+  if (wasShown && results.length) open(current ?? results[0]);
   else if (wasShown) restart();
   list();
+  const next = byId("recent-list").children[Math.min(at, results.length - 1)]?.querySelector("button");
+  if (next) next.focus();
+  else if (!wasShown) byId("reading-title").focus();
   try {
     await gone;
     say(text.recent.forgotten(nameOf(result)));
@@ -141,8 +158,8 @@ async function forgetAll() {
 function drop(result, withPicture) {
   const at = results.indexOf(result);
   if (at >= 0) results.splice(at, 1);
-  figures.forget(result.prediction);
-  if (withPicture) URL.revokeObjectURL(result.url);
+  figures.forget(result.prediction, result.shown);
+  if (withPicture) for (const url of [result.url, result.shown]) URL.revokeObjectURL(url);
   const gone = api.forget(result.prediction.id);
   gone.catch(() => {}); // it expires by itself
   return gone;
@@ -151,7 +168,6 @@ function drop(result, withPicture) {
 function restart() {
   abandon();
   current = null;
-  overlays.clear();
   look("start");
   list();
   byId("choose").focus();
@@ -163,6 +179,10 @@ function look(section) {
   document.body.dataset.section = section;
   byId("new").hidden = section === "start";
   byId("notice").hidden = true;
+  if (section !== "comparison") comparison.clear();
+  if (section === "reading") return;
+  overlays.clear();
+  for (const id of ["answer", "report"]) byId(id).replaceChildren();
 }
 
 function list() {
@@ -190,17 +210,14 @@ async function preview({ url }, signal) {
   }
 }
 
-/** @param {AbortController} controller @param {Reading} reading */
-function showProgress(controller, reading) {
+/** @param {Reading} reading */
+function showProgress(reading) {
   current = null;
+  byId("report").replaceChildren();
   if (!reading.replaces) overlays.clear();
   const bar = h("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
   const label = h("p", { id: "progress-label", tabindex: -1 }, reading.replaces ? text.progress.again : text.progress.sending(0));
-  const giveUp = () => {
-    controller.abort();
-    if (reading.replaces) open(reading.replaces);
-    else restart();
-  };
+  const giveUp = () => (reading.replaces ? open(reading.replaces) : restart());
   fillAnswer(h("section", { class: "progress" }, label, bar, button(text.progress.give_up, giveUp)));
   say(text.progress.waiting);
 }
@@ -242,33 +259,34 @@ function showProblem(error, reading) {
   say(`${title}. ${what}`);
 }
 
-/** What went wrong beside an answer that is still there. @param {unknown} error */
-function fail(error) {
+/**
+ * What went wrong beside what is still there.
+ * @param {unknown} error
+ * @param {() => void} again
+ * @param {Result} [result] Whose answer may be gone.
+ */
+function fail(error, again, result) {
   if (isAbort(error)) return;
   const { problem, title, what } = problemText(error);
-  const result = current;
-  const again = () => {
+  const retry = () => {
     byId("notice").hidden = true;
-    if (problem.kind === "not-found" && result) read({ ...result, replaces: result, operatingPoint: result.prediction.decision.operating_point });
-    else if (byId("comparison").hidden) overlays.draw();
-    else comparison.draw();
+    byId(byId("reading").hidden ? "main" : "stage").focus();
+    if (problem.kind === "not-found" && result) judge(result);
+    else again();
   };
-  byId("notice").replaceChildren(
-    h("p", h("strong", title), ` ${what}`),
-    button(text.problem.again, again),
-  );
+  byId("notice").replaceChildren(h("p", h("strong", title), ` ${what}`), button(text.problem.again, retry));
   byId("notice").hidden = false;
   say(`${title}. ${what}`);
 }
 
-/** @param {Result} result @param {Model} inUse */
-function askImpression(result, inUse) {
+/** @param {Result} result */
+function askImpression(result) {
   covered = result;
   const submit = (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     const chosen = new FormData(/** @type {HTMLFormElement} */ (event.target)).get("impression");
     result.impression = /** @type {Impression} */ (chosen);
-    keep(result, inUse);
+    keep(result);
   };
   const options = Object.entries(text.impression.choices).map(([value, label]) => h("label", h("input", { type: "radio", name: "impression", value, required: true }), h("span", label)));
   fillAnswer(
@@ -291,19 +309,19 @@ function fillAnswer(...parts) {
   if (hadFocus) /** @type {HTMLElement | null} */ (answer.querySelector("[tabindex='-1']"))?.focus();
 }
 
-/** What only the print shows. @param {Result} result */
-function report({ url, prediction }) {
+/** For the print. @param {Result} result */
+function report({ shown, prediction }) {
   byId("report").replaceChildren(
     h("p", h("strong", text.brand), ` · ${date(prediction.created_at)}`),
     h("p", { id: "report-note" }),
-    h("img", { src: url, alt: "" }),
+    h("img", { src: shown, alt: "" }),
   );
   note();
 }
 
 function note() {
   const place = document.getElementById("report-note");
-  if (place) place.textContent = choices.note && `${text.note.label}: ${choices.note}`;
+  if (place) place.textContent = current?.note ? `${text.note.label}: ${current.note}` : "";
 }
 
 /** @param {string} said */
@@ -327,15 +345,15 @@ for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelect
   if (label) place.setAttribute("aria-label", words(label));
   if (label && place instanceof HTMLButtonElement) place.title = words(label);
 }
-setUpIntake({ onPicture: readNew, onFail: fail });
+setUpIntake({ fetched: (address) => api.picture(address), onPicture: readNew, onFail: fail });
 setUpCard();
 byId("new").addEventListener("click", restart);
 byId("print").addEventListener("click", () => print());
 byId("compare").addEventListener("click", () => {
-  if (model === null || results.length < 2) return;
+  if (results.length < 2) return;
   abandon();
   look("comparison");
-  comparison.show(results, current ?? results[0], model);
+  comparison.show(results, current ?? results[0]);
   list();
   byId("comparison-title").focus();
 });
@@ -343,8 +361,9 @@ byId("leave-comparison").addEventListener("click", () => open(current ?? results
 byId("forget-all").addEventListener("click", forgetAll);
 byId("answer").addEventListener("input", note);
 byId("theme").addEventListener("click", () => {
-  const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  const { dataset } = document.documentElement;
+  const dark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  dataset.theme = dark ? "light" : "dark";
 });
 look("start");
 greet();

@@ -5,7 +5,7 @@ import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 
-/** @import { Branch, Cell, Grid, MapKind, Model, Point, Result } from "./types.js" */
+/** @import { Branch, Cell, Grid, MapKind, Point, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
 
 /** @type {MapKind[]} */
@@ -14,8 +14,6 @@ export const KINDS = ["lesion", "spatial", "correlation"];
 export class Overlays {
   /** @type {Result | null} */
   #result = null;
-  /** @type {Model | null} */
-  #model = null;
   /** @type {Cell | null} Where the arrow keys are. */
   #cursor = null;
   /** @type {Cell | null} Whose relations are shown. */
@@ -27,12 +25,14 @@ export class Overlays {
    * @param {Figures} figures
    * @param {object} listeners
    * @param {(words: string) => void} listeners.say
-   * @param {(error: unknown) => void} listeners.fail
+   * @param {(error: unknown, again: () => void, result: Result) => void} listeners.fail
+   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the picture.
    */
-  constructor(figures, { say, fail }) {
+  constructor(figures, { say, fail, onFrame }) {
     this.figures = figures;
     this.say = say;
     this.fail = fail;
+    this.onFrame = onFrame;
     this.viewer = new Viewer(byId("stage"), {
       onClick: (point) => this.#onClick(point),
       onKey: (event) => this.#onKey(event),
@@ -47,20 +47,19 @@ export class Overlays {
   }
 
   clear() {
-    this.preview("", 4, 3);
+    this.#begin(null);
   }
 
   previewNothing() {
     this.#tell(text.viewer.noPreview, false);
   }
 
-  /** @param {Result} result @param {Model} model @param {boolean} [samePicture] */
-  show(result, model, samePicture) {
+  /** @param {Result} result @param {boolean} [samePicture] */
+  show(result, samePicture) {
     if (!samePicture) this.#begin(result);
     this.#result = result;
-    this.#model = model;
     const { image, attention, decision } = result.prediction;
-    if (!samePicture) this.viewer.show(result.url, image.width, image.height);
+    if (!samePicture || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
     this.draw();
@@ -80,13 +79,7 @@ export class Overlays {
       this.#lifted = false;
       this.draw();
     });
-    byId("viewer").addEventListener("click", ({ target }) => {
-      const button = target instanceof Element && target.closest("[data-zoom]");
-      if (button instanceof HTMLElement) this.#zoom(button.dataset.zoom ?? "");
-    });
-    this.viewer.stage.addEventListener("scale", (event) => {
-      byId("scale").textContent = /** @type {CustomEvent} */ (event).detail;
-    });
+    this.viewer.stage.after(this.viewer.buttons(text.viewer.zoom));
     this.viewer.picture.addEventListener("error", () => this.#showFrameInstead());
   }
 
@@ -99,9 +92,7 @@ export class Overlays {
     this.#radio("map", "none").checked = true;
     input("show-frame").checked = false;
     input("split").value = "0";
-    this.viewer.lay(null);
-    this.viewer.mark({ box: null, outline: [], spot: null });
-    this.viewer.view = { zoom: 1, x: 0.5, y: 0.5 };
+    this.viewer.clear();
     byId("overlays").hidden = true;
     byId("legend").hidden = true;
     this.#tell("", false);
@@ -124,12 +115,13 @@ export class Overlays {
       const spot = this.#spot && kind === "correlation" ? middle(this.#cell(this.#spot)) : null;
       const [outline, frame, map, summary] = await Promise.all([
         this.figures.summary(prediction, { kind: "lesion" }),
-        input("show-frame").checked ? this.figures.frame(prediction) : result.url,
+        input("show-frame").checked ? this.figures.frame(prediction) : null,
         onMap ? this.figures.map(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
         onMap ? this.figures.summary(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
       ]);
       if (turn !== this.#turn) return;
-      if (this.viewer.picture.getAttribute("src") !== frame) this.viewer.show(frame, prediction.image.width, prediction.image.height);
+      const picture = frame ?? result.shown;
+      if (this.viewer.picture.getAttribute("src") !== picture) this.viewer.show(picture, prediction.image.width, prediction.image.height);
       this.viewer.lay(map);
       this.viewer.split = Number(input("split").value) / 100;
       this.#mark(outline.outline);
@@ -138,7 +130,7 @@ export class Overlays {
       if (summary) this.#tell(describe(summary, prediction, spot !== null) + hint, true);
       else this.#tell(this.#lifted ? text.viewer.lifted : this.#alone(), this.#lifted);
     } catch (error) {
-      if (turn === this.#turn) this.fail(error);
+      if (turn === this.#turn) this.fail(error, () => this.draw(), result);
     }
   }
 
@@ -221,12 +213,12 @@ export class Overlays {
       ? { column: clamp(from.column + right, grid.columns), row: clamp(from.row + down, grid.rows) }
       : centre(grid);
     this.say(text.overlays.spotMoved(this.#cursor.row + 1, this.#cursor.column + 1, grid.rows, grid.columns));
-    this.figures.summary(this.#result.prediction, { kind: "lesion" }).then(({ outline }) => this.#mark(outline), this.fail);
+    this.draw();
     return true;
   }
 
   #grid() {
-    return this.#model && gridOf(this.#model);
+    return this.#result && gridOf(this.#result.model);
   }
 
   /** @param {Cell} cell */
@@ -239,25 +231,18 @@ export class Overlays {
     this.#spot = this.#cursor = null;
   }
 
-  /** @param {string} how */
-  #zoom(how) {
-    const { viewer } = this;
-    if (how === "in") viewer.zoomBy(1.5);
-    else if (how === "out") viewer.zoomBy(1 / 1.5);
-    else if (how === "fit") viewer.fit();
-    else viewer.native();
-  }
-
   /** Some kinds of picture no browser shows; once there is an answer, the service can. */
   async #showFrameInstead() {
-    const [result, turn] = [this.#result, this.#turn];
+    const result = this.#result;
     if (!result || this.viewer.picture.getAttribute("src") !== result.url) return;
     try {
-      result.url = await this.figures.frame(result.prediction);
-      if (turn === this.#turn) this.viewer.show(result.url, result.prediction.image.width, result.prediction.image.height);
+      result.shown = await this.figures.frame(result.prediction);
+      this.onFrame(result);
+      if (result !== this.#result) return;
+      this.viewer.show(result.shown, result.prediction.image.width, result.prediction.image.height);
       this.#tell(text.viewer.cannotShow, true);
     } catch (error) {
-      this.fail(error);
+      if (result === this.#result) this.fail(error, () => this.#showFrameInstead(), result);
     }
   }
 

@@ -2,43 +2,21 @@
 
 /** @import { Interval, OperatingPoint } from "./types.js" */
 
-/**
- * Share of malignant lesions among those referred.
- * @param {number} sensitivity
- * @param {number} specificity
- * @param {number} prevalence
- * @returns {number | null} null when nothing is ever referred.
- */
-export function positivePredictiveValue(sensitivity, specificity, prevalence) {
-  const right = sensitivity * prevalence;
-  const wrong = (1 - specificity) * (1 - prevalence);
-  return right + wrong > 0 ? right / (right + wrong) : null;
-}
+const share = (right = 0, wrong = 0) => (right + wrong > 0 ? right / (right + wrong) : null);
 
 /**
- * Share of benign lesions among those not referred.
- * @param {number} sensitivity
- * @param {number} specificity
- * @param {number} prevalence
- * @returns {number | null} null when everything is referred.
- */
-export function negativePredictiveValue(sensitivity, specificity, prevalence) {
-  const right = specificity * (1 - prevalence);
-  const wrong = (1 - sensitivity) * prevalence;
-  return right + wrong > 0 ? right / (right + wrong) : null;
-}
-
-/**
- * Both, with the values at both ends of the intervals of sensitivity and specificity.
+ * Share of malignant lesions among those referred, of benign ones among the others; also at both ends of the intervals.
  * @param {OperatingPoint} point
  * @param {number} prevalence
- * @returns {{ positive: Interval, negative: Interval } | null} null where one of them has no meaning.
+ * @returns {{ positive: Interval, negative: Interval } | null} null where all are referred, or none.
  */
 export function predictiveValues({ sensitivity, specificity }, prevalence) {
-  const [positive, negative] = [positivePredictiveValue, negativePredictiveValue].map((rule) => {
-    const at = (/** @type {"value" | "low" | "high"} */ end) => rule(sensitivity[end], specificity[end], prevalence);
+  const positive = (found = 0, spared = 0) => share(found * prevalence, (1 - spared) * (1 - prevalence));
+  const negative = (found = 0, spared = 0) => share(spared * (1 - prevalence), (1 - found) * prevalence);
+  const [one, other] = [positive, negative].map((rule) => {
+    const at = (/** @type {keyof Interval} */ end) => rule(sensitivity[end], specificity[end]);
     const [value, low, high] = [at("value"), at("low"), at("high")];
     return value === null || low === null || high === null ? null : { value, low, high };
   });
-  return positive && negative ? { positive, negative } : null;
+  return one && other ? { positive: one, negative: other } : null;
 }

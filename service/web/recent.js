@@ -18,7 +18,7 @@ export function showRecent(results, current, { open, forget }) {
   byId("recent").hidden = results.length === 0;
   byId("recent-list").replaceChildren(
     ...results.map((result) => {
-      const { prediction, url } = result;
+      const { prediction, shown } = result;
       const kind = verdict(prediction);
       const share = kind === "abstained" ? text.recent.abstained : percent(prediction.decision.malignant_probability);
       return h(
@@ -26,8 +26,8 @@ export function showRecent(results, current, { open, forget }) {
         { class: result === current && "current" },
         h(
           "button",
-          { type: "button", class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), kind === "abstained" ? text.decision.abstained : `${text.decision[kind]}, ${share}`), onclick: () => open(result) },
-          h("img", { src: url, alt: "", loading: "lazy", decoding: "async" }),
+          { class: "open", "aria-current": result === current && "true", "aria-label": text.recent.open(nameOf(result), kind === "abstained" ? text.decision.abstained : `${text.decision[kind]}, ${share}`), onclick: () => open(result) },
+          h("img", { src: shown, alt: "", loading: "lazy", decoding: "async" }),
           h("span", { class: `verdict ${kind}` }, icon(kind), share),
           h("span", { class: "fine" }, `${text.picture(result.number)} · ${time(prediction.created_at)}`),
         ),

@@ -4,15 +4,25 @@
 
 export const language = "en-GB";
 
-const percentage = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const wholePercentage = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
 const decimal = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const points = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
 
-/** A share as a percentage with one decimal. */
-export const percent = (share = 0) => percentage.format(share);
+/** A share as a percentage; what is not quite nothing, or not quite all, never reads so. */
+export function percent(share = 0, digits = 1) {
+  const format = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const least = 0.01 / 10 ** digits;
+  if (share > 0 && share < least / 2) return `<${format.format(least)}`;
+  if (share < 1 && share > 1 - least / 2) return `>${format.format(1 - least)}`;
+  return format.format(share);
+}
+/** Two shares with as many digits as it takes to tell them apart. */
+function percents(a = 0, b = 0) {
+  const digits = [1, 2, 3, 4, 5].find((count) => percent(a, count) !== percent(b, count));
+  return [percent(a, digits), percent(b, digits)];
+}
 /** A share as a whole percentage. */
 export const wholePercent = (share = 0) => wholePercentage.format(share);
 export const number = (value = 0) => decimal.format(value);
@@ -40,10 +50,10 @@ export const text = {
     ways: "or paste one from the clipboard",
     choose: "Choose a picture",
     take: "Take a picture",
-    formats: "JPEG, PNG, WebP or TIFF. It is sent to this service only, and its bytes are not kept.",
+    formats: "JPEG, PNG, WebP or TIFF. Sent to this service only; its bytes are not kept.",
     examples: "Or try an example",
     impression: "Ask for my impression first",
-    impressionWhy: "The answer stays covered until you have given yours, so that it does not lead your eye.",
+    impressionWhy: "The answer stays covered until then.",
   },
   /** @type {Record<string, { title: string, source: string, known: string }>} */
   examples: {
@@ -62,7 +72,6 @@ export const text = {
   },
 
   problem: {
-    title: "No answer",
     again: "Try again",
     another: "Choose another picture",
     kept: "Your picture is still here.",
@@ -73,15 +82,16 @@ export const text = {
       "too-large": { title: "The picture is too large", text: "Send a smaller copy of it:", detail: true },
       "unsupported-type": { title: "This is not a picture the service reads", text: "It takes JPEG, PNG, WebP and single-page TIFF, and looks at the content, not at the name." },
       "undecodable-picture": { title: "The picture cannot be read", text: "Send the original file of the camera again:", detail: true },
-      unauthorized: { title: "The service asks for an access key", text: "Without one it reads no pictures. Whoever runs it gives them out." },
+      unauthorized: { title: "The service asks for an access key", text: "Ask whoever runs it for one." },
       "queue-full": { title: "The service is busy", text: "As many pictures are being read as it can take." },
       "rate-limited": { title: "Too many pictures in a short time", text: "Your access allows no more for the moment." },
       "not-ready": { title: "The service is not ready", text: "It is starting, ending, or has stopped trusting itself." },
-      "insufficient-storage": { title: "The service has no room for an answer", text: "Its storage is full. Whoever runs it has to make room." },
+      "insufficient-storage": { title: "The service has no room for an answer", text: "Whoever runs it has to make room." },
       "request-timeout": { title: "Sending took too long", text: "The connection was too slow for the service." },
       "deadline-exceeded": { title: "No answer in time", text: "The service took too long." },
-      unreachable: { title: "The service cannot be reached", text: "The connection is broken, or the service is not running." },
+      unreachable: { title: "The service cannot be reached", text: "The connection is broken, or it is not running." },
       "not-found": { title: "The service no longer keeps this answer", text: "Answers expire after a while. Send the picture again to see its maps." },
+      changed: { title: "The model has just changed", text: "The service describes another one by now." },
       unknown: { title: "The service failed", text: "Try again; if that does not help, tell whoever runs it." },
     },
   },
@@ -96,11 +106,13 @@ export const text = {
   },
 
   decision: {
-    title: "Answer",
     refer: "Refer",
     no_referral: "Below the referral threshold",
     abstained: "The network abstains",
-    because: (names = "", share = 0, threshold = 0, refer = false) => `${names}: ${percent(share)}, ${refer ? "at or above" : "below"} the threshold of ${percent(threshold)}.`,
+    because: (names = "", share = 0, threshold = 0, refer = false) => {
+      const [shown, limit] = percents(share, threshold);
+      return `${names}: ${shown}, ${refer ? "at or above" : "below"} the threshold of ${limit}.`;
+    },
     noReferralMeans: "Not a finding of harmlessness: some malignant lesions fall below it.",
     caution: "Look twice, because",
     also: "Also noted",
@@ -156,13 +168,14 @@ export const text = {
     positive: "Of those referred, malignant (PPV)",
     negative: "Of those not referred, benign (NPV)",
     ends: "In brackets: with sensitivity and specificity at both ends of their intervals.",
-    none: "At this operating point every lesion is referred, or none, so one of the values has no meaning.",
+    none: "Here every lesion is referred, or none: one of the values has no meaning.",
+    invalid: "Type a number from 0.1 to 99.",
   },
 
   done: {
     title: "What was done to the picture",
     read: (format = "", width = 0, height = 0) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
-    squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is not seen.`,
+    squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is lost.`,
     kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
     cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the picture.`,
     lesion: (share = 0) => `The lesion covers ${percent(share)} of the picture.`,
@@ -198,7 +211,7 @@ export const text = {
       ["0", "fit the picture"],
       ["1", "native pixels"],
       ["Arrows", "move the picture; on the correlation map, choose a spot"],
-      ["Enter", "on the correlation map, show what is related to the spot"],
+      ["Enter", "show what is related to the spot"],
       ["Shift + arrows", "move the picture on the correlation map"],
       ["Esc", "let go of the spot"],
       ["O", "map on and off"],
@@ -221,7 +234,6 @@ export const text = {
     box: "Crop",
     outline: "Lesion outline",
     frame: "As the network gets it",
-    loading: "Drawing the map",
     /** @type {Record<MapKind, [string, string, string]>} */
     scales: {
       lesion: ["0", "1", "Lesion area attention"],
@@ -256,8 +268,8 @@ export const text = {
     caption: "Probabilities of both pictures and their difference, B less A",
     difference: "B − A",
     abstained: "abstained",
-    linked: "Zoom and position are linked. The software knows no scale: that a lesion looks larger in one picture says nothing of growth.",
-    noDifference: "The network abstained on at least one of them, so there is no difference to show.",
+    linked: "Zoom and position are linked. No scale is known: that a lesion looks larger says nothing of growth.",
+    noDifference: "The network abstained, so there is no difference to show.",
     models: "The two answers come from different models; their probabilities cannot be compared.",
   },
 
@@ -265,24 +277,23 @@ export const text = {
     title: "This tab",
     abstained: "abstained",
     forgetAll: "Delete all",
-    why: "The last 24, in this tab's memory until it is closed; nothing is stored in the browser.",
+    why: "The last 24, in this tab's memory until it is closed.",
     all: "Everything",
     forget: (name = "") => `Delete ${name}`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     forgotten: (name = "") => `${name} was deleted here and in the service.`,
-    forgottenHere: (name = "") => `${name} was deleted here. The service could not be reached; there it expires by itself.`,
+    forgottenHere: (name = "") => `${name} was deleted here. The service did not confirm it; there it expires by itself.`,
   },
 
   key: {
     title: "Access key",
-    why: "This service reads pictures for holders of a key only. It stays in the memory of this tab and is gone when you close it.",
+    why: "This service reads pictures for holders of a key only. It stays in this tab's memory until that is closed.",
     field: "Key",
     refused: "The service did not accept that key.",
     use: "Use the key",
     cancel: "Cancel",
   },
   card: { title: "Model card", close: "Close" },
-  unexpected: "Something in this page failed. Reload it and try again.",
 };
 
 /**

@@ -101,17 +101,23 @@ export interface Reading {
 /** A picture of this tab and its answer. */
 export interface Result {
   file: Blob;
-  /** Of the picture, in memory. */
+  /** Of the file, in memory. */
   url: string;
+  /** What shows it: the same, or the network's frame where a browser cannot. */
+  shown: string;
   example: string | null;
   number: number;
   prediction: Prediction;
+  /** That answered. */
+  model: Model;
+  /** For the print alone. */
+  note: string;
   /** What its reader thought before the answer was shown. */
   impression: Impression | null;
 }
 
 /** What a reader may set; shared by all answers of the tab. */
-export type Settings = { prevalence: number; note: string };
+export type Settings = { percent: number };
 export type Actions = { judgeAt: (point: string) => void; showCard: () => void };
 
 export type Child = Node | string | null | undefined | false;

@@ -1,6 +1,6 @@
 /** A picture to look at closely: zoom, pan, a map laid over it, marks. Positions are fractions of the picture. */
 
-import { drawing, h, setStyle } from "./dom.js";
+import { button, drawing, h, icon, setStyle } from "./dom.js";
 import { text, wholePercent } from "./strings.js";
 
 /** @import { Box, Marks, Point, View } from "./types.js" */
@@ -18,6 +18,7 @@ export class Viewer {
   /** @type {Map<number, { x: number, y: number }>} */
   #pointers = new Map();
   #moved = 0;
+  #percent = h("span", { class: "scale" });
 
   /**
    * @param {HTMLElement} stage
@@ -68,6 +69,13 @@ export class Viewer {
     this.#apply();
   }
 
+  clear() {
+    this.show("", 4, 3);
+    this.lay(null);
+    this.mark({ box: null, outline: [], spot: null });
+    this.view = WHOLE;
+  }
+
   /** @param {string | null} url */
   lay(url) {
     this.overlay.hidden = url === null;
@@ -110,10 +118,10 @@ export class Viewer {
   }
 
   set view(view) {
-    const most = Math.max(1, MOST / (this.#fit * devicePixelRatio));
-    const zoom = Math.min(Math.max(view.zoom, 1), most);
+    const native = 1 / (this.#fit * devicePixelRatio);
+    const zoom = Math.min(Math.max(view.zoom, Math.min(1, native)), Math.max(1, MOST * native));
     const within = (at = 0) => Math.min(Math.max(at, 0), 1);
-    this.#view = zoom === 1 ? WHOLE : { zoom, x: within(view.x), y: within(view.y) };
+    this.#view = zoom <= 1 ? { ...WHOLE, zoom } : { zoom, x: within(view.x), y: within(view.y) };
     this.#apply();
   }
 
@@ -139,6 +147,21 @@ export class Viewer {
     this.view = { ...this.#view, zoom: this.#view.zoom * factor };
     const shift = 1 / before - 1 / this.scale;
     this.#pan(around.x * shift, around.y * shift);
+  }
+
+  /** @param {string} label */
+  buttons(label) {
+    const { viewer } = text;
+    const make = (/** @type {Node | string} */ shown, title = "", /** @type {() => void} */ act) => button(shown, act, { "aria-label": title, title });
+    return h(
+      "div",
+      { class: "zoom", role: "group", "aria-label": label },
+      make(icon("in"), viewer.in, () => this.zoomBy(1.5)),
+      make(icon("out"), viewer.out, () => this.zoomBy(1 / 1.5)),
+      make(icon("fit"), viewer.fit, () => this.fit()),
+      make("1:1", viewer.native, () => this.native()),
+      this.#percent,
+    );
   }
 
   get #fit() {
@@ -170,7 +193,7 @@ export class Viewer {
     });
     this.stage.classList.toggle("close", pixels >= 3);
     this.stage.classList.toggle("zoomed", this.#view.zoom > 1);
-    this.stage.dispatchEvent(new CustomEvent("scale", { detail: wholePercent(pixels) }));
+    this.#percent.textContent = this.picture.hasAttribute("src") ? wholePercent(pixels) : "";
   }
 
   /** From the stage's middle, CSS pixels. @param {{ clientX: number, clientY: number }} event */

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, Playwright
 
 from service.app import create_app
+from service.cli import server_config
 from service.runtime import Service
 from service.settings import Settings
 
@@ -37,12 +38,15 @@ class Server:
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[Server]:
-    """A service on a free port of the loopback, in a thread."""
-    app = create_app(Settings(provider="cpu", **settings))
+def serving(**chosen: Any) -> Iterator[Server]:
+    """A service on a free port of the loopback, in a thread, behind the connections that ``cin serve`` has."""
+    settings = Settings(provider="cpu", **chosen)
+    app = create_app(settings)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
+        config = server_config(app, settings)
+        config.lifespan = "on"
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

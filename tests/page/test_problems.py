@@ -20,7 +20,7 @@ from tests.page.conftest import Open, Visit
 from tests.service.tiny_bundle import picture_bytes, write_tiny_bundle
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
-NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error"}
+NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error", "foreign-site"}
 
 
 def upload(visit: Visit, data: bytes, media_type: str) -> None:
@@ -93,6 +93,21 @@ def test_without_a_network_the_picture_waits(visit: Visit) -> None:
     expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
 
 
+def test_an_example_without_a_network_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    visit.watch.expected |= {"net::ERR_INTERNET_DISCONNECTED", "503"}
+    page.context.set_offline(True)
+    page.locator(".example").first.click()
+    expect(page.locator("#notice")).to_contain_text("cannot be reached")
+    page.context.set_offline(False)
+    page.route("**/examples/*", lambda route: route.fulfill(status=503))
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#notice")).to_be_visible()
+    page.unroute("**/examples/*")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".decision").wait_for()
+
+
 def test_an_expired_answer_is_asked_for_again(visit: Visit, server: Server) -> None:
     page = visit.page
     visit.watch.expected.add("404")
@@ -102,6 +117,7 @@ def test_an_expired_answer_is_asked_for_again(visit: Visit, server: Server) -> N
     page.locator("#maps label", has_text="Spatial").click()
     expect(page.locator("#notice")).to_contain_text("no longer keeps this answer")
     page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#stage")).to_be_focused()
     expect(page.locator("#notice")).to_be_hidden()
     visit.choose_map("Spatial")
 
@@ -124,6 +140,7 @@ def test_abstention_shows_reasons_and_no_probabilities(visit: Visit) -> None:
     expect(page.locator(".decision h3")).to_have_text("The network abstains")
     expect(page.locator(".decision .reasons").first).to_contain_text("does not look like a dermoscopic picture")
     expect(page.locator(".decision .reasons").last).to_contain_text("blurred")
+    expect(page.get_by_role("status")).to_contain_text("does not look like a dermoscopic picture")
     for hidden in (".bars", ".point", ".prevalence", "#overlays", "#stage .crop"):
         expect(page.locator(hidden)).not_to_be_visible()
     # The times of the stages and the share of the crop aside, there is no percentage anywhere.

@@ -160,7 +160,7 @@ def test_a_click_shows_what_is_related_to_the_spot(visit: Visit) -> None:
 def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     page = visit.page
     visit.example()
-    scale = page.locator("#scale")
+    scale = page.locator("#viewer .scale")
     fitted = scale.inner_text()
     page.get_by_role("button", name="Native pixels").click()
     expect(scale).to_have_text("100%")
@@ -196,6 +196,13 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     assert zoomed == pytest.approx(3, rel=0.1)
 
 
+def test_a_small_picture_is_seen_at_its_own_size(visit: Visit) -> None:
+    hand_over(visit.page, "drop", picture_bytes(Image.open(EXAMPLE).resize((64, 64))))
+    visit.page.locator(".decision").wait_for()
+    visit.page.get_by_role("button", name="Native pixels").click()
+    expect(visit.page.locator("#viewer .scale")).to_have_text("100%")
+
+
 def test_everything_works_without_a_mouse(visit: Visit) -> None:
     page = visit.page
 
@@ -211,7 +218,7 @@ def test_everything_works_without_a_mouse(visit: Visit) -> None:
     page.locator(".decision").wait_for()
     tab_to("#stage")
     page.keyboard.press("1")
-    expect(page.locator("#scale")).to_have_text("100%")
+    expect(page.locator("#viewer .scale")).to_have_text("100%")
     page.keyboard.press("0")
     tab_to("#maps input")
     for _ in range(3):
@@ -233,7 +240,7 @@ def test_everything_works_without_a_mouse(visit: Visit) -> None:
     expect(page.locator("#opacity")).to_have_value("100")
     tab_to("#prevalence")
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#prevalence")).to_have_value("5.1")
+    expect(page.locator("#prevalence")).to_have_value("6")
     tab_to(".model .link")
     page.keyboard.press("Enter")
     expect(page.locator("#card")).to_be_visible()
@@ -250,6 +257,7 @@ def test_another_operating_point_is_judged_by_the_service(visit: Visit) -> None:
     expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
     visit.choose_map("Spatial")
     with page.expect_response("**/predict?operating_point=high-sensitivity") as predicted:
+        page.locator("#point").focus()
         page.locator("#point").select_option("high-sensitivity")
     assert predicted.value.json()["decision"]["refer"] is True
     expect(page.locator(".decision h3")).to_have_text("Refer")
@@ -272,6 +280,26 @@ def test_predictive_values_follow_the_prevalence(visit: Visit) -> None:
         positive, negative = found / (found + alarmed), (people - ill - alarmed) / (people - found - alarmed)
         values = page.locator(".prevalence dd strong").all_inner_texts()
         assert values == [f"{positive:.1%}", f"{negative:.1%}"]
+    page.locator("#prevalence").fill("0.25")
+    expect(page.locator(".prevalence dd strong").first).to_have_text("0.9%")
+    for invalid in ("0", ""):
+        page.locator("#prevalence").fill(invalid)
+        expect(page.locator(".prevalence dd")).to_have_count(0)
+        expect(page.locator("#no-values")).to_contain_text("0.1 to 99")
+    page.locator("#prevalence").fill("7")
+    page.get_by_role("button", name="Picture 1, an example, Refer").click()
+    expect(page.locator("#prevalence")).to_have_value("7")
+
+
+def test_no_rounding_claims_certainty(visit: Visit) -> None:
+    shown = """async () => {
+      const { percent, text } = await import("/web/strings.js");
+      return [...[0, 0.0001, 0.123, 0.9999, 1].map((share) => percent(share)),
+        text.decision.because("Melanoma", 0.12341, 0.12344, false)];
+    }"""
+    *shares, because = visit.page.evaluate(shown)
+    assert shares == ["0.0%", "<0.1%", "12.3%", ">99.9%", "100.0%"]
+    assert because == "Melanoma: 12.341%, below the threshold of 12.344%."
 
 
 def test_the_model_card_is_the_bundles(visit: Visit) -> None:
@@ -304,6 +332,11 @@ def test_a_picture_that_no_browser_shows_is_shown_as_the_network_gets_it(visit: 
     hand_over(visit.page, "drop", tiff, "image/tiff")
     expect(visit.page.locator(".done")).to_contain_text("Read as TIFF, 1024 × 1024")
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
+    expect(visit.page.locator("#recent img")).to_have_js_property("naturalWidth", 768)
+    visit.page.locator("#point").select_option("high-sensitivity")
+    expect(visit.page.locator(".decision h3")).to_have_text("Refer")
+    expect(visit.page.locator("#recent img")).to_have_js_property("naturalWidth", 768)
+    expect(visit.page.locator("#report img")).to_have_js_property("naturalWidth", 768)
 
 
 def test_a_turned_picture_is_shown_and_marked_upright(visit: Visit, tmp_path: Path) -> None:
@@ -331,6 +364,10 @@ def test_the_print_is_one_page_with_everything(visit: Visit, pictures_folder: Pa
     page.emulate_media(media="print", color_scheme="dark")
     for shown in ("Lesion 12", "Refer", "Malignant in all", "Sensitivity", "PPV", "Digest", "not a medical device"):
         expect(page.get_by_text(shown).filter(visible=True).first).to_be_visible()
+    verdict, picture = (page.locator(name).bounding_box() for name in (".decision", "#report img"))
+    assert verdict is not None
+    assert picture is not None
+    assert verdict["y"] + verdict["height"] <= picture["y"]
     page.emulate_media(media="null")
     pdf = page.pdf(path=pictures_folder / "print.pdf", prefer_css_page_size=True, print_background=False)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1

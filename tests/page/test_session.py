@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.browsing import Server
 from tests.page.conftest import Visit
@@ -39,6 +39,7 @@ def test_two_pictures_side_by_side(visit: Visit) -> None:
     page.get_by_role("button", name="Compare").click()
     visit.inspect("compare")
     expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Below the referral threshold"])
+    expect(page.locator(".pane .at").first).to_contain_text("balanced. Refers from")
     rows = {
         row.locator("th").inner_text().split()[0].lower(): row for row in page.locator(".differences tbody tr").all()
     }
@@ -80,6 +81,66 @@ def test_a_picture_is_deleted_here_and_in_the_service(visit: Visit, server: Serv
     expect(page.locator("#recent")).to_be_hidden()
     expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
     assert httpx.get(address + str(second["id"])).status_code == 404
+
+
+def test_a_reference_stays_with_its_picture_and_nothing_old_is_printed(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    page.get_by_label("Reference for the print").fill("Lesion 12")
+    page.locator("#point").select_option("dermatologist")
+    expect(page.locator("#report-note")).to_contain_text("Lesion 12")
+    page.get_by_role("button", name="New picture").click()
+    expect(page.locator("#report *")).to_have_count(0)
+    visit.example(1)
+    expect(page.get_by_label("Reference for the print")).to_have_value("")
+    expect(page.locator("#report-note")).to_have_text("")
+    page.get_by_role("button", name="Compare").click()
+    page.emulate_media(media="print")
+    expect(page.locator("#reading")).to_be_hidden()
+    page.emulate_media(media="null")
+    page.get_by_role("button", name="Delete all").click()
+    for shown in ("#answer *", "#report *", ".pane option", ".pane img[src]", "#stage img[src]"):
+        expect(page.locator(shown)).to_have_count(0)
+
+
+def test_what_is_deleted_while_it_is_judged_again_stays_deleted(visit: Visit) -> None:
+    page = visit.page
+    read_both(visit)
+    page.route("**/predict?*", lambda route: None)  # for ever
+    page.locator("#point").select_option("dermatologist")
+    page.get_by_role("button", name="Delete Picture 2").click()
+    expect(page.locator(".decision")).to_contain_text("Refer")
+    expect(page.locator("#recent li")).to_have_count(1)
+    expect(page.locator("#recent .open")).to_be_focused()
+
+
+def test_what_fails_beside_another_is_tried_again_itself(visit: Visit, server: Server) -> None:
+    page = visit.page
+    visit.watch.expected.add("404")
+    first, _ = read_both(visit)
+    httpx.delete(f"{server.url}/predictions/{first['id']}").raise_for_status()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_label("Map on both").select_option("spatial")
+    expect(page.locator("#notice")).to_contain_text("no longer keeps this answer")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#reading-title")).to_contain_text("Picture 1")
+    expect(page.locator(".decision")).to_contain_text("Refer")
+
+
+def test_an_answer_of_a_model_that_is_not_described_is_refused(visit: Visit) -> None:
+    def other(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        answer["model"]["sha256"] = "0" * 64
+        route.fulfill(response=response, json=answer)
+
+    page = visit.page
+    page.route("**/predict", other)
+    page.locator(".example").first.click()
+    expect(page.locator(".problem")).to_contain_text("model has just changed")
+    page.unroute("**/predict")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".decision").wait_for()
 
 
 def test_nothing_is_left_in_the_browser(visit: Visit) -> None:
