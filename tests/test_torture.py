@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 from tests.torture.failures import FAILURES, rows_of, verdict
 from tests.torture.report import filled
@@ -64,24 +66,23 @@ def test_there_are_thirty_and_their_tests_exist() -> None:
             assert f"def {name}(" in (REPOSITORY / path).read_text(encoding="utf-8"), test
 
 
-def results() -> list[dict[str, object]]:
-    """What the last full run wrote; none before the first."""
-    return [json.loads(RESULT.read_text(encoding="utf-8"))] if RESULT.is_file() else []
+@pytest.fixture
+def result() -> dict[str, object]:
+    """What the last full run wrote."""
+    loaded: dict[str, object] = json.loads(RESULT.read_text(encoding="utf-8"))
+    return loaded
 
 
-def test_the_page_shows_what_was_measured() -> None:
+def test_the_page_shows_what_was_measured(result: dict[str, object]) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for result in results():
-        assert filled(page, result) == page
-    assert ("| F1 |" in page) == bool(results())
+    assert filled(page, result) == page
 
 
-def test_what_was_measured_is_a_full_run_that_violated_nothing() -> None:
-    for result in results():
-        assert result["short"] is False
-        rows = [Row(**check) for check in result["checks"]]  # type: ignore[attr-defined]
-        assert [row.name for row in rows if row.is_violation] == []
-        assert set(result["failure_modes"]) == {failure.name for failure in FAILURES}  # type: ignore[call-overload]
-        for failure in FAILURES:
-            for start in failure.rows:
-                assert any(row.name.startswith(start) for row in rows), start
+def test_what_was_measured_is_a_full_run_that_violated_nothing(result: dict[str, object]) -> None:
+    assert result["short"] is False
+    rows = [Row(**check) for check in result["checks"]]  # type: ignore[attr-defined]
+    assert [row.name for row in rows if row.is_violation] == []
+    assert set(result["failure_modes"]) == {failure.name for failure in FAILURES}  # type: ignore[call-overload]
+    for failure in FAILURES:
+        for start in failure.rows:
+            assert any(row.name.startswith(start) for row in rows), start
