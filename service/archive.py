@@ -143,15 +143,16 @@ def _run(
 
 
 class ResultsFile:
-    """Answers in a file, one picture a line, all of one model at one operating point; a context manager.
+    """Answers in a file, one picture a line, all judged alike; a context manager.
 
     ``done`` holds the pictures, by their paths as given, that have an answer already.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str, abstains: str) -> None:
         """Go on with ``path``, or begin it.
 
-        Raises :class:`ArchiveError` for a file of another kind, model or point, or that another command writes to.
+        Raises :class:`ArchiveError` for a file of another kind, or of answers from another model, at another point or
+        with other abstaining; and for one that another command writes to.
         """
         suffix = path.suffix.lower()
         if suffix not in (".jsonl", ".csv"):
@@ -168,7 +169,7 @@ class ResultsFile:
         except Timeout:
             raise ArchiveError(f"another command writes to {path}; choose another --out") from None
         try:
-            self.done = self._begin(model_sha256, point)
+            self.done = self._begin((model_sha256, point, abstains))
         except BaseException:
             self._lock.release()
             raise
@@ -181,13 +182,13 @@ class ResultsFile:
     ) -> None:
         self._lock.release()
 
-    def _begin(self, model_sha256: str, point: str) -> set[str]:
+    def _begin(self, judged_by: tuple[object, ...]) -> set[str]:
         """Leave the file with its answers alone; the pictures that they are of."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
-            if self._answered_by(row) != (model_sha256, point):
+            if self._judged_by(row) != judged_by:
                 raise ArchiveError(
-                    f"{self._path} holds answers of another model or operating point; choose another --out"
+                    f"{self._path} holds answers of another model, operating point or CIN_ABSTAIN; choose another --out"
                 )
         # Without errors and what was half written: those pictures are tried again.
         scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
@@ -206,12 +207,13 @@ class ResultsFile:
         with self._path.open("ab") as file:
             file.write(self._line(row).encode(*_ENCODING))
 
-    def _answered_by(self, row: dict[str, Any]) -> tuple[object, object]:
-        """The model and the operating point that an answer came from."""
+    def _judged_by(self, row: dict[str, Any]) -> tuple[object, ...]:
+        """The model that an answer came from, the operating point, and whether it might abstain."""
         try:
             if self._columns is None:
-                return row["model"]["sha256"], row["decision"]["operating_point"]
-            return row["model_sha256"], row["operating_point"]
+                decision = row["decision"]
+                return row["model"]["sha256"], decision["operating_point"], decision["abstains"]
+            return row["model_sha256"], row["operating_point"], row["abstains"]
         except (KeyError, TypeError):
             raise self._something_else("an answer without its model") from None
 
@@ -257,6 +259,7 @@ def _columns(classes: Sequence[str]) -> list[str]:
         "diagnosis",
         *classes,
         *("malignant_probability", "operating_point", "threshold", "refer", "status", "reasons", "abstained_because"),
+        "abstains",
         *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
         *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
         *("width", "height", "format", "sha256"),

@@ -30,10 +30,16 @@ class AuditLog:
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._spooled: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
+        self._refusing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         metrics.audit_chain_ok.set(1)
         if file is not None:
             metrics.audit_free_bytes.set(file.free_bytes())
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the last entry was refused, and with it what it was about."""
+        return self._refusing
 
     async def record(self, what: str, **details: Any) -> None:
         """Returns when the entry is on the disk, or spooled. Raises :class:`AuditError`: then it did not happen."""
@@ -54,7 +60,7 @@ class AuditLog:
         return written
 
     async def write_spooled(self) -> None:
-        """Try again to write what waits for the disk, and see how much room is left there."""
+        """Try again to write what waits for the disk, or anything, and see how much room is left there."""
         if self._file is None:
             return
         try:
@@ -62,7 +68,7 @@ class AuditLog:
             self._metrics.audit_free_bytes.set(free)
         except OSError as error:
             log.error("the audit log's folder: %s", error.strerror)
-        if self._spooled and self._writing is None:
+        if (self._spooled or self._refusing) and self._writing is None:
             self._writing = asyncio.create_task(self._write_all(self._file))
             # Whoever gives up waiting does not stop it half-way.
             await asyncio.shield(self._writing)
@@ -91,9 +97,11 @@ class AuditLog:
         batch, self._waiting = self._waiting, []
         new = [entry for entry, _ in batch]
         late = [Entry.now("spooled", entries=len(self._spooled))] if self._spooled else []
+        # Nothing waits when it is tried whether there is room again: an entry tells, and says so.
+        entries = [*late, *self._spooled, *new] or [Entry.now("writable-again")]
         refused: Exception | None = None
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, file.append, [*late, *self._spooled, *new])
+            await asyncio.get_running_loop().run_in_executor(self._thread, file.append, entries)
         except Exception as error:
             self._metrics.audit_chain_ok.set(0)
             if self._may_spool(error, len(new)):
@@ -107,7 +115,8 @@ class AuditLog:
         else:
             self._spooled.clear()
             self._metrics.audit_chain_ok.set(1)
-            self._metrics.audit_entries.labels("written").inc(len(late) + len(new))
+            self._metrics.audit_entries.labels("written").inc(len(entries))
+        self._refusing = refused is not None
         self._metrics.audit_spooled.set(len(self._spooled))
         for _, written in batch:
             if written.done():  # nobody waits for it any more

@@ -31,7 +31,7 @@ from service.commands import audit, keys
 from service.commands.common import read_settings, refuse
 from service.connections import Guard
 from service.engine import Answer, Engine, EngineError
-from service.findings import Examiner, attention_maps, describe, make_examiner
+from service.findings import Examiner, attention_maps, describe, how_it_abstains, make_examiner
 from service.imaging import Picture, PictureError, PictureLimits
 from service.metrics import Metrics
 from service.overlay import MapKind, OverlayOptions, encode, render
@@ -212,7 +212,8 @@ def _answer_pictures(
     with ExitStack() as stack:
         file = None
         if out is not None:
-            file = ResultsFile(out, bundle.manifest, model_sha256=bundle.sha256, point=point.name)
+            abstains = how_it_abstains(bundle, settings.abstain)
+            file = ResultsFile(out, bundle.manifest, model_sha256=bundle.sha256, point=point.name, abstains=abstains)
             stack.enter_context(file)
         engine = Engine(
             bundle,

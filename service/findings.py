@@ -10,6 +10,7 @@ from service.engine import Answer, Engine
 from service.imaging import Picture
 from service.overlay import AttentionMaps
 from service.schemas import (
+    Abstains,
     BranchProbabilities,
     CropBox,
     DecisionBody,
@@ -41,6 +42,11 @@ def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
     return None if familiarity is None else Examiner(familiarity, may_abstain=choice == "on")
 
 
+def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:
+    """What becomes of pictures beyond the bundle's limits."""
+    return "no limits" if bundle.manifest.abstention is None else choice
+
+
 def describe(
     picture: Picture, answer: Answer, engine: Engine, point: OperatingPoint, examiner: Examiner | None
 ) -> Findings:
@@ -48,6 +54,7 @@ def describe(
     manifest = engine.bundle.manifest
     names = [c.name for c in manifest.classes]
     quality = None if examiner is None else examiner.quality(picture, answer)
+    may_abstain = examiner is not None and examiner.may_abstain
     decision = decide(
         answer,
         manifest,
@@ -55,7 +62,7 @@ def describe(
         width=picture.width,
         height=picture.height,
         quality=quality,
-        may_abstain=examiner is not None and examiner.may_abstain,
+        may_abstain=may_abstain,
     )
     box = pixel_box(answer, width=picture.width, height=picture.height)
     return Findings(
@@ -70,6 +77,7 @@ def describe(
             status=decision.status,
             reasons=list(decision.reasons),
             abstained_because=list(decision.abstained_because),
+            abstains=how_it_abstains(engine.bundle, "off" if examiner is None else "on" if may_abstain else "caution"),
         ),
         lesion=Lesion(
             found=answer.lesion_fraction > 0.0,

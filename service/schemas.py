@@ -12,6 +12,7 @@ from service.diagnosis import REASONS, Reason, Status
 from service.errors import Problem
 from service.overlay import BranchChoice, MapKind
 
+Abstains = Literal["on", "caution", "off", "no limits"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
@@ -39,6 +40,7 @@ class DecisionBody(_Body):
     )
     reasons: list[Reason] = Field(description="; ".join(f"`{name}`: {text}" for name, text in REASONS.items()))
     abstained_because: list[Reason] = Field(description="those of the reasons for which nothing is advised")
+    abstains: Abstains = Field(description="`CIN_ABSTAIN` as it was, or that the model has no limits to abstain at")
 
 
 class QualityBody(_Body):
@@ -137,6 +139,7 @@ _EXAMPLE: dict[str, Any] = {
         "status": "caution",
         "reasons": ["lesion_touches_border"],
         "abstained_because": [],
+        "abstains": "on",
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
@@ -218,9 +221,7 @@ class ModelCard(_Body):
     variant: str
     provider: str
     operating_point: str = Field(description="used where a request names none")
-    abstains: Literal["on", "caution", "off", "no limits"] = Field(
-        description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at"
-    )
+    abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 
 class Readiness(_Body):

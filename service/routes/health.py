@@ -21,8 +21,8 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: warmed up, and the known picture got its known answer."""
-    reason = service.not_ready_because()
+    """Whether requests are taken: warmed up, the known picture got its known answer, the audit log takes entries."""
+    reason = service.not_ready_because() or ("the audit log takes no entries" if service.audit.refusing else None)
     response.status_code = 200 if reason is None else 503
     return Readiness(
         ready=reason is None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.errors import NOT_READY, documented
+from service.findings import how_it_abstains
 from service.routes.dependencies import ServiceDep
 from service.schemas import ModelCard
 
@@ -22,5 +23,5 @@ async def get_model(service: ServiceDep) -> ModelCard:
         variant=engine.variant.name,
         provider=engine.provider,
         operating_point=service.operating_point.name,
-        abstains="no limits" if engine.bundle.manifest.abstention is None else service.settings.abstain,
+        abstains=how_it_abstains(engine.bundle, service.settings.abstain),
     )

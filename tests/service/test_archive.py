@@ -140,6 +140,20 @@ def test_ctrl_c_loses_nothing(environment: dict[str, str], tmp_path: Path) -> No
     assert [answer["picture"] for answer in objects_in(out)] == [str(path) for path in find_pictures([folder])]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_answers_given_where_others_were_withheld_are_not_mixed_in(
+    environment: dict[str, str], examining_bundle: Bundle, archive: Path, tmp_path: Path, suffix: str
+) -> None:
+    environment |= {"CIN_BUNDLE": str(examining_bundle.folder)}
+    out = tmp_path / f"results.{suffix}"
+    assert _cin("predict", archive, "--out", out, **environment).exit_code == 0
+    before = out.read_bytes()
+    result = _cin("predict", archive, "--out", out, **environment, CIN_ABSTAIN="caution")
+    assert result.exit_code == 1
+    assert "CIN_ABSTAIN" in result.stderr
+    assert out.read_bytes() == before
+
+
 def test_answers_of_another_point_are_not_mixed_in(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
     for suffix in ("jsonl", "csv"):
         out = tmp_path / f"results.{suffix}"
@@ -149,7 +163,7 @@ def test_answers_of_another_point_are_not_mixed_in(environment: dict[str, str], 
         out.write_text(other)
         result = _cin("predict", archive, "--out", out, **environment)
         assert result.exit_code == 1
-        assert "another model or operating point" in result.stderr
+        assert "another model, operating point" in result.stderr
         assert out.read_text() == other
         out.write_bytes(before)
 
@@ -207,7 +221,7 @@ def test_two_commands_do_not_write_one_file(
     environment: dict[str, str], tiny_bundle: Bundle, archive: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.csv"
-    with ResultsFile(out, tiny_bundle.manifest, model_sha256=tiny_bundle.sha256, point="balanced"):
+    with ResultsFile(out, tiny_bundle.manifest, model_sha256=tiny_bundle.sha256, point="balanced", abstains="on"):
         before = out.read_bytes()
         result = _cin("predict", archive, "--out", out, **environment)
         assert result.exit_code == 1

@@ -315,6 +315,29 @@ def test_a_spool_is_written_when_there_is_room_again(tmp_path: Path, when_full: 
         assert told == [("a", 0), ("spooled", 2), ("a", 1), ("a", 2), ("a", 3)]
 
 
+def test_room_again_is_found_without_a_request(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+
+    async def play() -> list[bool]:
+        file = SlowFile(path, fails=True)
+        log = AuditLog(file, when_full="refuse", metrics=Metrics())
+        refusing = [log.refusing]
+        with pytest.raises(AuditWriteError):
+            await log.record("a")
+        refusing.append(log.refusing)
+        await log.write_spooled()
+        refusing.append(log.refusing)
+        file.fails = False
+        await log.write_spooled()
+        refusing.append(log.refusing)
+        await log.write_spooled()
+        await log.close()
+        return refusing
+
+    assert asyncio.run(play()) == [False, True, True, False]
+    assert [entry["what"] for entry in _entries(path)] == ["writable-again"]
+
+
 def test_a_spool_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.audit_log._MAX_SPOOLED", 2)
 
@@ -356,14 +379,17 @@ def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path
                 check_problem(read, 503, "audit log")
                 check_problem(deleted, 503, "audit log")
                 assert str(tmp_path) not in answer.text
+                assert client.get("/readyz").json()["reason"] == "the audit log takes no entries"
                 batch = client.post("/predict/batch", files=[("image", ("a", PICTURE))]).json()["answers"]
                 assert batch[0]["problem"]["type"] == "urn:cin:problem:not-ready"
             else:
                 assert (answer.status_code, read.status_code, deleted.status_code) == (200, 200, 204)
+                assert client.get("/readyz").status_code == 200
             assert len(_entries(log)) == 2, "no half line"
             _leave_room(service, None)
             assert client.get(f"/predictions/{kept}").status_code == (200 if when_full == "refuse" else 404)
             assert client.post("/predict", files=FORM).status_code == 200
+            assert client.get("/readyz").status_code == 200
             assert "cin_audit_chain_ok 1.0" in client.get("/metrics").text
         assert service.end() == 0
     what = [entry["what"] for entry in _entries(log)]
