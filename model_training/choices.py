@@ -1,6 +1,7 @@
 """What the paper leaves open, decided by five-fold cross-validation on the training set.
 
-Each choice changes the base configuration in one way; none of them ever sees a test set.
+Each choice changes the base configuration in one way, and ``shipped-recipe`` in all the ways the shipped model has it.
+None of them ever sees a test set.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "light-distinguish": ("recognition.distinguish_weight=0.1",),
         "balanced-pairs": ("recognition.pairs=balanced",),
         "no-class-weights": ("recognition.class_weights=none",),
+        "24-epochs": ("recognition.epochs=24",),
+        "24-epochs-strong-augmentation": ("recognition.epochs=24", "recognition.augmentation=strong"),
+        "shipped-recipe": (
+            "network.crop_margin=0.5",
+            "network.distinguish=false",
+            "recognition.epochs=24",
+            "recognition.augmentation=strong",
+        ),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",

@@ -114,6 +114,9 @@ class RecognitionConfig(StageConfig):
     distinguish_weight: float = Field(1.0, ge=0)
     # "balanced" makes every other pair one of the same class.
     pairs: Literal["random", "balanced"] = "random"
+    # How far pictures are scaled, shifted and recoloured in training, which the paper does not mention: see
+    # ``data/augment.py``.
+    augmentation: Literal["light", "strong"] = "light"
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 
@@ -134,7 +137,8 @@ class Config(_Section):
     seed: int = Field(0, ge=0, lt=2**31)
     # Refuse operations whose result varies from run to run on the same GPU; slower. CPUs never vary.
     deterministic: bool = False
-    # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX), else float32.
+    # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16),
+    # else float32.
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or "none".
     start: str = "torchvision"

@@ -7,27 +7,39 @@ one interpolation. Draws come from the generator given, on the CPU, so that they
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Dermoscopy has no upright: every turn is as likely as any other.
-MAX_SCALE = 1.2
-MAX_SHIFT = 0.1
-BRIGHTNESS = 0.15
-CONTRAST = 0.15
-SATURATION = 0.15
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far pictures are changed at most. Dermoscopy has no upright: every turn and mirror image is as likely."""
+
+    # From 1/scale to scale, evenly in the logarithm.
+    scale: float
+    # As a share of the half side.
+    shift: float
+    # Brightness, contrast and saturation, each by up to this share.
+    colour: float
+    # Red, green and blue each on their own, as another lamp or camera would.
+    tint: float
 
 
-def random_views(num: int, generator: torch.Generator) -> Tensor:
-    """Random turn, mirror, scale (1/1.2 to 1.2) and shift (a tenth of the half side), ``[num, 2, 3]`` float32.
+LIGHT = Augmentation(scale=1.2, shift=0.1, colour=0.15, tint=0.0)
+STRONG = Augmentation(scale=1.35, shift=0.15, colour=0.25, tint=0.08)
+
+
+def random_views(num: int, most: Augmentation, generator: torch.Generator) -> Tensor:
+    """Random turn, mirror, scale and shift, ``[num, 2, 3]`` float32.
 
     Each maps coordinates of the result, -1..1, to coordinates of the crop box, -1..1.
     """
     angle = torch.rand(num, generator=generator) * (2 * math.pi)
     mirror = torch.where(torch.rand(num, generator=generator) < 0.5, -1.0, 1.0)
-    scale = torch.exp((torch.rand(num, generator=generator) * 2 - 1) * math.log(MAX_SCALE))
-    shift = (torch.rand(num, 2, generator=generator) * 2 - 1) * MAX_SHIFT
+    scale = torch.exp(_both_ways((num,), generator) * math.log(most.scale))
+    shift = _both_ways((num, 2), generator) * most.shift
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [
         torch.stack([cos * mirror, -sin, shift[:, 0]], dim=1),
@@ -36,16 +48,24 @@ def random_views(num: int, generator: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def random_jitter(num: int, generator: torch.Generator) -> Tensor:
-    """How much brightness, contrast and saturation change for each picture, ``[3, num, 1, 1, 1]`` in -1..1."""
-    return torch.rand(3, num, 1, 1, 1, generator=generator) * 2 - 1
+def random_colours(num: int, most: Augmentation, generator: torch.Generator) -> Tensor:
+    """By what shares brightness, contrast, saturation, red, green and blue change, ``[num, 6]``."""
+    jitter = _both_ways((3, num), generator).T * most.colour
+    # Without tints nothing is drawn for them.
+    tint = _both_ways((num, 3), generator) * most.tint if most.tint else torch.zeros(num, 3)
+    return torch.cat([jitter, tint], dim=1)
 
 
-def jitter_colours(picture_B3HW: Tensor, amounts_3B111: Tensor) -> Tensor:
-    """Change brightness, contrast and saturation by :func:`random_jitter`; values stay in 0..1."""
-    brightness, contrast, saturation = amounts_3B111.to(picture_B3HW.device)
+def change_colours(picture_B3HW: Tensor, shares_B6: Tensor) -> Tensor:
+    """Change the colours of pictures by the shares of :func:`random_colours`; values stay in 0..1."""
+    shares = (1 + shares_B6.to(picture_B3HW.device))[:, :, None, None]
+    brightness, contrast, saturation, tint = shares.split([1, 1, 1, 3], dim=1)
     mean = picture_B3HW.mean(dim=(1, 2, 3), keepdim=True)
     grey = picture_B3HW.mean(dim=1, keepdim=True)
-    x = grey + (picture_B3HW - grey) * (1 + SATURATION * saturation)
-    x = mean + (x - mean) * (1 + CONTRAST * contrast)
-    return (x * (1 + BRIGHTNESS * brightness)).clamp(0.0, 1.0)
+    x = grey + (picture_B3HW - grey) * saturation
+    x = mean + (x - mean) * contrast
+    return (x * (brightness * tint)).clamp(0.0, 1.0)
+
+
+def _both_ways(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator) * 2 - 1

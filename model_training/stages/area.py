@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model_training.config import AreaConfig, NetworkConfig
-from model_training.data.augment import jitter_colours, random_jitter, random_views
+from model_training.data.augment import LIGHT, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.isic import DatasetError
 from model_training.data.pairs import Indices, random_batches
@@ -80,13 +80,13 @@ class AreaStage:
     def _augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         frames, masks = batch.loaded
         picture, mask = frame_tensor(frames), mask_tensor(masks)
-        views = random_views(batch.num_whole, generator)[batch.share].to(self.device)
-        amounts = random_jitter(batch.num_whole, generator)[:, batch.share]
+        views = random_views(batch.num_whole, LIGHT, generator)[batch.share].to(self.device)
+        colours = random_colours(batch.num_whole, LIGHT, generator)[batch.share]
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(views), 4)
         # Picture and mask are resized as the module itself resizes what it is given, then share one view.
         size = self.module.input_size
         both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
-        return jitter_colours(both[:, :3], amounts), both[:, 3]
+        return change_colours(both[:, :3], colours), both[:, 3]
 
     def validate(self) -> dict[str, float]:
         """Mean Jaccard index at frame size, over the pictures that have a mask."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model_training.config import NetworkConfig, RecognitionConfig
-from model_training.data.augment import jitter_colours, random_jitter, random_views
+from model_training.data.augment import LIGHT, STRONG, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices, balanced_pair_batches, random_batches, random_pair_batches
 from model_training.data.tensors import frame_tensor, picture_tensor
@@ -54,6 +54,7 @@ class RecognitionStage:
         device: torch.device,
     ) -> None:
         self.settings, self.size = settings, network.size
+        self.augmentation = {"light": LIGHT, "strong": STRONG}[settings.augmentation]
         self.train, self.validation = train, validation
         self.train_boxes, self.validation_boxes = train_boxes.to(device), validation_boxes.to(device)
         self.seed, self.device = seed, device
@@ -92,9 +93,9 @@ class RecognitionStage:
         return {"loss": loss, "classification": classification, "distinguish": distinguish}
 
     def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        views = random_views(batch.num_whole, generator)[batch.share].to(self.device)
-        amounts = random_jitter(batch.num_whole, generator)[:, batch.share]
-        return jitter_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), amounts)
+        views = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)
+        colours = random_colours(batch.num_whole, self.augmentation, generator)[batch.share]
+        return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
 
     def validate(self) -> dict[str, float]:
         """AUC of each class against the rest, and their mean, from the summed probabilities."""

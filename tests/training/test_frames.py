@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import model_training.data.frames as frames_module
-from model_training.data.augment import jitter_colours, random_jitter, random_views
+from model_training.data.augment import LIGHT, STRONG, Augmentation, change_colours, random_colours, random_views
 from model_training.data.frames import FrameError, FrameSet, prepare_frames
 from model_training.data.isic import PictureSet, read_set
 from model_training.data.pairs import random_batches, random_pair_batches
@@ -104,18 +104,29 @@ def test_pairs_are_random_and_each_side_holds_every_picture() -> None:
     assert (labels[sides[0]] == labels[sides[1]]).mean() == pytest.approx((shares**2).sum(), abs=0.02)
 
 
-def test_views_keep_the_picture_in_sight() -> None:
-    views = random_views(500, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("most", [LIGHT, STRONG])
+def test_views_keep_the_picture_in_sight(most: Augmentation) -> None:
+    views = random_views(500, most, torch.Generator().manual_seed(0))
     scale = torch.linalg.det(views[:, :, :2]).abs().sqrt()
-    assert 1 / 1.2 - 1e-4 <= float(scale.min()) < float(scale.max()) <= 1.2 + 1e-4
-    assert float(views[:, :, 2].abs().max()) <= 0.1
+    assert 1 / most.scale - 1e-4 <= float(scale.min()) < 0.95 < 1.05 < float(scale.max()) <= most.scale + 1e-4
+    assert 0.8 * most.shift < float(views[:, :, 2].abs().max()) <= most.shift
     mirrored = (torch.linalg.det(views[:, :, :2]) < 0).float().mean()
     assert 0.4 < float(mirrored) < 0.6
+
+
+def test_colours_change_within_their_shares() -> None:
+    grey = torch.full((200, 3, 4, 4), 0.5)
+    light = change_colours(grey, random_colours(200, LIGHT, torch.Generator().manual_seed(1)))
+    assert 0.5 * 0.15 * 0.9 < float((light - grey).abs().max()) <= 0.5 * 0.15 + 1e-6
+    assert torch.allclose(light[:, 0], light[:, 2]), "light augmentation leaves grey grey"
+    strong = change_colours(grey, random_colours(200, STRONG, torch.Generator().manual_seed(1)))
+    tint = strong[:, 0] / strong[:, 2]
+    assert 0.1 < float((tint - 1).abs().max()) <= 1.08 / 0.92 - 1 + 1e-6
     pictures = torch.rand(4, 3, 8, 8)
-    jittered = jitter_colours(pictures, random_jitter(4, torch.Generator().manual_seed(1)))
-    assert bool((jittered >= 0).all() and (jittered <= 1).all())
-    assert not torch.allclose(jittered, pictures)
-    assert torch.equal(jittered, jitter_colours(pictures, random_jitter(4, torch.Generator().manual_seed(1))))
+    shares = random_colours(4, STRONG, torch.Generator().manual_seed(2))
+    changed = change_colours(pictures, shares)
+    assert bool((changed >= 0).all() and (changed <= 1).all())
+    assert torch.equal(changed[1:2], change_colours(pictures[1:2], shares[1:2])), "pictures do not mix"
 
 
 def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
