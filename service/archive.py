@@ -51,18 +51,24 @@ class Outcome(NamedTuple):
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
     """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
 
-    Raises :class:`ArchiveError` for a folder without any.
+    Raises :class:`ArchiveError` for a folder without any, and for one that may not be read: pictures in it would be
+    missing without a word.
     """
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        files = (Path(folder, name) for folder, _, names in os.walk(path, onerror=_unreadable) for name in names)
+        inside = sorted(p for p in files if p.suffix.lower() in SUFFIXES and p.is_file())
         if not inside:
             raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
         found += inside
     return list(dict.fromkeys(found))
+
+
+def _unreadable(error: OSError) -> None:
+    raise ArchiveError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
 def answer_all(

@@ -277,6 +277,21 @@ def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) 
         find_pictures([tmp_path])
 
 
+def test_a_folder_that_may_not_be_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "locked").mkdir()
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        # Root may read everything, so the refusal is played.
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(ArchiveError, match=r"cannot read the folder .*locked: Permission denied"):
+        find_pictures([archive])
+
+
 def test_batches_give_what_single_pictures_give(tiny_bundle: Bundle, archive: Path) -> None:
     engine = Engine(tiny_bundle, provider="cpu", threads=1)
     sizes: list[int] = []
