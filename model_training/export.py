@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model_training.abstention import add_abstention
+from model_training.abstention import add_abstention, read_judged
 from model_training.calibration import operating_points
 from model_training.config import DataConfig
 from model_training.data.frames import FrameSet
@@ -81,13 +81,16 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
     return network.eval().requires_grad_(False)
 
 
-def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path) -> Bundle:
+def export_bundle(
+    experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path, photographs: Path | None = None
+) -> Bundle:
     """Export, hold against PyTorch on the whole validation set, and write the bundle.
 
     Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
     A variant of less precision is in the bundle when it passes its own gate, see :mod:`model_training.variants`; when
-    pictures get no advice is fitted to it last, see :mod:`model_training.abstention`. Raises
-    :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows.
+    pictures get no advice is fitted to it last, see :mod:`model_training.abstention`, and counted in the folder of
+    ``photographs`` too, which show anything but dermoscopy. Raises :class:`GateError`, and writes nothing, when the
+    graph differs from the network by more than the gate allows.
     """
     check_target(out)
     config = experiment.config
@@ -151,7 +154,12 @@ def export_bundle(experiment: Experiment, out: Path, *, name: str, version: str,
         bundle = write_bundle(Path(scratch) / "bundle", files={**files, MODEL_CARD_NAME: card}, manifest=manifest)
         evaluated = read_report(experiment, "test") is not None
         return add_abstention(
-            bundle, out, experiment, ledger=ledger, purpose=f"abstention {name} {version}" if evaluated else None
+            bundle,
+            out,
+            experiment,
+            ledger=ledger,
+            purpose=f"abstention {name} {version}" if evaluated else None,
+            photographs=None if photographs is None else read_judged(bundle, photographs),
         )
 
 

@@ -45,6 +45,10 @@ ResultsOption = Annotated[Path, typer.Option(help="Where outcomes and tables are
 MinutesOption = Annotated[
     float | None, typer.Option(min=0, help="Stop after this long; the same command goes on from there.")
 ]
+PhotographsOption = Annotated[
+    str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
+]
+FiguresOption = Annotated[Path | None, typer.Option(help="File for the limits and what came of them, .json.")]
 LEDGER = Path("results/test-ledger.jsonl")
 
 P = ParamSpec("P")

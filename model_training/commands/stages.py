@@ -12,12 +12,15 @@ from model_training.commands.options import (
     CacheOption,
     ConfigOption,
     DataOption,
+    FiguresOption,
     LedgerOption,
+    PhotographsOption,
     RunOption,
     SetOption,
     command,
     make_experiment,
 )
+from model_training.commands.withholding import tell_abstention
 from model_training.evaluate import Split
 from model_training.evaluate import evaluate as evaluate_split
 from model_training.export import export_bundle
@@ -93,6 +96,8 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     name: Annotated[str, typer.Option(help="The model's name.")] = "cin-isic2017",
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0.0",
+    photographs: PhotographsOption = None,
+    figures: FiguresOption = None,
     ledger: LedgerOption = LEDGER,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -101,6 +106,10 @@ def export(
 ) -> None:
     """Export a finished, evaluated run as a model bundle, once the graph has passed its gate."""
     experiment = make_experiment(config, set_, data, cache, run)
-    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger)
+    if figures is not None:  # what the test set was read for must not be lost in the end
+        figures.parent.mkdir(parents=True, exist_ok=True)
+    shown = None if photographs is None else data / photographs
+    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown)
+    tell_abstention(bundle, figures)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

@@ -10,7 +10,16 @@ import typer
 
 from model_training.abstention import add_abstention, read_judged
 from model_training.command_line import command_line
-from model_training.commands.options import LEDGER, CacheOption, DataOption, LedgerOption, command, console
+from model_training.commands.options import (
+    LEDGER,
+    CacheOption,
+    DataOption,
+    FiguresOption,
+    LedgerOption,
+    PhotographsOption,
+    command,
+    console,
+)
 from model_training.config import Config, DataConfig
 from model_training.degraded import judge_degraded
 from model_training.experiment import Experiment
@@ -24,15 +33,28 @@ def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
     return Experiment(config, data, cache, Path(), console())
 
 
+def tell_abstention(bundle: Bundle, figures: Path | None) -> None:
+    """Print how many pictures of each set get no advice, and keep the limits and that in ``figures``."""
+    limits = bundle.manifest.abstention
+    assert limits is not None
+    about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
+    if figures is not None:
+        write_text(figures, json.dumps(about | limits.model_dump(), indent=2) + "\n")
+    for measured in limits.measured:
+        console().print(
+            f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
+            f"without advice; {measured.num_by_reason}",
+            highlight=False,
+        )
+
+
 @command
 def abstention(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, of any version.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     version: Annotated[str, typer.Option(help="The version that the bundle becomes.")],
-    photographs: Annotated[
-        str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
-    ] = None,
-    figures: Annotated[Path | None, typer.Option(help="File for the limits and what came of them, .json.")] = None,
+    photographs: PhotographsOption = None,
+    figures: FiguresOption = None,
     purpose: Annotated[str, typer.Option(help="What the test split is read for; without one it is not read.")] = "",
     ledger: LedgerOption = LEDGER,
     data: DataOption = Path("data"),
@@ -51,17 +73,7 @@ def abstention(
         photographs=None if photographs is None else read_judged(source, data / photographs),
         version=version,
     )
-    limits = written.manifest.abstention
-    assert limits is not None
-    about = {"command": command_line(), "bundle": f"{written.manifest.name} {version}", **limits.model_dump()}
-    if figures is not None:
-        write_text(figures, json.dumps(about, indent=2) + "\n")
-    for measured in limits.measured:
-        console().print(
-            f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
-            f"without advice; {measured.num_by_reason}",
-            highlight=False,
-        )
+    tell_abstention(written, figures)
 
 
 @command

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -60,13 +61,18 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperimen
     root = tmp_path_factory.mktemp("experiment")
     small = SmallExperiment(root / "data", root / "cache", root / "run", root / "bundle", root / "ledger.jsonl")
     write_isic2017(small.data, size=96, train=24, validation=18, test=12, seed=1)
+    photographs = small.data / "photographs"
+    photographs.mkdir()
+    for colour in ("blue", "lime"):
+        Image.new("RGB", (200, 100), colour).save(photographs / f"{colour}.png")
+    counted = ("--photographs", photographs.name, "--figures", str(root / "limits.json"))
     for name, *arguments in (
         ("prepare",),
         ("area",),
         ("recognition",),
         ("evaluate",),
         ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small.ledger)),
-        ("export", "--out", str(small.bundle), "--name", "synthetic", "--ledger", str(small.ledger)),
+        ("export", "--out", str(small.bundle), "--name", "synthetic", "--ledger", str(small.ledger), *counted),
     ):
         result = small.command(name, *arguments)
         assert result.exit_code == 0, f"{name}: {result.output}"

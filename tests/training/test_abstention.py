@@ -64,8 +64,11 @@ def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
     limits = bundle.manifest.abstention
     assert limits is not None
     assert limits.fitted_on == "isic2017-train (24)"
-    assert [m.measured_on for m in limits.measured if m.variant == "fp32"] == ["isic2017-validation", "isic2017-test"]
-    assert [m.num_pictures for m in limits.measured if m.variant == "fp32"] == [18, 12]
+    counted = {m.measured_on: m.num_pictures for m in limits.measured if m.variant == "fp32"}
+    assert counted == {"isic2017-validation": 18, "photographs": 2, "isic2017-test": 12}
+    told = json.loads((small_experiment.bundle.parent / "limits.json").read_text())
+    assert told["measured"] == [m.model_dump() for m in limits.measured]
+    assert told["bundle"] == "synthetic 1.0.0"
     assert bundle.model_card().count("## Pictures that get no advice") == 1
     engine = Engine(bundle, variant="fp32", provider="cpu", threads=1)
     known = bundle.canary_outputs()[FEATURES][0]
@@ -76,10 +79,6 @@ def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
 def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     small_experiment: SmallExperiment, older: Bundle, tmp_path: Path
 ) -> None:
-    photographs = small_experiment.data / "photographs"
-    photographs.mkdir()
-    for colour in ("blue", "lime"):
-        Image.new("RGB", (200, 100), colour).save(photographs / f"{colour}.png")
     out, figures = tmp_path / "new", tmp_path / "figures.json"
     result = abstention(
         small_experiment, older.folder, out, "--photographs", "photographs", "--figures", str(figures), "--purpose", "x"
