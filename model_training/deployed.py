@@ -56,13 +56,14 @@ class DeployedCIN(nn.Module):
         ]
         if maps:
             outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
-        outputs.append(torch.stack([branch.pooled_BC for branch in branches], dim=1))
+        outputs.append(torch.stack([branch.told_BC for branch in branches], dim=1))
         return tuple(outputs)
 
     @property
     def num_features(self) -> int:
-        """How many features the classifier of each branch sees."""
-        return self.network.own_branches()[0].features.num_channels
+        """How many features each branch tells a picture's familiarity by."""
+        features = self.network.own_branches()[0].features
+        return features.num_middle_channels + features.num_channels
 
 
 def output_specs(*, num_classes: int, size: int, num_features: int, with_feature_attention: bool) -> list[TensorSpec]:
@@ -91,13 +92,9 @@ def output_specs(*, num_classes: int, size: int, num_features: int, with_feature
             ("correlation_attention", "float32", [2, side**2, side**2], "P of Eqn 2, in the crop's frame"),
         ]
     named = [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
-    return [*named, features_spec(num_features)]
-
-
-def features_spec(num_features: int) -> TensorSpec:
-    """The output that says how familiar a picture is."""
-    meaning = "pooled features in front of the classifier of each branch"
-    return TensorSpec(name=FEATURES, dtype="float32", shape=["batch", NUM_BRANCHES, num_features], meaning=meaning)
+    meaning = "pooled features of each branch, of its second residual layer and in front of its classifier"
+    shape: list[int | str] = ["batch", NUM_BRANCHES, num_features]
+    return [*named, TensorSpec(name=FEATURES, dtype="float32", shape=shape, meaning=meaning)]
 
 
 def fold_batch_norms(module: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from model_training.deployed import MIN_HALF_PRECISION_SIZE, DeployedCIN, features_spec
-from model_training.network.cin import NUM_BRANCHES
+from model_training.deployed import MIN_HALF_PRECISION_SIZE, DeployedCIN
 from service.bundle import TensorSpec
 
 OPSET = 20
@@ -60,34 +58,3 @@ def store_half_precision(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-# The first layer of a branch's classifier; the second number tells float16 weights from those they are cast to.
-_CLASSIFIER = re.compile(r"branches\.(\d)\.classify\.0\.weight(_float16)?$")
-
-
-def expose_features(model: onnx.ModelProto) -> TensorSpec:
-    """Make what the branches' classifiers see an output of a graph, in place, unless it is; nothing else changes.
-
-    For graphs exported before that was an output. Raises ``ValueError`` for a graph without such classifiers.
-    """
-    graph = model.graph
-    widths = [weight.dims[1] for weight in graph.initializer if _CLASSIFIER.search(weight.name)]
-    pooled = [node.input[0] for node in graph.node if node.op_type == "Gemm" and _CLASSIFIER.search(node.input[1])]
-    if not pooled or len(set(widths)) != 1:
-        raise ValueError("not a graph of this network: no classifiers were found in it")
-    spec = features_spec(widths[0])
-    if spec.name in [output.name for output in graph.output]:
-        return spec
-    rows, axis = [f"{spec.name}_{name}" for name in pooled], f"{spec.name}_axis"
-    graph.initializer.append(numpy_helper.from_array(np.array([1], dtype=np.int64), axis))
-    graph.node.extend(
-        helper.make_node("Unsqueeze", [name, axis], [row]) for name, row in zip(pooled, rows, strict=True)
-    )
-    # A branch that answers as both is in the graph once.
-    both = rows if len(rows) == NUM_BRANCHES else rows * NUM_BRANCHES
-    graph.node.append(helper.make_node("Concat", both, [spec.name], axis=1))
-    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    graph.output.append(helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, [batch, *map(int, spec.shape[1:])]))
-    onnx.checker.check_model(model, full_check=True)
-    return spec

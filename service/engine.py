@@ -70,7 +70,7 @@ class Answer:
     lesion_fraction: float
     spatial_attention: NDArray[np.float32] | None  # [2, h, w]
     correlation_attention: NDArray[np.float32] | None  # [2, h*w, h*w]
-    features: NDArray[np.float32] | None = None  # [2, C], what each branch's classifier sees
+    features: NDArray[np.float32] | None = None  # [2, C], pooled in each branch
 
 
 class Engine:

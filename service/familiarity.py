@@ -1,6 +1,6 @@
 """How familiar a picture's features are to a network: the Gaussian of those of its training pictures.
 
-The features are what each branch's classifier sees, square roots taken, which makes their long tails nearly normal.
+The features are pooled ones of both branches, square roots taken, which makes their long tails nearly normal.
 Their covariance is that of the leading principal components, and the same in all other directions (probabilistic PCA),
 so that a few thousand pictures are enough for a thousand features.
 """

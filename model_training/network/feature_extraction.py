@@ -112,16 +112,22 @@ def _residual_blocks(keys: Iterable[str]) -> set[str]:
 
 
 class FeatureExtraction(nn.Module):
-    """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to features ``[B, num_channels, H/32, W/32]``."""
+    """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to features ``[B, num_channels, H/32, W/32]``.
+
+    With them come those of layer2, ``[B, num_middle_channels, H/8, W/8]``: texture and colour, which later layers leave
+    behind for what tells the classes apart.
+    """
 
     def __init__(self, network: FeatureNetwork = "resnet18") -> None:
         super().__init__()
         self.stages = ResNetStages(network=network)
-        self.num_channels = 2048 if network == "resnet50" else STAGE_CHANNELS[-1]
+        expansion = 4 if network == "resnet50" else 1
+        self.num_channels, self.num_middle_channels = STAGE_CHANNELS[-1] * expansion, STAGE_CHANNELS[2] * expansion
 
-    def forward(self, x_B3HW: Tensor) -> Tensor:
-        """Features of the last stage."""
-        return self.stages(x_B3HW)[-1]
+    def forward(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the last stage, and of layer2."""
+        features = self.stages(x_B3HW)
+        return features[-1], features[2]
 
 
 def normalise(picture_B3HW: Tensor) -> Tensor:

@@ -7,15 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_training.abstention import cross_fitted, examine, fit_limits
 from model_training.cli import app
-from model_training.graph import expose_features
-from model_training.parity import run_onnx
 from service.abstention import ABSTAINS, beyond_limits, measure_quality
 from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
 from service.engine import Engine
@@ -23,34 +20,16 @@ from service.familiarity import fit_familiarity
 from tests.training.conftest import SmallExperiment
 
 
-def without_abstention(bundle: Bundle, folder: Path) -> Bundle:
-    """The bundle as it was before there were limits: its graph names no features, its canary and its card neither."""
-    manifest = bundle.manifest
-    folder.mkdir()
-    files = {name: bundle.path(name) for name in manifest.files if name != FAMILIARITY_NAME}
-    for variant in manifest.variants:
-        model = onnx.load(bundle.path(variant.file))
-        (output,) = [o for o in model.graph.output if o.name == FEATURES]
-        model.graph.output.remove(output)
-        producers = {name: node for node in model.graph.node for name in node.output}
-        joined = producers[FEATURES]
-        for node in (joined, *(producers[name] for name in set(joined.input))):
-            model.graph.node.remove(node)
-        files[variant.file] = folder / variant.file
-        onnx.save_model(model, files[variant.file])
-        canary = variant.canary_outputs or manifest.canary.outputs
-        known = bundle.canary_outputs(variant.name)
-        del known[FEATURES]
-        files[canary] = folder / canary
-        np.savez(files[canary], **known)  # type: ignore[arg-type]
-    fields = manifest.model_dump(exclude={"schema_version", "files"})
-    fields |= {"abstention": None, "outputs": [spec for spec in manifest.outputs if spec.name != FEATURES]}
-    return write_bundle(folder / "bundle", files=files, manifest=fields)
+def without(bundle: Bundle, folder: Path, **changed: object) -> Bundle:
+    """The bundle without limits, as it was before they were fitted, and otherwise ``changed``."""
+    files = {name: bundle.path(name) for name in bundle.manifest.files if name != FAMILIARITY_NAME}
+    fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
+    return write_bundle(folder, files=files, manifest={**fields, "abstention": None, **changed})
 
 
 @pytest.fixture(scope="module")
 def older(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return without_abstention(load_bundle(small_experiment.bundle), tmp_path_factory.mktemp("older") / "work")
+    return without(load_bundle(small_experiment.bundle), tmp_path_factory.mktemp("older") / "bundle")
 
 
 def abstention(small: SmallExperiment, bundle: Path, out: Path, *arguments: str) -> Result:
@@ -90,10 +69,10 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert first.manifest.abstention is not None
     assert manifest.version == "1.1.0"
     assert new.model_card().startswith("# synthetic 1.1.0\n")
-    changed = {"version", "schema_version", "outputs", "abstention", "files"}
+    changed = {"version", "schema_version", "abstention", "files"}
     assert manifest.model_dump(exclude=changed) == older.manifest.model_dump(exclude=changed)
     assert manifest.outputs == first.manifest.outputs
-    # As export had fitted them: an exposed graph gives what one that was exported so gives.
+    # As export had fitted them.
     for name in ("max_unfamiliarity", "min_sharpness", "max_dark_share", "max_bright_share", "min_lesion_fraction"):
         assert getattr(limits, name) == pytest.approx(getattr(first.manifest.abstention, name), rel=1e-4), name
     assert manifest.files.keys() - older.manifest.files.keys() == {FAMILIARITY_NAME}
@@ -112,28 +91,13 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert load_bundle(again).model_card().count("## Pictures that get no advice") == 1
 
 
-def test_exposing_changes_no_weight_and_no_other_output(older: Bundle, tmp_path: Path) -> None:
-    path, outputs = older.path(older.variant("fp32").file), older.manifest.outputs
-    model = onnx.load(path)
-    weights = {w.name: w.SerializeToString() for w in model.graph.initializer}
-    spec = expose_features(model)
-    onnx.save_model(model, tmp_path / "exposed.onnx")
-    assert {w.name: w.SerializeToString() for w in model.graph.initializer if w.name in weights} == weights
-    assert (spec.shape, model.graph.output[-1].name) == (["batch", 2, 512], FEATURES)
-    frames = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    before = run_onnx(path, frames, outputs, batch=3)
-    after = run_onnx(tmp_path / "exposed.onnx", frames, [*outputs, spec], batch=3)
-    for name, values in before.items():
-        np.testing.assert_array_equal(after[name], values, err_msg=name)
-    assert (after[FEATURES][:, 0] != after[FEATURES][:, 1]).any()
-    assert expose_features(model) == spec
-    assert [output.name for output in model.graph.output].count(FEATURES) == 1
-
-
-def test_another_network_has_no_classifiers() -> None:
-    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
-    with pytest.raises(ValueError, match="no classifiers"):
-        expose_features(onnx.parser.parse_model(text))
+def test_graphs_without_features_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    whole = load_bundle(small_experiment.bundle)
+    outputs = [spec for spec in whole.manifest.outputs if spec.name != FEATURES]
+    result = abstention(small_experiment, without(whole, tmp_path / "old", outputs=outputs).folder, tmp_path / "new")
+    assert result.exit_code == 1
+    assert "export its run again" in " ".join(result.output.split())
+    assert not (tmp_path / "new").exists()
 
 
 def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperiment) -> None:

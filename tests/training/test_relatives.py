@@ -111,10 +111,12 @@ def test_resnet50_is_torchvisions() -> None:
 
 
 def test_feature_networks_say_how_wide_they_are() -> None:
-    for network, channels in (("resnet18", 512), ("attention-resnet18", 512), ("resnet50", 2048)):
+    widths = {"resnet18": (512, 128), "attention-resnet18": (512, 128), "resnet50": (2048, 512)}
+    for network, (channels, between) in widths.items():
         features = FeatureExtraction(network)  # type: ignore[arg-type]
-        assert features.num_channels == channels
-        assert features(torch.rand(2, 3, 64, 64)).shape == (2, channels, 2, 2)
+        assert (features.num_channels, features.num_middle_channels) == (channels, between)
+        last, middle = features(torch.rand(2, 3, 64, 64))
+        assert (last.shape, middle.shape) == ((2, channels, 2, 2), (2, between, 8, 8))
 
 
 def test_a_start_of_another_depth_is_refused(imagenet: dict[str, Tensor]) -> None:
