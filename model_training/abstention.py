@@ -46,7 +46,7 @@ NUM_COMPONENTS = 128
 NUM_FOLDS = 5
 
 # Shares of the training pictures beyond each limit.
-UNFAMILIAR_SHARE = 0.005
+UNFAMILIAR_SHARE = 0.01
 POOR_SHARE = 0.0025
 TINY_SHARE = 0.005
 

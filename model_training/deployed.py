@@ -56,14 +56,13 @@ class DeployedCIN(nn.Module):
         ]
         if maps:
             outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
-        outputs.append(torch.stack([branch.told_BC for branch in branches], dim=1))
+        outputs.append(torch.stack([branch.early_BC for branch in branches], dim=1))
         return tuple(outputs)
 
     @property
     def num_features(self) -> int:
         """How many features each branch tells a picture's familiarity by."""
-        features = self.network.own_branches()[0].features
-        return features.num_middle_channels + features.num_channels
+        return self.network.own_branches()[0].features.num_early_channels
 
 
 def output_specs(*, num_classes: int, size: int, num_features: int, with_feature_attention: bool) -> list[TensorSpec]:
@@ -92,7 +91,7 @@ def output_specs(*, num_classes: int, size: int, num_features: int, with_feature
             ("correlation_attention", "float32", [2, side**2, side**2], "P of Eqn 2, in the crop's frame"),
         ]
     named = [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
-    meaning = "pooled features of each branch, of its second residual layer and in front of its classifier"
+    meaning = "pooled features of the first three residual layers of each branch"
     shape: list[int | str] = ["batch", NUM_BRANCHES, num_features]
     return [*named, TensorSpec(name=FEATURES, dtype="float32", shape=shape, meaning=meaning)]
 

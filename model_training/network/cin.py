@@ -20,8 +20,8 @@ class BranchOutput(NamedTuple):
 
     logits_BK: Tensor
     features_BCHW: Tensor
-    # Pooled features of layer2, then those that the classifier sees.
-    told_BC: Tensor
+    # Pooled features of the layers before those in ``features_BCHW``.
+    early_BC: Tensor
     spatial_BCHW: Tensor | None
     correlation_BMM: Tensor | None
 
@@ -57,13 +57,12 @@ class Branch(nn.Module):
 
     def forward(self, crop_B3SS: Tensor) -> BranchOutput:
         """Crops, values 0..1, to the logits of the classes and the attention maps behind them."""
-        features, middle = self.features(normalise(crop_B3SS))
+        features, early_BC = self.features(normalise(crop_B3SS))
         spatial, correlation = None, None
         if self.attention is not None:
             features, spatial, correlation = self.attention(features)
         pooled_BC = features.mean(dim=(2, 3))
-        told_BC = torch.cat([middle.mean(dim=(2, 3)), pooled_BC], dim=1)
-        return BranchOutput(self.classify(pooled_BC), features, told_BC, spatial, correlation)
+        return BranchOutput(self.classify(pooled_BC), features, early_BC, spatial, correlation)
 
 
 class ClinicalInspiredNetwork(nn.Module):

@@ -114,20 +114,21 @@ def _residual_blocks(keys: Iterable[str]) -> set[str]:
 class FeatureExtraction(nn.Module):
     """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to features ``[B, num_channels, H/32, W/32]``.
 
-    With them come those of layer2, ``[B, num_middle_channels, H/8, W/8]``: texture and colour, which later layers leave
-    behind for what tells the classes apart.
+    With them come those of layer1 to layer3, pooled, ``[B, num_early_channels]``: texture and colour, which layer4
+    leaves behind for what tells the classes apart.
     """
 
     def __init__(self, network: FeatureNetwork = "resnet18") -> None:
         super().__init__()
         self.stages = ResNetStages(network=network)
         expansion = 4 if network == "resnet50" else 1
-        self.num_channels, self.num_middle_channels = STAGE_CHANNELS[-1] * expansion, STAGE_CHANNELS[2] * expansion
+        *early, last = (channels * expansion for channels in STAGE_CHANNELS[1:])
+        self.num_channels, self.num_early_channels = last, sum(early)
 
     def forward(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the last stage, and of layer2."""
-        features = self.stages(x_B3HW)
-        return features[-1], features[2]
+        """Features of layer4, and the pooled ones of the layers before it."""
+        _, *early, last = self.stages(x_B3HW)
+        return last, torch.cat([features.mean(dim=(2, 3)) for features in early], dim=1)
 
 
 def normalise(picture_B3HW: Tensor) -> Tensor:

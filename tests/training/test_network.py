@@ -29,8 +29,10 @@ def test_feature_extraction_has_torchvisions_parameters_and_strides() -> None:
     assert {"conv1.weight", "layer1.0.conv1.weight", "layer4.1.bn2.bias", "layer2.0.downsample.1.weight"} <= names
     assert "layer2.0.downsample.0.bias" not in names
     assert sum(p.numel() for p in features.parameters()) == 11_689_512 - 513_000, "ResNet18 without its classifier"
-    last, middle = features(torch.rand(1, 3, 448, 448))
-    assert (last.shape, middle.shape) == ((1, 512, 14, 14), (1, 128, 56, 56))
+    picture = torch.rand(1, 3, 448, 448)
+    last, early = features(picture)
+    assert last.shape == (1, 512, 14, 14)
+    torch.testing.assert_close(early[:, 64:192], features.stages(picture)[2].mean(dim=(2, 3)))
 
 
 def test_every_stage_halves_the_resolution() -> None:

@@ -127,7 +127,7 @@ def test_service_and_training_give_the_same_probabilities(small_experiment: Smal
     experiment = small_experiment.experiment()
     network = deployed_network(experiment, 3)
     round_weights(network)
-    specs = output_specs(num_classes=3, size=64, num_features=640, with_feature_attention=True)
+    specs = output_specs(num_classes=3, size=64, num_features=448, with_feature_attention=True)
     synthetic = sorted((small_experiment.data / "isic2017" / "ISIC-2017_Test_v2_Data").glob("*.jpg"))[:4]
     originals = sorted((data_root / "samples").glob("*.jpg"))
     assert len(originals) == 9

@@ -111,12 +111,12 @@ def test_resnet50_is_torchvisions() -> None:
 
 
 def test_feature_networks_say_how_wide_they_are() -> None:
-    widths = {"resnet18": (512, 128), "attention-resnet18": (512, 128), "resnet50": (2048, 512)}
-    for network, (channels, between) in widths.items():
+    widths = {"resnet18": (512, 448), "attention-resnet18": (512, 448), "resnet50": (2048, 1792)}
+    for network, (channels, before) in widths.items():
         features = FeatureExtraction(network)  # type: ignore[arg-type]
-        assert (features.num_channels, features.num_middle_channels) == (channels, between)
-        last, middle = features(torch.rand(2, 3, 64, 64))
-        assert (last.shape, middle.shape) == ((2, channels, 2, 2), (2, between, 8, 8))
+        assert (features.num_channels, features.num_early_channels) == (channels, before)
+        last, early = features(torch.rand(2, 3, 64, 64))
+        assert (last.shape, early.shape) == ((2, channels, 2, 2), (2, before))
 
 
 def test_a_start_of_another_depth_is_refused(imagenet: dict[str, Tensor]) -> None:

@@ -28,7 +28,7 @@ from service.bundle import load_bundle
 from service.engine import Engine
 from tests.training.conftest import SmallExperiment
 
-SPECS = output_specs(num_classes=3, size=64, num_features=640, with_feature_attention=True)
+SPECS = output_specs(num_classes=3, size=64, num_features=448, with_feature_attention=True)
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
 
 
