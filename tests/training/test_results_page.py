@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from model_training.choices import CHOICES
 from model_training.data.isic import CLASSES_2017, read_set
 from model_training.predictions import read_predictions
+from model_training.statistics import delong_test
 from model_training.tables import TABLE_1, TABLE_3, Table
 from model_training.trials import TrialRecord
 from service.bundle import load_bundle
@@ -22,6 +23,7 @@ from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8")
 RESULTS = REPOSITORY / "results"
+SHIPPED = "cin-isic2017-1.4.0"
 TASKS = ("melanoma_auc", "seborrheic_keratosis_auc", "mean_auc")
 
 
@@ -93,9 +95,8 @@ def test_releases_are_those_that_were_evaluated() -> None:
     shown = rows("The shipped model")
     manifest = load_bundle(SHIPPED_BUNDLE).manifest
     assert f"`cin-isic2017` {manifest.version} " in section("The shipped model")
-    # 1.3.0 has the weights, and so the figures, of 1.2.0.
-    assert list(shown)[-1] == "1.2.0"
-    assert manifest.provenance.metrics["isic2017-test"] == read_json("cin-isic2017-1.2.0/test.json")["metrics"]
+    assert list(shown)[-1] == manifest.version
+    assert manifest.provenance.metrics["isic2017-test"] == read_json(f"{SHIPPED}/test.json")["metrics"]
     for version, cells in shown.items():
         reports = [read_json(f"cin-isic2017-{version}/{split}.json")["metrics"] for split in ("validation", "test")]
         assert cells == [f"{figures[task]:.3f}" for figures in reports for task in TASKS]
@@ -103,22 +104,22 @@ def test_releases_are_those_that_were_evaluated() -> None:
 
 def test_what_the_text_says_of_the_release() -> None:
     said = " ".join(section("The shipped model").split())
-    last = _epochs("cin-isic2017-1.2.0")[-1]
+    last = _epochs(SHIPPED)[-1]
     level = (last["auc_melanoma"] + last["auc_seborrheic_keratosis"]) / 2
-    mixed = read_json("cin-isic2017-1.2.0/validation.json")["metrics"]["mean_auc"]
+    mixed = read_json(f"{SHIPPED}/validation.json")["metrics"]["mean_auc"]
     assert f"{level:.3f} with all classes equally likely, {mixed:.3f} so" in said
-    calibration = read_json("cin-isic2017-1.2.0/figures.json")["sets"]["isic2017-test"]["calibration"]
+    calibration = read_json(f"{SHIPPED}/figures.json")["sets"]["isic2017-test"]["calibration"]
     for name, key in (("by class falls", "classwise_calibration_error"), ("Brier score", "brier_score")):
         before, after = (calibration[when][key]["value"] for when in ("before", "after"))
         assert f"{name} from {before:.3f} to {after:.3f}" in said
-    named = [read_json(f"cin-isic2017-{v}/test.json")["metrics"] for v in ("1.2.0", "1.1.0")]
+    named = [read_json(f"cin-isic2017-{v}/test.json")["metrics"] for v in ("1.4.0", "1.1.0")]
     now, before = (f"{100 * figures['melanoma_sensitivity_argmax']:.0f} %" for figures in named)
     assert f"for {now} of the melanomas in the test set, where it was for {before} of them in 1.1.0" in said
     assert now in (REPOSITORY / "docs" / "http.md").read_text(encoding="utf-8")
 
 
 def test_what_the_text_says_of_pictures_without_advice() -> None:
-    told = read_json("cin-isic2017-1.3.0/abstention.json")
+    told = read_json(f"{SHIPPED}/abstention.json")
     shown = rows("Pictures without advice")
     for name in ("isic2017-validation", "isic2017-test", "not_dermoscopy"):
         counted = {m["variant"]: m for m in told["measured"] if m["measured_on"] == name}
@@ -126,7 +127,7 @@ def test_what_the_text_says_of_pictures_without_advice() -> None:
             share, num = counted[variant]["abstained"], counted[variant]["num_pictures"]
             interval = f"{share['low']:.1%} to {share['high']:.1%}"
             assert cell == f"{round(share['value'] * num)} of {num}: {share['value']:.1%} ({interval})"
-    degraded = read_json("cin-isic2017-1.3.0/degraded.json")["degraded"]
+    degraded = read_json(f"{SHIPPED}/degraded.json")["degraded"]
     found = {f"{row['kind']}-{row['level']:g}": row for row in degraded}
     table = {name: cells for name, cells in shown.items() if name in found}
     assert len(table) == len(found)
@@ -138,8 +139,8 @@ def test_what_the_text_says_of_pictures_without_advice() -> None:
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_release_follows_from_its_answers(split: str, data_root: Path) -> None:
     """The shipped figures and thresholds are those of the predictions that are kept beside them."""
-    manifest, folder = load_bundle(SHIPPED_BUNDLE).manifest, RESULTS / "cin-isic2017-1.2.0"
-    report = read_json(f"cin-isic2017-1.2.0/{split}.json")
+    manifest, folder = load_bundle(SHIPPED_BUNDLE).manifest, RESULTS / SHIPPED
+    report = read_json(f"{SHIPPED}/{split}.json")
     ids, probabilities = read_predictions(folder / f"{split}-predictions.csv", CLASSES_2017)
     labels = {sample.id: sample.label for sample in read_set(data_root, report["set"], allow_missing=True).samples}
     truth = np.array([labels[id] for id in ids])
@@ -147,13 +148,28 @@ def test_the_release_follows_from_its_answers(split: str, data_root: Path) -> No
         assert roc_auc_score(truth == k, probabilities[:, k]) == pytest.approx(report["metrics"][f"{task}_auc"])
     assert manifest.provenance.metrics[report["set"]] == report["metrics"]
     assert report["temperature"] == manifest.temperature
-    figures = read_json("cin-isic2017-1.2.0/figures.json")
+    figures = read_json(f"{SHIPPED}/figures.json")
     assert json.loads((SHIPPED_BUNDLE / "figures.json").read_text()) == figures
     for point in figures["sets"][report["set"]]["operating_points"]:
         assert point["threshold"] == pytest.approx(manifest.operating_point(point["name"]).threshold, abs=1e-6)
         referred = probabilities[:, 0] >= point["threshold"]
         assert referred[truth == 0].mean() == pytest.approx(point["sensitivity"]["value"])
         assert 1 - referred[truth != 0].mean() == pytest.approx(point["specificity"]["value"])
+
+
+def test_what_the_text_says_of_the_release_before(data_root: Path) -> None:
+    samples = read_set(data_root, "isic2017-test", allow_missing=True).samples
+    labels = {sample.id: sample.label for sample in samples}
+    said = " ".join(section("The shipped model").split())
+    (ids, ours), (same, before) = (
+        read_predictions(RESULTS / f"cin-isic2017-{v}" / "test-predictions.csv", CLASSES_2017)
+        for v in ("1.4.0", "1.2.0")
+    )
+    assert ids == same
+    truth = np.array([labels[id] for id in ids])
+    for k in range(2):
+        gain = delong_test(truth == k, ours[:, k], before[:, k])
+        assert f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}" in said
 
 
 def _epochs(name: str) -> list[dict[str, float]]:
