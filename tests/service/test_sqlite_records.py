@@ -173,7 +173,7 @@ def test_threads_share_a_store_and_its_budget(tmp_path: Path) -> None:
     def work(worker: int) -> None:
         record = _record(f'{{"a": {worker}}}', seed=worker)
         for turn in range(8):
-            id = f"{worker:016x}{turn:016x}"
+            id = f"{worker + 1:016x}{turn:016x}"  # none of IDS: what is replaced makes room twice
             store.put(id, record)
             back = store.get(id, OWNER)  # others may have pushed it out already
             assert back is None or back.prediction == record.prediction
