@@ -7,6 +7,7 @@ with ``deterministic = true``. Batches and augmentation are drawn for all proces
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -77,6 +78,8 @@ class Stage(Protocol):
 
 def make_fabric(config: Config) -> Fabric:
     """The devices and precision to train with: one GPU or the CPU, or what torchrun has started this process for."""
+    # Fabric announces its precision each time it is made, which plans do dozens of times; a run says it once.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_gpu = torch.cuda.is_available()
     precision: Any = config.precision
     if precision == "auto":
@@ -158,6 +161,9 @@ def train(
     }
     if run.checkpoint.is_file():
         state |= fabric.load(run.checkpoint, {"module": module, "optimiser": optimiser})
+    if fabric.is_global_zero:
+        where = f"{fabric.world_size} x {fabric.device.type}" if fabric.world_size > 1 else fabric.device.type
+        console.print(f"{stage.name}: trains in {fabric._precision.precision} on {where}", highlight=False)
     throughput = Throughput(fabric.device, half_precision="32" not in str(fabric._precision.precision))
     with (
         _stop_requests() as stop,

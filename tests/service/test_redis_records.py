@@ -119,7 +119,7 @@ def test_replicas_share_the_budget(server: RealRedis) -> None:
 
     def work(worker: int) -> None:
         for turn in range(20):
-            id = f"{worker:016x}{turn:016x}"
+            id = f"{worker + 1:016x}{turn:016x}"  # none of IDS
             stores[worker % 3].put(id, _record())
             if turn % 4 == 0:
                 stores[(worker + 1) % 3].delete(id, OWNER)
