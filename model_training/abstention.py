@@ -1,8 +1,9 @@
-"""When a model gives no advice: limits fitted to its training pictures, with the very graphs that are served.
+"""When a model gives no advice: limits fitted to its training pictures, with the float32 graph that is served.
 
-How familiar a picture is comes from the network's features, the rest from its pixels. Every limit
-leaves out a small share of the training pictures; for familiarity each is judged by a Gaussian that was fitted without
-it. Nothing is chosen on validation, test or other pictures: they are counted.
+How familiar a picture is comes from the network's features, the rest from its pixels. Every limit leaves out a small
+share of the training pictures; for familiarity each is judged by a Gaussian that was fitted without it. Pictures of
+validation and test, and others, are counted, with every variant's graph. What the constants were chosen by is in
+``docs/RESULTS.md``.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from service.bundle import (
     read_familiarity,
     write_bundle,
 )
+from service.imaging import PictureError, read_picture
 
 NUM_COMPONENTS = 128
 NUM_FOLDS = 5
@@ -118,9 +120,16 @@ def add_abstention(
         return write_bundle(out, files=files, manifest={**fields, **changed})
 
 
-def read_judged(bundle: Bundle, folder: Path) -> Judged:
-    """The pictures in a folder, as the bundle's graph takes them. Raises a ``PictureError``."""
-    frames = [bundle.read_picture(path.read_bytes()).frame for path in sorted(folder.iterdir()) if path.is_file()]
+def read_judged(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> Judged:
+    """The pictures in a folder, as the graph takes them. Raises ``ValueError`` for a folder without, and for others."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder with pictures")
+    frames = []
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            frames.append(read_picture(path.read_bytes(), frame_size, jpeg_quality=jpeg_quality).frame)
+        except PictureError as error:
+            raise ValueError(f"{path}: {error}") from error
     if not frames:
         raise ValueError(f"{folder} holds no pictures")
     return Judged(folder.name, np.stack(frames))

@@ -135,7 +135,7 @@ class Config(_Section):
     """Everything that decides the result of a run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
-    # Refuse operations whose result varies from run to run on the same GPU; slower. CPUs never vary.
+    # Refuse operations whose result varies from run to run on the same GPU; slower. One kind of CPU never varies.
     deterministic: bool = False
     # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16),
     # else float32.

@@ -96,6 +96,13 @@ def export_bundle(
     config = experiment.config
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
+    # First what may be wrong with what was asked for: what follows takes minutes, and may read the test set.
+    data = config.data
+    shown = (
+        None
+        if photographs is None
+        else read_judged(photographs, frame_size=data.frame_size, jpeg_quality=data.copies_jpeg_quality)
+    )
     pictures = experiment.validation_set()
     trained = deployed_network(experiment, len(pictures.classes))
     specs = output_specs(
@@ -159,7 +166,7 @@ def export_bundle(
             experiment,
             ledger=ledger,
             purpose=f"abstention {name} {version}" if evaluated else None,
-            photographs=None if photographs is None else read_judged(bundle, photographs),
+            photographs=shown,
         )
 
 
@@ -231,7 +238,7 @@ def _manifest(
     if config.network.lesion_area_attention:
         stages["area"] = experiment.area_run
     about = {stage: run.read_json("run.json") for stage, run in stages.items()}
-    resolved = {stage: stage_config(config, stage) for stage in stages}
+    resolved = {stage: {"precision": about[stage]["precision"], **stage_config(config, stage)} for stage in stages}
     return {
         "name": name,
         "version": version,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from model_training.config import Config
@@ -23,19 +24,22 @@ TIMED_STEPS = 2
 def area_pace(config: Config) -> float:
     """Seconds for each batch of the first stage."""
     frames = random_frames(config.area.batch_size, config.data.frame_size)
-    device = make_fabric(config).device
-    return _seconds_per_batch(AreaStage(settings=config.area, **_common(config, frames, device)), config)
+    fabric = make_fabric(config)
+    return _seconds_per_batch(AreaStage(settings=config.area, **_common(config, frames, fabric.device)), fabric)
 
 
 def recognition_pace(config: Config) -> float:
     """Seconds for each batch of the second stage."""
     frames = random_frames(max(config.recognition.batch_size, len(CLASSES_2017)), config.data.frame_size)
-    device = make_fabric(config).device
+    fabric = make_fabric(config)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
     stage = RecognitionStage(
-        settings=config.recognition, train_boxes=boxes, validation_boxes=boxes, **_common(config, frames, device)
+        settings=config.recognition,
+        train_boxes=boxes,
+        validation_boxes=boxes,
+        **_common(config, frames, fabric.device),
     )
-    return _seconds_per_batch(stage, config)
+    return _seconds_per_batch(stage, fabric)
 
 
 def random_frames(num: int, frame_size: int) -> FrameSet:
@@ -58,8 +62,7 @@ def _common(config: Config, frames: FrameSet, device: torch.device) -> dict[str,
     return {**parts, "start": None, "seed": config.seed, "device": device}
 
 
-def _seconds_per_batch(stage: Stage, config: Config) -> float:
-    fabric = make_fabric(config)
+def _seconds_per_batch(stage: Stage, fabric: Fabric) -> float:
     stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module: Any
     module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))

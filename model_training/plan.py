@@ -19,6 +19,7 @@ from model_training.pace import area_pace, recognition_pace
 from model_training.run_folder import RunFolder, write_text
 from model_training.stages.recognition import build_network
 from model_training.start import Start, load_start
+from model_training.trainer import training_precision
 from model_training.trials import Trial, TrialError
 
 
@@ -150,7 +151,7 @@ class _Estimate:
             return 0.0
         if done:
             return epochs * float(np.mean(done))
-        kind = f"{pace.__name__} {config.network} {stage}"
+        kind = f"{pace.__name__} {training_precision(config)} {config.network} {stage}"
         if kind not in self._paces:
             self._paces[kind] = pace(config)
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,8 @@ class RunFolder:
             for what in sorted(provenance.keys() - {"start"}):
                 # A start may go by another name. The second stage learns from the crops of one first stage.
                 value = provenance[what]
-                self._check_unchanged(_CALLED.get(what, what), {what: before.get(what, value)}, {what: value})
+                hint = f"set precision={before[what]} to go on with it, " if what == "precision" else ""
+                self._check_unchanged(_CALLED.get(what, what), {what: before.get(what, value)}, {what: value}, hint)
             if not self.weights.is_file():
                 resumed = [*before.get("resumed", []), environment()]
                 self.write_json("run.json", {**before, "resumed": resumed})
@@ -106,11 +107,11 @@ class RunFolder:
         about = self.read_json("run.json")
         return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
-    def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str = "") -> None:
         if changed := _differences(old, new):
             raise RunError(
                 f"{self.path} holds a run with another {what} ({', '.join(changed)} differ); "
-                "choose another --run folder, or delete this one to start again"
+                f"{hint}choose another --run folder, or delete this one to start again"
             )
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -192,10 +193,11 @@ _HOW_TO_MAKE = {
 # Keys that may change once a network is trained.
 _ABOUT_USE = frozenset({"data.test", "data.allow_missing"})
 
-# The parts of the configuration that a stage's result depends on.
+# The parts of the configuration that a stage's result depends on. The precision is kept beside it as what it came to:
+# "auto" is another one on another machine.
 _STAGE_SECTIONS = {
-    "area": ("seed", "deterministic", "precision", "data", "network.area_size", "area"),
-    "recognition": ("seed", "deterministic", "precision", "data", "network", "recognition"),
+    "area": ("seed", "deterministic", "data", "network.area_size", "area"),
+    "recognition": ("seed", "deterministic", "data", "network", "recognition"),
 }
 
 
@@ -222,21 +224,20 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit this code is at, with ``-dirty`` when files differ from it; ``unknown`` outside a checkout."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    try:
+    """The commit this code is at, with ``-dirty`` when code differs from it; ``unknown`` outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        # What runs write into the checkout, results and the ledger, does not make them runs of other code.
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", here.name, "service/*.py")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{commit}-dirty" if changed else commit
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:

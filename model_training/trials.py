@@ -23,6 +23,7 @@ from model_training.evaluate import Split, evaluate
 from model_training.experiment import Experiment
 from model_training.network.feature_extraction import StateDict
 from model_training.run_folder import Interrupted, folder_lock, write_text
+from model_training.trainer import training_precision
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
 
@@ -97,6 +98,11 @@ class Trial:
         record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
         if comparable(Config.model_validate(record.config)) != comparable(self.config):
             raise TrialError(f"{path} is the outcome of another configuration; choose another --results folder")
+        if record.precision != (here := training_precision(self.config)):
+            raise TrialError(
+                f"{path} was trained in {record.precision}, which would be {here} here; set "
+                f"precision={record.precision}, or choose another --results folder"
+            )
         return record
 
 
@@ -119,11 +125,11 @@ def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    """The configuration without the start's path, which differs from machine to machine.
+    """The configuration without what differs from machine to machine: the start's path, and what is asked of precision.
 
     An older outcome knows nothing of keys that came later: to it they have their defaults.
     """
-    return config.model_dump(mode="json", exclude={"start"})
+    return config.model_dump(mode="json", exclude={"start", "precision"})
 
 
 def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:

@@ -15,7 +15,8 @@ LimitReason = Literal[
     "not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found", "tiny_lesion"
 ]
 
-# What leaves nothing to be judged, or has been seen to make the network miss melanomas; the rest is for caution.
+# What leaves nothing to be judged, or has been seen to make its answers useless or reassuring where they should not be
+# (docs/RESULTS.md); the rest is for caution.
 ABSTAINS: frozenset[str] = frozenset(
     {"not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found"}
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -209,9 +210,20 @@ class Bundle(Record):
         return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
 
     def familiarity(self) -> Familiarity | None:
-        """The Gaussian of the training pictures' features, where the bundle says when to abstain."""
+        """The Gaussian of the training pictures' features, where the bundle says when to abstain.
+
+        Raises :class:`BundleError` for one of other features than the graphs tell.
+        """
         abstention = self.manifest.abstention
-        return None if abstention is None else read_familiarity(self.path(abstention.familiarity))
+        if abstention is None:
+            return None
+        path = self.path(abstention.familiarity)
+        familiarity = read_familiarity(path)
+        (features,) = (output for output in self.manifest.outputs if output.name == FEATURES)
+        told = math.prod(int(size) for size in features.shape[1:])
+        if len(familiarity.mean_D) != told:
+            raise BundleError(f"{path} is about {len(familiarity.mean_D)} features, the graphs tell {told}")
+        return familiarity
 
     def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
         """What ``variant`` must give for the canary picture, by tensor name, each with a batch of one."""

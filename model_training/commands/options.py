@@ -48,7 +48,9 @@ MinutesOption = Annotated[
 PhotographsOption = Annotated[
     str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
 ]
-FiguresOption = Annotated[Path | None, typer.Option(help="File for the limits and what came of them, .json.")]
+FiguresOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="File for the limits and what came of them, .json.")
+]
 LEDGER = Path("results/test-ledger.jsonl")
 
 P = ParamSpec("P")

@@ -50,7 +50,7 @@ def tell_abstention(bundle: Bundle, figures: Path | None) -> None:
 
 @command
 def abstention(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, of any version.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle whose graphs tell their features.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     version: Annotated[str, typer.Option(help="The version that the bundle becomes.")],
     photographs: PhotographsOption = None,
@@ -64,13 +64,18 @@ def abstention(
     source = load_bundle(bundle)
     if figures is not None:  # what the test set was read for must not be lost in the end
         figures.parent.mkdir(parents=True, exist_ok=True)
+    manifest = source.manifest
+    shown = None
+    if photographs is not None:
+        size, quality = manifest.frame_size, manifest.frame_jpeg_quality
+        shown = read_judged(data / photographs, frame_size=size, jpeg_quality=quality)
     written = add_abstention(
         source,
         out,
         _experiment_of(source, data, cache),
         ledger=ledger,
         purpose=purpose or None,
-        photographs=None if photographs is None else read_judged(source, data / photographs),
+        photographs=shown,
         version=version,
     )
     tell_abstention(written, figures)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures are changed at most. Dermoscopy has no upright: every turn and mirror image is as likely."""
+    """How far pictures are changed at limits. Dermoscopy has no upright: every turn and mirror image is as likely."""
 
     # From 1/scale to scale, evenly in the logarithm.
     scale: float
@@ -30,16 +30,19 @@ class Augmentation:
 LIGHT = Augmentation(scale=1.2, shift=0.1, colour=0.15, tint=0.0)
 STRONG = Augmentation(scale=1.35, shift=0.15, colour=0.25, tint=0.08)
 
+# By their names in the configuration.
+AUGMENTATIONS = {"light": LIGHT, "strong": STRONG}
 
-def random_views(num: int, most: Augmentation, generator: torch.Generator) -> Tensor:
+
+def random_views(num: int, limits: Augmentation, generator: torch.Generator) -> Tensor:
     """Random turn, mirror, scale and shift, ``[num, 2, 3]`` float32.
 
     Each maps coordinates of the result, -1..1, to coordinates of the crop box, -1..1.
     """
     angle = torch.rand(num, generator=generator) * (2 * math.pi)
     mirror = torch.where(torch.rand(num, generator=generator) < 0.5, -1.0, 1.0)
-    scale = torch.exp(_both_ways((num,), generator) * math.log(most.scale))
-    shift = _both_ways((num, 2), generator) * most.shift
+    scale = torch.exp(_both_ways((num,), generator) * math.log(limits.scale))
+    shift = _both_ways((num, 2), generator) * limits.shift
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [
         torch.stack([cos * mirror, -sin, shift[:, 0]], dim=1),
@@ -48,11 +51,11 @@ def random_views(num: int, most: Augmentation, generator: torch.Generator) -> Te
     return torch.stack(rows, dim=1)
 
 
-def random_colours(num: int, most: Augmentation, generator: torch.Generator) -> Tensor:
+def random_colours(num: int, limits: Augmentation, generator: torch.Generator) -> Tensor:
     """By what shares brightness, contrast, saturation, red, green and blue change, ``[num, 6]``."""
-    jitter = _both_ways((3, num), generator).T * most.colour
+    jitter = _both_ways((3, num), generator).T * limits.colour
     # Without tints nothing is drawn for them.
-    tint = _both_ways((num, 3), generator) * most.tint if most.tint else torch.zeros(num, 3)
+    tint = _both_ways((num, 3), generator) * limits.tint if limits.tint else torch.zeros(num, 3)
     return torch.cat([jitter, tint], dim=1)
 
 

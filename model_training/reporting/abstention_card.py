@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from model_training.data.isic import SET_NAMES
 from model_training.reporting.text import table
 from service.bundle import Abstention, MeasuredAbstention
+
+# Of dermoscopy pictures as many may be left without advice, and of others as many should be.
+MOST_DERMOSCOPY = 0.02
+LEAST_OTHERS = 0.95
 
 _TITLE = "## Pictures that get no advice"
 
@@ -21,7 +26,7 @@ picture (`tiny_lesion`) is judged, with caution. That a picture is familiar does
 the network's features of it are usual.
 
 {measured}
-
+{misses}
 Shares without advice with their 95 % intervals (Wilson); a picture may have several reasons.
 """
 
@@ -33,10 +38,22 @@ def with_abstention(card: str, abstention: Abstention, *, name: str, version: st
     section = _SECTION.format(
         title=_TITLE,
         measured=table(["Set", "Variant", "Pictures", "Without advice", "Reasons"], _rows(abstention.measured)),
+        misses=_misses(abstention.measured),
         **abstention.model_dump(exclude={"measured", "familiarity"}),
     )
     before, gate, after = card.partition("## Export gate")
     return f"{before}{section}\n{gate}{after}"
+
+
+def _misses(measured: list[MeasuredAbstention]) -> str:
+    """What was aimed at, and what misses it."""
+    aims = f"Aimed at: at most {MOST_DERMOSCOPY:.0%} of dermoscopy pictures, at least {LEAST_OTHERS:.0%} of others."
+    missed = [
+        f"`{m.measured_on}` with {m.variant}"
+        for m in measured
+        if (m.abstained.value > MOST_DERMOSCOPY if m.measured_on in SET_NAMES else m.abstained.value < LEAST_OTHERS)
+    ]
+    return f"\n{aims}" + (f" **Missed by {', '.join(missed)}.**" if missed else "") + "\n"
 
 
 def _rows(measured: list[MeasuredAbstention]) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_training.config import Config
+from model_training.data.augment import AUGMENTATIONS
 from model_training.reporting.text import partitions
 
 _CHECKLIST = """\
@@ -23,7 +24,7 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
    Coloured calibration patches occur with benign lesions only (Nauta et al., 2021): a network may take them for a sign.
 3. **Technical acquisition details.** Several dermatoscopes and cameras; the labels do not say which took a picture.
 4. **Pre-processing.** Turned upright, converted to sRGB, squashed to {frame_size} x {frame_size} pixels. {copies}
-   Training turns, mirrors, scales, shifts and mildly recolours at random.
+   {augmentation}
 5. **Synthetic images.** None, neither for training nor for the figures.
 6. **Public images referenced.** Challenges of the International Skin Imaging Collaboration: ISBI 2016 (Gutman et al.,
    arXiv:1605.01397), ISIC 2017 (Codella et al., arXiv:1710.05006). CC0.
@@ -38,7 +39,8 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
     pictures (`cin-train audit` lists them).
 13. **Multivendor images.** Yes, mixed; not labelled, so not measured apart.
 14. **Class distribution and balance.** {balance}.
-15. **Out-of-distribution images.** None in these sets. Every picture gets one of the classes, also one that shows none.
+15. **Out-of-distribution images.** None in these sets. Every picture gets one of the classes, also one that shows none;
+    the model card says which get no advice, and how many of other kinds were told apart, where some were counted.
 
 ## Technique
 
@@ -84,6 +86,7 @@ def clear_derm(
     return _CHECKLIST.format(
         frame_size=data.frame_size,
         copies=copies,
+        augmentation=_augmentation(config),
         partitions=partitions(next(iter(counts)), next(iter(judgement)), judgement),
         sizes="; ".join(f"`{name}` {sum(classes.values())}" for name, classes in counts.items()),
         balance="; ".join(
@@ -94,6 +97,15 @@ def clear_derm(
         size=config.network.size,
         aucs="; ".join(f"`{name}` {_aucs(figures)}" for name, figures in judgement.items()),
         validation=next(iter(judgement)),
+    )
+
+
+def _augmentation(config: Config) -> str:
+    limits = AUGMENTATIONS[config.recognition.augmentation]
+    return (
+        f"Training turns and mirrors at random, scales by up to {limits.scale:g} times, shifts by up to "
+        f"{limits.shift / 2:.1%} of the side, and changes brightness, contrast and saturation by up to "
+        f"{limits.colour:.0%} each" + (f", red, green and blue by up to {limits.tint:.0%}." if limits.tint else ".")
     )
 
 

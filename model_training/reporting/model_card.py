@@ -172,11 +172,16 @@ def _training(config: Config) -> str:
         text += (
             f"; lesion area attention at {network.area_size} x {network.area_size}, trained for {first.epochs} epochs"
         )
+        text += f"; crops of the lesion with {network.crop_margin:g} of its width and height added on each side"
     examples = "pictures" if network.branches == "single" else f"{second.pairs} pairs"
     text += (
-        f". {second.epochs} epochs of batches of {second.batch_size} {examples} ({second.optimiser}, {second.schedule})"
+        f". {second.epochs} epochs of batches of {second.batch_size} {examples} under {second.augmentation} "
+        f"augmentation ({second.optimiser}, {second.schedule}{_PRECISIONS[config.precision]})"
     )
     return text + (f", lambda {second.distinguish_weight:g}." if network.distinguish else ".")
+
+
+_PRECISIONS = {"auto": "", "32-true": ", float32", "bf16-mixed": ", bfloat16 mixed with float32"}
 
 
 def _answer(network: NetworkConfig) -> str:

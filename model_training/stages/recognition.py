@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model_training.config import NetworkConfig, RecognitionConfig
-from model_training.data.augment import LIGHT, STRONG, change_colours, random_colours, random_views
+from model_training.data.augment import AUGMENTATIONS, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.pairs import Indices, balanced_pair_batches, random_batches, random_pair_batches
 from model_training.data.tensors import frame_tensor, picture_tensor
@@ -54,7 +54,7 @@ class RecognitionStage:
         device: torch.device,
     ) -> None:
         self.settings, self.size = settings, network.size
-        self.augmentation = {"light": LIGHT, "strong": STRONG}[settings.augmentation]
+        self.augmentation = AUGMENTATIONS[settings.augmentation]
         self.train, self.validation = train, validation
         self.train_boxes, self.validation_boxes = train_boxes.to(device), validation_boxes.to(device)
         self.seed, self.device = seed, device

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from service.abstention import ABSTAINS, Abstention, LimitReason, Quality, beyond_limits
 from service.bundle import Bundle, BundleError, write_bundle
 from service.cli import app
+from service.familiarity import fit_familiarity
 from service.quality import MIN_COLOUR
 from tests.service.conftest import Start
 from tests.service.tiny_bundle import LIMITS, dark_square, picture_bytes
@@ -169,6 +170,16 @@ def test_limits_need_what_they_are_about(
     files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
     with pytest.raises((BundleError, ValueError), match=message):
         write_bundle(tmp_path / "bundle", files=files, manifest={**fields, **changes})
+
+
+def test_limits_of_other_features_are_refused(examining_bundle: Bundle, tmp_path: Path) -> None:
+    narrow = tmp_path / "familiarity.npz"
+    fit_familiarity(np.random.default_rng(0).random((20, 2, 3), dtype=np.float32), num_components=2).save(narrow)
+    fields = examining_bundle.manifest.model_dump(exclude={"schema_version", "files"})
+    files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
+    written = write_bundle(tmp_path / "bundle", files={**files, narrow.name: narrow}, manifest=fields)
+    with pytest.raises(BundleError, match=r"is about 6 features, the graphs tell \d+"):
+        written.familiarity()
 
 
 def test_no_code_comes_with_the_limits(examining_bundle: Bundle, tmp_path: Path) -> None:

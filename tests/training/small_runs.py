@@ -60,14 +60,14 @@ def run_small(
 ) -> dict[str, Tensor]:
     """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
 
-    ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging`` and
-    ``recognition-without-dropout`` (in small steps).
+    ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging``,
+    ``recognition-without-dropout`` (in small steps) and ``recognition-mixed`` (in bfloat16, strongly augmented).
     """
     torch.set_num_threads(1)
     frames = small_frames()
-    fabric = make_fabric(CONFIG)
-    fabric.launch()
     stage_name, _, variant = stage_name.partition("-")
+    fabric = make_fabric(CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant == "mixed" else {}))
+    fabric.launch()
     common: dict[str, Any] = {
         "network": CONFIG.network,
         "start": None,
@@ -77,6 +77,7 @@ def run_small(
         "device": fabric.device,
     }
     stage: Any
+    changes: dict[str, dict[str, Any]]
     if stage_name == "area":
         changes = {"batch-of-three": {"batch_size": 3}, "diverging": {"learning_rate": 1e30}}
         stage = AreaStage(settings=CONFIG.area.model_copy(update=changes.get(variant)), **common)
@@ -84,8 +85,11 @@ def run_small(
         boxes = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1)
         # AdamW makes a whole step of a gradient that is zero but for rounding, and batch normalisation over four values
         # makes large steps chaotic: both would hide whether two runs compute the same.
-        changed = {"optimiser": "sgd", "learning_rate": 1e-5} if variant == "without-dropout" else {}
-        settings = CONFIG.recognition.model_copy(update=changed)
+        changes = {
+            "without-dropout": {"optimiser": "sgd", "learning_rate": 1e-5},
+            "mixed": {"augmentation": "strong"},
+        }
+        settings = CONFIG.recognition.model_copy(update=changes.get(variant))
         stage = RecognitionStage(settings=settings, train_boxes=boxes, validation_boxes=boxes, **common)
     if variant == "without-dropout":
         for module in stage.module.modules():

@@ -122,11 +122,32 @@ def test_colours_change_within_their_shares() -> None:
     strong = change_colours(grey, random_colours(200, STRONG, torch.Generator().manual_seed(1)))
     tint = strong[:, 0] / strong[:, 2]
     assert 0.1 < float((tint - 1).abs().max()) <= 1.08 / 0.92 - 1 + 1e-6
+    assert torch.equal(light, change_colours(grey, random_colours(200, LIGHT, torch.Generator().manual_seed(1))))
     pictures = torch.rand(4, 3, 8, 8)
     shares = random_colours(4, STRONG, torch.Generator().manual_seed(2))
     changed = change_colours(pictures, shares)
     assert bool((changed >= 0).all() and (changed <= 1).all())
     assert torch.equal(changed[1:2], change_colours(pictures[1:2], shares[1:2])), "pictures do not mix"
+
+
+def test_each_colour_change_by_hand() -> None:
+    """Two pixels, (0.2, 0.4, 0.6) and (0.4, 0.4, 0.4): grey values 0.4, mean 0.4."""
+    picture = torch.tensor([[0.2, 0.4], [0.4, 0.4], [0.6, 0.4]])[None, :, None, :]
+    expected = {
+        0: [[0.22, 0.44], [0.44, 0.44], [0.66, 0.44]],  # brightness: times 1.1
+        1: [[0.18, 0.4], [0.4, 0.4], [0.62, 0.4]],  # contrast: 1.1 times as far from the mean
+        2: [[0.18, 0.4], [0.4, 0.4], [0.62, 0.4]],  # saturation: 1.1 times as far from the pixel's grey
+        5: [[0.2, 0.4], [0.4, 0.4], [0.66, 0.44]],  # blue: times 1.1
+    }
+    for share, values in expected.items():
+        shares = torch.zeros(1, 6)
+        shares[0, share] = 0.1
+        torch.testing.assert_close(change_colours(picture, shares)[0, :, 0], torch.tensor(values))
+    # What is grey keeps its colour, whatever its contrast.
+    grey = torch.tensor([[0.2, 0.6]]).expand(3, 2)[None, :, None, :]
+    contrast, saturation = torch.eye(6)[1:2] * 0.1, torch.eye(6)[2:3] * 0.1
+    torch.testing.assert_close(change_colours(grey, contrast)[0, 0, 0], torch.tensor([0.18, 0.62]))
+    torch.testing.assert_close(change_colours(grey, saturation), grey)
 
 
 def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

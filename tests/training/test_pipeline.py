@@ -104,6 +104,16 @@ def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> Non
     assert str(small_experiment.data) not in card + manifest.model_dump_json(), "no path of the training machine"
 
 
+def test_photographs_that_are_not_there_cost_no_reading_of_the_test_set(
+    small_experiment: SmallExperiment, tmp_path: Path
+) -> None:
+    arguments = ["--ledger", str(tmp_path / "ledger.jsonl"), "--photographs", "nowhere"]
+    result = small_experiment.command("export", "--out", str(tmp_path / "bundle"), *arguments)
+    assert result.exit_code == 1
+    assert "nowhere is no folder with pictures" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failing_gate_writes_no_bundle(
     small_experiment: SmallExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,11 +20,13 @@ from model_training.calibration import Calibration
 from model_training.config import Config
 from model_training.data.isic import CLASSES_2017
 from model_training.metrics import Scores
+from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, error_prediction, judge, read_answers
 from model_training.reporting.model_card import model_card
 from model_training.reporting.plots import PLOTS, draw_plots
 from service.bundle import Provenance, load_bundle
+from service.settings import SHIPPED_BUNDLE
 from tests.training.conftest import SmallExperiment
 
 
@@ -193,6 +195,28 @@ def test_the_card_describes_the_network_it_is_about(network: dict[str, object], 
     assert ("batches of 32 pictures" if single else "batches of 32 balanced pairs") in text
     assert ("lambda 1." in text) == config.network.distinguish
     assert ("both branches" in text) == (not single)
+
+
+def test_the_shipped_card_and_checklist_are_what_is_written_today() -> None:
+    """Of the bundle's own manifest and figures, so that neither text can say what no longer holds."""
+    bundle = load_bundle(SHIPPED_BUNDLE)
+    manifest, provenance = bundle.manifest, bundle.manifest.provenance
+    sections = provenance.config
+    config = Config.model_validate(
+        {
+            **sections["recognition"],
+            "area": sections["area"]["area"],
+            "evaluation": {"prevalence": "training"},
+        }
+    )
+    figures = json.loads(bundle.path("figures.json").read_text(encoding="utf-8"))
+    fields = {**manifest.model_dump(), "classes": manifest.classes, "variants": manifest.variants}
+    card = model_card({**fields, "provenance": provenance}, config, figures["sets"])
+    assert manifest.abstention is not None
+    card = with_abstention(card, manifest.abstention, name=manifest.name, version=manifest.version)
+    assert bundle.model_card() == card
+    checklist = clear_derm(config, start=figures["start"], counts=figures["pictures"], judgement=figures["sets"])
+    assert bundle.path("CLEAR_DERM.md").read_text(encoding="utf-8") == checklist
 
 
 def test_the_card_names_points_that_coincide_or_miss_their_aim() -> None:

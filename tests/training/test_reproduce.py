@@ -64,6 +64,12 @@ def test_choices_that_change_nothing_are_not_tried(base: tuple[str, ...], same: 
     assert {trial.variant for trial in trials} == CHOICES.keys() - {same}
 
 
+def test_the_shipped_recipe_is_what_the_shipped_model_changes() -> None:
+    configs = REPOSITORY / "model_training" / "configs"
+    recipe = load_config(configs / "isic2017-cpu.toml", CHOICES["shipped-recipe"])
+    assert recipe == load_config(configs / "cin-isic2017.toml")
+
+
 # What the paper gives a figure for; machines and short schedules need others.
 THE_PAPERS_OWN = {"batch_size", "decay_every", "learning_rate"}
 
@@ -346,6 +352,15 @@ def test_another_configuration_is_not_mixed_in(small_tables: SmallTables) -> Non
     result = small_tables.command("reproduce", *arguments)
     assert result.exit_code == 1
     assert "another configuration" in result.output
+
+
+def test_another_precision_is_not_mixed_in(small_tables: SmallTables) -> None:
+    arguments = ["--table=1", "--system=baseline", "--seeds=1", "--set", "precision=bf16-mixed"]
+    result = small_tables.command("reproduce", *arguments)
+    assert result.exit_code == 1
+    assert "was trained in 32-true, which would be bf16-mixed here; set precision=32-true" in " ".join(
+        result.output.split()
+    )
 
 
 def test_another_start_is_not_mixed_in(small_tables: SmallTables, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_releases_are_those_that_were_evaluated() -> None:
 
 def test_what_the_text_says_of_the_release() -> None:
     said = " ".join(section("The shipped model").split())
+    assert f"{sum(epoch['seconds'] for epoch in _epochs(SHIPPED)) / 60:.0f} minutes" in said
     last = _epochs(SHIPPED)[-1]
     level = (last["auc_melanoma"] + last["auc_seborrheic_keratosis"]) / 2
     mixed = read_json(f"{SHIPPED}/validation.json")["metrics"]["mean_auc"]

@@ -50,6 +50,15 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path: Path, changed: str, wha
         run.open(Config(), "recognition", provenance | {changed: {"set": "2"} if changed == "data" else "2"})
 
 
+def test_a_run_goes_on_in_its_precision_on_another_machine(tmp_path: Path) -> None:
+    provenance = {"data": {}, "start": "none"}
+    run = RunFolder(tmp_path)
+    run.open(Config(precision="auto"), "recognition", provenance | {"precision": "32-true"})
+    with pytest.raises(RunError, match="set precision=32-true to go on with it"):
+        run.open(Config(precision="auto"), "recognition", provenance | {"precision": "bf16-mixed"})
+    run.open(Config(precision="32-true"), "recognition", provenance | {"precision": "32-true"})
+
+
 def test_a_run_notes_where_and_with_what_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder(tmp_path)
     for commit in ("a" * 40, "b" * 40, "b" * 40):

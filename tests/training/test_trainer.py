@@ -20,7 +20,7 @@ from model_training.config import Config, StageConfig
 from model_training.data.isic import DatasetError
 from model_training.run_folder import Interrupted, RunError, RunFolder, replace_atomically
 from model_training.stages.area import AreaStage
-from model_training.trainer import TrainingError, learning_rate, make_fabric
+from model_training.trainer import TrainingError, learning_rate, make_fabric, training_precision
 from tests.conftest import REPOSITORY
 from tests.training.small_runs import CONFIG, run_small, small_frames
 
@@ -70,6 +70,24 @@ def test_ctrl_c_and_resume_end_in_the_same_weights(
     lines = [(RunFolder(f).metrics).read_text().splitlines() for f in (folder, tmp_path)]
     losses = [[(json.loads(line)["epoch"], json.loads(line)["loss"]) for line in file] for file in lines]
     assert losses[0] == losses[1]
+
+
+def test_a_run_in_bfloat16_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole = run_small("recognition-mixed", tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run_small("recognition-mixed", tmp_path / "stopped", signal_after=3, number=signal.SIGINT)
+    assert_same_bits(run_small("recognition-mixed", tmp_path / "stopped"), whole)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+    has_bfloat16: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+    assert training_precision(Config(precision="auto")) == precision
+    assert training_precision(Config(precision="32-true")) == "32-true"
 
 
 def test_kill_9_and_resume_end_in_the_same_weights(
