@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-# Imported for their commands, in the order in which ``--help`` lists them.
-from model_training.commands import data, stages, studies, withholding  # noqa: F401
-from model_training.commands.options import app
+try:
+    # Imported for their commands, in the order in which ``--help`` lists them.
+    from model_training.commands import data, stages, studies, withholding  # noqa: F401
+    from model_training.commands.options import app
+except ModuleNotFoundError as error:  # where only what serving needs is installed
+    raise SystemExit(
+        f"cin-train: {error.name} is not installed, as all that training needs beyond serving; install the extra "
+        "`train` (pip install --editable '.[train]' --constraint constraints.txt), or run `make test`, which does"
+    ) from error
 
 
 def main() -> Any:

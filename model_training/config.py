@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 NUM_FOLDS = 5
 
@@ -167,13 +168,18 @@ def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(fields)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = [f"{'.'.join(map(str, e['loc']))}: {_said(e)} (got {e['input']!r})" for e in error.errors()]
         raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _said(error: ErrorDetails) -> str:
+    return "there is no such key" if error["type"] == "extra_forbidden" else error["msg"]
 
 
 def _assign(fields: dict[str, Any], assignment: str) -> None:
     name, separator, text = assignment.partition("=")
     *sections, key = name.strip().split(".")
+    text = text.strip()
     if not separator or not key:
         raise ConfigError(f"--set takes section.key=value, got {assignment!r}")
     try:

@@ -44,11 +44,13 @@ def runnable(trials: Sequence[Trial], console: Console, *, paces: Path) -> list[
             done = len(trial.experiment.recognition_run.read_metrics())
             shown.add_row(trial.name, f"{done} of {trial.config.recognition.epochs}", f"{minutes:.0f}")
     console.print(shown)
-    for name, obstacle in obstacles.items():
-        if obstacle is not None:
-            console.print(f"{name} cannot be run here: {obstacle}", highlight=False, markup=False)
-    console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured here", highlight=False)
-    return [trial for trial in trials if trial.name in obstacles and obstacles[trial.name] is None]
+    for obstacle in dict.fromkeys(obstacle for obstacle in obstacles.values() if obstacle is not None):
+        names = ", ".join(name for name, own in obstacles.items() if own == obstacle)
+        console.print(f"{names} cannot be run here: {obstacle}", highlight=False, markup=False)
+    left = [trial for trial in trials if trial.name in obstacles and obstacles[trial.name] is None]
+    if left or not obstacles:
+        console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured here", highlight=False)
+    return left
 
 
 def refuse_other_outcomes(trials: Sequence[Trial]) -> None:

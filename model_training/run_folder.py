@@ -108,7 +108,7 @@ class RunFolder:
         return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
     def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str = "") -> None:
-        if changed := _differences(old, new):
+        if changed := differences(old, new):
             raise RunError(
                 f"{self.path} holds a run with another {what} ({', '.join(changed)} differ); "
                 f"{hint}choose another --run folder, or delete this one to start again"
@@ -166,7 +166,7 @@ class RunFolder:
         stage has not finished.
         """
         self._check_finished()
-        changed = _differences(self._config(stage), stage_config(config, stage))
+        changed = differences(self._config(stage), stage_config(config, stage))
         if changed := [key for key in changed if key not in _ABOUT_USE]:
             raise RunError(
                 f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
@@ -187,7 +187,7 @@ class RunFolder:
 _CALLED = {"area_weights": "first stage", "start_sha256": "start"}
 
 _HOW_TO_MAKE = {
-    "pictures.csv": "run the stage that writes it first (an older run is resumed and completed by the same command)",
+    "pictures.csv": "train this stage first: cin-train area or cin-train recognition",
 }
 
 # Keys that may change once a network is trained.
@@ -266,7 +266,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     write_text(path, buffer.getvalue())
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys, ``section.key``, whose values differ."""
     before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
     return [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]

@@ -65,7 +65,9 @@ def _read(path: Path) -> StateDict:
         safe = path.suffix == ".safetensors"
         weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the formats have no common error
-        raise ValueError(f"start is not a readable .pth or .safetensors file: {path} ({error})") from error
+        # PyTorch's own text goes on to advise reading what may hold code.
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"start is not a readable .pth or .safetensors file: {path} ({why})") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"start holds something other than weights by name: {path}; save the state_dict alone")
     branch = {key.removeprefix(BRANCH_PREFIX): weights[key] for key in weights if key.startswith(BRANCH_PREFIX)}

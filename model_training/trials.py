@@ -22,7 +22,7 @@ from model_training.config import Config
 from model_training.evaluate import Split, evaluate
 from model_training.experiment import Experiment
 from model_training.network.feature_extraction import StateDict
-from model_training.run_folder import Interrupted, folder_lock, write_text
+from model_training.run_folder import Interrupted, differences, folder_lock, write_text
 from model_training.trainer import training_precision
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
@@ -96,8 +96,11 @@ class Trial:
         if not path.is_file() or not (self.results / PREDICTIONS).is_file():
             return None
         record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        if comparable(Config.model_validate(record.config)) != comparable(self.config):
-            raise TrialError(f"{path} is the outcome of another configuration; choose another --results folder")
+        if changed := differences(comparable(Config.model_validate(record.config)), comparable(self.config)):
+            raise TrialError(
+                f"{path} is the outcome of another configuration ({', '.join(changed)} differ); give the --config that "
+                "it was made with, or choose another --results folder"
+            )
         if record.precision != (here := training_precision(self.config)):
             raise TrialError(
                 f"{path} was trained in {record.precision}, which would be {here} here; set "

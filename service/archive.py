@@ -51,6 +51,8 @@ class Outcome(NamedTuple):
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
     """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
 
+    Hidden files in folders are none of them.
+
     Raises :class:`ArchiveError` for a folder without any, and for one that may not be read: pictures in it would be
     missing without a word.
     """
@@ -60,7 +62,9 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
             continue
         files = (Path(folder, name) for folder, _, names in os.walk(path, onerror=_unreadable) for name in names)
-        inside = sorted(p for p in files if p.suffix.lower() in SUFFIXES and p.is_file())
+        # macOS leaves a hidden file of its own beside every picture on foreign disks: ``._name.jpg``.
+        shown = (p for p in files if not p.name.startswith("."))
+        inside = sorted(p for p in shown if p.suffix.lower() in SUFFIXES and p.is_file())
         if not inside:
             raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
         found += inside

@@ -18,7 +18,7 @@ _TITLE = "## Pictures that get no advice"
 _SECTION = """\
 {title}
 
-Pictures beyond a limit get their reasons and no advice. The limits were fitted to {fitted_on} training pictures:
+Pictures beyond a limit get their reasons and no advice. The limits were fitted to {fitted_on}, on which it was trained:
 `not_dermoscopy` above an unfamiliarity of {max_unfamiliarity:.2f} (1 is typical), `blurred` below a sharpness of
 {min_sharpness:.3f}, `too_dark` with more than {max_dark_share:.0%} of dark pixels, `too_bright` with more than
 {max_bright_share:.0%} of nearly white ones, `no_lesion_found`. A lesion of less than {min_lesion_fraction:.2%} of the

@@ -24,7 +24,8 @@ _CARD = """\
 **Intended use.** {intended_use}
 
 **Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
-other than {classes}. Every picture gets one of these, also one that shows none of them. Skin tone, age and site were
+other than {classes}. Every picture gets one of these, also one that shows none of them, and
+also one that gets no advice. Skin tone, age and site were
 not recorded in the training labels, so performance by group is unknown. The challenge sets hold far more melanomas
 than a clinic sees: predictive values do not carry over.
 
@@ -42,7 +43,8 @@ Start of the weights: {start}.
 
 {answer}, temperature {temperature}. `argmax`: the class of highest probability;
 `half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
-below says how little their rounding to float16 for this bundle changes.
+below says how little their rounding to float16 for this bundle changes. `mean_box_iou` is about the boxes that are
+cropped, the margin around the lesion included.
 
 {figures}
 {rare}
@@ -174,9 +176,12 @@ def _training(config: Config) -> str:
         )
         text += f"; crops of the lesion with {network.crop_margin:g} of its width and height added on each side"
     examples = "pictures" if network.branches == "single" else f"{second.pairs} pairs"
+    if network.branches != "single" and not network.distinguish:
+        examples += " (a picture for each branch, never compared)"
     text += (
         f". {second.epochs} epochs of batches of {second.batch_size} {examples} under {second.augmentation} "
-        f"augmentation ({second.optimiser}, {second.schedule}{_PRECISIONS[config.precision]})"
+        f"augmentation ({second.optimiser}, learning rate {second.learning_rate:g}, {second.schedule}"
+        f"{_PRECISIONS[config.precision]})"
     )
     return text + (f", lambda {second.distinguish_weight:g}." if network.distinguish else ".")
 

@@ -269,6 +269,12 @@ def test_answers_go_to_the_terminal_or_into_a_file(environment: dict[str, str], 
     assert "--json is for the terminal" in result.stderr
 
 
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    for name in ("a.jpg", "._a.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert find_pictures([tmp_path]) == [tmp_path / "a.jpg"]
+
+
 def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) -> None:
     result = _cin("predict", tmp_path, **environment)
     assert result.exit_code == 1
