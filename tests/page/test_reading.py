@@ -103,7 +103,9 @@ def test_the_answer_is_the_services(visit: Visit) -> None:
     assert (tick["x"] - bar["x"]) / bar["width"] == pytest.approx(prediction["decision"]["threshold"], abs=0.01)
     expect(page.locator(".model")).to_contain_text(prediction["model"]["sha256"])
     expect(page.locator(".model")).to_contain_text(prediction["notice"])
-    expect(page.locator(".times dd").last).to_have_text(f"{round(prediction['timings_ms']['total'], 1):g}")
+    # A half is rounded up in the one language and to even in the other.
+    total_ms = float(page.locator(".times dd").last.inner_text())
+    assert total_ms == pytest.approx(prediction["timings_ms"]["total"], abs=0.051)
     expect(page.get_by_role("status")).to_contain_text("Refer")
 
 
@@ -286,7 +288,8 @@ def test_predictive_values_follow_the_prevalence(visit: Visit) -> None:
         positive, negative = found / (found + alarmed), (people - ill - alarmed) / (people - found - alarmed)
         shown = page.locator(".prevalence dd strong")
         expect(shown.first).to_have_text(f"{positive:.1%}")
-        assert shown.last.inner_text() == f"{negative:.1%}"
+        # Of a rare disease nearly all below the threshold are healthy: rounding must not say all.
+        assert shown.last.inner_text() == f"{negative:.1%}".replace("100.0%", ">99.9%")
     for invalid in ("0", ""):
         page.locator("#prevalence").fill(invalid)
         expect(page.locator(".prevalence dd")).to_have_count(0)

@@ -174,11 +174,11 @@ def test_limits_need_what_they_are_about(
 
 def test_limits_of_other_features_are_refused(examining_bundle: Bundle, tmp_path: Path) -> None:
     narrow = tmp_path / "familiarity.npz"
-    fit_familiarity(np.random.default_rng(0).random((20, 2, 3), dtype=np.float32), num_components=2).save(narrow)
+    fit_familiarity(np.random.default_rng(0).random((20, 2, 4), dtype=np.float32), num_components=2).save(narrow)
     fields = examining_bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
     written = write_bundle(tmp_path / "bundle", files={**files, narrow.name: narrow}, manifest=fields)
-    with pytest.raises(BundleError, match=r"is about 6 features, the graphs tell \d+"):
+    with pytest.raises(BundleError, match=r"is about 8 features, the graphs tell \d+"):
         written.familiarity()
 
 
