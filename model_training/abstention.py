@@ -2,8 +2,8 @@
 
 How familiar a picture is comes from the network's features, the rest from its pixels. Every limit leaves out a small
 share of the training pictures; for familiarity each is judged by a Gaussian that was fitted without it. Pictures of
-validation and test, and others, are counted, with every variant's graph. What the constants were chosen by is in
-``docs/RESULTS.md``.
+validation and test, and others, are counted, with every variant's graph. How the constants came about is said
+in ``docs/RESULTS.md``, as far as it was recorded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the paper leaves open, decided by five-fold cross-validation on the training set.
 
-Each choice changes the base configuration in one way, and ``shipped-recipe`` in all ways in which the shipped model's
-differs from the configuration of the tables.
-None of them ever sees a test set.
+Each choice changes the base configuration in one respect, and ``shipped-recipe`` in all ways in which the shipped
+model's differs from the configuration of the tables. None of them ever sees a test set.
 """
 
 from __future__ import annotations

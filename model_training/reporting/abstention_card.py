@@ -21,9 +21,9 @@ _SECTION = """\
 Pictures beyond a limit get their reasons and no advice. The limits were fitted to {fitted_on}, on which it was trained:
 `not_dermoscopy` above an unfamiliarity of {max_unfamiliarity:.2f} (1 is typical), `blurred` below a sharpness of
 {min_sharpness:.3f}, `too_dark` with more than {max_dark_share:.0%} of dark pixels, `too_bright` with more than
-{max_bright_share:.0%} of nearly white ones, `no_lesion_found`. A lesion of less than {min_lesion_fraction:.2%} of the
-picture (`tiny_lesion`) is judged, with caution. That a picture is familiar does not say that it shows skin: only that
-the network's features of it are usual.
+{max_bright_share:.0%} of nearly white ones, `no_colour`, `no_lesion_found`. A lesion of
+less than {min_lesion_fraction:.2%} of the picture (`tiny_lesion`) is judged, with caution. That a picture is familiar
+does not say that it shows skin: only that the network's features of it are usual.
 
 {measured}
 {misses}

@@ -52,12 +52,13 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 ## Technical assessment
 
-20. **Public evaluation.** Weights, code and service are open: `POST /predict` takes any picture, `cin-train evaluate`
-    repeats the figures.
+20. **Public evaluation.** Weights, code and service are open: `POST /predict` takes any picture. `cin-train evaluate`
+    gave the figures, which need the run's own weights to be repeated; these are rounded to float16 in the bundle.
 21. **Performance measures.** AUC with 95 % bootstrap interval: {aucs}. Operating points, predictive values, calibration
     and risk-coverage curves are in the model card.
-22. **Benchmarking and novelty.** Compared under one protocol with the network without its parts, and with systems that
-    the paper compares with (`docs/RESULTS.md`). The network is the paper's; no novelty is claimed.
+22. **Benchmarking and novelty.** `docs/RESULTS.md` compares the network with itself without its parts, and with systems
+    that the paper compares with, under one protocol, which need not be this run's. The network is the
+    paper's; no novelty is claimed.
 23. **Bias assessment.** Not possible without patient metadata; not done.
 
 ## Application
@@ -102,10 +103,11 @@ def clear_derm(
 
 def _augmentation(config: Config) -> str:
     limits = AUGMENTATIONS[config.recognition.augmentation]
+    tint = f", red, green and blue by up to {limits.tint:.0%}" if limits.tint else ""
     return (
-        f"Training turns and mirrors at random, scales by up to {limits.scale:g} times, shifts by up to "
-        f"{limits.shift / 2:.1%} of the side, and changes brightness, contrast and saturation by up to "
-        f"{limits.colour:.0%} each" + (f", red, green and blue by up to {limits.tint:.0%}." if limits.tint else ".")
+        "The second stage is trained on pictures turned and mirrored at random,\n   scaled by up to "
+        f"{limits.scale:g} times, shifted by up to {limits.shift / 2:.1%} of the side, with brightness, contrast and\n"
+        f"   saturation changed by up to {limits.colour:.0%} each{tint}."
     )
 
 

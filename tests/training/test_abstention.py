@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from model_training.abstention import cross_fitted, examine, fit_limits
+from model_training.abstention import NUM_COMPONENTS, cross_fitted, examine, fit_limits
 from model_training.cli import app
 from service.abstention import ABSTAINS, beyond_limits, measure_quality
 from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
@@ -124,7 +124,7 @@ def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
     """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
     features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
     features[7] *= 4.0
-    together = fit_familiarity(features, num_components=64).unfamiliarity(features)
+    together = fit_familiarity(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
     assert cross_fitted(features).argmax() == 7
     assert cross_fitted(features)[7] > 5 * together[7]
 

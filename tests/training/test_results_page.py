@@ -173,6 +173,25 @@ def test_what_the_text_says_of_the_release_before(data_root: Path) -> None:
         assert f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}" in said
 
 
+def test_what_the_text_says_of_equally_likely_classes(data_root: Path) -> None:
+    """From the branches' answers, with each class's share of the training set divided out again."""
+    said = " ".join(section("The shipped model").split())
+    shares = np.array([374, 254, 1372]) / 2000
+    found = {}
+    for version in ("1.2.0", "1.4.0"):
+        for split in ("validation", "test"):
+            samples = read_set(data_root, f"isic2017-{split}", allow_missing=True).samples
+            labels = {sample.id: sample.label for sample in samples}
+            answers = np.genfromtxt(RESULTS / f"cin-isic2017-{version}" / f"{split}-branches.csv", str, delimiter=",")
+            branches = answers[1:, 1:].astype(np.float64).reshape(-1, 2, 3) / shares
+            level = (branches / branches.sum(axis=2, keepdims=True)).mean(axis=1)
+            truth = np.array([labels[id] for id in answers[1:, 0]])
+            found[version, split] = np.mean([roc_auc_score(truth == k, level[:, k]) for k in range(2)])
+    before, now = ([f"{found[v, split]:.3f}" for split in ("validation", "test")] for v in ("1.2.0", "1.4.0"))
+    assert f"1.2.0 has a mean of {before[0]} on validation and {before[1]} on test" in said
+    assert f"1.4.0 has {now[0]} and {now[1]}." in said
+
+
 def _epochs(name: str) -> list[dict[str, float]]:
     lines = (RESULTS / name / "recognition.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
