@@ -259,3 +259,16 @@ def test_what_the_text_says_of_crops() -> None:
     assert f"{crops['magnified']['share']:.0%}".replace("%", " % of the crops") in said
     assert f"the median one is magnified {crops['magnified']['factor']['p50']:.2f} times" in said
     assert f"an AUC of {crops['classes']['melanoma']['auc_of_lesion_size']:.3f} on the training set" in said
+
+
+def test_what_the_text_says_of_the_recipes_cross_validation() -> None:
+    choices = read_json("choices-at-128/cross-validation.json")["choices"]
+    recipe = next(choice for choice in choices if choice["name"] == "shipped-recipe")
+    assert len(recipe["folds"]) == 4
+    melanoma, keratosis, mean = (
+        f"{figures['gain']:+.3f} ({figures['low']:+.3f} to {figures['high']:+.3f})"
+        for figures in recipe["metrics"].values()
+    )
+    said = " ".join(section("The shipped model").split())
+    told = f"gain {mean} in the mean over four folds of the cross-validation (`shipped-recipe`)"
+    assert f"{told}: melanoma {melanoma}, keratosis {keratosis}." in said
