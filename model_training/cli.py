@@ -10,6 +10,8 @@ try:
     from model_training.commands import data, stages, studies, withholding  # noqa: F401
     from model_training.commands.options import app
 except ModuleNotFoundError as error:  # where only what serving needs is installed
+    if (error.name or "").partition(".")[0] in ("model_training", "service"):
+        raise  # ours: no installation mends it
     raise SystemExit(
         f"cin-train: {error.name} is not installed, as all that training needs beyond serving; install the extra "
         "`train` (pip install --editable '.[train]' --constraint constraints.txt), or run `make test`, which does"

@@ -89,8 +89,9 @@ class RunFolder:
             for what in sorted(provenance.keys() - {"start"}):
                 # A start may go by another name. The second stage learns from the crops of one first stage.
                 value = provenance[what]
-                hint = f"set precision={before[what]} to go on with it, " if what == "precision" else ""
-                self._check_unchanged(_CALLED.get(what, what), {what: before.get(what, value)}, {what: value}, hint)
+                begun = before.get(what, value)
+                hint = f"set precision={begun} to go on with it, " if what == "precision" else ""
+                self._check_unchanged(_CALLED.get(what, what), {what: begun}, {what: value}, hint)
             if not self.weights.is_file():
                 resumed = [*before.get("resumed", []), environment()]
                 self.write_json("run.json", {**before, "resumed": resumed})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures are changed at limits. Dermoscopy has no upright: every turn and mirror image is as likely."""
+    """How far pictures are changed at most. Dermoscopy has no upright: every turn and mirror image is as likely."""
 
     # From 1/scale to scale, evenly in the logarithm.
     scale: float

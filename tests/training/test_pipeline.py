@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from service.app import create_app
 from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
 from service.settings import Settings
+from tests.conftest import REPOSITORY
 from tests.training.conftest import SmallExperiment
 
 
@@ -166,6 +169,24 @@ def test_folding_batch_norms_changes_nothing(small_experiment: SmallExperiment) 
         after = (locator(picture).attention_BSS, network.diagnose(picture)[0].logits_BK)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in (*locator.modules(), *network.modules()))
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("lightning_fabric", "cin-train: lightning_fabric is not installed"),
+        ("model_training.commands.studies", "ModuleNotFoundError"),
+    ],
+)
+def test_packages_that_only_training_needs_are_named_when_they_are_missing(missing: str, said: str) -> None:
+    """As after `make serve`; a module of ours that is missing is a fault, and not called anything else."""
+    program = f"import sys; sys.modules[{missing!r}] = None; import model_training.cli"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert ("Traceback" in result.stderr) == missing.startswith("model_training")
 
 
 @pytest.mark.parametrize("name", ["prepare", "area", "recognition", "evaluate", "export"])

@@ -59,6 +59,12 @@ def test_a_run_goes_on_in_its_precision_on_another_machine(tmp_path: Path) -> No
     run.open(Config(precision="32-true"), "recognition", provenance | {"precision": "32-true"})
 
 
+def test_a_run_from_before_precisions_were_kept_goes_on(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(Config(), "recognition", {"data": {}, "start": "none"})
+    run.open(Config(), "recognition", {"data": {}, "start": "none", "precision": "32-true"})
+
+
 def test_a_run_notes_where_and_with_what_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder(tmp_path)
     for commit in ("a" * 40, "b" * 40, "b" * 40):
