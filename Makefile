@@ -59,11 +59,15 @@ $(GRAFANA_PASSWORD):
 	@chmod 644 $@
 	@echo "Grafana's password for the user admin is in $@"
 
+# What trains runs side by side, each with one thread; what is timed or overloaded has the machine to itself.
+REPORTS ?=
+PYTEST = $(BIN)/python -m pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(call PYTEST,training) --numprocesses=logical --maxprocesses=8 --dist=loadfile tests/training
+	$(call PYTEST,rest) --ignore=tests/training
 
 sbom: $(VENV)/.test-ready
 	$(BIN)/python .ci/sbom.py build/sbom.json

@@ -44,6 +44,7 @@ def test_assignments_go_over_the_file(tmp_path: Path) -> None:
         ("network.attention=loud", r"network\.attention: .*'stabilised', 'literal' or 'row'"),
         ("network.branches=single", "a single branch sees no pairs"),
         ("area.epochs=0", r"area\.epochs: .*greater than 0"),
+        ("area.learning_rate=inf", r"area\.learning_rate: .*finite"),
         ("network", "--set takes section.key=value"),
         ("seed.more=1", "is a value, not a section|seed"),
     ],
