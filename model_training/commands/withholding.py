@@ -1,4 +1,4 @@
-"""``cin-train abstention`` and ``degraded``: when a bundle gives no advice, and what that is good for."""
+"""``cin-train abstention``, ``degraded`` and ``referrals``: when a bundle gives advice, and which."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from model_training.commands.options import (
 from model_training.config import Config, DataConfig
 from model_training.degraded import judge_degraded
 from model_training.experiment import Experiment
+from model_training.referrals import judge_referrals
 from model_training.run_folder import write_text
 from service.bundle import Bundle, load_bundle
 
@@ -98,3 +99,24 @@ def degraded(
     for row in rows:
         shares = ", ".join(f"{name} {row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
         console().print(f"{row['kind']} {row['level']}: {shares}", highlight=False)
+
+
+@command
+def referrals(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Hold each variant's referrals of the validation pictures against float32's, at every operating point."""
+    source = load_bundle(bundle)
+    pictures = _experiment_of(source, data, cache).validation_set()
+    rows = judge_referrals(source, pictures)
+    about = {"command": command_line(), "bundle": f"{source.manifest.name} {source.manifest.version}"}
+    about |= {"set": pictures.name}
+    told = {**about, "num_pictures": len(pictures), "referrals": rows}
+    write_text(figures, json.dumps(told, indent=2) + "\n")
+    for row in rows:
+        rates = ", ".join(f"{name} {row[name]['value']:.3f}" for name in ("sensitivity", "specificity"))
+        said = f"{row['operating_point']} {row['variant']}: {rates}; {row['changed']['value']:.1%} other than fp32's"
+        console().print(said, highlight=False)
