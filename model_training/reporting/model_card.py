@@ -37,7 +37,7 @@ Start of the weights: {start}.
 
 ## Training
 
-{training} Seed {seed}. Code at commit `{commit}`.
+{training} Seed {seed}. Code at commit `{commit}`, exported at `{exported_at}`.
 
 ## Figures
 
@@ -61,7 +61,8 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 A picture is referred when the summed probability of the malignant classes reaches the threshold. `balanced` has the
 highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95, `dermatologist` one of
 at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al., 2018). All thresholds were
-chosen on `{validation}`, so the figures there flatter. Intervals are 95 % (Wilson).
+chosen on `{validation}`, so the figures there flatter. They are float32's: a variant of less precision refers some
+pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
 
 {points}
 {point_notes}
@@ -119,6 +120,7 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         answer=_answer(config.network),
         resamples=NUM_RESAMPLES,
         commit=provenance.git_commit,
+        exported_at=provenance.config["export"]["git_commit"],
         temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
         figures=_figures(provenance.metrics),
         rare=_rare(provenance.metrics),

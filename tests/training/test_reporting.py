@@ -250,7 +250,7 @@ def fields_of_a_manifest(data: dict[str, str]) -> dict[str, Any]:
         start="some start",
         data=data,
         seeds=[0],
-        config={},
+        config={"export": {"git_commit": "1" * 40}},
         metrics={"held-out": {"mean_auc": 0.75}},
     )
     return {
