@@ -24,7 +24,7 @@ from model_training.metrics import Scores, area_under_roc
 from model_training.predictions import read_predictions, scored_classes
 from model_training.reporting.text import table
 from model_training.run_folder import write_text
-from model_training.statistics import NUM_RESAMPLES, stratified_resamples
+from model_training.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
 from model_training.trials import PREDICTIONS, Trial, TrialRecord
 
 BASE = "base"
@@ -125,8 +125,9 @@ class _Fold:
 def choices_result(trials: Sequence[Trial], train: PictureSet, *, command: str) -> dict[str, Any]:
     """Everything in ``cross-validation.json``: each choice's AUC over the folds, and its paired gain over the base.
 
-    The gain is the mean over the folds that both have, with its 95 % bootstrap interval over stratified resamples of
-    the pictures held out. The interval does not know what another seed would change.
+    The gain is the mean over the folds that both have, with two 95 % intervals: ``low`` and ``high`` by bootstrap over
+    the pictures held out, for the networks as they are; ``folds_low`` and ``folds_high`` by the spread of the folds'
+    own gains, which also holds what another training would change. A choice is better when the latter is above zero.
     """
     labels = {sample.id: sample.label for sample in train.samples}
     folds: dict[str, dict[int, _Fold]] = {}
@@ -150,15 +151,21 @@ def _choice(name: str, folds: Mapping[int, _Fold], base: Mapping[int, _Fold], cl
     values = np.array([_aucs(fold.labels_N, fold.scores_NK, classes) for fold in folds.values()])
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
     columns = {"mean": values.mean(axis=0), "std": spread}
+    by_fold = np.array([_gains(folds[fold], base[fold], classes) for fold in shared])
     if shared:
-        gains = np.mean([_gains(folds[fold], base[fold], classes) for fold in shared], axis=0)
-        low, high = np.percentile(gains[1:], [2.5, 97.5], axis=0)
-        columns |= {"gain": gains[0], "low": low, "high": high}
+        low, high = np.percentile(by_fold.mean(axis=0)[1:], [2.5, 97.5], axis=0)
+        columns |= {"gain": by_fold[:, 0].mean(axis=0), "low": low, "high": high}
+    if len(shared) > 1:
+        over_folds = [interval_over_folds(gains_F, NUM_FOLDS) for gains_F in by_fold[:, 0].T]
+        columns |= dict(zip(("folds_low", "folds_high"), np.transpose(over_folds), strict=True))
     names = [f"{classes[k]}_auc" for k in scored_classes(classes)] + ["mean_auc"]
-    metrics = {
+    metrics: dict[str, dict[str, Any]] = {
         metric: {column: None if np.isnan(all_[i]) else float(all_[i]) for column, all_ in columns.items()}
         for i, metric in enumerate(names)
     }
+    if shared:
+        for i, metric in enumerate(names):
+            metrics[metric]["gain_by_fold"] = by_fold[:, 0, i].tolist()
     return {
         "name": name,
         "changes": list(CHOICES[name]),
@@ -197,12 +204,20 @@ def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
 
 def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
     """Write ``cross-validation.json`` and ``cross-validation.md`` below ``results``."""
+    texts = {"json": json.dumps(result, indent=2) + "\n", "md": choices_markdown(result)}
+    results.mkdir(parents=True, exist_ok=True)
+    for suffix, text in texts.items():
+        write_text(results / f"cross-validation.{suffix}", text)
+
+
+def choices_markdown(result: Mapping[str, Any]) -> str:
+    """The choices for reading: each AUC with its gain, and what the gain in the mean is on every fold."""
     metrics = list(result["choices"][0]["metrics"]) if result["choices"] else []
     lines = [
         f"# Choices, by five-fold cross-validation on `{result['train']}`",
         "",
         f"AUC on the part held out: mean ± standard deviation over the folds; gain over `{BASE}` on the same folds "
-        "[95 % bootstrap interval over the pictures held out; another seed may change more]. "
+        "[95 % bootstrap interval over the pictures held out, for the networks as they are]. "
         f"Made by `{result['command']}`.",
         "",
     ]
@@ -211,15 +226,22 @@ def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
         cells = [_cell(choice["metrics"][metric]) for metric in metrics]
         changes = ", ".join(f"`{change}`" for change in choice["changes"]) or "-"
         rows.append([choice["name"], changes, *cells, str(len(choice["folds"]))])
-    heads = (metric.replace("_", " ").replace("auc", "AUC") for metric in metrics)
-    lines.append(table(["Choice", "Changes", *heads, "Folds"], rows))
-    texts = {"json": json.dumps(result, indent=2), "md": "\n".join(lines)}
-    results.mkdir(parents=True, exist_ok=True)
-    for suffix, text in texts.items():
-        write_text(results / f"cross-validation.{suffix}", text + "\n")
+    heads = [metric.replace("_", " ").replace("auc", "AUC") for metric in metrics]
+    lines += [table(["Choice", "Changes", *heads, "Folds"], rows), ""]
+    compared = [choice for choice in result["choices"] if len(choice["shared_folds"]) > 1]
+    if compared:
+        lines += [
+            "Gain on each fold, and [95 % interval over the folds]: by Student's t with the variance corrected for "
+            "what the folds share (Nadeau and Bengio, 2003). It holds what another training would change as well. **A "
+            "choice is better when this interval of the mean AUC is above zero.**",
+            "",
+            table(["Choice", *heads], [[c["name"], *(_by_fold(c, metric) for metric in metrics)] for c in compared]),
+            "",
+        ]
+    return "\n".join(lines)
 
 
-def _cell(figures: Mapping[str, float | None]) -> str:
+def _cell(figures: Mapping[str, Any]) -> str:
     if figures["mean"] is None:
         return "-"
     spread = "" if figures["std"] is None else f" ± {figures['std']:.3f}"
@@ -227,3 +249,9 @@ def _cell(figures: Mapping[str, float | None]) -> str:
     if figures.get("gain") is not None:
         gain = f"; {figures['gain']:+.3f} [{figures['low']:+.3f}, {figures['high']:+.3f}]"
     return f"{figures['mean']:.3f}{spread}{gain}"
+
+
+def _by_fold(choice: Mapping[str, Any], metric: str) -> str:
+    figures = choice["metrics"][metric]
+    gains = ", ".join(f"{gain:+.3f}" for gain in figures["gain_by_fold"])
+    return f"{gains} [{figures['folds_low']:+.3f}, {figures['folds_high']:+.3f}]"

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals, DeLong's test, and what printed rates imply about each other."""
+"""How sure a figure is: bootstrap, DeLong's test, the spread over folds; what printed rates imply about each other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from model_training.data.pairs import Indices
 from model_training.metrics import Z_95, Flags, Scores
@@ -54,6 +55,22 @@ def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
     positive, negative = scores_SN[:, truth_N], scores_SN[:, ~truth_N]
     wins = (positive[:, :, None] > negative[:, None, :]) + 0.5 * (positive[:, :, None] == negative[:, None, :])
     return wins.mean(axis=2), wins.mean(axis=1)
+
+
+def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
+    """95 % interval of the mean gain over some of the ``num_folds`` folds of one cross-validation.
+
+    Each fold is a training of its own, so the spread of their gains holds what other pictures and other seeds change.
+    But the folds share most of what they are trained on: the variance is corrected by Nadeau and Bengio (2003), and
+    Student's t has as many degrees of freedom as there are folds, less one. Raises ``ValueError`` for a single fold.
+    """
+    num = len(gains_F)
+    if num < 2:
+        raise ValueError("one fold has no spread")
+    held_out_per_trained_on = 1 / (num_folds - 1)
+    error = float(np.sqrt(gains_F.var(ddof=1) * (1 / num + held_out_per_trained_on)))
+    reach = float(student_t.ppf(0.975, num - 1)) * error
+    return float(gains_F.mean()) - reach, float(gains_F.mean()) + reach
 
 
 def implied_accuracy(sensitivity: float, specificity: float, num_positive: int, num_negative: int) -> float:

@@ -27,6 +27,7 @@ from model_training.plan import runnable
 from model_training.predictions import read_predictions
 from model_training.reporting.table_report import head, markdown, printed_inconsistencies, table_result
 from model_training.reproduce import table_trials
+from model_training.statistics import interval_over_folds
 from model_training.tables import SYSTEMS, TABLES
 from model_training.trials import Trial, TrialError, run_trials
 from tests.conftest import REPOSITORY
@@ -447,9 +448,23 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     assert [choice["name"] for choice in choices] == ["base", "no-crop", "eight-views"]
     assert all(choice["folds"] == [1, 2] for choice in choices)
     base, other = (choice["metrics"]["mean_auc"] for choice in choices[:2])
+    trials = small_tables.root / "results" / "trials" / "cross-validation"
     assert "gain" not in base
     assert other["gain"] == pytest.approx(other["mean"] - base["mean"])
     assert other["low"] <= other["gain"] <= other["high"]
+    assert other["gain"] == pytest.approx(np.mean(other["gain_by_fold"]))
+    assert [other["folds_low"], other["folds_high"]] == pytest.approx(
+        interval_over_folds(np.array(other["gain_by_fold"]), 2)
+    )
+    on_folds = [
+        trial["metrics"]["mean_auc"]
+        for trial in (
+            json.loads((trials / choice / f"fold-{fold}" / "trial.json").read_text())
+            for choice in ("base", "no-crop")
+            for fold in (1, 2)
+        )
+    ]
+    assert other["gain_by_fold"] == pytest.approx(np.subtract(on_folds[2:], on_folds[:2]))
     views = choices[2]["metrics"]["mean_auc"]
     assert choices[2]["shared_folds"] == [1, 2]
     assert views["gain"] == pytest.approx(views["mean"] - base["mean"])
@@ -460,7 +475,7 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
         for choice in ("base", "eight-views")
     ]
     assert [report["answered_by"]["views"] for report in left] == [1, 8]
-    for record in (small_tables.root / "results" / "trials" / "cross-validation").rglob("trial.json"):
+    for record in trials.rglob("trial.json"):
         assert "isic2017-train (fold" in json.loads(record.read_text())["evaluated_on"]
 
 

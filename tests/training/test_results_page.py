@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from model_training.choices import CHOICES
+from model_training.choices import CHOICES, choices_markdown
 from model_training.data.isic import CLASSES_2017, read_set
+from model_training.metrics import area_under_roc
 from model_training.predictions import read_predictions
-from model_training.statistics import delong_test
+from model_training.reporting.table_report import markdown
+from model_training.statistics import delong_test, stratified_resamples
 from model_training.tables import TABLE_1, TABLE_3, Table
 from model_training.trials import TrialRecord
 from service.bundle import load_bundle
@@ -24,6 +26,8 @@ from tests.conftest import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8")
 RESULTS = REPOSITORY / "results"
 SHIPPED = "cin-isic2017-1.4.0"
+# Of the classes in the training set.
+SHARES = np.array([374, 254, 1372]) / 2000
 TASKS = ("melanoma_auc", "seborrheic_keratosis_auc", "mean_auc")
 
 
@@ -80,6 +84,12 @@ def test_what_the_text_says_of_f() -> None:
     assert len(learnt) == 2 + 2 + 4
     said = " ".join(section("Table 1").split())
     assert f"end between {min(learnt):.3f} and {max(learnt):.3f} in `f`, `af` and `cin`" in said
+    # An epoch of pairs has 62 steps, and its rate is that of its last one.
+    for name in ("cin-isic2017-1.1.0", SHIPPED):
+        assert f"{62 * sum(epoch['learning_rate'] for epoch in _epochs(name)):.3f} in" in said
+    recipe = [_record(p) for p in (RESULTS / "choices-at-128").rglob("shipped-recipe/*/trial.json")]
+    ends = [weight for trial in recipe for weight in trial.attention_weights.values()]
+    assert f"(`shipped-recipe`) they end between {min(ends):.3f} and {max(ends):.3f}" in said
 
 
 def test_what_the_text_says_of_longer_training() -> None:
@@ -92,12 +102,12 @@ def test_what_the_text_says_of_longer_training() -> None:
 
 
 def test_releases_are_those_that_were_evaluated() -> None:
-    shown = rows("The shipped model")
+    releases = {name: cells for name, cells in rows("The shipped model").items() if name[0].isdigit()}
     manifest = load_bundle(SHIPPED_BUNDLE).manifest
     assert f"`cin-isic2017` {manifest.version} " in section("The shipped model")
-    assert list(shown)[-1] == manifest.version
+    assert list(releases)[-1] == manifest.version
     assert manifest.provenance.metrics["isic2017-test"] == read_json(f"{SHIPPED}/test.json")["metrics"]
-    for version, cells in shown.items():
+    for version, cells in releases.items():
         reports = [read_json(f"cin-isic2017-{version}/{split}.json")["metrics"] for split in ("validation", "test")]
         assert cells == [f"{figures[task]:.3f}" for figures in reports for task in TASKS]
 
@@ -173,23 +183,34 @@ def test_what_the_text_says_of_the_release_before(data_root: Path) -> None:
         assert f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}" in said
 
 
+def branches_with_equal_classes(release: str, split: str) -> np.ndarray:
+    """Both branches' answers ``[N, 2, K]`` as if every class were equally likely."""
+    path = RESULTS / release / f"{split}-branches.csv"
+    ids, _ = read_predictions(path.with_name(f"{split}-predictions.csv"), CLASSES_2017)
+    answers = np.genfromtxt(path, str, delimiter=",")[1:]
+    assert answers[:, 0].tolist() == ids
+    branches = answers[:, 1:].astype(np.float64).reshape(-1, 2, 3) / SHARES
+    level: np.ndarray = branches / branches.sum(axis=2, keepdims=True)
+    return level
+
+
 def test_what_the_text_says_of_equally_likely_classes(data_root: Path) -> None:
     """From the branches' answers, with each class's share of the training set divided out again."""
     said = " ".join(section("The shipped model").split())
-    shares = np.array([374, 254, 1372]) / 2000
     found = {}
     for version in ("1.2.0", "1.4.0"):
         for split in ("validation", "test"):
             samples = read_set(data_root, f"isic2017-{split}", allow_missing=True).samples
             labels = {sample.id: sample.label for sample in samples}
-            answers = np.genfromtxt(RESULTS / f"cin-isic2017-{version}" / f"{split}-branches.csv", str, delimiter=",")
-            branches = answers[1:, 1:].astype(np.float64).reshape(-1, 2, 3) / shares
-            level = (branches / branches.sum(axis=2, keepdims=True)).mean(axis=1)
-            truth = np.array([labels[id] for id in answers[1:, 0]])
+            level = branches_with_equal_classes(f"cin-isic2017-{version}", split).mean(axis=1)
+            ids, _ = read_predictions(RESULTS / f"cin-isic2017-{version}" / f"{split}-predictions.csv", CLASSES_2017)
+            truth = np.array([labels[id] for id in ids])
             found[version, split] = np.mean([roc_auc_score(truth == k, level[:, k]) for k in range(2)])
     before, now = ([f"{found[v, split]:.3f}" for split in ("validation", "test")] for v in ("1.2.0", "1.4.0"))
     assert f"1.2.0 has a mean of {before[0]} on validation and {before[1]} on test" in said
-    assert f"1.4.0 has {now[0]} and {now[1]}." in said
+    assert f"1.4.0 has {now[0]} and {now[1]}, beside `two-branches` with" in said
+    plain = outcome("two-branches")
+    assert f"with {plain.validation['mean_auc']:.3f} and {plain.metrics['mean_auc']:.3f}." in said
 
 
 def _epochs(name: str) -> list[dict[str, float]]:
@@ -211,8 +232,33 @@ def test_choices_are_those_of_the_cross_validation() -> None:
     for choice in choices:
         *aucs, mean = choice["metrics"].values()
         gain = f"{mean['gain']:+.3f} ({mean['low']:+.3f} to {mean['high']:+.3f})" if "gain" in mean else "-"
+        over_folds = f"{mean['folds_low']:+.3f} to {mean['folds_high']:+.3f}" if "folds_low" in mean else "-"
         figures = [f"{metric['mean']:.3f}" for metric in (*aucs, mean)]
-        assert shown[choice["name"]] == [*figures, gain, str(len(choice["folds"]))]
+        assert shown[choice["name"]] == [*figures, gain, over_folds, str(len(choice["folds"]))]
+
+
+def test_no_choice_is_better_by_the_rule_but_the_recipe() -> None:
+    choices = read_json("choices-at-128/cross-validation.json")["choices"]
+    whole = [choice for choice in choices if len(choice["shared_folds"]) == 5 and choice["name"] != "base"]
+    better = [choice["name"] for choice in whole if choice["metrics"]["mean_auc"]["folds_low"] > 0]
+    assert better == ["shipped-recipe"]
+    literal = next(choice["metrics"]["mean_auc"] for choice in whole if choice["name"] == "literal-attention")
+    *gains, last = (f"{gain:+.3f}" for gain in literal["gain_by_fold"])
+    said = " ".join(section("What the paper leaves open").split())
+    assert f"gains {', '.join(gains)} and {last} in the mean" in said
+    assert f"in all ({literal['folds_low']:+.3f} to {literal['folds_high']:+.3f} over the folds)" in said
+
+
+def test_what_the_text_says_of_how_many_folds_there_are() -> None:
+    choices = {choice["name"]: choice for choice in read_json("choices-at-128/cross-validation.json")["choices"]}
+    folds = [len(choices[name]["folds"]) for name in choices.keys() - {"base"}]
+    left_out = len(CHOICES.keys() - choices.keys() - {"adamw-cosine"})
+    (falls_short,) = re.findall(r"^\*\*What falls short.*?(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL)
+    said = (
+        f"{left_out} have no cross-validation, {sum(n < 3 for n in folds)} have one fold or two, {folds.count(5)} five"
+    )
+    assert said in " ".join(falls_short.split())
+    assert {n for n in folds if n >= 3} == {5}
 
 
 def test_choices_that_were_not_run_are_named() -> None:
@@ -222,19 +268,52 @@ def test_choices_that_were_not_run_are_named() -> None:
     assert set(re.findall(r"`([\w-]+)`", listed)) == CHOICES.keys() - run - {"adamw-cosine"}
 
 
-@pytest.mark.parametrize("system", ["d", "cin"])
-def test_what_the_text_says_of_d(system: str) -> None:
-    row = next(row for row in read_json("table-1.json")["rows"] if row["system"] == system)
-    *tasks, mean = row["against_control"]
+def test_what_the_text_says_of_d() -> None:
+    compared = {row["system"]: row["against_control"] for row in read_json("table-1.json")["rows"]}
+    assert [system for system, tests in compared.items() if tests] == ["d"]
+    melanoma, _, mean = compared["d"]
     said = " ".join(section("Table 1").split())
-    assert f"{-mean['difference']:.3f} less" in said
-    assert f"({mean['low']:+.3f} to {mean['high']:+.3f})" in said
-    if system == "d":
-        assert f"(melanoma: {tasks[0]['difference']:+.3f}, p {tasks[0]['p']:.3f})" in said
+    assert f"{-mean['difference']:.3f} less mean AUC ({mean['low']:+.3f} to {mean['high']:+.3f})" in said
+    assert f"(melanoma: {melanoma['difference']:+.3f}, p {melanoma['p']:.3f})" in said
     epochs = _epochs("cin-isic2017-1.1.0")
     for name in ("classification", "distinguish"):
         assert f"{epochs[0][name]:.3f}" in said
         assert f"{epochs[-1][name]:.3f}" in said
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_tables_for_reading_are_those_of_the_figures(number: int) -> None:
+    assert (RESULTS / f"table-{number}.md").read_text(encoding="utf-8") == markdown(read_json(f"table-{number}.json"))
+
+
+def test_choices_for_reading_are_those_of_the_figures() -> None:
+    folder = RESULTS / "choices-at-128"
+    result = read_json("choices-at-128/cross-validation.json")
+    assert (folder / "cross-validation.md").read_text(encoding="utf-8") == choices_markdown(result)
+
+
+def test_what_the_text_says_of_the_time_it_took() -> None:
+    def hours(trials: list[TrialRecord], first_stages: list[tuple[str, str]]) -> str:
+        seconds = sum(trial.seconds["recognition"] for trial in trials)
+        shared = {key: trial.seconds.get("area", 0.0) for key, trial in zip(first_stages, trials, strict=True)}
+        return f"{(seconds + sum(shared.values())) / 3600:.1f}"
+
+    tables = [_record(path) for path in (RESULTS / "trials" / "isic2017").rglob("seed-0/trial.json")]
+    with_first_stage = sorted(tables, key=lambda trial: "area" in trial.seconds)
+    choices = [_record(path) for path in (RESULTS / "choices-at-128").rglob("trial.json")]
+    choices.sort(key=lambda trial: "area" in trial.seconds)
+    own = [(choice if choice == "shipped-recipe" else "base", fold) for _, choice, fold in _names(choices)]
+    said = " ".join(section("What was run").split())
+    assert f"all nine rows {hours(with_first_stage, [('', '')] * len(tables))} hours" in said
+    assert f"the cross-validation below {hours(choices, own)} |" in said
+
+
+def _record(path: Path) -> TrialRecord:
+    return TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _names(trials: list[TrialRecord]) -> list[list[str]]:
+    return [trial.name.split("/") for trial in trials]
 
 
 def test_what_the_text_says_of_the_number_of_tests() -> None:
@@ -265,10 +344,90 @@ def test_what_the_text_says_of_the_recipes_cross_validation() -> None:
     choices = read_json("choices-at-128/cross-validation.json")["choices"]
     recipe = next(choice for choice in choices if choice["name"] == "shipped-recipe")
     assert len(recipe["folds"]) == 5
-    melanoma, keratosis, mean = (
-        f"{figures['gain']:+.3f} ({figures['low']:+.3f} to {figures['high']:+.3f})"
-        for figures in recipe["metrics"].values()
-    )
+    melanoma, keratosis, mean = recipe["metrics"].values()
     said = " ".join(section("The shipped model").split())
-    told = f"gain {mean} in the mean over all five folds of the cross-validation (`shipped-recipe`)"
-    assert f"{told}: melanoma {melanoma}, keratosis {keratosis}." in said
+    told = f"gain {mean['gain']:+.3f} in the mean over all five folds of the cross-validation "
+    told += f"({mean['low']:+.3f} to {mean['high']:+.3f} over the pictures, "
+    told += f"{mean['folds_low']:+.3f} to {mean['folds_high']:+.3f} over the folds): "
+    told += f"melanoma {melanoma['gain']:+.3f}, keratosis {keratosis['gain']:+.3f}, each not above zero over the folds"
+    assert told in said
+    assert max(melanoma["folds_low"], keratosis["folds_low"]) < 0
+
+
+def in_the_training_mix(probabilities: np.ndarray) -> np.ndarray:
+    """Answers for which every class was equally likely, with each class's share of the training set."""
+    mixed: np.ndarray = probabilities * SHARES
+    return mixed / mixed.sum(axis=1, keepdims=True)
+
+
+def test_the_release_beside_the_tables_on_one_footing(data_root: Path) -> None:
+    labels = {s.id: s.label for s in read_set(data_root, "isic2017-test", allow_missing=True).samples}
+    ids, release = read_predictions(RESULTS / SHIPPED / "test-predictions.csv", CLASSES_2017)
+    truth = np.array([labels[id] for id in ids])
+
+    def aucs(scores: np.ndarray, chosen: np.ndarray) -> list[float]:
+        return [float(area_under_roc(truth[chosen] == k, scores[chosen, k])) for k in range(2)]
+
+    everything, resamples = np.arange(len(truth)), list(stratified_resamples(truth, 2000, seed=0))
+    shown = rows("The shipped model")
+    for system in ("baseline", "cin", "two-branches"):
+        same, answers = read_predictions(RESULTS / "trials/isic2017" / system / "seed-0/predictions.csv", CLASSES_2017)
+        assert same == ids
+        row = in_the_training_mix(answers)
+        more = [np.mean(aucs(release, r)) - np.mean(aucs(row, r)) for r in (everything, *resamples)]
+        low, high = np.percentile(more[1:], [2.5, 97.5])
+        own = aucs(row, everything)
+        expected = [f"{auc:.3f}" for auc in (*own, np.mean(own))]
+        assert shown[system] == [*expected, f"{more[0]:+.3f} ({low:+.3f} to {high:+.3f})"], system
+    # Each branch converted, as the release does it, or their sum.
+    each = branches_with_equal_classes(SHIPPED, "test")
+    summed = in_the_training_mix(each.mean(axis=1))
+    more_by_sum = np.mean(aucs(summed, everything)) - np.mean(aucs(release, everything))
+    said = " ".join(section("The shipped model").split())
+    assert f"their sum is converted, which for 1.4.0 gives {more_by_sum:.3f} more than to convert each" in said
+
+
+def test_what_the_text_says_of_int8() -> None:
+    told = read_json(f"{SHIPPED}/referrals.json")
+    found = {(row["operating_point"], row["variant"]): row for row in told["referrals"]}
+    changed = {p: round(row["changed"]["value"] * told["num_pictures"]) for (p, v), row in found.items() if v == "int8"}
+    assert {point for point, num in changed.items() if num} == {"high-sensitivity"}
+    int8, float32 = (found["high-sensitivity", v]["specificity"]["value"] for v in ("int8", "fp32"))
+    said = " ".join(section("The shipped model").split())
+    assert (
+        f"{changed['high-sensitivity']} of the {told['num_pictures']} validation pictures are referred otherwise"
+        in said
+    )
+    assert f"(specificity {int8:.3f} in place of {float32:.3f})" in said
+
+
+def test_what_the_text_says_of_copies(data_root: Path) -> None:
+    groups = [
+        (copy["same_bytes"], [place.split("/") for place in copy["places"]])
+        for copy in read_json("audit.json")["copies"]
+    ]
+
+    def seen(name: str, *, same_bytes: bool | None = None) -> set[str]:
+        """The pictures of a set that are in ISIC 2017 train under another id."""
+        found: set[str] = set()
+        for same, places in groups:
+            if "isic2017-train" in {set_name for set_name, _ in places} and same_bytes in (None, same):
+                found |= {id for set_name, id in places if set_name == name}
+        return found
+
+    in_test = seen("isic2017-test")
+    same_file = seen("isic2017-test", same_bytes=True)
+    within = sum([set_name for set_name, _ in places].count("isic2017-train") > 1 for _, places in groups)
+    said = " ".join(section("What to know about the test set").split())
+    assert f"finds {len(in_test)} of the 600 test pictures" in said
+    assert f"{len(same_file)} the same file and {len(in_test - same_file)} that look alike" in said
+    assert f"{len(seen('isic2017-validation'))} of the 150 validation pictures, and {within} groups" in said
+    samples = read_set(data_root, "isic2017-test", allow_missing=True).samples
+    labels = {sample.id: sample.label for sample in samples}
+    ids, answers = read_predictions(RESULTS / SHIPPED / "test-predictions.csv", CLASSES_2017)
+    unseen = np.array([id not in in_test for id in ids])
+    truth = np.array([labels[id] for id in ids])[unseen]
+    melanoma, keratosis = (roc_auc_score(truth == k, answers[unseen, k]) for k in range(2))
+    assert f"without them 1.4.0 has {melanoma:.3f} and {keratosis:.3f}" in said
+    missing = next(s for s in read_json("audit.json")["sets"] if s["name"] == "isic2017-test")["missing_masks"]
+    assert f"{len(missing)} of the 600 have no outline" in said

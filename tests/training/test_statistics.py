@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from model_training.statistics import (
     delong_test,
     implied_accuracy,
+    interval_over_folds,
     risk_coverage,
     risk_coverage_area,
     stratified_resamples,
@@ -97,3 +99,19 @@ def test_risk_against_coverage_by_hand() -> None:
     assert risk_coverage_area(errors, confidence) == pytest.approx(5 / 24)
     np.testing.assert_allclose(risk_coverage(errors, np.ones(4)), [0.5] * 4, err_msg="equal confidences say nothing")
     assert risk_coverage_area(errors, -confidence) > risk_coverage_area(errors, np.ones(4))
+
+
+def test_the_interval_over_folds_is_the_t_test_where_folds_share_nothing() -> None:
+    """Of so many folds that what each holds out is nothing beside what it is trained on."""
+    gains = np.random.default_rng(4).normal(0.01, 0.02, 7)
+    expected = ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert interval_over_folds(gains, 10**9) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_over_folds_is_wider_by_what_they_share() -> None:
+    gains = np.array([0.02, 0.03, 0.01, 0.04, 0.03])
+    alone, low = ttest_1samp(gains, 0).confidence_interval(0.95).low, interval_over_folds(gains, 5)[0]
+    # Nadeau and Bengio: 1/J + n2/n1, here 1/5 + 1/4, in place of 1/J.
+    assert (gains.mean() - low) / (gains.mean() - alone) == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)))
+    with pytest.raises(ValueError, match="one fold"):
+        interval_over_folds(gains[:1], 5)
