@@ -60,7 +60,8 @@ $(GRAFANA_PASSWORD):
 	@echo "Grafana's password for the user admin is in $@"
 
 # What trains runs side by side, one thread of OpenMP and one core each; what is timed or overloaded has the machine to
-# itself. Both parts run whatever the other finds; that PYTEST_ARGS choose no test of a part (5) is a fault only of both.
+# itself. Both parts run whatever the other finds. PYTEST_ARGS takes options such as -k and -x, no paths; it may choose
+# no test of one part (exit status 5), but not of both.
 REPORTS ?=
 PYTEST = $(BIN)/python -m pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
 test: $(VENV)/.test-ready

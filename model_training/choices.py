@@ -1,8 +1,8 @@
-"""What the paper leaves open, decided by five-fold cross-validation on the training set.
+"""What the paper leaves open, compared by five-fold cross-validation on the training set.
 
 Each choice changes the base configuration in one respect, ``shipped-recipe`` in all ways in which the shipped model's
-differs from the configuration of the tables, and ``plain-recipe`` tells what that recipe does without the paper's
-modules. None of them ever sees a test set.
+training differs from that of the tables, and ``plain-recipe`` tells what that recipe does without the paper's modules.
+None of them ever sees a test set, and all take every class for equally likely.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from model_training.predictions import read_predictions, scored_classes
 from model_training.reporting.text import table
 from model_training.run_folder import write_text
 from model_training.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
-from model_training.trials import PREDICTIONS, Trial, TrialRecord
+from model_training.trials import PREDICTIONS, Trial, TrialRecord, variant_of
 
 BASE = "base"
 
@@ -81,6 +81,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# What a choice is held against beside the base: it without what it is about.
+_CONTROLS = MappingProxyType({"shipped-recipe": "plain-recipe"})
+
 # Choices that train the first stage differently, so that they cannot share the base's.
 _OWN_FIRST_STAGE = frozenset({"no-auxiliary-loss", "no-start", "shipped-recipe"})
 
@@ -125,9 +128,10 @@ class _Fold:
 def choices_result(trials: Sequence[Trial], train: PictureSet, *, command: str) -> dict[str, Any]:
     """Everything in ``cross-validation.json``: each choice's AUC over the folds, and its paired gain over the base.
 
-    The gain is the mean over the folds that both have, with two 95 % intervals: ``low`` and ``high`` by bootstrap over
-    the pictures held out, for the networks as they are; ``folds_low`` and ``folds_high`` by the spread of the folds'
-    own gains, which also holds what another training would change. A choice is better when the latter is above zero.
+    The gain is the mean over the folds that both have, with two 95 % intervals. ``low`` to ``high`` is a bootstrap over
+    the pictures held out, for the networks as they are. ``folds_low`` to ``folds_high`` is about the spread of the
+    folds' own gains: a choice is better when it is above zero over all five folds. All folds have the same seed, whose
+    own share in a gain is in neither.
     """
     labels = {sample.id: sample.label for sample in train.samples}
     folds: dict[str, dict[int, _Fold]] = {}
@@ -142,35 +146,26 @@ def choices_result(trials: Sequence[Trial], train: PictureSet, *, command: str) 
         "command": command,
         "train": train.name,
         "choices": [_choice(name, own, {} if name == BASE else base, train.classes) for name, own in folds.items()],
+        "controls": [
+            {"name": name, "against": control, **_gain(folds[name], folds[control], train.classes)}
+            for name, control in _CONTROLS.items()
+            if folds.get(name, {}).keys() & folds.get(control, {}).keys()
+        ],
     }
 
 
 def _choice(name: str, folds: Mapping[int, _Fold], base: Mapping[int, _Fold], classes: Sequence[str]) -> dict[str, Any]:
     records = [fold.record for fold in folds.values()]
-    shared = [fold for fold in folds if fold in base]
     values = np.array([_aucs(fold.labels_N, fold.scores_NK, classes) for fold in folds.values()])
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
-    columns = {"mean": values.mean(axis=0), "std": spread}
-    by_fold = np.array([_gains(folds[fold], base[fold], classes) for fold in shared])
-    if shared:
-        low, high = np.percentile(by_fold.mean(axis=0)[1:], [2.5, 97.5], axis=0)
-        columns |= {"gain": by_fold[:, 0].mean(axis=0), "low": low, "high": high}
-    if len(shared) > 1:
-        over_folds = [interval_over_folds(gains_F, NUM_FOLDS) for gains_F in by_fold[:, 0].T]
-        columns |= dict(zip(("folds_low", "folds_high"), np.transpose(over_folds), strict=True))
-    names = [f"{classes[k]}_auc" for k in scored_classes(classes)] + ["mean_auc"]
-    metrics: dict[str, dict[str, Any]] = {
-        metric: {column: None if np.isnan(all_[i]) else float(all_[i]) for column, all_ in columns.items()}
-        for i, metric in enumerate(names)
-    }
-    if shared:
-        for i, metric in enumerate(names):
-            metrics[metric]["gain_by_fold"] = by_fold[:, 0, i].tolist()
+    columns = _by_metric({"mean": values.mean(axis=0), "std": spread}, classes)
+    gain = _gain(folds, base, classes)
+    metrics = {metric: {**columns[metric], **gain["metrics"].get(metric, {})} for metric in columns}
     return {
         "name": name,
         "changes": list(CHOICES[name]),
         "folds": [fold + 1 for fold in folds],
-        "shared_folds": [fold + 1 for fold in shared],
+        "shared_folds": gain["shared_folds"],
         "metrics": metrics,
         "start": "; ".join(dict.fromkeys(record.start for record in records)),
         "precision": "; ".join(dict.fromkeys(record.precision for record in records)),
@@ -179,6 +174,32 @@ def _choice(name: str, folds: Mapping[int, _Fold], base: Mapping[int, _Fold], cl
         "machine": "; ".join(dict.fromkeys(record.machine for record in records)),
         "git_commits": list(dict.fromkeys(commit for record in records for commit in record.git_commits)),
         "seconds": sum(sum(record.seconds.values()) for record in records),
+    }
+
+
+def _gain(folds: Mapping[int, _Fold], reference: Mapping[int, _Fold], classes: Sequence[str]) -> dict[str, Any]:
+    """The folds that both have, and for each AUC what is gained on them, with both intervals."""
+    shared = [fold for fold in folds if fold in reference]
+    metrics: dict[str, dict[str, Any]] = {}
+    if shared:
+        by_fold = np.array([_gains(folds[fold], reference[fold], classes) for fold in shared])
+        low, high = np.percentile(by_fold.mean(axis=0)[1:], [2.5, 97.5], axis=0)
+        columns = {"gain": by_fold[:, 0].mean(axis=0), "low": low, "high": high}
+        if len(shared) > 1:
+            over_folds = [interval_over_folds(gains_F, NUM_FOLDS) for gains_F in by_fold[:, 0].T]
+            columns |= dict(zip(("folds_low", "folds_high"), np.transpose(over_folds), strict=True))
+        metrics = _by_metric(columns, classes)
+        for figures, gains_F in zip(metrics.values(), by_fold[:, 0].T, strict=True):
+            figures["gain_by_fold"] = gains_F.tolist()
+    return {"shared_folds": [fold + 1 for fold in shared], "metrics": metrics}
+
+
+def _by_metric(columns: Mapping[str, Scores], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Columns of figures, one for each scored class and their mean, by the metric's name; None for no number."""
+    names = [f"{classes[k]}_auc" for k in scored_classes(classes)] + ["mean_auc"]
+    return {
+        name: {column: None if np.isnan(all_[i]) else float(all_[i]) for column, all_ in columns.items()}
+        for i, name in enumerate(names)
     }
 
 
@@ -191,8 +212,13 @@ def _aucs(labels_N: Indices, scores_NK: Scores, classes: Sequence[str]) -> list[
 def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
     """What ``ours`` gains in each AUC: on the pictures themselves, then on each resample of them, ``[1 + R, metrics]``.
 
-    Raises ``ValueError`` when the two have not answered the same pictures.
+    Raises ``ValueError`` when the two have not answered the same pictures, or on crops by different networks although
+    they are to share them.
     """
+    first_stages = {fold.record.area_sha256 for fold in (ours, base)} - {None}
+    own_first_stage = {variant_of(fold.record.name) for fold in (ours, base)} & _OWN_FIRST_STAGE
+    if len(first_stages) > 1 and not own_first_stage:
+        raise ValueError(f"{ours.record.name} and {base.record.name} differ in their first stage; rerun one of them")
     if not np.array_equal(ours.labels_N, base.labels_N):
         raise ValueError(f"{ours.record.name} and {base.record.name} are about other pictures; delete one and rerun it")
     labels = ours.labels_N
@@ -228,14 +254,20 @@ def choices_markdown(result: Mapping[str, Any]) -> str:
         rows.append([choice["name"], changes, *cells, str(len(choice["folds"]))])
     heads = [metric.replace("_", " ").replace("auc", "AUC") for metric in metrics]
     lines += [table(["Choice", "Changes", *heads, "Folds"], rows), ""]
-    compared = [choice for choice in result["choices"] if len(choice["shared_folds"]) > 1]
+    compared = [
+        (gained["name"], gained.get("against", BASE), gained)
+        for gained in (*result["choices"], *result["controls"])
+        if len(gained["shared_folds"]) > 1 or "against" in gained
+    ]
     if compared:
+        rows = [[name, over, *(_by_fold(c, metric) for metric in metrics)] for name, over, c in compared]
         lines += [
             "Gain on each fold, and [95 % interval over the folds]: by Student's t with the variance corrected for "
-            "what the folds share (Nadeau and Bengio, 2003). It holds what another training would change as well. **A "
-            "choice is better when this interval of the mean AUC is above zero.**",
+            "what the folds share (Nadeau and Bengio, 2003). All have the same seed, whose own share is not in it. **A "
+            "choice is better when this interval of the mean AUC is above zero over all five folds**; with many "
+            "choices some may pass by chance.",
             "",
-            table(["Choice", *heads], [[c["name"], *(_by_fold(c, metric) for metric in metrics)] for c in compared]),
+            table(["Choice", "Over", *heads], rows),
             "",
         ]
     return "\n".join(lines)
@@ -251,7 +283,9 @@ def _cell(figures: Mapping[str, Any]) -> str:
     return f"{figures['mean']:.3f}{spread}{gain}"
 
 
-def _by_fold(choice: Mapping[str, Any], metric: str) -> str:
-    figures = choice["metrics"][metric]
+def _by_fold(gained: Mapping[str, Any], metric: str) -> str:
+    figures = gained["metrics"][metric]
     gains = ", ".join(f"{gain:+.3f}" for gain in figures["gain_by_fold"])
+    if "folds_low" not in figures:
+        return gains
     return f"{gains} [{figures['folds_low']:+.3f}, {figures['folds_high']:+.3f}]"

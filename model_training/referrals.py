@@ -13,9 +13,10 @@ import numpy as np
 from model_training.calibration import measure, proportion
 from model_training.data.frames import FrameSet
 from model_training.parity import Provider, run_onnx, usable
+from model_training.variants import PRECISIONS
 from service.bundle import Bundle
 
-_PROVIDER_OF: dict[str, Provider] = {"fp32": "cpu", "int8": "cpu", "fp16": "cuda"}
+_PROVIDER_OF: dict[str, Provider] = {"fp32": "cpu", **{p.name: p.provider for p in PRECISIONS}}
 
 
 def judge_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:

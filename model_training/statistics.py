@@ -60,8 +60,9 @@ def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
 def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
     """95 % interval of the mean gain over some of the ``num_folds`` folds of one cross-validation.
 
-    Each fold is a training of its own, so the spread of their gains holds what other pictures and other seeds change.
-    But the folds share most of what they are trained on: the variance is corrected by Nadeau and Bengio (2003), and
+    Each fold is a training of its own, so the spread of their gains holds what other pictures change, in training and
+    in judging; not what a seed does that all folds share. They share most of what they are trained on as well: the
+    variance is corrected for that by Nadeau and Bengio (2003), a heuristic, and
     Student's t has as many degrees of freedom as there are folds, less one. Raises ``ValueError`` for a single fold.
     """
     num = len(gains_F)

@@ -49,6 +49,8 @@ class TrialRecord(BaseModel):
     git_commits: list[str]
     # How long the epochs of each stage took, with their validation; several trials may share the first stage.
     seconds: dict[str, float]
+    # Of the first stage's weights; None without one, and in outcomes from before it was kept.
+    area_sha256: str | None = None
     # How strongly the attention ended up to act: alpha and beta of Eqn 3, and those of attention residual blocks.
     attention_weights: dict[str, float] = {}
     # Figures on the set on which the temperatures were fitted.
@@ -185,6 +187,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         machine="; ".join(run.surroundings("machine")),
         git_commits=run.surroundings("git_commit"),
         seconds={stage: run.training_seconds() for stage, run in runs.items()},
+        area_sha256=runs["area"].weights_sha256() if "area" in runs else None,
         attention_weights=attention_weights(run.load_weights(trial.config, "recognition")),
         validation=validation,
         evaluated_on=report["set"],

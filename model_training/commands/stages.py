@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from model_training.commands.advice import tell_abstention
 from model_training.commands.options import (
     LEDGER,
     CacheOption,
@@ -20,7 +21,6 @@ from model_training.commands.options import (
     command,
     make_experiment,
 )
-from model_training.commands.withholding import tell_abstention
 from model_training.evaluate import Split
 from model_training.evaluate import evaluate as evaluate_split
 from model_training.export import export_bundle

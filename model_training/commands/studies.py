@@ -84,7 +84,7 @@ def choose(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Decide what the paper leaves open by five-fold cross-validation on the training set."""
+    """Compare what the paper leaves open by five-fold cross-validation on the training set."""
     template = make_experiment(config, set_, data, cache, runs)
     trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
     chosen = only(choice or (), trials)

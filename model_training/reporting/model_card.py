@@ -44,7 +44,9 @@ Start of the weights: {start}.
 {answer}, temperature {temperature}. `argmax`: the class of highest probability;
 `half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
 below says how little their rounding to float16 for this bundle changes. `mean_box_iou` is about the boxes that are
-cropped, the margin around the lesion included.
+cropped, the margin around the lesion included. Figures on a test set flatter as far as earlier ones were known when
+the configuration was chosen: `results/test-ledger.jsonl` beside the code lists every reading, `docs/RESULTS.md` what
+came of it.
 
 {figures}
 {rare}
@@ -61,8 +63,8 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 A picture is referred when the summed probability of the malignant classes reaches the threshold. `balanced` has the
 highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95, `dermatologist` one of
 at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al., 2018). All thresholds were
-chosen on `{validation}`, so the figures there flatter. They are float32's: a variant of less precision refers some
-pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
+chosen on `{validation}`, so the figures there flatter. Thresholds and rates are float32's: a variant of less
+precision refers some pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
 
 {points}
 {point_notes}

@@ -30,6 +30,7 @@ from model_training.reproduce import table_trials
 from model_training.statistics import interval_over_folds
 from model_training.tables import SYSTEMS, TABLES
 from model_training.trials import Trial, TrialError, run_trials
+from service.bundle import file_sha256
 from tests.conftest import REPOSITORY
 from tests.training.conftest import SETTINGS
 
@@ -440,11 +441,13 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     small_tables: SmallTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model_training.choices.NUM_FOLDS", 2)
+    monkeypatch.setattr("model_training.choices._CONTROLS", {"no-crop": "eight-views", "base": "not-run"})
     arguments = ["--choice=base", "--choice=no-crop", "--choice=eight-views"]
     before = (small_tables.root / "ledger.jsonl").read_text()
     result = small_tables.command("choose", *arguments)
     assert result.exit_code == 0, result.output
-    choices = json.loads((small_tables.root / "results" / "cross-validation.json").read_text())["choices"]
+    told = json.loads((small_tables.root / "results" / "cross-validation.json").read_text())
+    choices = told["choices"]
     assert [choice["name"] for choice in choices] == ["base", "no-crop", "eight-views"]
     assert all(choice["folds"] == [1, 2] for choice in choices)
     base, other = (choice["metrics"]["mean_auc"] for choice in choices[:2])
@@ -468,6 +471,10 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     views = choices[2]["metrics"]["mean_auc"]
     assert choices[2]["shared_folds"] == [1, 2]
     assert views["gain"] == pytest.approx(views["mean"] - base["mean"])
+    (control,) = told["controls"]
+    assert (control["name"], control["against"], control["shared_folds"]) == ("no-crop", "eight-views", [1, 2])
+    assert control["metrics"]["mean_auc"]["gain"] == pytest.approx(other["mean"] - views["mean"])
+    assert "| no-crop | eight-views | " in (small_tables.root / "results" / "cross-validation.md").read_text()
     assert (small_tables.root / "ledger.jsonl").read_text() == before
     cross_validation = small_tables.root / "runs" / "cross-validation"
     left = [
@@ -477,6 +484,22 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     assert [report["answered_by"]["views"] for report in left] == [1, 8]
     for record in trials.rglob("trial.json"):
         assert "isic2017-train (fold" in json.loads(record.read_text())["evaluated_on"]
+
+
+def test_choices_on_crops_by_another_network_are_not_compared(
+    small_tables: SmallTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_training.choices.NUM_FOLDS", 1)
+    arguments = ["--choice=base", "--choice=wide-crop", f"--results={tmp_path}"]
+    assert (first := small_tables.command("choose", *arguments)).exit_code == 0, first.output
+    path = tmp_path / "trials" / "cross-validation" / "wide-crop" / "fold-1" / "trial.json"
+    record = json.loads(path.read_text())
+    area = small_tables.root / "runs" / "cross-validation" / "lesion-area" / "base" / "fold-1"
+    assert record["area_sha256"] == next(iter(file_sha256(p) for p in area.rglob("weights*.safetensors")))
+    path.write_text(json.dumps({**record, "area_sha256": "0" * 64}))
+    result = small_tables.command("choose", *arguments)
+    assert result.exit_code == 1
+    assert "differ in their first stage; rerun one of them" in " ".join(result.output.split())
 
 
 def test_choices_on_other_sets_are_compared_by_their_own_figures(

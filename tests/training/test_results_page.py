@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from model_training.choices import CHOICES, choices_markdown
+from model_training.config import NUM_FOLDS
 from model_training.data.isic import CLASSES_2017, read_set
 from model_training.metrics import area_under_roc
 from model_training.predictions import read_predictions
 from model_training.reporting.table_report import markdown
-from model_training.statistics import delong_test, stratified_resamples
+from model_training.statistics import delong_test, interval_over_folds, stratified_resamples
 from model_training.tables import TABLE_1, TABLE_3, Table
 from model_training.trials import TrialRecord
 from service.bundle import load_bundle
@@ -74,7 +75,7 @@ def test_what_the_text_says_of_a() -> None:
         f"mean Jaccard {a.validation['mean_jaccard']:.3f} on validation, {a.metrics['mean_jaccard']:.3f} on test",
         f"(test AUC {melanoma['difference']:+.3f}, 95 % interval {melanoma['low']:+.3f} to {melanoma['high']:+.3f};",
         f"average precision {a.metrics['melanoma_ap']:.3f} against {baseline.metrics['melanoma_ap']:.3f}",
-        f"A costs {-100 * keratosis['difference']:.1f} points there ({interval})",
+        f"With A it is {-100 * keratosis['difference']:.1f} points lower there ({interval})",
     ):
         assert text in said, text
 
@@ -87,9 +88,8 @@ def test_what_the_text_says_of_f() -> None:
     # An epoch of pairs has 62 steps, and its rate is that of its last one.
     for name in ("cin-isic2017-1.1.0", SHIPPED):
         assert f"{62 * sum(epoch['learning_rate'] for epoch in _epochs(name)):.3f} in" in said
-    recipe = [_record(p) for p in (RESULTS / "choices-at-128").rglob("shipped-recipe/*/trial.json")]
-    ends = [weight for trial in recipe for weight in trial.attention_weights.values()]
-    assert f"(`shipped-recipe`) they end between {min(ends):.3f} and {max(ends):.3f}" in said
+    ends = [w for branch in read_json(f"{SHIPPED}/figures.json")["attention_weights"] for w in branch.values()]
+    assert f"where they end between {min(ends):.3f} and {max(ends):.3f}" in said
 
 
 def test_what_the_text_says_of_longer_training() -> None:
@@ -254,11 +254,9 @@ def test_what_the_text_says_of_how_many_folds_there_are() -> None:
     folds = [len(choices[name]["folds"]) for name in choices.keys() - {"base"}]
     left_out = len(CHOICES.keys() - choices.keys() - {"adamw-cosine"})
     (falls_short,) = re.findall(r"^\*\*What falls short.*?(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL)
-    said = (
-        f"{left_out} have no cross-validation, {sum(n < 3 for n in folds)} have one fold or two, {folds.count(5)} five"
-    )
+    said = f"{left_out} have no cross-validation, {folds.count(1)} have one fold, and {folds.count(5)} have five"
     assert said in " ".join(falls_short.split())
-    assert {n for n in folds if n >= 3} == {5}
+    assert set(folds) == {1, 5}
 
 
 def test_choices_that_were_not_run_are_named() -> None:
@@ -293,32 +291,26 @@ def test_choices_for_reading_are_those_of_the_figures() -> None:
 
 
 def test_what_the_text_says_of_the_time_it_took() -> None:
-    def hours(trials: list[TrialRecord], first_stages: list[tuple[str, str]]) -> str:
-        seconds = sum(trial.seconds["recognition"] for trial in trials)
-        shared = {key: trial.seconds.get("area", 0.0) for key, trial in zip(first_stages, trials, strict=True)}
-        return f"{(seconds + sum(shared.values())) / 3600:.1f}"
+    """A first stage that several trials share took its time once."""
+
+    def hours(trials: list[TrialRecord]) -> str:
+        first_stages = {trial.seconds["area"] for trial in trials if "area" in trial.seconds}
+        return f"{(sum(trial.seconds['recognition'] for trial in trials) + sum(first_stages)) / 3600:.1f} hours"
 
     tables = [_record(path) for path in (RESULTS / "trials" / "isic2017").rglob("seed-0/trial.json")]
-    with_first_stage = sorted(tables, key=lambda trial: "area" in trial.seconds)
     choices = [_record(path) for path in (RESULTS / "choices-at-128").rglob("trial.json")]
-    choices.sort(key=lambda trial: "area" in trial.seconds)
-    own = [(choice if choice == "shipped-recipe" else "base", fold) for _, choice, fold in _names(choices)]
     said = " ".join(section("What was run").split())
-    assert f"all nine rows {hours(with_first_stage, [('', '')] * len(tables))} hours" in said
-    assert f"the cross-validation below {hours(choices, own)} |" in said
+    assert f"all nine rows {hours(tables)}, the cross-validation below {hours(choices)} |" in said
 
 
 def _record(path: Path) -> TrialRecord:
     return TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def _names(trials: list[TrialRecord]) -> list[list[str]]:
-    return [trial.name.split("/") for trial in trials]
-
-
 def test_what_the_text_says_of_the_number_of_tests() -> None:
     rows_ = read_json("table-1.json")["rows"]
-    ps = [t["p"] for row in rows_ for key in ("against_baseline", "against_control") for t in row[key] if t["p"]]
+    ps = [t["p"] for row in rows_ for key in ("against_baseline", "against_control") for t in row[key]]
+    ps = [p for p in ps if p is not None]
     said = " ".join(section("Table 1").split())
     assert f"lists {len(ps)} tests" in said
     assert f"{sum(p < 0.05 for p in ps)} of them have p below 0.05" in said
@@ -352,6 +344,9 @@ def test_what_the_text_says_of_the_recipes_cross_validation() -> None:
     told += f"melanoma {melanoma['gain']:+.3f}, keratosis {keratosis['gain']:+.3f}, each not above zero over the folds"
     assert told in said
     assert max(melanoma["folds_low"], keratosis["folds_low"]) < 0
+    others = np.array(mean["gain_by_fold"][1:])
+    low, high = interval_over_folds(others, NUM_FOLDS)
+    assert f"on the other four the mean gains {others.mean():+.3f} ({low:+.3f} to {high:+.3f} over the folds)" in said
 
 
 def in_the_training_mix(probabilities: np.ndarray) -> np.ndarray:
@@ -360,31 +355,70 @@ def in_the_training_mix(probabilities: np.ndarray) -> np.ndarray:
     return mixed / mixed.sum(axis=1, keepdims=True)
 
 
-def test_the_release_beside_the_tables_on_one_footing(data_root: Path) -> None:
+class Answers(NamedTuple):
+    """The release's answers on the test set, and those of the tables' rows in the training mix."""
+
+    truth: np.ndarray
+    release: np.ndarray
+    rows: dict[str, np.ndarray]
+
+    def aucs(self, scores: np.ndarray, chosen: np.ndarray) -> list[float]:
+        """Of melanoma and of seborrheic keratosis, on the pictures of these numbers."""
+        return [float(area_under_roc(self.truth[chosen] == k, scores[chosen, k])) for k in range(2)]
+
+
+@pytest.fixture(scope="module")
+def on_one_footing(data_root: Path) -> Answers:
     labels = {s.id: s.label for s in read_set(data_root, "isic2017-test", allow_missing=True).samples}
     ids, release = read_predictions(RESULTS / SHIPPED / "test-predictions.csv", CLASSES_2017)
-    truth = np.array([labels[id] for id in ids])
-
-    def aucs(scores: np.ndarray, chosen: np.ndarray) -> list[float]:
-        return [float(area_under_roc(truth[chosen] == k, scores[chosen, k])) for k in range(2)]
-
-    everything, resamples = np.arange(len(truth)), list(stratified_resamples(truth, 2000, seed=0))
-    shown = rows("The shipped model")
-    for system in ("baseline", "cin", "two-branches"):
-        same, answers = read_predictions(RESULTS / "trials/isic2017" / system / "seed-0/predictions.csv", CLASSES_2017)
+    found = {}
+    for folder in (RESULTS / "trials" / "isic2017").iterdir():
+        same, answers = read_predictions(folder / "seed-0" / "predictions.csv", CLASSES_2017)
         assert same == ids
-        row = in_the_training_mix(answers)
-        more = [np.mean(aucs(release, r)) - np.mean(aucs(row, r)) for r in (everything, *resamples)]
+        found[folder.name] = in_the_training_mix(answers)
+    return Answers(np.array([labels[id] for id in ids]), release, found)
+
+
+def test_the_release_beside_the_tables_on_one_footing(on_one_footing: Answers) -> None:
+    truth, release, answers = on_one_footing
+    everything, resamples = np.arange(len(truth)), list(stratified_resamples(truth, 2000, seed=0))
+    aucs_of_release = [on_one_footing.aucs(release, r) for r in (everything, *resamples)]
+    shown = {name: cells for name, cells in rows("The shipped model").items() if not name[0].isdigit()}
+    assert shown.keys() == answers.keys()
+    for system, row in answers.items():
+        aucs = [on_one_footing.aucs(row, r) for r in (everything, *resamples)]
+        more = np.mean(aucs_of_release, axis=1) - np.mean(aucs, axis=1)
         low, high = np.percentile(more[1:], [2.5, 97.5])
-        own = aucs(row, everything)
-        expected = [f"{auc:.3f}" for auc in (*own, np.mean(own))]
+        expected = [f"{auc:.3f}" for auc in (*aucs[0], np.mean(aucs[0]))]
         assert shown[system] == [*expected, f"{more[0]:+.3f} ({low:+.3f} to {high:+.3f})"], system
     # Each branch converted, as the release does it, or their sum.
-    each = branches_with_equal_classes(SHIPPED, "test")
-    summed = in_the_training_mix(each.mean(axis=1))
-    more_by_sum = np.mean(aucs(summed, everything)) - np.mean(aucs(release, everything))
+    summed = in_the_training_mix(branches_with_equal_classes(SHIPPED, "test").mean(axis=1))
+    by_sum = np.mean(on_one_footing.aucs(summed, everything)) - np.mean(aucs_of_release[0])
     said = " ".join(section("The shipped model").split())
-    assert f"their sum is converted, which for 1.4.0 gives {more_by_sum:.3f} more than to convert each" in said
+    assert f"for 1.4.0 that gives {by_sum:.3f} more than converting each" in said
+
+
+def test_what_the_text_says_of_a_on_the_other_footing(on_one_footing: Answers) -> None:
+    a, baseline = (on_one_footing.rows[system][:, 0] for system in ("a", "baseline"))
+    gain = delong_test(on_one_footing.truth == 0, a, baseline)
+    assert gain.low < 0
+    assert f"only {gain.difference:+.3f} is left of it" in " ".join(section("Table 1").split())
+
+
+def test_what_the_text_says_of_all_modules_together(on_one_footing: Answers) -> None:
+    """As the rows of Table 1 are: every class equally likely."""
+    truth = on_one_footing.truth
+    cin, plain = (
+        read_predictions(RESULTS / "trials/isic2017" / system / "seed-0/predictions.csv", CLASSES_2017)[1]
+        for system in ("cin", "two-branches")
+    )
+    resamples = [np.arange(len(truth)), *stratified_resamples(truth, 2000, seed=0)]
+    more = [np.mean(on_one_footing.aucs(cin, r)) - np.mean(on_one_footing.aucs(plain, r)) for r in resamples]
+    low, high = np.percentile(more[1:], [2.5, 97.5])
+    keratosis = delong_test(truth == 1, cin[:, 1], plain[:, 1])
+    told = f"have {-more[0]:.3f} less than `two-branches` ({low:+.3f} to {high:+.3f}; "
+    told += f"keratosis: {keratosis.difference:+.3f}, p {keratosis.p:.3f})"
+    assert told in " ".join(section("Table 1").split())
 
 
 def test_what_the_text_says_of_int8() -> None:
@@ -421,7 +455,19 @@ def test_what_the_text_says_of_copies(data_root: Path) -> None:
     said = " ".join(section("What to know about the test set").split())
     assert f"finds {len(in_test)} of the 600 test pictures" in said
     assert f"{len(same_file)} the same file and {len(in_test - same_file)} that look alike" in said
-    assert f"{len(seen('isic2017-validation'))} of the 150 validation pictures, and {within} groups" in said
+    assert f"{len(seen('isic2017-validation'))} of the 150 validation pictures are copies of training pictures" in said
+    assert f"and {within} groups are within train" in said
+    of_validation = {
+        id
+        for _, places in groups
+        if "isic2017-validation" in {set_name for set_name, _ in places}
+        for set_name, id in places
+        if set_name == "isic2017-test"
+    }
+    within_test = sum([set_name for set_name, _ in places].count("isic2017-test") > 1 for _, places in groups)
+    assert f"{len(of_validation)} test pictures are copies of validation pictures" in said
+    assert f"and {within_test} pairs are both in the test set" in said
+    assert f"{len(read_json('audit.json')['conflicts'])} pictures have another label in 2016 than in 2017" in said
     samples = read_set(data_root, "isic2017-test", allow_missing=True).samples
     labels = {sample.id: sample.label for sample in samples}
     ids, answers = read_predictions(RESULTS / SHIPPED / "test-predictions.csv", CLASSES_2017)
