@@ -33,13 +33,14 @@ from model_training.network.cin import summed_probabilities
 from model_training.network.crop import smallest_rectangle
 from model_training.network.lesion_area_attention import LesionArea
 from model_training.predictions import (
+    answers_for,
     rest_from_scored,
     scored_classes,
     write_branches,
     write_predictions,
     write_truth,
 )
-from model_training.run_folder import RunError, write_table, write_text
+from model_training.run_folder import RunError, read_json, write_table, write_text
 from model_training.stages.recognition import predict_logits
 
 Split = Literal["validation", "test"]
@@ -54,7 +55,8 @@ def evaluate(
     The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
     Every reading of the test split is recorded in ``ledger``, with its ``purpose`` and its figures, before anything is
     written; without a purpose it is refused (``ValueError``). So is a test set of which the model has seen pictures
-    (:class:`LeakageError`); ``force`` reports the overlap instead.
+    (:class:`LeakageError`); ``force`` prints the overlap and writes it into the report instead. A set of other classes
+    than the model's is answered as :func:`model_training.predictions.answers_for` says, and refused where it cannot be.
     """
     if split == "test" and not purpose:
         raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
@@ -62,9 +64,12 @@ def evaluate(
     seen = overlap(experiment, pictures)
     if not force:
         refuse_seen_pictures(seen, pictures)
+    for said in seen.as_sentences(pictures.name, len(pictures)):
+        experiment.console.print(said, highlight=False)
     config = experiment.config
     device = inference_device()
-    network = experiment.recognition_network(len(pictures.classes)).to(device)
+    own_classes = experiment.classes()
+    network = experiment.recognition_network(len(own_classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
         size, num_views = config.network.size, config.evaluation.views
@@ -75,7 +80,9 @@ def evaluate(
         calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
     else:
         calibration = read_calibration(experiment)
-    probabilities, per_branch = summed_probabilities(logits, *calibration)
+    probabilities, per_branch = (
+        answers_for(pictures.classes, answers, own_classes) for answers in summed_probabilities(logits, *calibration)
+    )
     # As whoever reads predictions.csv has them.
     scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
     metrics = {"num_pictures": len(pictures), **classification_figures(pictures.labels, scores, pictures.classes)}
@@ -119,17 +126,18 @@ def read_calibration(experiment: Experiment) -> Calibration:
 def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
     """What the evaluation on ``split`` reported; None before there was one.
 
-    Raises :class:`RunError` when other weights, or the same ones asked in another way, gave those answers.
+    Raises :class:`RunError` when other weights, or the same ones asked in another way, gave those answers, and when
+    they are about another test set than the configuration's.
     """
     path = experiment.evaluation(split) / "report.json"
     if not path.is_file():
         return None
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    again = f"run again: cin-train evaluate --split {split}"
+    report = read_json(path, mend=again)
     if report.get("answered_by") != experiment.answered_by():
-        raise RunError(
-            f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; "
-            f"run again: cin-train evaluate --split {split}"
-        )
+        raise RunError(f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; {again}")
+    if split == "test" and report["set"] != experiment.config.data.test:
+        raise RunError(f"{path} is about {report['set']}, not {experiment.config.data.test}; set data.test, or {again}")
     return report
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.holdout import hold_out_fold, hold_out_share
-from model_training.data.isic import read_set
+from model_training.data.isic import classes_of, read_set
 from model_training.data.pairs import Indices
 from model_training.data.tensors import picture_tensor
 from model_training.network.cin import ClinicalInspiredNetwork
@@ -133,6 +133,10 @@ class Experiment:
         data = self.config.data
         num = len(read_set(self.data, data.train, allow_missing=data.allow_missing).samples)
         return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
+
+    def classes(self) -> tuple[str, ...]:
+        """What the network tells apart, in the order of its answers."""
+        return classes_of(self.config.data.train)
 
     def validation_set(self) -> FrameSet:
         """What thresholds and temperatures are chosen on."""

@@ -20,6 +20,22 @@ class Overlap:
     same_id: tuple[str, ...]
     same_pixels: tuple[str, ...]
 
+    def as_sentences(self, name: str, num_pictures: int) -> list[str]:
+        """What readers of figures on the ``num_pictures`` of the set ``name`` have to know of it."""
+        return overlap_sentences(name, num_pictures, same_id=len(self.same_id), same_pixels=len(self.same_pixels))
+
+
+def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels: int) -> list[str]:
+    """That so many pictures of the set ``name`` were trained on; nothing where none was."""
+    said = []
+    for num, what in (
+        (same_id, "trained on: figures on them mean nothing"),
+        (same_pixels, "trained on, pixel for pixel, under other ids"),
+    ):
+        if num:
+            said.append(f"{num} of the {num_pictures} pictures of {name} {'was' if num == 1 else 'were'} {what}.")
+    return said
+
 
 def seen_by(experiment: Experiment) -> dict[str, str]:
     """Every picture that either stage, or the start it came from, was trained on: ids to pixel digests.

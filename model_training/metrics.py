@@ -104,4 +104,7 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     centre = share + Z_95**2 / (2 * total)
     spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
     scale = 1 + Z_95**2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At the ends exactly, where rounding would leave a bound beyond the share itself.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == total else (centre + spread) / scale
+    return low, high

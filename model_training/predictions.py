@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from model_training.metrics import Scores
 from model_training.run_folder import write_table
@@ -46,7 +48,7 @@ def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Scores]:
     """The ids and the probabilities of all classes ``[N, K]``.
 
-    Raises ``ValueError`` for other columns, and for values that are not probabilities.
+    Raises ``ValueError`` for other columns, rows that are cut short, and values that are not probabilities.
     """
     columns = scored_classes(classes)
     with path.open(newline="", encoding="utf-8") as file:
@@ -57,11 +59,30 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
         table = list(rows)
     probabilities = np.zeros((len(table), len(classes)))
     for k in columns:
-        probabilities[:, k] = [float(row[classes[k]]) for row in table]
+        try:
+            probabilities[:, k] = [float(row[classes[k]]) for row in table]
+        except (TypeError, ValueError) as error:  # a row that ends early has None
+            raise ValueError(f"{path}: a row is damaged ({error}); make the file again") from error
     # NaN compares false, so it is caught as well.
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
         raise ValueError(f"{path}: every probability must be a number from 0 to 1")
     return [row["image"] for row in table], rest_from_scored(probabilities, classes)
+
+
+def answers_for(classes: Sequence[str], answers: Tensor, own_classes: Sequence[str]) -> Tensor:
+    """The ``answers`` ``[..., K]`` of a model that tells ``own_classes`` apart, as probabilities of ``classes``.
+
+    A model of the 2017 classes answers the question of 2016 as well: melanoma is malignant, the others are benign.
+    Raises ``ValueError`` where one set of classes does not follow from the other.
+    """
+    if tuple(classes) == tuple(own_classes):
+        return answers
+    if set(classes) != {"benign", "malignant"} or "melanoma" not in own_classes:
+        raise ValueError(
+            f"a model of {', '.join(own_classes)} has no answer to {', '.join(classes)}; set another data.test"
+        )
+    malignant = answers[..., own_classes.index("melanoma")]
+    return torch.stack([malignant if name == "malignant" else 1 - malignant for name in classes], dim=-1)
 
 
 def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores:

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -120,8 +121,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             raise RunError(f"{path} does not exist; {_HOW_TO_MAKE.get(name, 'run the stage that writes it first')}")
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return fields
+        return read_json(path, mend=f"restore it, or delete {self.path} and run the stage again")
 
     def write_json(self, name: str, fields: Mapping[str, Any]) -> None:
         """Write a JSON object into the run's file ``name``."""
@@ -173,7 +173,12 @@ class RunFolder:
                 f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
                 "give the --config and --set that it was trained with"
             )
-        return load_file(self.weights)
+        try:
+            return load_file(self.weights)
+        except SafetensorError as error:
+            raise RunError(
+                f"{self.weights} is damaged ({error}); restore it, or delete it to train again from the checkpoint"
+            ) from error
 
     def weights_sha256(self) -> str:
         """SHA-256 of the finished weights. Raises :class:`RunError` when the stage has not finished."""
@@ -239,6 +244,15 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
+
+
+def read_json(path: Path, *, mend: str) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises :class:`RunError` for a damaged one, which says to ``mend`` it."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise RunError(f"{path} is damaged ({error}); {mend}") from error
+    return fields
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:

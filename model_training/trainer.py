@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -161,7 +162,7 @@ def train(
         "seconds": 0.0,
     }
     if run.checkpoint.is_file():
-        state |= fabric.load(run.checkpoint, {"module": module, "optimiser": optimiser})
+        state |= _load_checkpoint(run, fabric, {"module": module, "optimiser": optimiser})
     if fabric.is_global_zero and state["epoch"] < stage.settings.epochs:
         where = f"{fabric.world_size} x {fabric.device.type}" if fabric.world_size > 1 else fabric.device.type
         console.print(f"{stage.name}: trains in {fabric._precision.precision} on {where}", highlight=False)
@@ -293,6 +294,17 @@ def _asked_to_stop(received: Sequence[int], fabric: Fabric) -> bool:
     asked = fabric.all_reduce(torch.tensor(float(len(received)), device=fabric.device), reduce_op="sum")
     assert isinstance(asked, Tensor)
     return bool(asked > 0)
+
+
+def _load_checkpoint(run: RunFolder, fabric: Fabric, objects: dict[str, Any]) -> dict[str, Any]:
+    """Fill ``objects`` and return the rest. Raises :class:`TrainingError` for a file that is no whole checkpoint."""
+    try:
+        return fabric.load(run.checkpoint, objects)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        why = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"{run.checkpoint} cannot be read ({why}); restore it, or delete {run.path} to train this stage anew"
+        ) from error
 
 
 def _save_checkpoint(state: dict[str, Any], run: RunFolder, fabric: Fabric) -> None:

@@ -6,7 +6,6 @@ A trial ends in a folder of its own below ``results/``: ``predictions.csv`` as t
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from model_training.config import Config
 from model_training.evaluate import Split, evaluate
 from model_training.experiment import Experiment
 from model_training.network.feature_extraction import StateDict
-from model_training.run_folder import Interrupted, differences, folder_lock, write_text
+from model_training.run_folder import Interrupted, differences, folder_lock, read_json, write_text
 from model_training.trainer import training_precision
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
@@ -97,7 +96,10 @@ class Trial:
         path = self.results / RECORD
         if not path.is_file() or not (self.results / PREDICTIONS).is_file():
             return None
-        record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrialError(f"{path} is damaged ({error}); restore it, or delete it to run the trial again") from error
         if changed := differences(comparable(Config.model_validate(record.config)), comparable(self.config)):
             raise TrialError(
                 f"{path} is the outcome of another configuration ({', '.join(changed)} differ); give the --config that "
@@ -177,7 +179,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
     if trial.split == "test":
         metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name)
     evaluated = experiment.evaluation(trial.split)
-    report = json.loads((evaluated / "report.json").read_text(encoding="utf-8"))
+    report = read_json(evaluated / "report.json", mend="run again: cin-train evaluate")
     record = TrialRecord(
         name=trial.name,
         config=comparable(trial.config),

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from model_training.choices import choices_result, fold_trials, write_choices_result
+from model_training.choices import BASE, choices_result, fold_trials, write_choices_result
 from model_training.command_line import command_line
 from model_training.commands.options import (
     LEDGER,
@@ -26,7 +26,6 @@ from model_training.commands.options import (
     make_experiment,
 )
 from model_training.data.isic import DatasetError, read_set
-from model_training.experiment import Experiment
 from model_training.plan import refuse_other_outcomes, runnable
 from model_training.reporting.table_report import table_result, write_table_result
 from model_training.reproduce import table_trials
@@ -39,7 +38,7 @@ def reproduce(
     table: Annotated[list[int] | None, typer.Option(help="1, 2 or 3; all of them when not given.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is trained with.")] = 3,
     system: Annotated[list[str] | None, typer.Option(help="Only this system, e.g. cin; may be repeated.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and the tables so far, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop: nothing is run or written.")] = False,
     minutes: MinutesOption = None,
     runs: RunsOption = Path("runs"),
     results: ResultsOption = Path("results"),
@@ -65,8 +64,12 @@ def reproduce(
     )
     chosen = only(system or (), trials)
     refuse_other_outcomes(trials)
+    deadline = _deadline(minutes)
+    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    if plan:
+        return
     try:
-        _run(chosen, template, plan_only=plan, minutes=minutes, ledger=ledger)
+        _run(chosen, left, template.console, ledger=ledger, deadline=deadline)
     finally:
         for each in tables:
             _write_table(each, trials, data, results, template.console)
@@ -75,7 +78,7 @@ def reproduce(
 @command
 def choose(
     choice: Annotated[list[str] | None, typer.Option(help="Only this choice, e.g. base; may be repeated.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and the result so far, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop: nothing is run or written.")] = False,
     minutes: MinutesOption = None,
     runs: RunsOption = Path("runs"),
     results: ResultsOption = Path("results"),
@@ -89,21 +92,27 @@ def choose(
     trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
     chosen = only(choice or (), trials)
     refuse_other_outcomes(trials)
+    deadline = _deadline(minutes)
+    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    if all(trial.record() is None and trial not in chosen for trial in trials if trial.variant == BASE):
+        template.console.print(f"without {BASE} nothing is compared: add --choice {BASE}", highlight=False)
+    if plan:
+        return
     try:
-        _run(chosen, template, plan_only=plan, minutes=minutes, ledger=LEDGER)
+        _run(chosen, left, template.console, ledger=LEDGER, deadline=deadline)
     finally:
         _write_choices(trials, data, results, template.console)
 
 
+def _deadline(minutes: float | None) -> float | None:
+    return None if minutes is None else time.monotonic() + 60 * minutes
+
+
 def _run(
-    trials: Sequence[Trial], template: Experiment, *, plan_only: bool, minutes: float | None, ledger: Path
+    trials: Sequence[Trial], left: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None
 ) -> None:
-    """Print the plan and, unless that is all, run what can be run. Raises :class:`TrialError` if not all of it can."""
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    left = runnable(trials, template.console, paces=template.folder / "paces.json")
-    if plan_only:
-        return
-    run_trials(left, template.console, ledger=ledger, deadline=deadline)
+    """Run what is ``left`` of the ``trials`` and can be run. Raises :class:`TrialError` if not all of them can."""
+    run_trials(left, console, ledger=ledger, deadline=deadline)
     if unfinished := [trial.name for trial in trials if trial.record() is None]:
         raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
 

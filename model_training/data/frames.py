@@ -86,7 +86,14 @@ def picture_digests(frames_NFF3: NDArray[np.uint8]) -> list[str]:
 
 
 def open_frames(folder: Path) -> FrameSet:
-    """Open a prepared set."""
+    """Open a prepared set. Raises :class:`FrameError` for a damaged one."""
+    try:
+        return _open(folder)
+    except (ValueError, EOFError, OSError) as error:
+        raise FrameError(f"{folder} is damaged ({error}); delete it, and it is prepared again") from error
+
+
+def _open(folder: Path) -> FrameSet:
     about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
     return FrameSet(
         name=about["name"],

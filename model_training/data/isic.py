@@ -82,6 +82,11 @@ _LAYOUTS = {
 SET_NAMES = tuple(_LAYOUTS)
 
 
+def classes_of(name: str) -> tuple[str, ...]:
+    """What the pictures of the official set ``name`` show, in the order of its labels."""
+    return _LAYOUTS[name].classes
+
+
 def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSet:
     """Read the set ``name`` (one of ``SET_NAMES``) below ``root``, the folder that holds ``isic2016/``, ``isic2017/``.
 

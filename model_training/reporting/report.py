@@ -16,7 +16,7 @@ from model_training.experiment import Experiment
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
 from model_training.reporting.plots import draw_plots
-from model_training.run_folder import write_text
+from model_training.run_folder import RunError, write_text
 
 FIGURES_NAME = "figures.json"
 CHECKLIST_NAME = "CLEAR_DERM.md"
@@ -35,8 +35,10 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
     The test split is reported when it was evaluated. Raises ``RunError`` unless the validation split was.
     """
-    sets = _evaluated_sets(experiment)
+    sets, seen = _evaluated_sets(experiment)
     judgement = judge(sets)
+    for name, overlap in seen.items():
+        judgement[name]["seen_in_training"] = {key: len(ids) for key, ids in overlap.items()}
     about = experiment.recognition_run.read_json("run.json")
     training = experiment.training_sets()[0]
     counts = {training.name: _count(training.classes, training.labels)}
@@ -51,15 +53,26 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     return Report((figures, checklist, *draw_plots(sets, judgement, folder)), judgement)
 
 
-def _evaluated_sets(experiment: Experiment) -> dict[str, Answers]:
-    """The answers on validation and, where it was evaluated, on test, by the name of the set."""
+def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[str, dict[str, list[str]]]]:
+    """The answers on validation and, where it was evaluated, on test, and what of both was seen in training, by set.
+
+    Raises ``RunError`` for a test set of other classes than the model's: its temperatures are not about those.
+    """
     calibration = read_calibration(experiment)
-    found = {}
+    found: dict[str, Answers] = {}
+    seen: dict[str, dict[str, list[str]]] = {}
     for split in SPLITS:
         report = read_report(experiment, split)
         if report is not None:
-            found[report["set"]] = read_answers(experiment.evaluation(split), calibration)
-    return found
+            name = report["set"]
+            found[name] = read_answers(experiment.evaluation(split), calibration)
+            seen[name] = report["seen_in_training"]
+            if found[name].classes != experiment.classes():
+                raise RunError(
+                    f"{name} has other classes than the model, which cannot be judged by it; set data.test to a set of "
+                    "its own and run: cin-train evaluate --split test"
+                )
+    return found, seen
 
 
 def _attention_weights(experiment: Experiment, num_classes: int) -> list[dict[str, float]]:

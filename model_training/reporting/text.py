@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from model_training.leakage import overlap_sentences
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -15,8 +18,13 @@ def with_interval(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def partitions(train: str, validation: str, judged: Iterable[str]) -> str:
-    """Which set was trained on, chosen on, and reported on."""
+def partitions(train: str, validation: str, judged: Mapping[str, Any]) -> str:
+    """Which set was trained on, chosen on, and reported on, and which of their pictures were trained on as well."""
     reported = [f"`{name}`" for name in judged if name != validation]
     text = f"Trained on `{train}`, temperatures and thresholds chosen on `{validation}`, "
-    return text + (f"reported on {', '.join(reported)}." if reported else "not evaluated on a test set.")
+    text += f"reported on {', '.join(reported)}." if reported else "not evaluated on a test set."
+    for name, figures in judged.items():
+        seen = figures.get("seen_in_training", {"same_id": 0, "same_pixels": 0})
+        for sentence in overlap_sentences(f"`{name}`", figures["num_pictures"], **seen):
+            text += f" **{sentence}**"
+    return text

@@ -57,6 +57,15 @@ def test_other_content_or_settings_are_another_set(pictures: PictureSet, tmp_pat
     assert digest() != before
 
 
+def test_a_prepared_set_that_is_damaged_is_named(pictures: PictureSet, tmp_path: Path) -> None:
+    prepare_frames(pictures, tmp_path / "cache", 64)
+    (folder,) = (tmp_path / "cache").iterdir()
+    frames = folder / "frames.npy"
+    frames.write_bytes(frames.read_bytes()[:500])
+    with pytest.raises(FrameError, match=f"{folder.name} is damaged .* delete it, and it is prepared again"):
+        prepare_frames(pictures, tmp_path / "cache", 64)
+
+
 def test_a_broken_picture_leaves_nothing_behind(pictures: PictureSet, tmp_path: Path) -> None:
     broken = pictures.samples[3].picture
     broken.write_bytes(broken.read_bytes()[:200])

@@ -146,6 +146,12 @@ def test_box_iou_counts_pixels() -> None:
         assert box_iou(boxes[0], boxes[1])[0] == pytest.approx(expected)
 
 
+def test_wilson_interval_holds_its_share_at_the_ends() -> None:
+    for total in (7, 150, 600):
+        assert wilson_interval(0, total)[0] == 0.0
+        assert wilson_interval(total, total)[1] == 1.0
+
+
 @pytest.mark.parametrize(("successes", "total"), [(0, 30), (30, 30), (21, 30), (1, 1), (59, 120)])
 def test_wilson_interval_is_scipys(successes: int, total: int) -> None:
     theirs = binomtest(successes, total).proportion_ci(method="wilson")

@@ -286,6 +286,7 @@ def test_the_plan_runs_nothing(small_tables: SmallTables, tmp_path: Path) -> Non
     assert "isic2017/f/seed-2" in result.output
     assert "hours left" in result.output
     assert not (small_tables.root / "runs" / "isic2017" / "f").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pace_is_measured_once_and_a_run_of_its_own_tells_better(
@@ -347,6 +348,18 @@ def test_an_outcome_from_before_a_key_is_kept(small_tables: SmallTables) -> None
     path.write_text(before)
     assert result.exit_code == 0, result.output
     assert "finished" in result.output
+
+
+@pytest.mark.parametrize("file", ["trial.json", "predictions.csv"])
+def test_a_damaged_outcome_is_named(small_tables: SmallTables, file: str) -> None:
+    path = small_tables.root / "results" / "trials" / "isic2017" / "baseline" / "seed-0" / file
+    before = path.read_text()
+    path.write_text(before[: before.rindex(",")])
+    result = small_tables.command("reproduce", "--table=1", "--system=baseline", "--seeds=1")
+    path.write_text(before)
+    assert result.exit_code == 1
+    assert str(path) in "".join(result.output.split())
+    assert "damaged" in result.output
 
 
 def test_another_configuration_is_not_mixed_in(small_tables: SmallTables) -> None:
@@ -509,6 +522,7 @@ def test_choices_on_other_sets_are_compared_by_their_own_figures(
     folders = [f"--{folder}={tmp_path / folder}" for folder in ("runs", "results")]
     result = small_tables.command("choose", "--choice=no-crop", "--set", "data.train=isic2016-train", *folders)
     assert result.exit_code == 0, result.output
+    assert "without base nothing is compared" in " ".join(result.output.split())
     (choice,) = json.loads((tmp_path / "results" / "cross-validation.json").read_text())["choices"]
     assert list(choice["metrics"]) == ["malignant_auc", "mean_auc"]
     assert "on `isic2016-train`" in (tmp_path / "results" / "cross-validation.md").read_text()

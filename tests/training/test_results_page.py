@@ -346,6 +346,14 @@ def test_what_the_text_says_of_the_recipes_cross_validation() -> None:
     assert max(melanoma["folds_low"], keratosis["folds_low"]) < 0
     others = np.array(mean["gain_by_fold"][1:])
     low, high = interval_over_folds(others, NUM_FOLDS)
+    result = read_json("choices-at-128/cross-validation.json")
+    plain = next(choice for choice in result["choices"] if choice["name"] == "plain-recipe")
+    (control,) = result["controls"]
+    assert (control["name"], control["against"]) == ("shipped-recipe", "plain-recipe")
+    assert plain["folds"] == control["shared_folds"] == [1]
+    over_base, over_plain = plain["metrics"]["mean_auc"], control["metrics"]["mean_auc"]
+    told = f"{over_base['gain']:+.3f} over `base`; the recipe's own is different by {over_plain['gain']:+.3f} "
+    assert f"{told}({over_plain['low']:+.3f} to {over_plain['high']:+.3f} over the pictures)" in said
     assert f"on the other four the mean gains {others.mean():+.3f} ({low:+.3f} to {high:+.3f} over the folds)" in said
 
 
