@@ -18,7 +18,7 @@ from model_training.metrics import area_under_roc
 from model_training.predictions import read_predictions
 from model_training.reporting.table_report import markdown
 from model_training.statistics import delong_test, interval_over_folds, stratified_resamples
-from model_training.tables import TABLE_1, TABLE_3, Table
+from model_training.tables import TABLE_1, TABLE_2, TABLE_3, Table
 from model_training.trials import TrialRecord
 from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE
@@ -53,6 +53,35 @@ def test_rows_are_those_of_the_trials(table: Table) -> None:
         paper = printed[system]
         ours = [f"{figures[task]:.3f}" for figures in (record.validation, record.metrics) for task in TASKS]
         assert cells == ["-" if paper is None else f"{paper:.3f}", *ours], system
+
+
+def test_rows_of_2016_are_those_of_the_trials() -> None:
+    shown = rows("Table 2")
+    ran = {folder.name for folder in (RESULTS / "trials" / "isbi2016").iterdir()}
+    assert shown.keys() == ran
+    printed = {row.system: row.paper for row in TABLE_2.rows}
+    for system, cells in shown.items():
+        record = _record(RESULTS / "trials" / "isbi2016" / system / "seed-0" / "trial.json")
+        paper = [f"{printed[system][name]:.3f}" if name in printed[system] else "-" for name in TABLE_2.metrics]
+        held_out = f"{record.validation['malignant_auc']:.3f}"
+        assert cells == [*paper, held_out, *(f"{record.metrics[name]:.3f}" for name in TABLE_2.metrics)], system
+    said = " ".join(section("Table 2").split())
+    table = read_json("table-2.json")
+    pictures, missing = table["num_pictures"], table["missing_pictures"]
+    assert f"{pictures} of the {pictures + missing} test pictures" in said
+    left_out = [row["system"] for row in table["rows"] if row["source"] == "not run"]
+    assert set(re.findall(r"`([\w-]+)`", said.partition("Not run: ")[2].partition(".")[0])) == set(left_out)
+
+
+def test_what_the_text_says_of_other_seeds() -> None:
+    seeds = [_record(RESULTS / f"trials/isic2017/baseline/seed-{seed}/trial.json") for seed in range(3)]
+    said = " ".join(section("Table 1").split())
+    for figures in ([seed.metrics for seed in seeds], [seed.validation for seed in seeds]):
+        means = [f["mean_auc"] for f in figures]
+        first, *others = (f"{mean:.3f}" for mean in means)
+        assert f"{first}, {others[0]} and {others[1]}" in said
+    for task in TASKS:
+        assert f"{max(s.metrics[task] for s in seeds) - min(s.metrics[task] for s in seeds):.3f}" in said
 
 
 def outcome(system: str) -> TrialRecord:
@@ -279,7 +308,7 @@ def test_what_the_text_says_of_d() -> None:
         assert f"{epochs[-1][name]:.3f}" in said
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_tables_for_reading_are_those_of_the_figures(number: int) -> None:
     assert (RESULTS / f"table-{number}.md").read_text(encoding="utf-8") == markdown(read_json(f"table-{number}.json"))
 
