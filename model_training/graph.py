@@ -35,11 +35,20 @@ def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: Se
 
 
 def ship_graph(graph: Path, path: Path) -> None:
-    """Write the graph as it is shipped: checked, its large float32 weights stored as float16."""
+    """Write the graph as it is shipped: checked, large float32 weights stored as float16, without stack traces."""
     model = onnx.load(graph)
     store_half_precision(model)
+    forget_stack_traces(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, path)
+
+
+def forget_stack_traces(model: onnx.ModelProto) -> None:
+    """Drop what PyTorch's exporter notes of each node's Python code: it names the folders of the machine."""
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
 
 
 def store_half_precision(model: onnx.ModelProto) -> None:

@@ -24,7 +24,7 @@ from model_training.parity import run_torch
 from service.app import create_app
 from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
-from service.settings import Settings
+from service.settings import SHIPPED_BUNDLE, Settings
 from tests.conftest import REPOSITORY
 from tests.training.conftest import SmallExperiment
 
@@ -222,3 +222,14 @@ def test_the_second_stage_needs_the_first(small_experiment: SmallExperiment, tmp
 def test_missing_data_says_where_to_point(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["prepare", "--data", str(tmp_path)])
     assert result.exit_code == 1
+
+
+def test_no_graph_names_a_folder_of_the_machine(small_experiment: SmallExperiment) -> None:
+    """As the exporter's stack traces of the network's code do; every node's folder would be this checkout's."""
+    graphs = [*small_experiment.bundle.glob("*.onnx"), *SHIPPED_BUNDLE.glob("*.onnx")]
+    assert len(graphs) >= 3
+    for path in graphs:
+        nodes = onnx.load(path, load_external_data=False).graph.node
+        assert {entry.key for node in nodes for entry in node.metadata_props} >= {"namespace"}
+        assert str(REPOSITORY).encode() not in path.read_bytes(), path
+        assert b"model_training/deployed.py" not in path.read_bytes(), path
