@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,13 +35,18 @@ def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
     return Experiment(config, data, cache, Path(), console())
 
 
+def _keep(figures: Path, bundle: Bundle, found: Mapping[str, Any]) -> None:
+    """Write what was found, with the command that found it and the bundle that it is about."""
+    about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
+    write_text(figures, json.dumps({**about, **found}, indent=2) + "\n")
+
+
 def tell_abstention(bundle: Bundle, figures: Path | None) -> None:
     """Print how many pictures of each set get no advice, and keep the limits and that in ``figures``."""
     limits = bundle.manifest.abstention
     assert limits is not None
-    about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
     if figures is not None:
-        write_text(figures, json.dumps(about | limits.model_dump(), indent=2) + "\n")
+        _keep(figures, bundle, limits.model_dump())
     for measured in limits.measured:
         console().print(
             f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
@@ -93,9 +99,8 @@ def degraded(
     source = load_bundle(bundle)
     pictures = _experiment_of(source, data, cache).validation_set()
     rows = judge_degraded(source, pictures)
-    about = {"command": command_line(), "bundle": f"{source.manifest.name} {source.manifest.version}"}
-    about |= {"set": pictures.name, "operating_point": source.manifest.default_operating_point}
-    write_text(figures, json.dumps({**about, "degraded": rows}, indent=2) + "\n")
+    point = source.manifest.default_operating_point
+    _keep(figures, source, {"set": pictures.name, "operating_point": point, "degraded": rows})
     for row in rows:
         shares = ", ".join(f"{name} {row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
         console().print(f"{row['kind']} {row['level']}: {shares}", highlight=False)
@@ -112,10 +117,7 @@ def referrals(
     source = load_bundle(bundle)
     pictures = _experiment_of(source, data, cache).validation_set()
     rows = judge_referrals(source, pictures)
-    about = {"command": command_line(), "bundle": f"{source.manifest.name} {source.manifest.version}"}
-    about |= {"set": pictures.name}
-    told = {**about, "num_pictures": len(pictures), "referrals": rows}
-    write_text(figures, json.dumps(told, indent=2) + "\n")
+    _keep(figures, source, {"set": pictures.name, "num_pictures": len(pictures), "referrals": rows})
     for row in rows:
         rates = ", ".join(f"{name} {row[name]['value']:.3f}" for name in ("sensitivity", "specificity"))
         said = f"{row['operating_point']} {row['variant']}: {rates}; {row['changed']['value']:.1%} other than fp32's"

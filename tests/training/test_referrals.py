@@ -16,7 +16,7 @@ from model_training.experiment import Experiment
 from model_training.referrals import judge_referrals
 from service.bundle import Bundle, load_bundle
 from service.engine import Engine
-from service.settings import SHIPPED_BUNDLE
+from service.settings import SHIPPED_BUNDLE, VariantChoice
 from tests.training.conftest import SmallExperiment
 
 
@@ -28,9 +28,9 @@ def validation(small: SmallExperiment, bundle: Bundle) -> FrameSet:
 def test_referrals_are_those_of_the_engine(small_experiment: SmallExperiment) -> None:
     bundle = load_bundle(SHIPPED_BUNDLE)
     pictures = validation(small_experiment, bundle)
-    scores = {}
-    for name in ("fp32", "int8"):
-        engine = Engine(bundle, variant=name, provider="cpu", threads=1)  # type: ignore[arg-type]
+    scores, variants = {}, list[VariantChoice](["fp32", "int8"])
+    for name in variants:
+        engine = Engine(bundle, variant=name, provider="cpu", threads=1)
         scores[name] = np.array([engine.run(frame[None])[0].probabilities[0] for frame in pictures.frames])
     # Halfway between what the variants say of one picture: that one they refer differently, whatever they do else.
     apart = np.abs(scores["fp32"] - scores["int8"]).argmax()

@@ -329,7 +329,12 @@ def test_what_the_text_says_of_the_time_it_took() -> None:
     tables = [_record(path) for path in (RESULTS / "trials" / "isic2017").rglob("seed-0/trial.json")]
     choices = [_record(path) for path in (RESULTS / "choices-at-128").rglob("trial.json")]
     said = " ".join(section("What was run").split())
-    assert f"all nine rows {hours(tables)}, the cross-validation below {hours(choices)} |" in said
+    assert f"all nine rows {hours(tables)}, the cross-validation below {hours(choices)};" in said
+    trials = ("isic2017/baseline/seed-1", "isic2017/baseline/seed-2", "isbi2016/baseline/seed-0", "isbi2016/cin/seed-0")
+    later = [_record(RESULTS / "trials" / trial / "trial.json") for trial in trials]
+    first, second, baseline, cin = (f"{sum(trial.seconds.values()) / 60:.0f}" for trial in later)
+    assert f"seeds 1 and 2 of the baseline {first} and {second} minutes" in said
+    assert f"the two rows of Table 2 {baseline} and {cin} |" in said
 
 
 def _record(path: Path) -> TrialRecord:
