@@ -69,10 +69,10 @@ test: $(VENV)/.test-ready
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	@training=0; rest=0; \
-	OMP_NUM_THREADS=1 $(call PYTEST,training) --numprocesses=logical --maxprocesses=8 --dist=loadfile tests/training \
+	OMP_NUM_THREADS=1 $(call PYTEST,training) --numprocesses=logical --maxprocesses=8 --dist=loadfile tests/model_training \
 		|| training=$$?; \
-	$(call PYTEST,rest) --ignore=tests/training || rest=$$?; \
-	case $$training,$$rest in 0,0|0,5|5,0) ;; *) echo "tests/training ended with $$training, the rest with $$rest"; exit 1;; esac
+	$(call PYTEST,rest) --ignore=tests/model_training || rest=$$?; \
+	case $$training,$$rest in 0,0|0,5|5,0) ;; *) echo "tests/model_training ended with $$training, the rest with $$rest"; exit 1;; esac
 
 sbom: $(VENV)/.test-ready
 	$(BIN)/python .ci/sbom.py build/sbom.json

@@ -8,14 +8,15 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from service.errors import documented, install_error_handlers
+from service.api.callers import ADMITTED, admit
+from service.api.middleware import Observability
+from service.api.routes import attention, batches, health, model, page, predictions
+from service.api.routes import docs as reference
+from service.api.same_origin import OwnSite
 from service.metrics import Metrics
-from service.middleware import Observability
-from service.routes import attention, batches, health, model, page, predictions, reference
-from service.routes.callers import ADMITTED, admit
+from service.problems import documented, install_error_handlers
 from service.runtime import running
 from service.settings import Settings
-from service.sites import OwnSite
 
 
 def create_app(

@@ -13,15 +13,15 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from service.abstention import ABSTAINS
 from service.bundle import Bundle
-from service.connections import Closed
-from service.diagnosis import REASONS, Status
-from service.engine import Answer
-from service.errors import PROBLEM_TYPES
-from service.reference import PROBABILITY_EDGES
-from service.schemas import Findings
-from service.sessions import Provider
+from service.bundle.abstention import ABSTAINS
+from service.bundle.drift_reference import PROBABILITY_EDGES
+from service.inference.engine import Answer
+from service.inference.sessions import Provider
+from service.prediction.decision import REASONS, Status
+from service.prediction.schemas import Findings
+from service.problems import PROBLEM_TYPES
+from service.server.connections import Closed
 
 Stage = Literal["decode", "queue", "inference", "render"]
 

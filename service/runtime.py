@@ -13,26 +13,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.access import LiveKeys
-from service.audit_file import AuditError, AuditFile
-from service.audit_log import AuditLog
-from service.batching import Batcher, Stopped, batch_sizes
+from service.access.keys import LiveKeys
+from service.admission.rate_limit import CallerLimits
+from service.admission.upload_budget import Uploads
+from service.attention.cache import Renderings
+from service.audit.file import AuditError, AuditFile
+from service.audit.log import AuditLog
+from service.background import keep_house, note_access_changes, watch_keys
 from service.bundle import OperatingPoint, load_bundle
-from service.cores import Cores
-from service.engine import DeviceError, Engine, EngineError, OutOfMemory
-from service.errors import NOT_READY, ServiceError
-from service.findings import Examiner, make_examiner
-from service.housekeeping import keep_house, note_access_changes, watch_keys
 from service.imaging import PictureLimits
-from service.limits import CallerLimits
-from service.memory import give_back_freed, keep_for_pictures
+from service.inference.batching import Batcher, Stopped, batch_sizes
+from service.inference.cpu_pool import Cores
+from service.inference.engine import DeviceError, Engine, EngineError, OutOfMemory
+from service.inference.memory import give_back_freed, keep_for_pictures
 from service.metrics import Metrics
-from service.records import RecordStore
-from service.redis_records import RedisRecords
-from service.renderings import Renderings
+from service.prediction.describe import Examiner, make_examiner
+from service.problems import NOT_READY, ServiceError
 from service.settings import Settings
-from service.sqlite_records import SqliteRecords
-from service.uploads import Uploads
+from service.storage.redis import RedisRecords
+from service.storage.sqlite import SqliteRecords
+from service.storage.store import RecordStore
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.connections import ConnectionLimits
-from service.sessions import GpuOptions
+from service.inference.sessions import GpuOptions
+from service.server.connections import ConnectionLimits
 
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 

@@ -14,7 +14,7 @@ import torch
 
 from model_training.config import Config
 from model_training.data.frames import FrameSet
-from model_training.data.pairs import Indices
+from model_training.data.sampling import Indices
 from model_training.metrics import Flags, Scores, area_under_roc
 from model_training.network.crop import smallest_rectangle
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model_training.calibration import SENSITIVITIES
 from model_training.config import Config, NetworkConfig
+from model_training.evaluation.calibration import SENSITIVITIES
+from model_training.evaluation.statistics import NUM_RESAMPLES
 from model_training.reporting.text import partitions, table, with_interval
-from model_training.statistics import NUM_RESAMPLES
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from model_training.command_line import command_line
-from model_training.data.pairs import Indices
-from model_training.evaluate import SPLITS, read_calibration, read_report
-from model_training.experiment import Experiment
+from model_training.data.sampling import Indices
+from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
 from model_training.reporting.plots import draw_plots
-from model_training.run_folder import RunError, write_text
+from model_training.training.command_line import command_line
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import RunError, write_text
 
 FIGURES_NAME = "figures.json"
 CHECKLIST_NAME = "CLEAR_DERM.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from model_training.leakage import overlap_sentences
+from model_training.evaluation.leakage import overlap_sentences
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

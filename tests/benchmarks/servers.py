@@ -47,7 +47,7 @@ def _rival(module: str, *packages: str, **environment: str) -> System:
 def _ours(variant: str, provider: str) -> System:
     return System(
         "ours" if variant == "fp32" else f"ours-{variant}",
-        (sys.executable, "-c", "from service.cli import main; main()", "serve"),
+        (sys.executable, "-c", "from service.cli.main import main; main()", "serve"),
         ("onnxruntime-gpu", "fastapi", "uvicorn"),
         {"CIN_PROVIDER": provider, "CIN_VARIANT": variant, "CIN_LOG_LEVEL": "error"},
         port_variable="CIN_PORT",

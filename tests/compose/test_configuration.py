@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.access import is_loopback, published_host
+from service.access.keys import is_loopback, published_host
 from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE, Settings, unknown_variables
 from tests.compose.stack import Stack

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Route, expect
 
-from service.access import create_key
+from service.access.keys import create_key
+from service.api.routes.page import WEB
 from service.bundle import Bundle
-from service.diagnosis import REASONS
-from service.errors import PROBLEM_TYPES
-from service.routes.page import WEB
+from service.prediction.decision import REASONS
+from service.problems import PROBLEM_TYPES
 from tests.page.browsing import Server, serving
 from tests.page.conftest import Open, Visit
 from tests.service.tiny_bundle import picture_bytes, write_tiny_bundle

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from service.api.routes.page import WEB
 from service.bundle import load_bundle
-from service.routes.page import WEB
 from service.settings import SHIPPED_BUNDLE
 from tests.page.browsing import Server
 from tests.page.conftest import Open, Visit

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from service.api.routes.page import WEB
 from service.bundle import Manifest, OperatingPoint
-from service.routes.page import WEB
-from service.schemas import AttentionSummary, DecisionBody, ModelCard, Prediction
+from service.prediction.schemas import AttentionSummary, DecisionBody, ModelCard, Prediction
 
 HERE = Path(__file__).parent
 TSC = HERE / "node_modules" / ".bin" / "tsc"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.sessions import HostSession, Outputs
+from service.inference.sessions import HostSession, Outputs
 
 # What ONNX Runtime has been seen to raise on a GPU (its issues 26312, 22702, 16307 and others; names shortened).
 _FAILED = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. "
@@ -79,7 +79,7 @@ class FaultySession(HostSession):
 
 # ``cin`` with such sessions.
 PROGRAM = """
-import service.engine, service.cli, tests.service.faults
-service.engine.HostSession = tests.service.faults.FaultySession
-service.cli.main()
+import service.inference.engine, service.cli.main, tests.service.faults
+service.inference.engine.HostSession = tests.service.faults.FaultySession
+service.cli.main.main()
 """

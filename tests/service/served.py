@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from service.access import create_key
+from service.access.keys import create_key
 from tests.conftest import REPOSITORY
 
-PROGRAM = "from service.cli import main; main()"
+PROGRAM = "from service.cli.main import main; main()"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 from fastapi.testclient import TestClient
 
-from service.errors import MEDIA_TYPE, PROBLEM_TYPES
+from service.problems import MEDIA_TYPE, PROBLEM_TYPES
 
 
 def post(client: TestClient, data: bytes | Iterator[bytes], kind: str = "image/png", **query: str) -> httpx.Response:

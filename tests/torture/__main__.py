@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model_training.run_folder import git_commit, write_text
+from model_training.training.run_folder import git_commit, write_text
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.conftest import REPOSITORY, find_data

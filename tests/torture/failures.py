@@ -41,7 +41,7 @@ class Failure:
 
 
 def _service(module: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"tests/service/test_{module}.py::test_{name}" for name in names)
+    return tuple(f"tests/service/{module}.py::test_{name}" for name in names)
 
 
 FAILURES = (
@@ -50,7 +50,9 @@ FAILURES = (
         "GPU memory grows with varying shapes",
         "one input shape, few batch sizes, all run once at start and bound to a fixed place on the device",
         rows=("soak",),
-        tests=_service("sessions", "every_batch_size_keeps_its_place_on_the_device", "what_cuda_is_told"),
+        tests=_service(
+            "inference/test_sessions", "every_batch_size_keeps_its_place_on_the_device", "what_cuda_is_told"
+        ),
         open="memory of a device was not watched over many requests",
         needs_gpu=True,
     ),
@@ -59,7 +61,7 @@ FAILURES = (
         "out of memory on the GPU",
         "a batch is run singly, a picture gets 503, and the known picture tells whether to go on or to end the process",
         tests=_service(
-            "faults",
+            "api/test_faults",
             "what_is_said_when_memory_is_short",
             "memory_that_is_short_for_a_batch_is_enough_for_single_pictures",
             "memory_that_is_short_once_costs_one_picture",
@@ -78,7 +80,7 @@ FAILURES = (
         4,
         "uploads wait for a shared pool of threads",
         "nothing on a request's way uses it",
-        tests=_service("overload", "no_upload_waits_for_threads_that_others_hold"),
+        tests=_service("server/test_overload", "no_upload_waits_for_threads_that_others_hold"),
     ),
     Failure(
         5,
@@ -86,14 +88,14 @@ FAILURES = (
         "413 as soon as the size is known, announced or not; what all uploads hold together is bounded",
         tests=(
             *_service(
-                "refusals",
+                "api/test_refusals",
                 "too_many_bytes",
                 "too_many_bytes_in_a_form",
                 "the_limit_itself_is_allowed_and_one_byte_more_is_not",
                 "a_body_without_end_is_refused_at_the_limit",
                 "malformed_forms",
             ),
-            *_service("server", "fifty_megabytes_are_refused_without_being_kept"),
+            *_service("server/test_server", "fifty_megabytes_are_refused_without_being_kept"),
         ),
     ),
     Failure(
@@ -102,8 +104,8 @@ FAILURES = (
         "uploads never touch a disk",
         rows=("full disk", "uploads abandoned half-way", "after all attacks"),
         tests=(
-            *_service("refusals", "uploads_never_touch_a_disk"),
-            *_service("connections", "nothing_is_left_of_abandoned_uploads"),
+            *_service("api/test_refusals", "uploads_never_touch_a_disk"),
+            *_service("server/test_connections", "nothing_is_left_of_abandoned_uploads"),
         ),
     ),
     Failure(
@@ -111,14 +113,18 @@ FAILURES = (
         "slow and silent clients hold every connection",
         "deadlines for heads, bodies and reading; where all connections are taken the longest silent one goes",
         rows=("silent", "slow", "bodies that stop", "answers that are not read", "slowhttptest"),
-        tests=_service("connections", "silent_connections_do_not_lock_others_out", "slow_uploads_take_no_place"),
+        tests=_service(
+            "server/test_connections", "silent_connections_do_not_lock_others_out", "slow_uploads_take_no_place"
+        ),
     ),
     Failure(
         8,
         "headers without end",
         "431 beyond 32 kB of address and headers",
         rows=("headers without end",),
-        tests=_service("connections", "too_large_a_head", "a_head_just_below_the_limit", "trailers_without_end"),
+        tests=_service(
+            "server/test_connections", "too_large_a_head", "a_head_just_below_the_limit", "trailers_without_end"
+        ),
     ),
     Failure(
         9,
@@ -130,21 +136,21 @@ FAILURES = (
             "bad inputs, tiles",
             "largest pictures",
         ),
-        tests=_service("hostile_pictures", "the_largest_pictures_take_bounded_memory"),
+        tests=_service("imaging/test_hostile", "the_largest_pictures_take_bounded_memory"),
     ),
     Failure(
         10,
         "bombs in metadata, and readers nobody asked for",
         "four readers, no others; text, profiles and EXIF are bounded",
         rows=("bad inputs, bombs of text", "decoder under atheris"),
-        tests=_service("hostile_pictures", "no_reader_is_there_but_those_of_the_accepted_types"),
+        tests=_service("imaging/test_hostile", "no_reader_is_there_but_those_of_the_accepted_types"),
     ),
     Failure(
         11,
         "pictures cut off or changed on their way",
         "cut ones are refused; one turned bit often decodes, so `Content-Digest` is checked where it is sent",
         rows=("bad inputs, cut off", "pictures cut and flipped", "one bit turned over, with"),
-        tests=_service("digests", "a_picture_that_changed_on_its_way"),
+        tests=_service("api/test_digests", "a_picture_that_changed_on_its_way"),
     ),
     Failure(
         12,
@@ -153,7 +159,7 @@ FAILURES = (
         rows=("bad inputs, grey of unknown range", "bad inputs, animations"),
         tests=(
             *_service(
-                "imaging",
+                "imaging/test_decode",
                 "16_bit_grey_is_scaled",
                 "16_bit_colour_is_scaled_like_grey",
                 "alpha_lies_on_white",
@@ -163,7 +169,7 @@ FAILURES = (
                 "black_and_white_and_grey",
                 "cmyk",
             ),
-            *_service("hostile_pictures", "hidden_colours_of_transparent_pixels_stay_hidden"),
+            *_service("imaging/test_hostile", "hidden_colours_of_transparent_pixels_stay_hidden"),
         ),
     ),
     Failure(
@@ -171,10 +177,12 @@ FAILURES = (
         "EXIF, ICC and comments",
         "turned upright once, colours to sRGB; nothing but arrays ever comes back",
         tests=(
-            *_service("imaging", "every_orientation_comes_out_upright", "a_profile_that_does_not_fit_is_ignored"),
-            *_service("hostile_pictures", "every_orientation_gets_the_same_answer", "wide_colours_become_srgb"),
-            *_service("attention", "nothing_of_the_uploaded_file_is_in_the_overlay"),
-            *_service("privacy", "a_planted_name_comes_out_nowhere"),
+            *_service(
+                "imaging/test_decode", "every_orientation_comes_out_upright", "a_profile_that_does_not_fit_is_ignored"
+            ),
+            *_service("imaging/test_hostile", "every_orientation_gets_the_same_answer", "wide_colours_become_srgb"),
+            *_service("api/test_attention", "nothing_of_the_uploaded_file_is_in_the_overlay"),
+            *_service("api/test_privacy", "a_planted_name_comes_out_nowhere"),
         ),
     ),
     Failure(
@@ -182,28 +190,28 @@ FAILURES = (
         "files that are two things at once",
         "the picture is read, what hangs on it never comes back; every answer says its type and forbids guessing",
         rows=("bad inputs, pictures all the same", "bad inputs, archives"),
-        tests=_service("hostile_pictures", "what_is_a_picture_all_the_same"),
+        tests=_service("imaging/test_hostile", "what_is_a_picture_all_the_same"),
     ),
     Failure(
         15,
         "types that are not taken",
         "415 with the list of those that are",
         rows=("bad inputs, text", "bad inputs, other pictures", "bad inputs, documents", "bad inputs, DICOM"),
-        tests=_service("hostile_pictures", "another_type_is_told_what_is_accepted"),
+        tests=_service("imaging/test_hostile", "another_type_is_told_what_is_accepted"),
     ),
     Failure(
         16,
         "paths in ids and file names",
         "ids are 128 random bits in hexadecimal and anything else is unknown; file names are not read",
         rows=("schemathesis", "another client's prediction", "a deleted prediction"),
-        tests=_service("predict", "what_is_no_id_is_not_found"),
+        tests=_service("api/test_predict", "what_is_no_id_is_not_found"),
     ),
     Failure(
         17,
         "requests that send the service somewhere",
         "nothing a client sends is an address; the stack's networks lead nowhere",
         tests=(
-            *_service("observability", "no_request_names_an_address_to_fetch_from"),
+            *_service("api/test_observability", "no_request_names_an_address_to_fetch_from"),
             "tests/compose/test_configuration.py::test_only_the_proxy_is_published_and_on_the_inside_of_no_other_network",
         ),
     ),
@@ -211,7 +219,7 @@ FAILURES = (
         18,
         "metrics with a series for every path, or with names in them",
         "labels take values from closed sets",
-        tests=_service("observability", "every_metric_is_ours_and_no_request_makes_a_new_series"),
+        tests=_service("api/test_observability", "every_metric_is_ours_and_no_request_makes_a_new_series"),
     ),
     Failure(
         19,
@@ -228,7 +236,7 @@ FAILURES = (
         "a model that was tampered with",
         "every file's SHA-256, no links, no unknown files, nothing that is unpickled",
         tests=_service(
-            "bundle",
+            "bundle/test_bundle",
             "a_flipped_bit",
             "an_unknown_file",
             "a_link_even_to_the_right_bytes",
@@ -247,7 +255,7 @@ FAILURES = (
         "archives that unpack to more",
         "no archives are taken; several pictures are a form, of bounded number and size",
         rows=("bad inputs, archives",),
-        tests=_service("predict_batch", "what_is_wrong_with_the_request_is_an_error"),
+        tests=_service("api/test_predict_batch", "what_is_wrong_with_the_request_is_an_error"),
     ),
     Failure(
         23,
@@ -257,36 +265,36 @@ FAILURES = (
         rows=("device that begins to err",),
         tests=(
             *_service(
-                "faults",
+                "api/test_faults",
                 "no_wrong_answer_is_given_and_the_process_ends",
                 "what_cuda_says_when_it_fails",
                 "a_device_that_is_stuck_at_the_canarys_answer_is_found_out",
                 "trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it",
             ),
             *_service(
-                "overload",
+                "server/test_overload",
                 "a_canary_that_turns_wrong_stops_all_answers",
                 "a_right_canary_takes_no_failure_back",
                 "a_canary_that_gets_no_answer_counts_as_wrong",
             ),
-            *_service("server", "a_wrong_canary_ends_the_process"),
-            *_service("engine", "outputs_that_cannot_be_true_are_refused"),
+            *_service("server/test_server", "a_wrong_canary_ends_the_process"),
+            *_service("inference/test_engine", "outputs_that_cannot_be_true_are_refused"),
         ),
     ),
     Failure(
         24,
         "a CPU in the place of the GPU that was asked for",
         "what really runs is compared with what was asked for; without a GPU that is required it does not start",
-        tests=_service("engine", "a_missing_gpu_is_an_error_only_when_it_is_demanded"),
+        tests=_service("inference/test_engine", "a_missing_gpu_is_an_error_only_when_it_is_demanded"),
     ),
     Failure(
         25,
         "NaN in an answer",
         "outputs must be finite and sum to one; who is to blame, the device or the picture, is found out",
         tests=(
-            *_service("engine", "outputs_that_cannot_be_true_are_refused"),
+            *_service("inference/test_engine", "outputs_that_cannot_be_true_are_refused"),
             *_service(
-                "faults",
+                "api/test_faults",
                 "outputs_that_are_impossible_once_are_the_devices_fault",
                 "outputs_that_one_picture_always_gets_are_its_own_fault",
             ),
@@ -297,7 +305,7 @@ FAILURES = (
         "work for clients that have left",
         "their pictures leave the queue, their places are given back",
         rows=("uploads abandoned half-way", "half-closed", "after all attacks"),
-        tests=_service("overload", "a_picture_whose_client_left_never_runs"),
+        tests=_service("server/test_overload", "a_picture_whose_client_left_never_runs"),
     ),
     Failure(
         27,
@@ -305,9 +313,9 @@ FAILURES = (
         "507; what was kept stays, and goes on being readable",
         rows=("full disk", "kill -9"),
         tests=(
-            *_service("sqlite_records", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
+            *_service("storage/test_sqlite", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
             *_service(
-                "audit_log", "a_full_disk_under_a_running_service", "a_spool_is_written_when_there_is_room_again"
+                "audit/test_log", "a_full_disk_under_a_running_service", "a_spool_is_written_when_there_is_room_again"
             ),
         ),
     ),
@@ -315,20 +323,20 @@ FAILURES = (
         28,
         "clocks that jump",
         "deadlines run on a clock that cannot; records end a minute late at most",
-        tests=_service("sqlite_records", "a_clock_that_is_set_back_keeps_nothing_for_longer"),
+        tests=_service("storage/test_sqlite", "a_clock_that_is_set_back_keeps_nothing_for_longer"),
     ),
     Failure(
         29,
         "overload",
         "a bounded queue, 429 at once, and the same pictures a second as before",
         rows=("overload",),
-        tests=_service("overload", "more_pictures_than_places_are_refused_at_once_and_places_come_back"),
+        tests=_service("server/test_overload", "more_pictures_than_places_are_refused_at_once_and_places_come_back"),
     ),
     Failure(
         30,
         "several processes on one GPU",
         "one process, whatever other servers are told; replicas scale",
-        tests=_service("server", "one_process_whatever_other_servers_are_told"),
+        tests=_service("server/test_server", "one_process_whatever_other_servers_are_told"),
     ),
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["PIL", "service.imaging", "service.picture_parts"]):
+with atheris.instrument_imports(include=["PIL", "service.imaging", "service.imaging.structure"]):
     from service.imaging import PictureError, PictureLimits, read_picture
 
 LIMITS = PictureLimits(max_pixels=1_000_000)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.conftest import REPOSITORY
 from tests.service import hostile
-from tests.service.test_digests import digest
+from tests.service.api.test_digests import digest
 from tests.service.tiny_bundle import picture_bytes
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, at_most, none_of

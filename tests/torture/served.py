@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import REPOSITORY
 
-PROGRAM = "from service.cli import main; main()"
+PROGRAM = "from service.cli.main import main; main()"
 START_SECONDS = 120.0
 
 

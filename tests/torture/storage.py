@@ -19,7 +19,7 @@ MOST_PREDICTIONS = 400
 
 # Where nothing may be mounted: SQLite's own limit of pages, which it reports in the same words.
 _SMALL = """
-import service.sqlite_records as r
+import service.storage.sqlite as r
 opened = r.SqliteRecords.__init__
 def small(self, *arguments, **named):
     opened(self, *arguments, **named)

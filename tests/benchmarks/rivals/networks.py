@@ -64,11 +64,11 @@ def _eager(bundle: Any) -> Any:
     """The same architecture with random weights: only its speed counts, and the shipped weights live in the graph."""
     import torch
 
-    from model_training.calibration import Calibration
     from model_training.config import load_config
-    from model_training.deployed import DeployedCIN
+    from model_training.evaluation.calibration import Calibration
     from model_training.network.lesion_area_attention import LesionAreaAttention, LesionLocator
-    from model_training.stages.recognition import build_network
+    from model_training.release.deployed import DeployedCIN
+    from model_training.training.recognition import build_network
     from tests.conftest import REPOSITORY
 
     torch.set_num_threads(THREADS)

@@ -1,0 +1,94 @@
+"""What the commands of ``cin-train`` have in common: their options, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+
+from model_training.config import load_config
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import Interrupted
+from model_training.training.trainer import TrainingError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train the Clinical-Inspired Network and export it. The order: prepare, area, recognition, evaluate, export.",
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file of the experiment; without it the paper's protocol."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. network.size=224."),
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", envvar="CIN_DATA", help="Folder that holds isic2016/ and isic2017/.")
+]
+CacheOption = Annotated[
+    Path, typer.Option("--cache", envvar="CIN_CACHE", help="Where decoded pictures are kept between runs.")
+]
+RunOption = Annotated[Path, typer.Option("--run", help="Folder of this experiment; one experiment, one folder.")]
+
+LedgerOption = Annotated[Path, typer.Option(help="Where every reading of the test split is recorded.")]
+RunsOption = Annotated[Path, typer.Option(help="Where the checkpoints of the trials are kept.")]
+ResultsOption = Annotated[Path, typer.Option(help="Where outcomes and tables are kept.")]
+MinutesOption = Annotated[
+    float | None, typer.Option(min=0, help="Stop after this long; the same command goes on from there.")
+]
+PhotographsOption = Annotated[
+    str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
+]
+FiguresOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="File for the limits and what came of them, .json.")
+]
+LEDGER = Path("results/test-ledger.jsonl")
+
+P = ParamSpec("P")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """A command whose known errors end in one clear line and exit code 1, an interruption in 130."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except Interrupted as interruption:
+            console().print(str(interruption), highlight=False)
+            sys.exit(130)
+        except KeyboardInterrupt:
+            console().print("stopped; the same command goes on from there", highlight=False)
+            sys.exit(130)
+        except (ValueError, TrainingError) as error:
+            _fail(str(error))
+        except OSError as error:
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+    return app.command()(run)
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"cin-train: {message}", style="red", highlight=False, markup=False)
+    sys.exit(1)
+
+
+def console() -> Console:
+    """Where a command reports; long lines are the terminal's to wrap."""
+    return Console(soft_wrap=True)
+
+
+def make_experiment(
+    config: Path | None, assignments: list[str] | None, data: Path, cache: Path, run: Path
+) -> Experiment:
+    """The experiment that the options describe."""
+    return Experiment(load_config(config, assignments or ()), data, cache, run, console())

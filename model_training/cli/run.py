@@ -1,0 +1,115 @@
+"""``cin-train area``, ``recognition``, ``evaluate``, ``report`` and ``export``: one experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_training.cli.abstention import tell_abstention
+from model_training.cli.options import (
+    LEDGER,
+    CacheOption,
+    ConfigOption,
+    DataOption,
+    FiguresOption,
+    LedgerOption,
+    PhotographsOption,
+    RunOption,
+    SetOption,
+    command,
+    make_experiment,
+)
+from model_training.evaluation.evaluate import Split
+from model_training.evaluation.evaluate import evaluate as evaluate_split
+from model_training.release.export import export_bundle
+from model_training.reporting.report import write_report
+
+
+@command
+def area(
+    run: RunOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """First stage: train the lesion area attention module. The same command resumes an interrupted run."""
+    make_experiment(config, set_, data, cache, run).train_area()
+
+
+@command
+def recognition(
+    run: RunOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Second stage: train everything else on the first stage's crops. The same command resumes."""
+    make_experiment(config, set_, data, cache, run).train_recognition()
+
+
+@command
+def evaluate(
+    run: RunOption,
+    split: Annotated[str, typer.Option(help="validation (also fits the temperatures) or test.")] = "validation",
+    purpose: Annotated[str, typer.Option(help="What the test split is read for; goes into the ledger.")] = "",
+    force: Annotated[
+        bool, typer.Option(help="Evaluate on pictures the model has seen, and report the overlap.")
+    ] = False,
+    ledger: LedgerOption = LEDGER,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Figures of a finished run: AUC, AP, ACC, SE, SP, mask Jaccard, box IoU; predictions for the official scorer."""
+    if split not in ("validation", "test"):
+        raise ValueError(f"--split is validation or test, not {split}")
+    experiment = make_experiment(config, set_, data, cache, run)
+    which: Split = "test" if split == "test" else "validation"
+    metrics = evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force)
+    for name, value in metrics.items():
+        experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
+
+
+@command
+def report(
+    run: RunOption,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Judge an evaluated run: calibration, operating points, plots, the CLEAR Derm checklist. Bundles include it."""
+    experiment = make_experiment(config, set_, data, cache, run)
+    for path in write_report(experiment, out).files:
+        experiment.console.print(str(path), highlight=False)
+
+
+@command
+def export(
+    run: RunOption,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    name: Annotated[str, typer.Option(help="The model's name.")] = "cin-isic2017",
+    version: Annotated[str, typer.Option(help="The model's version.")] = "1.0.0",
+    photographs: PhotographsOption = None,
+    figures: FiguresOption = None,
+    ledger: LedgerOption = LEDGER,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Export a finished, evaluated run as a model bundle, once the graph has passed its gate."""
+    experiment = make_experiment(config, set_, data, cache, run)
+    if figures is not None:  # what the test set was read for must not be lost in the end
+        figures.parent.mkdir(parents=True, exist_ok=True)
+    shown = None if photographs is None else data / photographs
+    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown)
+    tell_abstention(bundle, figures)
+    size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
+    experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

@@ -1,0 +1,136 @@
+"""``cin-train reproduce`` and ``choose``: many experiments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from model_training.cli.options import (
+    LEDGER,
+    CacheOption,
+    ConfigOption,
+    DataOption,
+    LedgerOption,
+    MinutesOption,
+    ResultsOption,
+    RunsOption,
+    SetOption,
+    command,
+    make_experiment,
+)
+from model_training.data.isic import DatasetError, read_set
+from model_training.studies.ablations import BASE, choices_result, fold_trials, write_choices_result
+from model_training.studies.paper_tables import TABLES, Table
+from model_training.studies.plan import refuse_other_outcomes, runnable
+from model_training.studies.reproduce import table_trials
+from model_training.studies.table_report import table_result, write_table_result
+from model_training.studies.trials import Trial, TrialError, only, run_trials
+from model_training.training.command_line import command_line
+
+
+@command
+def reproduce(
+    table: Annotated[list[int] | None, typer.Option(help="1, 2 or 3; all of them when not given.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is trained with.")] = 3,
+    system: Annotated[list[str] | None, typer.Option(help="Only this system, e.g. cin; may be repeated.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop: nothing is run or written.")] = False,
+    minutes: MinutesOption = None,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    ledger: LedgerOption = LEDGER,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Rerun the paper's tables, system by system and seed by seed; the same command goes on after an interruption."""
+    unknown = sorted(set(table or ()) - set(TABLES))
+    if unknown:
+        raise ValueError(f"there is no table {unknown[0]}; the paper's are {', '.join(map(str, TABLES))}")
+    tables = [TABLES[number] for number in table or TABLES]
+    template = make_experiment(config, set_, data, cache, runs)
+    trials = table_trials(
+        tables,
+        template,
+        results / "trials",
+        config=config,
+        assignments=set_ or (),
+        num_seeds=seeds,
+    )
+    chosen = only(system or (), trials)
+    refuse_other_outcomes(trials)
+    deadline = _deadline(minutes)
+    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    if plan:
+        return
+    try:
+        _run(chosen, left, template.console, ledger=ledger, deadline=deadline)
+    finally:
+        for each in tables:
+            _write_table(each, trials, data, results, template.console)
+
+
+@command
+def choose(
+    choice: Annotated[list[str] | None, typer.Option(help="Only this choice, e.g. base; may be repeated.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop: nothing is run or written.")] = False,
+    minutes: MinutesOption = None,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Compare what the paper leaves open by five-fold cross-validation on the training set."""
+    template = make_experiment(config, set_, data, cache, runs)
+    trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
+    chosen = only(choice or (), trials)
+    refuse_other_outcomes(trials)
+    deadline = _deadline(minutes)
+    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    if all(trial.record() is None and trial not in chosen for trial in trials if trial.variant == BASE):
+        template.console.print(f"without {BASE} nothing is compared: add --choice {BASE}", highlight=False)
+    if plan:
+        return
+    try:
+        _run(chosen, left, template.console, ledger=LEDGER, deadline=deadline)
+    finally:
+        _write_choices(trials, data, results, template.console)
+
+
+def _deadline(minutes: float | None) -> float | None:
+    return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def _run(
+    trials: Sequence[Trial], left: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None
+) -> None:
+    """Run what is ``left`` of the ``trials`` and can be run. Raises :class:`TrialError` if not all of them can."""
+    run_trials(left, console, ledger=ledger, deadline=deadline)
+    if unfinished := [trial.name for trial in trials if trial.record() is None]:
+        raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
+
+
+def _write_choices(trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+    try:
+        train = read_set(data, trials[0].config.data.train, allow_missing=True)
+    except DatasetError as error:
+        console.print(f"the choices are not compared: {error}", highlight=False, markup=False)
+    else:
+        write_choices_result(choices_result(trials, train, command=command_line()), results)
+
+
+def _write_table(table: Table, trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+    own = [trial for trial in trials if trial.name.startswith(f"{table.challenge.name}/")]
+    try:
+        test = read_set(data, own[0].config.data.test, allow_missing=True)
+    except DatasetError as error:
+        console.print(f"table {table.number} is not written: {error}", highlight=False, markup=False)
+    else:
+        write_table_result(table_result(table, own, test, command=command_line()), results)

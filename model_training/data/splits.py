@@ -1,0 +1,70 @@
+"""What is held out of a training set to stand in for a validation set: folds of a cross-validation, or a random share.
+
+Every class keeps its share, and pictures that are equal pixel for pixel stay on one side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_training.config import NUM_FOLDS
+from model_training.data.frames import FrameSet, picture_digests
+from model_training.data.sampling import Indices
+
+# The folds are the same whatever the run's seed, so that configurations meet the same ones.
+FOLD_SEED = 2017
+
+
+def hold_out_fold(pictures: FrameSet, fold: int) -> tuple[FrameSet, FrameSet]:
+    """The pictures without part ``fold`` (from 0) of five, and that part."""
+    place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
+    return _split(pictures, place_N % NUM_FOLDS == fold, f"fold {fold + 1} of {NUM_FOLDS}")
+
+
+def hold_out_share(pictures: FrameSet, share: float, *, seed: int) -> tuple[FrameSet, FrameSet]:
+    """The pictures without a random ``share`` of every class, and that share."""
+    place_N, class_size_N = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=seed)
+    return _split(pictures, place_N < np.round(share * class_size_N), f"{share:.0%} by seed {seed}")
+
+
+def shuffled_places(labels_N: Indices, groups_N: Indices, *, seed: int) -> tuple[Indices, Indices]:
+    """The place of every picture's group in a random order of its class, ``[N]``, and how many groups the class has.
+
+    A group that lies in several classes counts with its first picture.
+    """
+    rng = np.random.default_rng(seed)
+    leaders = np.unique(groups_N)
+    place, class_size = np.zeros_like(groups_N), np.zeros_like(groups_N)
+    for label in np.unique(labels_N[leaders]):
+        members = rng.permutation(leaders[labels_N[leaders] == label])
+        place[members], class_size[members] = np.arange(len(members)), len(members)
+    return place[groups_N], class_size[groups_N]
+
+
+def equal_pictures(frames_NFF3: NDArray[np.uint8]) -> Indices:
+    """For each frame the index of the first one with the same pixels, ``[N]``."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(digest, i) for i, digest in enumerate(picture_digests(frames_NFF3))])
+
+
+def _split(pictures: FrameSet, held_out_N: NDArray[np.bool_], what: str) -> tuple[FrameSet, FrameSet]:
+    return _part(pictures, ~held_out_N, f"without {what}"), _part(pictures, held_out_N, what)
+
+
+def _part(pictures: FrameSet, chosen_N: NDArray[np.bool_], what: str) -> FrameSet:
+    """The chosen pictures, copied into memory."""
+    ids = tuple(id for id, chosen in zip(pictures.ids, chosen_N, strict=True) if chosen)
+    return replace(
+        pictures,
+        name=f"{pictures.name} ({what})",
+        digest=hashlib.sha256(f"{pictures.digest} {ids}".encode()).hexdigest(),
+        ids=ids,
+        frames=pictures.frames[chosen_N],
+        masks=pictures.masks[chosen_N],
+        has_mask=pictures.has_mask[chosen_N],
+        labels=pictures.labels[chosen_N],
+    )

@@ -1,0 +1,193 @@
+"""Figures of a finished experiment on a whole set, from one ``predictions.csv`` that the official scorer accepts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from model_training.data.frames import FrameSet
+from model_training.data.sampling import Indices
+from model_training.evaluation.calibration import Calibration, fit_calibration
+from model_training.evaluation.leakage import overlap, refuse_seen_pictures
+from model_training.evaluation.predictions import (
+    answers_for,
+    rest_from_scored,
+    scored_classes,
+    write_branches,
+    write_predictions,
+    write_truth,
+)
+from model_training.evaluation.test_ledger import record_reading
+from model_training.metrics import (
+    Scores,
+    area_under_roc,
+    argmax_decisions,
+    average_precision,
+    box_iou,
+    jaccard,
+    rates,
+    threshold_decisions,
+)
+from model_training.network.cin import summed_probabilities
+from model_training.network.crop import smallest_rectangle
+from model_training.network.lesion_area_attention import LesionArea
+from model_training.training.command_line import command_line
+from model_training.training.experiment import Experiment, inference_device
+from model_training.training.recognition import predict_logits
+from model_training.training.run_folder import RunError, read_json, write_table, write_text
+
+Split = Literal["validation", "test"]
+SPLITS: tuple[Split, ...] = ("validation", "test")
+
+
+def evaluate(
+    experiment: Experiment, split: Split, *, ledger: Path, purpose: str = "", force: bool = False
+) -> dict[str, float]:
+    """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
+
+    The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
+    Every reading of the test split is recorded in ``ledger``, with its ``purpose`` and its figures, before anything is
+    written; without a purpose it is refused (``ValueError``). So is a test set of which the model has seen pictures
+    (:class:`LeakageError`); ``force`` prints the overlap and writes it into the report instead. A set of other classes
+    than the model's is answered as :func:`~model_training.evaluation.predictions.answers_for` says, or refused.
+    """
+    if split == "test" and not purpose:
+        raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
+    pictures = experiment.validation_set() if split == "validation" else experiment.frames(experiment.config.data.test)
+    seen = overlap(experiment, pictures)
+    if not force:
+        refuse_seen_pictures(seen, pictures)
+    for said in seen.as_sentences(pictures.name, len(pictures)):
+        experiment.console.print(said, highlight=False)
+    config = experiment.config
+    device = inference_device()
+    own_classes = experiment.classes()
+    network = experiment.recognition_network(len(own_classes)).to(device)
+    located = experiment.locate(pictures, device)
+    with torch.inference_mode():
+        size, num_views = config.network.size, config.evaluation.views
+        logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
+    if split == "validation":
+        labels = torch.from_numpy(pictures.labels)
+        here, later = experiment.log_prevalence(pictures.labels), experiment.log_prevalence()
+        calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
+    else:
+        calibration = read_calibration(experiment)
+    probabilities, per_branch = (
+        answers_for(pictures.classes, answers, own_classes) for answers in summed_probabilities(logits, *calibration)
+    )
+    # As whoever reads predictions.csv has them.
+    scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
+    metrics = {"num_pictures": len(pictures), **classification_figures(pictures.labels, scores, pictures.classes)}
+    found = None
+    if config.network.lesion_area_attention and pictures.has_mask.any():
+        found = _judge_lesions(pictures, located, config.network.crop_margin)
+        metrics |= found.metrics
+    # JSON has no NaN: a figure that is not defined on this set is left out.
+    metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
+    if split == "test":
+        weights = experiment.recognition_run.weights_sha256()
+        record_reading(ledger, pictures, purpose=purpose, weights_sha256=weights, metrics=metrics)
+    folder = experiment.evaluation(split)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder / "predictions.csv", pictures.ids, scores, pictures.classes)
+    write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
+    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
+    if found is not None:
+        write_table(folder / "lesions.csv", _LESION_COLUMNS, found.rows)
+    report = {
+        "command": command_line(),
+        "set": pictures.name,
+        "digest": pictures.digest,
+        "answered_by": experiment.answered_by(),
+        **calibration.as_lists(),
+        "metrics": metrics,
+        "seen_in_training": asdict(seen),
+    }
+    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    return metrics
+
+
+def read_calibration(experiment: Experiment) -> Calibration:
+    """What was fitted on validation. Raises :class:`RunError` before that was evaluated."""
+    report = read_report(experiment, "validation")
+    if report is None:
+        raise RunError(f"{experiment.folder} is not evaluated yet; run first: cin-train evaluate --split validation")
+    return Calibration(torch.tensor(report["temperature"]), torch.tensor(report["log_prevalence"]))
+
+
+def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
+    """What the evaluation on ``split`` reported; None before there was one.
+
+    Raises :class:`RunError` when other weights, or the same ones asked in another way, gave those answers, and when
+    they are about another test set than the configuration's.
+    """
+    path = experiment.evaluation(split) / "report.json"
+    if not path.is_file():
+        return None
+    again = f"run again: cin-train evaluate --split {split}"
+    report = read_json(path, mend=again)
+    if report.get("answered_by") != experiment.answered_by():
+        raise RunError(f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; {again}")
+    if split == "test" and report["set"] != experiment.config.data.test:
+        raise RunError(f"{path} is about {report['set']}, not {experiment.config.data.test}; set data.test, or {again}")
+    return report
+
+
+def classification_figures(labels_N: Indices, probabilities_NK: Scores, classes: Sequence[str]) -> dict[str, float]:
+    """AUC, AP and, by both decision rules, ACC, SE and SP of each scored class against the rest.
+
+    ``argmax`` is the paper's rule, ``half`` (above 0.5) the official scorer's.
+    """
+    decisions = {"argmax": argmax_decisions(probabilities_NK), "half": threshold_decisions(probabilities_NK)}
+    figures: dict[str, float] = {}
+    scored = scored_classes(classes)
+    for k in scored:
+        truth, task = labels_N == k, classes[k]
+        figures[f"{task}_auc"] = area_under_roc(truth, probabilities_NK[:, k])
+        figures[f"{task}_ap"] = average_precision(truth, probabilities_NK[:, k])
+        for rule, decided in decisions.items():
+            figures |= {f"{task}_{name}_{rule}": v for name, v in asdict(rates(truth, decided[:, k])).items()}
+    figures["mean_auc"] = float(np.mean([figures[f"{classes[k]}_auc"] for k in scored]))
+    return figures
+
+
+_LESION_COLUMNS = ("image", "jaccard", "box_iou", "lesion_fraction", "x0", "y0", "x1", "y1")
+
+
+class _JudgedLesions(NamedTuple):
+    rows: list[list[object]]
+    metrics: dict[str, float]
+
+
+def _judge_lesions(pictures: FrameSet, located: LesionArea, margin: float) -> _JudgedLesions:
+    """Mean Jaccard of the masks and mean IoU of the boxes, over the pictures that have a mask."""
+    size = pictures.frames.shape[1]
+    attention = located.attention_BSS.unsqueeze(1)
+    resized = torch.nn.functional.interpolate(attention, (size, size), mode="bilinear").squeeze(1).numpy()
+    boxes: Scores = located.box_B4.double().numpy()
+    truth_masks = torch.from_numpy(np.asarray(pictures.masks) > 128).float()
+    true_boxes = smallest_rectangle(truth_masks, threshold=0.5, opening=1, margin=margin)[0].double().numpy()
+    ious = box_iou(boxes, true_boxes)
+    rows: list[list[object]] = []
+    jaccards = []
+    for i, id in enumerate(pictures.ids):
+        score = jaccard(resized[i] > 0.5, pictures.masks[i] > 128) if pictures.has_mask[i] else None
+        fraction = float(located.fraction_B[i])
+        rows.append([id, score, float(ious[i]) if score is not None else None, fraction, *boxes[i].tolist()])
+        if score is not None:
+            jaccards.append(score)
+    with_mask = pictures.has_mask
+    metrics = {
+        "num_masks": int(with_mask.sum()),
+        "mean_jaccard": float(np.mean(jaccards)),
+        "mean_box_iou": float(ious[with_mask].mean()),
+    }
+    return _JudgedLesions(rows, metrics)

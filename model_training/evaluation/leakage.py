@@ -1,0 +1,75 @@
+"""Test pictures that a model has seen: refused, or said out loud in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_training.data.frames import FrameSet, picture_digests
+from model_training.training.experiment import Experiment
+
+
+class LeakageError(ValueError):
+    """The model was trained on pictures of the set it is to be tested on."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Ids of test pictures that the model has seen, by their id and (under another id) by their pixels."""
+
+    same_id: tuple[str, ...]
+    same_pixels: tuple[str, ...]
+
+    def as_sentences(self, name: str, num_pictures: int) -> list[str]:
+        """What readers of figures on the ``num_pictures`` of the set ``name`` have to know of it."""
+        return overlap_sentences(name, num_pictures, same_id=len(self.same_id), same_pixels=len(self.same_pixels))
+
+
+def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels: int) -> list[str]:
+    """That so many pictures of the set ``name`` were trained on; nothing where none was."""
+    said = []
+    for num, what in (
+        (same_id, "trained on: figures on them mean nothing"),
+        (same_pixels, "trained on, pixel for pixel, under other ids"),
+    ):
+        if num:
+            said.append(f"{num} of the {num_pictures} pictures of {name} {'was' if num == 1 else 'were'} {what}.")
+    return said
+
+
+def seen_by(experiment: Experiment) -> dict[str, str]:
+    """Every picture that either stage, or the start it came from, was trained on: ids to pixel digests.
+
+    The digest is empty where only the id is known.
+    """
+    seen = experiment.recognition_run.read_pictures()
+    if experiment.config.network.lesion_area_attention:
+        seen = experiment.area_run.read_pictures() | seen
+    return seen
+
+
+def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
+    """The pictures of ``test`` that the experiment's model has seen."""
+    seen = seen_by(experiment)
+    digests = set(seen.values())
+    same_id = tuple(id for id in test.ids if id in seen)
+    by_pixels = zip(test.ids, picture_digests(test.frames), strict=True)
+    return Overlap(same_id, tuple(id for id, digest in by_pixels if digest in digests and id not in seen))
+
+
+def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
+    """Raise :class:`LeakageError` when test pictures were trained on under their own id.
+
+    A few copies under other ids are part of the official sets; they are reported, not refused.
+    """
+    refuse_seen_ids(found.same_id, test.name, len(test))
+
+
+def refuse_seen_ids(seen: Sequence[str], name: str, num_pictures: int) -> None:
+    """Raise :class:`LeakageError` when any of the ``num_pictures`` pictures of the test set ``name`` were ``seen``."""
+    if seen:
+        shown = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+        raise LeakageError(
+            f"{len(seen)} of the {num_pictures} pictures of {name} were trained on ({shown}): figures on them would "
+            "mean nothing. Train without them, or let evaluate --force write the overlap into the report"
+        )

@@ -1,0 +1,95 @@
+"""``predictions.csv`` and ``truth.csv`` as the official scorer (isic-challenge-scoring) takes them.
+
+A set of two classes has one column, ``malignant``; the three classes of 2017 have two, and the third probability is
+what remains.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_training.metrics import Scores
+from model_training.training.run_folder import write_table
+
+
+def scored_classes(classes: Sequence[str]) -> list[int]:
+    """Indices of the classes that the challenge scores, in the order of its columns."""
+    return (
+        [classes.index("malignant")] if "malignant" in classes else [i for i, c in enumerate(classes) if c != "nevus"]
+    )
+
+
+def write_predictions(path: Path, ids: Sequence[str], probabilities_NK: Scores, classes: Sequence[str]) -> None:
+    """Write the scored classes' probabilities, every digit of them, atomically."""
+    columns = scored_classes(classes)
+    rows = ([id, *(repr(float(row[k])) for k in columns)] for id, row in zip(ids, probabilities_NK, strict=True))
+    write_table(path, ["image", *(classes[k] for k in columns)], rows)
+
+
+def write_branches(path: Path, ids: Sequence[str], branches_NBK: Scores, classes: Sequence[str]) -> None:
+    """Write every branch's probabilities of all classes, ``branch_1_<class>`` and so on, atomically."""
+    header = [f"branch_{b + 1}_{name}" for b in range(branches_NBK.shape[1]) for name in classes]
+    rows = ([id, *map(repr, row.ravel().tolist())] for id, row in zip(ids, branches_NBK, strict=True))
+    write_table(path, ["image", *header], rows)
+
+
+def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes: Sequence[str]) -> None:
+    """Write the ground truth in the same columns, 0.0 or 1.0."""
+    truth = np.eye(len(classes))[list(labels_N)]
+    write_predictions(path, ids, truth, classes)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Scores]:
+    """The ids and the probabilities of all classes ``[N, K]``.
+
+    Raises ``ValueError`` for other columns, rows that are cut short, and values that are not probabilities.
+    """
+    columns = scored_classes(classes)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        expected = ["image", *(classes[k] for k in columns)]
+        if rows.fieldnames != expected:
+            raise ValueError(f"{path}: expected the columns {','.join(expected)}")
+        table = list(rows)
+    probabilities = np.zeros((len(table), len(classes)))
+    for k in columns:
+        try:
+            probabilities[:, k] = [float(row[classes[k]]) for row in table]
+        except (TypeError, ValueError) as error:  # a row that ends early has None
+            raise ValueError(f"{path}: a row is damaged ({error}); make the file again") from error
+    # NaN compares false, so it is caught as well.
+    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
+        raise ValueError(f"{path}: every probability must be a number from 0 to 1")
+    return [row["image"] for row in table], rest_from_scored(probabilities, classes)
+
+
+def answers_for(classes: Sequence[str], answers: Tensor, own_classes: Sequence[str]) -> Tensor:
+    """The ``answers`` ``[..., K]`` of a model that tells ``own_classes`` apart, as probabilities of ``classes``.
+
+    A model of the 2017 classes answers the question of 2016 as well: melanoma is malignant, the others are benign.
+    Raises ``ValueError`` where one set of classes does not follow from the other.
+    """
+    if tuple(classes) == tuple(own_classes):
+        return answers
+    if set(classes) != {"benign", "malignant"} or "melanoma" not in own_classes:
+        raise ValueError(
+            f"a model of {', '.join(own_classes)} has no answer to {', '.join(classes)}; set another data.test"
+        )
+    malignant = answers[..., own_classes.index("melanoma")]
+    return torch.stack([malignant if name == "malignant" else 1 - malignant for name in classes], dim=-1)
+
+
+def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores:
+    """The same with the class that has no column as what the scored ones leave of one."""
+    columns = scored_classes(classes)
+    rest = next(i for i in range(len(classes)) if i not in columns)
+    completed = probabilities_NK.copy()
+    # The scored ones may exceed one together by the last digit of float32.
+    completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
+    return completed

@@ -1,0 +1,93 @@
+"""How sure a figure is: bootstrap, DeLong's test, the spread over folds; what printed rates imply about each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from model_training.data.sampling import Indices
+from model_training.metrics import Z_95, Flags, Scores
+
+NUM_RESAMPLES = 2000
+
+
+def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) -> Iterator[Indices]:
+    """Bootstrap samples of the pictures, ``[N]`` each: drawn with replacement within every class."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
+    for _ in range(num_resamples):
+        yield np.concatenate([rng.choice(m, size=len(m)) for m in members])
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Area under the ROC curve of one set of scores minus that of another, on the same pictures."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def delong_test(truth_N: Flags, first_N: Scores, second_N: Scores) -> AucDifference:
+    """DeLong, DeLong and Clarke-Pearson (1988): the difference of two correlated AUCs, 95 % interval, two-sided p.
+
+    Raises ``ValueError`` when one of the two outcomes has fewer than two pictures.
+    """
+    if min(int(truth_N.sum()), int((~truth_N).sum())) < 2:
+        raise ValueError("the test needs two pictures of each outcome")
+    positive_SP, negative_SN = _placements(truth_N, np.stack([first_N, second_N]))
+    auc_S = positive_SP.mean(axis=1)
+    covariance = np.cov(positive_SP) / positive_SP.shape[1] + np.cov(negative_SN) / negative_SN.shape[1]
+    difference = float(auc_S[0] - auc_S[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    error = math.sqrt(max(variance, 0.0))
+    p = math.erfc(abs(difference) / error / math.sqrt(2)) if error > 0 else float(difference == 0)
+    return AucDifference(difference, difference - Z_95 * error, difference + Z_95 * error, p)
+
+
+def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
+    """For each positive the share of negatives below it (ties half), for each negative that of positives above it."""
+    positive, negative = scores_SN[:, truth_N], scores_SN[:, ~truth_N]
+    wins = (positive[:, :, None] > negative[:, None, :]) + 0.5 * (positive[:, :, None] == negative[:, None, :])
+    return wins.mean(axis=2), wins.mean(axis=1)
+
+
+def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
+    """95 % interval of the mean gain over some of the ``num_folds`` folds of one cross-validation.
+
+    Each fold is a training of its own, so the spread of their gains holds what other pictures change, in training and
+    in judging; not what a seed does that all folds share. They share most of what they are trained on as well: the
+    variance is corrected for that by Nadeau and Bengio (2003), a heuristic, and
+    Student's t has as many degrees of freedom as there are folds, less one. Raises ``ValueError`` for a single fold.
+    """
+    num = len(gains_F)
+    if num < 2:
+        raise ValueError("one fold has no spread")
+    held_out_per_trained_on = 1 / (num_folds - 1)
+    error = float(np.sqrt(gains_F.var(ddof=1) * (1 / num + held_out_per_trained_on)))
+    reach = float(student_t.ppf(0.975, num - 1)) * error
+    return float(gains_F.mean()) - reach, float(gains_F.mean()) + reach
+
+
+def implied_accuracy(sensitivity: float, specificity: float, num_positive: int, num_negative: int) -> float:
+    """The accuracy that a sensitivity and a specificity amount to."""
+    return (sensitivity * num_positive + specificity * num_negative) / (num_positive + num_negative)
+
+
+def risk_coverage(errors_N: Flags, confidence_N: Scores) -> Scores:
+    """The share of errors among the n most confident answers, for n = 1 to N; equal confidences share their errors."""
+    levels, group_N = np.unique(-confidence_N, return_inverse=True)
+    mean_error = np.bincount(group_N, weights=errors_N) / np.bincount(group_N)
+    assert len(mean_error) == len(levels)
+    in_order = mean_error[np.sort(group_N)]
+    return np.cumsum(in_order) / np.arange(1, len(in_order) + 1)
+
+
+def risk_coverage_area(errors_N: Flags, confidence_N: Scores) -> float:
+    """Area under the risk-coverage curve: the lower, the better the confidence tells errors from right answers."""
+    return float(risk_coverage(errors_N, confidence_N).mean())

@@ -1,0 +1,115 @@
+"""The whole network as the service runs it: one module, picture in and everything out, with weights ready to ship."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model_training.data.tensors import frame_tensor
+from model_training.evaluation.calibration import Calibration
+from model_training.network.cin import NUM_BRANCHES, ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.crop import crop
+from model_training.network.lesion_area_attention import LesionLocator
+from service.bundle import FEATURES, TensorSpec
+
+# Smaller tensors (biases, constants of the graph) are not worth two bytes' saving each.
+MIN_HALF_PRECISION_SIZE = 1024
+
+
+class DeployedCIN(nn.Module):
+    """The whole network as the service runs it: uint8 frames ``[B, F, F, 3]`` in, every output of the contract out."""
+
+    def __init__(
+        self,
+        locator: LesionLocator | None,
+        network: ClinicalInspiredNetwork,
+        *,
+        size: int,
+        calibration: Calibration,
+    ) -> None:
+        super().__init__()
+        self.locator, self.network, self.size = locator, network, size
+        self.temperature: Tensor
+        self.log_prevalence: Tensor
+        self.register_buffer("temperature", calibration.temperature_N)
+        self.register_buffer("log_prevalence", calibration.log_prevalence_K)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Outputs in the order of :func:`output_specs`."""
+        picture_B3FF = frame_tensor(image)
+        if self.locator is not None:
+            attention_BSS, box_B4, fraction_B = self.locator(picture_B3FF)
+        else:
+            fraction_B = picture_B3FF.new_zeros(picture_B3FF.shape[0])
+            attention_BSS = picture_B3FF.new_zeros(picture_B3FF.shape[0], self.size, self.size)
+            box_B4 = picture_B3FF.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(picture_B3FF.shape[0], 4)
+        branches = self.network.diagnose(crop(picture_B3FF, box_B4, self.size))
+        logits_BNK = torch.stack([branch.logits_BK for branch in branches], dim=1)
+        probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature, self.log_prevalence)
+        attention_uint8 = (attention_BSS * 255.0).round().to(torch.uint8)
+        outputs = [probabilities_BK, branch_BNK, attention_uint8, box_B4, fraction_B]
+        maps = [
+            (b.spatial_BCHW.mean(dim=1), b.correlation_BMM)
+            for b in branches
+            if b.spatial_BCHW is not None and b.correlation_BMM is not None
+        ]
+        if maps:
+            outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
+        outputs.append(torch.stack([branch.early_BC for branch in branches], dim=1))
+        return tuple(outputs)
+
+    @property
+    def num_features(self) -> int:
+        """How many features each branch tells a picture's familiarity by."""
+        return self.network.own_branches()[0].features.num_early_channels
+
+
+def output_specs(*, num_classes: int, size: int, num_features: int, with_feature_attention: bool) -> list[TensorSpec]:
+    """The graph's outputs, in order."""
+    side = size // 32
+    specs = [
+        ("probabilities", "float32", [num_classes], "mean of both branches' probabilities; sums to 1"),
+        ("branch_probabilities", "float32", [2, num_classes], "calibrated softmax of each branch"),
+        ("lesion_attention", "uint8", [size, size], "lesion area attention over the whole picture, 0 to 255"),
+        ("crop_box", "float32", [4], "x0, y0, x1, y1 as fractions of the whole picture"),
+        (
+            "lesion_fraction",
+            "float32",
+            [],
+            "the lesion's share of the picture; 0: none found, whole picture used",
+        ),
+    ]
+    if with_feature_attention:
+        specs += [
+            (
+                "spatial_attention",
+                "float32",
+                [2, side, side],
+                "Q of Eqn 1, mean over channels, in the crop's frame",
+            ),
+            ("correlation_attention", "float32", [2, side**2, side**2], "P of Eqn 2, in the crop's frame"),
+        ]
+    named = [TensorSpec(name=n, dtype=t, shape=["batch", *s], meaning=m) for n, t, s, m in specs]
+    meaning = "pooled features of the first three residual layers of each branch"
+    shape: list[int | str] = ["batch", NUM_BRANCHES, num_features]
+    return [*named, TensorSpec(name=FEATURES, dtype="float32", shape=shape, meaning=meaning)]
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold every BatchNorm2d into the Conv2d registered right before it, in evaluation mode, in place."""
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1].eval(), child.eval()))
+            setattr(module, name, nn.Identity())
+        else:
+            fold_batch_norms(child)
+        previous = (name, child)
+
+
+def round_weights(module: nn.Module) -> None:
+    """Round the weights to what float16 can hold, in place; they stay float32 tensors."""
+    for parameter in module.parameters():
+        if parameter.numel() >= MIN_HALF_PRECISION_SIZE:
+            parameter.data = parameter.data.half().float()

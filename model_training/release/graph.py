@@ -1,0 +1,69 @@
+"""The network as one ONNX graph, and the form in which it is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from model_training.release.deployed import MIN_HALF_PRECISION_SIZE, DeployedCIN
+from service.bundle import TensorSpec
+
+OPSET = 20
+
+
+def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: Sequence[TensorSpec]) -> None:
+    """Write the network as one ONNX file with a dynamic batch."""
+    example = torch.zeros(2, frame_size, frame_size, 3, dtype=torch.uint8)
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["image"],
+        output_names=[spec.name for spec in specs],
+        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    onnx.save_model(program.model_proto, path)
+
+
+def ship_graph(graph: Path, path: Path) -> None:
+    """Write the graph as it is shipped: checked, large float32 weights stored as float16, without stack traces."""
+    model = onnx.load(graph)
+    store_half_precision(model)
+    forget_stack_traces(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, path)
+
+
+def forget_stack_traces(model: onnx.ModelProto) -> None:
+    """Drop what PyTorch's exporter notes of each node's Python code: it names the folders of the machine."""
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+
+
+def store_half_precision(model: onnx.ModelProto) -> None:
+    """Store large float32 weights as float16, where that loses nothing, behind a cast that is folded at load time."""
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < MIN_HALF_PRECISION_SIZE:
+            continue
+        values = numpy_helper.to_array(weight)
+        halved = values.astype(np.float16)
+        if not np.array_equal(halved.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(halved, f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

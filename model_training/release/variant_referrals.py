@@ -1,0 +1,53 @@
+"""Whom each variant of a bundle refers at each operating point, beside float32; on validation.
+
+The gate of :mod:`~model_training.release.variants` is about AUC, diagnoses and boxes. A threshold is another matter:
+where many pictures lie near it, a small error moves some across.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from model_training.data.frames import FrameSet
+from model_training.evaluation.calibration import measure, proportion
+from model_training.release.parity import Provider, run_onnx, usable
+from model_training.release.variants import PRECISIONS
+from service.bundle import Bundle
+
+_PROVIDER_OF: dict[str, Provider] = {"fp32": "cpu", **{p.name: p.provider for p in PRECISIONS}}
+
+
+def judge_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
+    """Sensitivity, specificity, and the share of pictures whose referral is another than float32's.
+
+    For every operating point and every variant that runs here on what it is made for: a CPU computes an fp16 graph in
+    float32.
+    """
+    manifest = bundle.manifest
+    malignant_K = np.array([c.malignant for c in manifest.classes])
+    specs = [spec for spec in manifest.outputs if spec.name == "probabilities"]
+    frames, scores = np.asarray(pictures.frames), {}
+    for variant in sorted(manifest.variants, key=lambda v: v.name != "fp32"):
+        graph, provider = bundle.path(variant.file), _PROVIDER_OF[variant.name]
+        if usable(provider, graph):
+            found = run_onnx(graph, frames, specs, batch=1, provider=provider)["probabilities"]
+            scores[variant.name] = found[:, malignant_K].sum(axis=1)
+    rows = []
+    for point in manifest.operating_points:
+        for name, scores_N in scores.items():
+            rates = measure(
+                point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name
+            )
+            changed_N = (scores_N >= point.threshold) != (scores["fp32"] >= point.threshold)
+            rows.append(
+                {
+                    "operating_point": point.name,
+                    "variant": name,
+                    "sensitivity": rates.sensitivity.model_dump(),
+                    "specificity": rates.specificity.model_dump(),
+                    "changed": proportion(int(changed_N.sum()), len(pictures)).model_dump(),
+                }
+            )
+    return rows

@@ -1,0 +1,192 @@
+"""Variants of less precision than float32, and the gate that each has to pass on whole sets of pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_training.data.frames import FrameSet
+from model_training.data.sampling import Indices
+from model_training.evaluation.evaluate import read_report
+from model_training.evaluation.predictions import scored_classes
+from model_training.evaluation.test_ledger import record_reading
+from model_training.metrics import area_under_roc, box_iou
+from model_training.release.fp16 import halve
+from model_training.release.int8 import NUM_CALIBRATION, quantise
+from model_training.release.parity import Outputs, Provider, run_onnx, usable
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import write_text
+from service.bundle import TensorSpec
+
+# What may differ from float32 on every set.
+MAX_AUC_DIFFERENCE = 0.003
+MAX_DIAGNOSES_CHANGED = 0.005
+MIN_BOX_IOU = 0.98
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far a variant's answers on a whole set are from float32's."""
+
+    num_pictures: int
+    # How many times as many pictures a second, one by one.
+    speed: float
+    max_auc_difference: float
+    diagnoses_changed: float
+    mean_box_iou: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the variant may be shipped."""
+        return (
+            self.max_auc_difference <= MAX_AUC_DIFFERENCE
+            and self.diagnoses_changed <= MAX_DIAGNOSES_CHANGED
+            and self.mean_box_iou >= MIN_BOX_IOU
+        )
+
+
+def compare_variants(
+    reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
+) -> Fidelity:
+    """A variant's outputs against float32's; ``scored`` are the classes whose AUC counts, each against the rest."""
+    aucs = [
+        [area_under_roc(labels == k, outputs["probabilities"][:, k].astype(np.float64)) for k in scored]
+        for outputs in (reference, other)
+    ]
+    differences = np.abs(np.array(aucs[0]) - np.array(aucs[1]))
+    diagnoses = [outputs["probabilities"].argmax(axis=1) for outputs in (reference, other)]
+    boxes = [outputs["crop_box"].astype(np.float64) for outputs in (reference, other)]
+    return Fidelity(
+        num_pictures=len(labels),
+        speed=speed,
+        # A set that lacks a class has no AUC of it.
+        max_auc_difference=float(np.nanmax(differences, initial=0.0)),
+        diagnoses_changed=float((diagnoses[0] != diagnoses[1]).mean()),
+        mean_box_iou=float(box_iou(boxes[0], boxes[1]).mean()),
+    )
+
+
+def gate_figures(fidelities: Mapping[str, Fidelity]) -> dict[str, Any]:
+    """The gate's figures by set, as the manifest keeps them."""
+    figures: dict[str, Any] = {"pictures": ", ".join(f"{name} ({f.num_pictures})" for name, f in fidelities.items())}
+    for name, fidelity in fidelities.items():
+        figures[f"speed_{name}"] = fidelity.speed
+        figures[f"max_auc_difference_{name}"] = fidelity.max_auc_difference
+        figures[f"diagnoses_changed_{name}"] = fidelity.diagnoses_changed
+        figures[f"mean_box_iou_{name}"] = fidelity.mean_box_iou
+    return {**figures, "passed": all(fidelity.passed for fidelity in fidelities.values())}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A precision below float32, and what its graph is made by and for."""
+
+    name: Literal["int8", "fp16"]
+    description: str
+    provider: Provider
+    # From the float32 graph to its own, with training frames ``[N, F, F, 3]`` to calibrate on.
+    convert: Callable[[Path, Path, NDArray[np.uint8]], None]
+    # Where floating point differs in the last digit, a value may be rounded to its neighbour.
+    canary_tolerance: float = 1e-2
+
+
+PRECISIONS = (
+    Precision(
+        name="int8",
+        description="most convolutions on uint8 activations and int8 weights, for CPUs that multiply those fast",
+        provider="cpu",
+        convert=quantise,
+    ),
+    Precision(
+        name="fp16",
+        description="convolutions in float16, for GPUs; boxes, attention and classifiers in float32",
+        provider="cuda",
+        convert=lambda float32, out, _: halve(float32, out),
+    ),
+)
+
+
+class JudgedGraph(NamedTuple):
+    """A graph of less precision, and the figures of its gate."""
+
+    path: Path
+    gate: dict[str, Any]
+
+
+def convert_and_judge(
+    experiment: Experiment,
+    precision: Precision,
+    float32: Path,
+    out: Path,
+    specs: Sequence[TensorSpec],
+    *,
+    ledger: Path,
+    purpose: str,
+) -> JudgedGraph:
+    """Convert the ``float32`` graph and judge it: on validation and, if it passes there, on an evaluated test set.
+
+    The test set is read once more for that, which ``ledger`` gets to know, with its ``purpose``. The figures are kept
+    as ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is
+    made for nothing is judged, and nothing has passed: a CPU computes an fp16 graph in float32.
+    """
+    train, validation = experiment.training_sets()
+    chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
+    with experiment.console.status(f"converting the graph to {precision.name}"):
+        precision.convert(float32, out, np.asarray(train.frames)[np.sort(chosen)])
+    gate: dict[str, Any] = {"passed": False, "judged_on": f"nothing: no {precision.provider} here"}
+    if usable(precision.provider, float32):
+        gate = {"judged_on": precision.provider}
+        gate |= _judge(experiment, precision, (float32, out), validation, specs, ledger=ledger, purpose=purpose)
+    folder = experiment.evaluation(precision.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
+    return JudgedGraph(out, gate)
+
+
+def _judge(
+    experiment: Experiment,
+    precision: Precision,
+    graphs: tuple[Path, Path],
+    validation: FrameSet,
+    specs: Sequence[TensorSpec],
+    *,
+    ledger: Path,
+    purpose: str,
+) -> dict[str, Any]:
+    """The figures of the gate for ``graphs``, float32 and the other, on the provider that the precision is made for."""
+
+    def judge(pictures: FrameSet) -> Fidelity:
+        with experiment.console.status(f"judging {precision.name} on {pictures.name}"):
+            reference, other, speed = _answers(pictures, graphs, specs, precision.provider)
+        return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=speed)
+
+    fidelities = {validation.name: judge(validation)}
+    # What has failed already is no reason to read the test set.
+    if fidelities[validation.name].passed and read_report(experiment, "test") is not None:
+        test = experiment.frames(experiment.config.data.test)
+        fidelities[test.name] = judge(test)
+        figures = {name: value for name, value in gate_figures(fidelities).items() if name.endswith(test.name)}
+        weights = experiment.recognition_run.weights_sha256()
+        record_reading(ledger, test, purpose=purpose, weights_sha256=weights, metrics=figures)
+    return gate_figures(fidelities)
+
+
+def _answers(
+    pictures: FrameSet, graphs: tuple[Path, Path], specs: Sequence[TensorSpec], provider: Provider
+) -> tuple[Outputs, Outputs, float]:
+    """What both graphs answer for every picture, and how many times as fast the second one is."""
+    needed = [spec for spec in specs if spec.name in ("probabilities", "crop_box")]
+    answers: list[Outputs] = []
+    seconds: list[float] = []
+    for graph in graphs:
+        began = time.perf_counter()
+        answers.append(run_onnx(graph, np.asarray(pictures.frames), needed, batch=1, provider=provider))
+        seconds.append(time.perf_counter() - began)
+    return answers[0], answers[1], seconds[0] / seconds[1]

@@ -1,0 +1,88 @@
+"""How long training will take on this machine, measured on a few steps over random pictures."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from model_training.config import Config
+from model_training.data.frames import FrameSet
+from model_training.data.isic import CLASSES_2017
+from model_training.training.area import AreaStage
+from model_training.training.recognition import RecognitionStage
+from model_training.training.trainer import Batch, Stage, make_fabric, make_optimiser
+
+# The first step pays for memory and for choosing algorithms.
+TIMED_STEPS = 2
+
+
+def area_pace(config: Config) -> float:
+    """Seconds for each batch of the first stage."""
+    frames = random_frames(config.area.batch_size, config.data.frame_size)
+    fabric = make_fabric(config)
+    return _seconds_per_batch(AreaStage(settings=config.area, **_common(config, frames, fabric.device)), fabric)
+
+
+def recognition_pace(config: Config) -> float:
+    """Seconds for each batch of the second stage."""
+    frames = random_frames(max(config.recognition.batch_size, len(CLASSES_2017)), config.data.frame_size)
+    fabric = make_fabric(config)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
+    stage = RecognitionStage(
+        settings=config.recognition,
+        train_boxes=boxes,
+        validation_boxes=boxes,
+        **_common(config, frames, fabric.device),
+    )
+    return _seconds_per_batch(stage, fabric)
+
+
+def random_frames(num: int, frame_size: int) -> FrameSet:
+    """Pictures of noise with a mask and every class of ISIC 2017."""
+    rng = np.random.default_rng(0)
+    return FrameSet(
+        name="noise",
+        digest="",
+        classes=CLASSES_2017,
+        ids=tuple(f"ISIC_{i:07d}" for i in range(num)),
+        frames=rng.integers(0, 256, (num, frame_size, frame_size, 3), dtype=np.uint8),
+        masks=np.full((num, frame_size, frame_size), 255, dtype=np.uint8),
+        has_mask=np.ones(num, dtype=np.bool_),
+        labels=np.arange(num) % len(CLASSES_2017),
+    )
+
+
+def _common(config: Config, frames: FrameSet, device: torch.device) -> dict[str, Any]:
+    parts = {"network": config.network, "train": frames, "validation": frames}
+    return {**parts, "start": None, "seed": config.seed, "device": device}
+
+
+def _seconds_per_batch(stage: Stage, fabric: Fabric) -> float:
+    stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module: Any
+    module, optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
+    assert isinstance(stage.module, nn.Module)
+    module.train()
+    indices = stage.batches(0)[0]
+    loaded = [tensor.to(fabric.device) for tensor in stage.load(indices)]
+    batch = Batch(indices, loaded, indices.shape[1], slice(None))
+    for step in range(TIMED_STEPS + 1):
+        if step == 1:
+            _finish_queued_work()
+            began = time.monotonic()
+        loss = stage.losses(module, batch, torch.Generator().manual_seed(step))["loss"]
+        optimiser.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimiser.step()
+    _finish_queued_work()
+    return (time.monotonic() - began) / TIMED_STEPS
+
+
+def _finish_queued_work() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,202 @@
+"""Trials: one configuration trained, evaluated once, and its outcome kept, resumably.
+
+A trial ends in a folder of its own below ``results/``: ``predictions.csv`` as the official scorer takes it, and
+``trial.json`` with what was run. A trial that is there is done; what is half done goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from model_training.config import Config
+from model_training.evaluation.evaluate import Split, evaluate
+from model_training.network.feature_extraction import StateDict
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import Interrupted, differences, folder_lock, read_json, write_text
+from model_training.training.trainer import training_precision
+
+PREDICTIONS, RECORD = "predictions.csv", "trial.json"
+
+
+class TrialError(ValueError):
+    """The trials cannot be run as asked; the text says what to change."""
+
+
+class TrialRecord(BaseModel):
+    """What was run in a trial, and what came of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    config: dict[str, Any]
+    start: str
+    # Of the start's names and values; None for random weights.
+    start_sha256: str | None
+    # In which the recognition stage was trained, and on which machines and by which commits it was begun and gone on
+    # with.
+    precision: str
+    machine: str
+    git_commits: list[str]
+    # How long the epochs of each stage took, with their validation; several trials may share the first stage.
+    seconds: dict[str, float]
+    # Of the first stage's weights; None without one, and in outcomes from before it was kept.
+    area_sha256: str | None = None
+    # How strongly the attention ended up to act: alpha and beta of Eqn 3, and those of attention residual blocks.
+    attention_weights: dict[str, float] = {}
+    # Figures on the set on which the temperatures were fitted.
+    validation: dict[str, float]
+    evaluated_on: str
+    digest: str
+    metrics: dict[str, float]
+
+    @property
+    def input_size(self) -> int:
+        """S: side of the network's input in pixels."""
+        return int(self.config["network"]["size"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration to be trained and evaluated on ``split``; ``results`` keeps the outcome.
+
+    ``name`` is study/variant/repetition, such as ``isic2017/cin/seed-0``.
+    """
+
+    name: str
+    experiment: Experiment
+    split: Split
+    results: Path
+
+    @property
+    def variant(self) -> str:
+        """The system or the choice that is tried."""
+        return variant_of(self.name)
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.experiment.config
+
+    def record(self) -> TrialRecord | None:
+        """The outcome, None while there is none. Raises :class:`TrialError` when it is another configuration's."""
+        path = self.results / RECORD
+        if not path.is_file() or not (self.results / PREDICTIONS).is_file():
+            return None
+        try:
+            record = TrialRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrialError(f"{path} is damaged ({error}); restore it, or delete it to run the trial again") from error
+        if changed := differences(comparable(Config.model_validate(record.config)), comparable(self.config)):
+            raise TrialError(
+                f"{path} is the outcome of another configuration ({', '.join(changed)} differ); give the --config that "
+                "it was made with, or choose another --results folder"
+            )
+        if record.precision != (here := training_precision(self.config)):
+            raise TrialError(
+                f"{path} was trained in {record.precision}, which would be {here} here; set "
+                f"precision={record.precision}, or choose another --results folder"
+            )
+        return record
+
+
+def attention_weights(weights: StateDict) -> dict[str, float]:
+    """The learnt factors of the attention terms by their names in ``weights``; none in a network without attention."""
+    return {name: float(value) for name, value in weights.items() if name.endswith((".alpha", ".beta"))}
+
+
+def variant_of(name: str) -> str:
+    """The variant that a trial of this name is about."""
+    return name.split("/")[1]
+
+
+def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of these variants, of all when none is named. Raises :class:`TrialError` for a variant of none."""
+    known = list(dict.fromkeys(trial.variant for trial in trials))
+    if unknown := [variant for variant in variants if variant not in known]:
+        raise TrialError(f"there is no {', '.join(unknown)}; choose among {', '.join(known)}")
+    return [trial for trial in trials if not variants or trial.variant in variants]
+
+
+def comparable(config: Config) -> dict[str, Any]:
+    """The configuration without what differs from machine to machine: the start's path, and what is asked of precision.
+
+    An older outcome knows nothing of keys that came later: to it they have their defaults.
+    """
+    return config.model_dump(mode="json", exclude={"start", "precision"})
+
+
+def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:
+    """Run what is not done. Commands side by side do not run a trial twice.
+
+    Raises :class:`Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the next call goes on from
+    there.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrialError(
+            "trials run on one device each; instead of torchrun start one command for each GPU, with --system or "
+            "--choice and CUDA_VISIBLE_DEVICES"
+        )
+    for trial in trials:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Interrupted("the time is up; the same command goes on from there")
+        folder, said = trial.experiment.folder, f"waiting for another command that runs {trial.name}"
+        waiting = partial(console.print, said, highlight=False)
+        with folder_lock(folder, waiting=waiting, deadline=deadline):
+            if trial.record() is None:
+                console.rule(trial.name)
+                record = run_trial(trial, ledger=ledger, deadline=deadline)
+                auc = record.metrics.get("mean_auc")
+                said = "no mean AUC: the set lacks a class" if auc is None else f"mean AUC {auc:.4f}"
+                console.print(f"{trial.name}: {said}", highlight=False)
+
+
+def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> TrialRecord:
+    """Train what is not trained yet, evaluate, and keep the outcome."""
+    experiment = trial.experiment
+    runs = {"recognition": experiment.recognition_run}
+    if trial.config.network.lesion_area_attention:
+        experiment.train_area(deadline=deadline)
+        runs["area"] = experiment.area_run
+    experiment.train_recognition(deadline=deadline)
+    run = experiment.recognition_run
+    about = run.read_json("run.json")
+    validation = evaluate(experiment, "validation", ledger=ledger)
+    metrics = validation
+    if trial.split == "test":
+        metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name)
+    evaluated = experiment.evaluation(trial.split)
+    report = read_json(evaluated / "report.json", mend="run again: cin-train evaluate")
+    record = TrialRecord(
+        name=trial.name,
+        config=comparable(trial.config),
+        start=about["start"],
+        start_sha256=about["start_sha256"],
+        precision=about["precision"],
+        machine="; ".join(run.surroundings("machine")),
+        git_commits=run.surroundings("git_commit"),
+        seconds={stage: run.training_seconds() for stage, run in runs.items()},
+        area_sha256=runs["area"].weights_sha256() if "area" in runs else None,
+        attention_weights=attention_weights(run.load_weights(trial.config, "recognition")),
+        validation=validation,
+        evaluated_on=report["set"],
+        digest=report["digest"],
+        metrics=metrics,
+    )
+    trial.results.mkdir(parents=True, exist_ok=True)
+    write_text(trial.results / PREDICTIONS, (evaluated / PREDICTIONS).read_text(encoding="utf-8"))
+    write_text(trial.results / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record

@@ -1,0 +1,102 @@
+"""First stage: the lesion area attention module alone, on pictures with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_training.config import AreaConfig, NetworkConfig
+from model_training.data.augment import LIGHT, change_colours, random_colours, random_views
+from model_training.data.frames import FrameSet
+from model_training.data.isic import DatasetError
+from model_training.data.sampling import Indices, random_batches
+from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
+from model_training.metrics import jaccard
+from model_training.network.crop import crop
+from model_training.network.feature_extraction import StateDict
+from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention
+from model_training.network.losses import area_loss
+from model_training.training.trainer import Batch
+
+VALIDATION_BATCH = 32
+
+
+class AreaStage:
+    """What the training loop needs to know of the first stage."""
+
+    name = "area"
+
+    def __init__(
+        self,
+        *,
+        settings: AreaConfig,
+        network: NetworkConfig,
+        start: StateDict | None,
+        train: FrameSet,
+        validation: FrameSet,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.train, self.validation = train, validation
+        self.seed, self.device = seed, device
+        self.with_mask = np.flatnonzero(train.has_mask)
+        if len(self.with_mask) == 0:
+            raise DatasetError(
+                f"no picture of {train.name} has a mask, so there is nothing to learn the lesion area from; add the "
+                "masks, or train without: --set network.lesion_area_attention=false"
+            )
+        torch.manual_seed(seed)
+        self.module = LesionAreaAttention(input_size=network.area_size)
+        self.auxiliary = AuxiliaryBranch().to(device) if settings.auxiliary_weight > 0 else None
+        if start is not None:
+            self.module.load_start(start)
+            if self.auxiliary is not None:
+                self.auxiliary.blocks.load_start(start)
+
+    def batches(self, epoch: int) -> Sequence[Indices]:
+        """Every picture that has a mask, once."""
+        order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)
+        return [self.with_mask[batch] for batch in order]
+
+    def load(self, indices: Indices) -> list[Tensor]:
+        """Frames ``[B, F, F, 3]`` and masks ``[B, F, F]``, uint8."""
+        return [torch.from_numpy(self.train.frames[indices[0]]), torch.from_numpy(self.train.masks[indices[0]])]
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Pixel-wise cross-entropy plus the weighted auxiliary loss."""
+        picture, truth = self._augmented(batch, generator)
+        logits = module(picture)
+        cross_entropy = area_loss(logits, truth)
+        if self.auxiliary is None:
+            return {"loss": cross_entropy}
+        auxiliary = self.auxiliary(picture, torch.sigmoid(logits.float()), truth)
+        total = cross_entropy + self.settings.auxiliary_weight * auxiliary
+        return {"loss": total, "cross_entropy": cross_entropy, "auxiliary": auxiliary}
+
+    def _augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        frames, masks = batch.loaded
+        picture, mask = frame_tensor(frames), mask_tensor(masks)
+        views = random_views(batch.num_whole, LIGHT, generator)[batch.share].to(self.device)
+        colours = random_colours(batch.num_whole, LIGHT, generator)[batch.share]
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(views), 4)
+        # Picture and mask are resized as the module itself resizes what it is given, then share one view.
+        size = self.module.input_size
+        both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
+        return change_colours(both[:, :3], colours), both[:, 3]
+
+    def validate(self) -> dict[str, float]:
+        """Mean Jaccard index at frame size, over the pictures that have a mask."""
+        chosen = np.flatnonzero(self.validation.has_mask)
+        scores: list[float] = []
+        for first in range(0, len(chosen), VALIDATION_BATCH):
+            indices = chosen[first : first + VALIDATION_BATCH]
+            attention = torch.sigmoid(self.module(picture_tensor(self.validation.frames, indices, self.device)).float())
+            size = self.validation.frames.shape[1]
+            resized = nn.functional.interpolate(attention.unsqueeze(1), (size, size), mode="bilinear").squeeze(1)
+            found = (resized > 0.5).cpu().numpy()
+            scores += [jaccard(f, t > 128) for f, t in zip(found, self.validation.masks[indices], strict=True)]
+        return {"jaccard": float(np.mean(scores))} if scores else {}

@@ -1,0 +1,46 @@
+"""The command that is running, as somebody else would type it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+# Folders of this machine, and what only says how much of the work is done now.
+_LEFT_OUT = frozenset(
+    {"--data", "--cache", "--run", "--runs", "--results", "--ledger", "--out", "--minutes", "--system", "--choice"}
+    | {"--plan", "--figures"}
+)
+
+# Options without a value.
+_FLAGS = frozenset({"--plan", "--force", "--keep-archives", "--accept-changed"})
+
+
+def command_line() -> str:
+    """The command that makes the whole result of which this command may have made a part."""
+    words, arguments = ["cin-train"], sys.argv[1:]
+    while arguments:
+        word = arguments.pop(0)
+        option, joined, value = word.partition("=")
+        if not option.startswith("--"):
+            words.append(word)
+            continue
+        values = [value] if joined else []
+        if not joined and option not in _FLAGS and arguments:
+            values = [arguments.pop(0)]
+        if option not in _LEFT_OUT:
+            words += [option, *map(_without_folder, values)]
+    return shlex.join(words)
+
+
+def _without_folder(value: str) -> str:
+    """A value as another machine would have it: a start by its name alone, and a file outside the checkout as well."""
+    key, assigned, path = value.partition("=")
+    if assigned:
+        return f"{key}={Path(path).name}" if key == "start" else value
+    if not value.endswith(".toml"):
+        return value
+    resolved = Path(value).resolve()
+    return str(resolved.relative_to(_CHECKOUT)) if resolved.is_relative_to(_CHECKOUT) else resolved.name

@@ -1,0 +1,136 @@
+"""Second stage: feature extraction, lesion feature attention and distinguish module, on crops (Eqn 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_training.config import NetworkConfig, RecognitionConfig
+from model_training.data.augment import AUGMENTATIONS, change_colours, random_colours, random_views
+from model_training.data.frames import FrameSet
+from model_training.data.sampling import Indices, balanced_pair_batches, random_batches, random_pair_batches
+from model_training.data.tensors import frame_tensor, picture_tensor
+from model_training.metrics import area_under_roc
+from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.crop import crop
+from model_training.network.feature_extraction import StateDict
+from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
+from model_training.training.trainer import Batch
+
+VALIDATION_BATCH = 32
+
+
+def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredNetwork:
+    """The recognition part of the network that the configuration describes."""
+    return ClinicalInspiredNetwork(
+        num_classes=num_classes,
+        features=network.features,
+        attention=network.attention if network.lesion_feature_attention else None,
+        attention_start=network.attention_start,
+        distinguish=network.distinguish_form if network.distinguish else None,
+        branches=network.branches,
+    )
+
+
+class RecognitionStage:
+    """What the training loop needs to know of the second stage; ``*_boxes`` ``[N, 4]`` are the first stage's."""
+
+    name = "recognition"
+
+    def __init__(
+        self,
+        *,
+        settings: RecognitionConfig,
+        network: NetworkConfig,
+        start: StateDict | None,
+        train: FrameSet,
+        validation: FrameSet,
+        train_boxes: Tensor,
+        validation_boxes: Tensor,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.settings, self.size = settings, network.size
+        self.augmentation = AUGMENTATIONS[settings.augmentation]
+        self.train, self.validation = train, validation
+        self.train_boxes, self.validation_boxes = train_boxes.to(device), validation_boxes.to(device)
+        self.seed, self.device = seed, device
+        self.labels = torch.from_numpy(train.labels).to(device)
+        num_classes = len(train.classes)
+        weighted = settings.class_weights == "inverse"
+        self.weights = class_weights(self.labels, num_classes) if weighted else torch.ones(num_classes, device=device)
+        torch.manual_seed(seed)
+        self.module = build_network(network, num_classes)
+        if start is not None:
+            self.module.load_start(start)
+
+    def batches(self, epoch: int) -> Sequence[Indices]:
+        """Pairs, in which each branch meets about every picture once; pictures for a single branch."""
+        num, size = len(self.train), self.settings.batch_size
+        if len(self.module.branches) == 1:
+            return random_batches(num, size, seed=self.seed, epoch=epoch)
+        if self.settings.pairs == "balanced":
+            return balanced_pair_batches(self.train.labels, size, seed=self.seed, epoch=epoch)
+        return random_pair_batches(num, size, seed=self.seed, epoch=epoch)
+
+    def load(self, indices: Indices) -> list[Tensor]:
+        """The frames of each side of the pairs, uint8 ``[B, F, F, 3]``."""
+        return [torch.from_numpy(self.train.frames[side]) for side in indices]
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Eqn 4 over the pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
+        sides = [torch.from_numpy(side).to(self.device) for side in batch.indices]
+        output = module(*(self._augmented(*side, batch, generator) for side in zip(batch.loaded, sides, strict=True)))
+        labels = [self.labels[side] for side in sides]
+        classification = classification_loss(torch.cat(output.logits_BK), torch.cat(labels), self.weights)
+        if output.same_B is None:
+            return {"loss": classification}
+        distinguish = distinguish_loss(output.same_B, *labels)
+        loss = total_loss(classification, distinguish, self.settings.distinguish_weight)
+        return {"loss": loss, "classification": classification, "distinguish": distinguish}
+
+    def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        views = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)
+        colours = random_colours(batch.num_whole, self.augmentation, generator)[batch.share]
+        return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
+
+    def validate(self) -> dict[str, float]:
+        """AUC of each class against the rest, and their mean, from the summed probabilities."""
+        logits = predict_logits(self.module, self.validation, self.validation_boxes, self.size, self.device)
+        probabilities, _ = summed_probabilities(logits, torch.ones(logits.shape[1]))
+        truth = self.validation.labels[:, None] == np.arange(len(self.validation.classes))
+        scores = probabilities.numpy().astype(np.float64)
+        aucs = {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
+        return aucs
+
+
+def predict_logits(
+    module: ClinicalInspiredNetwork,
+    pictures: FrameSet,
+    boxes_N4: Tensor,
+    size: int,
+    device: torch.device,
+    *,
+    num_views: int = 1,
+) -> Tensor:
+    """Test phase on whole sets: the logits of both branches on the crop of every picture, ``[N, 2, K]`` on the CPU.
+
+    With eight views they are the mean over the turns and mirrors of the crop.
+    """
+    logits: list[Tensor] = []
+    for first in range(0, len(pictures), VALIDATION_BATCH):
+        indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
+        crops = crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
+        views = dihedral_views(crops) if num_views == 8 else [crops]
+        diagnosed = [torch.stack([branch.logits_BK for branch in module.diagnose(view)], dim=1) for view in views]
+        logits.append(torch.stack(diagnosed).float().mean(dim=0).cpu())
+    return torch.cat(logits)
+
+
+def dihedral_views(picture_BCHW: Tensor) -> list[Tensor]:
+    """The four quarter turns of square pictures, and those of their mirror image."""
+    mirrored = picture_BCHW.flip(3)
+    return [torch.rot90(side, turns, dims=(2, 3)) for side in (picture_BCHW, mirrored) for turns in range(4)]

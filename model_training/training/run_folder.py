@@ -1,0 +1,297 @@
+"""A run's folder: what was asked for, on which data, with which code, what came of it, and how to go on.
+
+``config.json`` the resolved configuration; ``run.json`` provenance, and where it was gone on with; ``pictures.csv``
+what was trained on;
+``metrics.jsonl`` one line an epoch;
+``checkpoint.pt`` everything needed to go on; ``weights.safetensors`` the finished weights. Every file is replaced
+atomically, so a killed run leaves the last complete state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model_training.config import Config
+from model_training.training.command_line import command_line
+from service.bundle import file_sha256
+
+
+class RunError(ValueError):
+    """The run's folder does not allow what was asked; the text says what to do instead."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Work was asked to stop before its end; nothing is lost, and the same command goes on from there."""
+
+
+@contextmanager
+def folder_lock(folder: Path, *, waiting: Callable[[], object], deadline: float | None = None) -> Iterator[None]:
+    """Keep ``folder`` to this process; calls ``waiting`` once when another has it, and waits for that to end.
+
+    Raises :class:`Interrupted` when it has not ended at ``deadline`` (``time.monotonic``).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        try:
+            lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Timeout as error:
+            raise Interrupted(
+                f"another command still works in {folder}; the same command goes on from there"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class RunFolder:
+    """The files of one stage of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self.weights = path / "weights.safetensors"
+        self.metrics = path / "metrics.jsonl"
+        self.pictures = path / "pictures.csv"
+
+    def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
+        """Begin a run here, or make sure that the one already here is the same, and note that it goes on.
+
+        Raises :class:`RunError` when the folder holds a run with another configuration or other ``provenance``: data,
+        start, first stage or precision.
+        """
+        resolved = stage_config(config, stage)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "config.json").is_file():
+            self._check_unchanged("configuration", self._config(stage), resolved)
+            before = self.read_json("run.json")
+            for what in sorted(provenance.keys() - {"start"}):
+                # A start may go by another name. The second stage learns from the crops of one first stage.
+                value = provenance[what]
+                begun = before.get(what, value)
+                hint = f"set precision={begun} to go on with it, " if what == "precision" else ""
+                self._check_unchanged(_CALLED.get(what, what), {what: begun}, {what: value}, hint)
+            if not self.weights.is_file():
+                resumed = [*before.get("resumed", []), environment()]
+                self.write_json("run.json", {**before, "resumed": resumed})
+            return
+        self.write_json("run.json", {**provenance, **environment(), "resumed": []})
+        self.write_json("config.json", resolved)
+
+    def _config(self, stage: str) -> dict[str, Any]:
+        """What the run was begun with; keys that are younger than it had their defaults in it."""
+        return stage_config(Config.model_validate(self.read_json("config.json")), stage)
+
+    def surroundings(self, key: str) -> list[str]:
+        """The different values of ``key`` of :func:`environment` under which the run was begun and gone on with."""
+        about = self.read_json("run.json")
+        return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
+
+    def _check_unchanged(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any], hint: str = "") -> None:
+        if changed := differences(old, new):
+            raise RunError(
+                f"{self.path} holds a run with another {what} ({', '.join(changed)} differ); "
+                f"{hint}choose another --run folder, or delete this one to start again"
+            )
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in the run's file ``name``. Raises :class:`RunError` when there is none."""
+        path = self.path / name
+        if not path.is_file():
+            raise RunError(f"{path} does not exist; {_HOW_TO_MAKE.get(name, 'run the stage that writes it first')}")
+        return read_json(path, mend=f"restore it, or delete {self.path} and run the stage again")
+
+    def write_json(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Write a JSON object into the run's file ``name``."""
+        write_text(self.path / name, json.dumps(fields, indent=2) + "\n")
+
+    def write_pictures(self, digests: Mapping[str, str]) -> None:
+        """Record what is trained on: ids to the SHA-256 of the pixels, empty where only the id is known."""
+        write_table(self.pictures, ["id", "sha256"], digests.items())
+
+    def read_pictures(self) -> dict[str, str]:
+        """What the run was trained on. Raises :class:`RunError` when the run has not begun."""
+        if not self.pictures.is_file():
+            raise RunError(f"{self.pictures} does not exist; {_HOW_TO_MAKE[self.pictures.name]}")
+        with self.pictures.open(newline="", encoding="utf-8") as file:
+            return {row["id"]: row["sha256"] for row in csv.DictReader(file)}
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """One object for each finished epoch."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def training_seconds(self) -> float:
+        """How long the finished epochs took."""
+        return sum(line["seconds"] for line in self.read_metrics())
+
+    def append_metrics(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Set the line of ``epoch`` in ``metrics.jsonl`` and drop the lines of later epochs."""
+        kept = [line for line in self.read_metrics() if line["epoch"] < epoch]
+        text = "".join(json.dumps(line) + "\n" for line in [*kept, {"epoch": epoch, **metrics}])
+        write_text(self.metrics, text)
+
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the finished weights."""
+        # Shared branches are two names for one tensor, which the format refuses.
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+        replace_atomically(self.weights, lambda path: save_file(tensors, path))
+
+    def load_weights(self, config: Config, stage: str) -> dict[str, Tensor]:
+        """The finished weights, for whoever asks with the configuration that they were trained with.
+
+        Raises :class:`RunError` for another one, whose figures would be about a network that never was, and when the
+        stage has not finished.
+        """
+        self._check_finished()
+        changed = differences(self._config(stage), stage_config(config, stage))
+        if changed := [key for key in changed if key not in _ABOUT_USE]:
+            raise RunError(
+                f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
+                "give the --config and --set that it was trained with"
+            )
+        try:
+            return load_file(self.weights)
+        except SafetensorError as error:
+            raise RunError(
+                f"{self.weights} is damaged ({error}); restore it, or delete it to train again from the checkpoint"
+            ) from error
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the finished weights. Raises :class:`RunError` when the stage has not finished."""
+        self._check_finished()
+        return file_sha256(self.weights)
+
+    def _check_finished(self) -> None:
+        if not self.weights.is_file():
+            raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
+
+
+_CALLED = {"area_weights": "first stage", "start_sha256": "start"}
+
+_HOW_TO_MAKE = {
+    "pictures.csv": "train this stage first: cin-train area or cin-train recognition",
+}
+
+# Keys that may change once a network is trained.
+_ABOUT_USE = frozenset({"data.test", "data.allow_missing"})
+
+# The parts of the configuration that a stage's result depends on. The precision is kept beside it as what it came to:
+# "auto" is another one on another machine.
+_STAGE_SECTIONS = {
+    "area": ("seed", "deterministic", "data", "network.area_size", "area"),
+    "recognition": ("seed", "deterministic", "data", "network", "recognition"),
+}
+
+
+def stage_config(config: Config, stage: str) -> dict[str, Any]:
+    """The part of the configuration that decides the result of ``stage``."""
+    fields = config.model_dump(mode="json")
+    chosen: dict[str, Any] = {}
+    for name in _STAGE_SECTIONS[stage]:
+        section, _, key = name.partition(".")
+        chosen[section] = {key: fields[section][key]} if key else fields[section]
+    return chosen
+
+
+def environment() -> dict[str, Any]:
+    """Command, time, code, libraries and machine of this process."""
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "command": command_line(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "torch": version("torch"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {', '.join(devices) or 'no GPU'}",
+    }
+
+
+def git_commit() -> str:
+    """The commit this code is at, with ``-dirty`` when code differs from it; ``unknown`` outside a checkout."""
+    here = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        # What runs write into the checkout, results and the ledger, does not make them runs of other code.
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", here.name, "service/*.py")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}-dirty" if changed else commit
+
+
+def read_json(path: Path, *, mend: str) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises :class:`RunError` for a damaged one, which says to ``mend`` it."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise RunError(f"{path} is damaged ({error}); {mend}") from error
+    return fields
+
+
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then put it in its place; on failure ``path`` is as before."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(scratch)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    replace_atomically(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys, ``section.key``, whose values differ."""
+    before, now = _flatten(old), _flatten(json.loads(json.dumps(new)))
+    return [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,72 @@
+"""Around every request: counts, times, headers against caches and other sites, a last word on what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.metrics import Metrics
+from service.problems import INTERNAL, problem_response
+
+log = logging.getLogger(__name__)
+
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Observability:
+    """Pure ASGI, because wrapping the request in a task of its own would hide a client's leaving."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Watch over one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status: int | None = None
+        began = perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            # Where it happened, and not the error's own words, which may repeat what was sent.
+            log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            if status is not None:  # too late for another answer
+                raise RuntimeError("an answer broke off; the log says above where") from None
+            response = problem_response(INTERNAL, "an unexpected error; it was logged")
+            await response(scope, receive, send_with_headers)
+        finally:
+            self.metrics.in_flight.dec()
+            self._record(scope, status or 500, perf_counter() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The template, never the path itself: ids and typing errors must become neither series nor log lines.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(route, method, str(status)).inc()
+        self.metrics.latency.labels(route).observe(seconds)
+        if "problem" in scope:
+            self.metrics.rejected.labels(scope["problem"]).inc()
+        log.debug("%s %s %d in %.0f ms", method, route, status, seconds * 1e3)

@@ -1,0 +1,132 @@
+"""``GET /attention/{id}``: where the network looked, drawn over the picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.callers import CallerDep
+from service.api.dependencies import ServiceDep, find_record
+from service.attention.overlay import (
+    MEDIA_TYPES,
+    BranchChoice,
+    Colormap,
+    ImageFormat,
+    Layer,
+    MapKind,
+    MissingMap,
+    OverlayError,
+    OverlayOptions,
+    View,
+    encode,
+    render,
+)
+from service.prediction.attention_summary import summarise
+from service.prediction.schemas import AttentionSummary
+from service.problems import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, documented
+
+router = APIRouter(tags=["attention"])
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"},
+    304: {"description": "The overlay that the client has already (If-None-Match)"},
+    **documented(MALFORMED, NOT_FOUND, NOT_READY),
+}
+
+_SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
+MapQuery = Annotated[MapKind, Query(alias="map")]
+XQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("y"))]
+YQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("x"))]
+
+
+@router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
+async def get_attention(
+    id: str,
+    request: Request,
+    service: ServiceDep,
+    caller: CallerDep,
+    kind: MapQuery = "lesion",
+    branch: BranchChoice = "mean",
+    view: View = "frame",
+    layer: Layer = "all",
+    opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
+    colormap: Colormap = "viridis",
+    image_format: Annotated[ImageFormat, Query(alias="format")] = "png",
+    x: XQuery = None,
+    y: YQuery = None,
+) -> Response:
+    """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
+
+    For `correlation`, `x` and `y` pick a spot and show what the network relates to it; without them, how much each spot
+    is attended to. Colours have a fixed scale; a map without evidence is not drawn, and the picture says so.
+    `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
+    `layer=picture` is the picture as the network was given it.
+    """
+    options = OverlayOptions(
+        kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, colormap=colormap, spot=_spot(x, y)
+    )
+    record = await find_record(service, caller, id, what="attention-read")
+    headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
+    if _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+
+    def draw() -> bytes:
+        with service.metrics.timed("render"):
+            return encode(render(record.maps, options), image_format)
+
+    content = service.renderings.get(id, options, image_format)
+    if content is None:
+        with _drawing_problems():
+            content = await service.on_core(draw)
+        service.renderings.put(id, options, image_format, content)
+    return Response(content, media_type=MEDIA_TYPES[image_format], headers=headers)
+
+
+@router.get("/attention/{id}/summary", responses=documented(MALFORMED, NOT_FOUND, NOT_READY))
+async def get_attention_summary(
+    id: str,
+    service: ServiceDep,
+    caller: CallerDep,
+    kind: MapQuery = "lesion",
+    branch: BranchChoice = "mean",
+    x: XQuery = None,
+    y: YQuery = None,
+) -> AttentionSummary:
+    """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
+    options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
+    record = await find_record(service, caller, id, what="attention-read")
+    with _drawing_problems():
+        return await service.on_core(lambda: summarise(record.maps, options))
+
+
+def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:
+    if (x is None) != (y is None):
+        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
+    return (x, y) if x is not None and y is not None else None
+
+
+@contextmanager
+def _drawing_problems() -> Iterator[None]:
+    try:
+        yield
+    except MissingMap as error:
+        raise ServiceError(NOT_FOUND, str(error)) from error
+    except OverlayError as error:
+        raise ServiceError(MALFORMED, str(error)) from error
+
+
+def _etag(id: str, options: OverlayOptions, image_format: ImageFormat) -> str:
+    """A record never changes, so what is drawn follows from how; another version may draw otherwise."""
+    said = f"{version('clinical-inspired-network')} {id} {options} {image_format}"
+    return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    """Whether the client has this very overlay (RFC 9110, If-None-Match), which only an answer of ours can tell it."""
+    known = request.headers.get("if-none-match", "")
+    return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

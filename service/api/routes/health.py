@@ -1,0 +1,40 @@
+"""For orchestrators and Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from service.api.callers import ADMITTED, admit
+from service.api.dependencies import ServiceDep
+from service.prediction.schemas import Readiness
+from service.problems import documented
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
+async def readyz(service: ServiceDep, response: Response) -> Readiness:
+    """Whether requests are taken: warmed up, the known picture got its known answer, the audit log takes entries."""
+    reason = service.not_ready_because() or ("the audit log takes no entries" if service.audit.refusing else None)
+    response.status_code = 200 if reason is None else 503
+    return Readiness(
+        ready=reason is None,
+        reason=reason,
+        provider=service.engine.provider,
+        variant=service.engine.variant.name,
+        queue_depth=service.batcher.depth,
+        canary_max_difference=service.canary_difference,
+    )
+
+
+@router.get("/metrics", response_class=Response, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
+async def metrics(service: ServiceDep) -> Response:
+    """Prometheus' text format."""
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

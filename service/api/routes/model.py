@@ -1,0 +1,27 @@
+"""``GET /model``: which model answers here."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.api.dependencies import ServiceDep
+from service.prediction.describe import how_it_abstains
+from service.prediction.schemas import ModelCard
+from service.problems import NOT_READY, documented
+
+router = APIRouter(tags=["model"])
+
+
+@router.get("/model", responses=documented(NOT_READY))
+async def get_model(service: ServiceDep) -> ModelCard:
+    """The model's card and manifest, and how it runs."""
+    engine = service.engine
+    return ModelCard(
+        card=await service.in_worker(engine.bundle.model_card),
+        manifest=engine.bundle.manifest,
+        sha256=engine.bundle.sha256,
+        variant=engine.variant.name,
+        provider=engine.provider,
+        operating_point=service.operating_point.name,
+        abstains=how_it_abstains(engine.bundle, service.settings.abstain),
+    )

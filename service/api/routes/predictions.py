@@ -1,0 +1,127 @@
+"""``POST /predict`` and the predictions it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from time import perf_counter
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service.api.answering import PointQuery, answer, chosen_point, queue_full
+from service.api.callers import CallerDep, share
+from service.api.dependencies import (
+    ClientGone,
+    ServiceDep,
+    find_record,
+    is_id,
+    note_access,
+    unknown_prediction,
+    unless_client_leaves,
+)
+from service.api.upload import FIELD, UploadLimits, read_upload
+from service.audit.file import AuditError
+from service.inference.batching import QueueFull
+from service.prediction.schemas import Prediction
+from service.problems import (
+    DEADLINE,
+    INSUFFICIENT_STORAGE,
+    MALFORMED,
+    NOT_FOUND,
+    NOT_READY,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    REQUEST_TIMEOUT,
+    TOO_LARGE,
+    UNDECODABLE,
+    UNSUPPORTED_TYPE,
+    ServiceError,
+    documented,
+    records_problem,
+)
+from service.storage.store import RecordsError
+
+router = APIRouter(tags=["predictions"])
+
+_PICTURE = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: _PICTURE}, "additionalProperties": False}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _FORM},
+            **{f"image/{name}": {"schema": _PICTURE} for name in ("jpeg", "png", "webp", "tiff")},
+        },
+    }
+}
+_ERRORS = (
+    MALFORMED,
+    REQUEST_TIMEOUT,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    UNDECODABLE,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    NOT_READY,
+    DEADLINE,
+    INSUFFICIENT_STORAGE,
+)
+
+
+@router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
+async def predict(
+    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
+) -> Response:
+    """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
+
+    JPEG, PNG, WebP or single-page TIFF, told by content. The uploaded bytes are not kept.
+    """
+    began = perf_counter()
+    service.require_ready()
+    point = chosen_point(service, operating_point)
+    seconds = service.settings.deadline_seconds
+    ends = asyncio.get_running_loop().time() + seconds
+    try:
+        service.batcher.require_place()
+        with share(service, caller), service.uploads.room() as take:
+            data = await read_upload(request, UploadLimits(service.limits.max_bytes, ends, take))
+            async with asyncio.timeout_at(ends):
+                with service.batcher.places():
+                    prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
+    except QueueFull:
+        raise queue_full() from None
+    except TimeoutError:
+        raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
+    except (ClientGone, ClientDisconnect):
+        # What proxies log for it; nobody is left to read it.
+        return Response(status_code=499)
+    return Response(prediction.model_dump_json(), media_type="application/json")
+
+
+@router.get("/predictions/{id}", response_model=Prediction, responses=documented(NOT_FOUND, NOT_READY))
+async def get_prediction(id: str, service: ServiceDep, caller: CallerDep) -> Response:
+    """The same answer again, until it expires or is deleted."""
+    record = await find_record(service, caller, id, what="prediction-read")
+    return Response(record.prediction, media_type="application/json")
+
+
+@router.delete("/predictions/{id}", status_code=204, responses=documented(NOT_FOUND, NOT_READY))
+async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> None:
+    """Delete a prediction with everything kept of it."""
+    if not is_id(id):
+        await note_access(service, caller, "prediction-delete", id, "not-found")
+        raise unknown_prediction()
+    # Before anything is gone: nothing is deleted while that cannot be written down.
+    await note_access(service, caller, "prediction-delete", id, "requested")
+    try:
+        deleted = await service.in_worker(lambda: service.records.delete(id, caller.name))
+    except RecordsError as error:
+        service.audit.note("prediction-delete", by=caller.name, id=id, outcome=records_problem(error).problem.name)
+        raise
+    if deleted:
+        service.renderings.forget(id)
+    with suppress(AuditError):  # that it was asked for is written down, and it cannot be undone
+        await note_access(service, caller, "prediction-delete", id, "done" if deleted else "not-found")
+    if not deleted:
+        raise unknown_prediction()

@@ -1,0 +1,62 @@
+"""Where nobody is asked for a key, a browser that may call must not do so for another site's page."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.problems import FOREIGN_SITE, problem_response
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class OwnSite:
+    """Refuses what another site's page sends and, without ``any_name``, what is asked for under another site's name.
+
+    A page may send forms anywhere, and a name that its owner points at this machine makes the page one of ours in the
+    browser's eyes.
+    """
+
+    def __init__(self, app: ASGIApp, *, any_name: bool) -> None:
+        self.app, self.any_name = app, any_name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, or refuse it."""
+        if scope["type"] == "http" and (detail := self._refused_because(scope["method"], Headers(scope=scope))):
+            await problem_response(FOREIGN_SITE, detail)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _refused_because(self, method: str, headers: Headers) -> str | None:
+        if not self.any_name and not _is_ours(headers.get("host", "")):
+            return "without keys the service has no name but localhost; ask for that, or set CIN_KEYS"
+        if method not in _SAFE and _comes_from_elsewhere(headers):
+            return "pages of other sites may not do this; use the service's own page, or a program"
+        return None
+
+
+def _comes_from_elsewhere(headers: Headers) -> bool:
+    """What browsers say of the page that asks; programs say nothing."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    # Older browsers, and those that asked without TLS.
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
+
+
+def _is_ours(host: str) -> bool:
+    """Whether no site of the internet can be called so: nobody can point an address, or a name without a dot, at us."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if "." not in name and ":" not in name:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return name.endswith(".localhost")
+    return True

@@ -1,0 +1,113 @@
+"""The pictures of a request, held in memory, never larger than allowed and never waited for without end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.api.digests import ContentDigest, DigestError
+from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
+
+FIELD = "image"
+
+# Room for the boundaries and headers around a picture of the largest size.
+MULTIPART_OVERHEAD = 64 * 1024
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """What one request's upload may take."""
+
+    max_bytes: int  # of each picture
+    ends: float  # when it must be here, in the event loop's time
+    take: Callable[[int], None]  # told of every byte that is held; raises when there is no room
+
+
+async def read_upload(request: Request, limits: UploadLimits) -> bytes:
+    """The bytes of the picture: multipart field ``image``, or an ``image/*`` body.
+
+    Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, not here in
+    time, or neither kind of body; and what ``limits.take`` raises.
+    """
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        (picture,) = await _read_form(request, limits, max_files=1)
+        return picture
+    if kind.startswith("image/"):
+        return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
+    raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
+
+
+async def read_uploads(request: Request, limits: UploadLimits, *, max_files: int) -> list[bytes]:
+    """The bytes of one to ``max_files`` pictures, of the largest size on average: multipart fields ``image``.
+
+    Raises :class:`ServiceError`: too large in all, malformed, not here in time, or no form; and what ``limits.take``
+    raises.
+    """
+    if _kind(request) != "multipart/form-data":
+        raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
+    return await _read_form(request, limits, max_files=max_files)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _read_form(request: Request, limits: UploadLimits, *, max_files: int) -> list[bytes]:
+    limit = max_files * (limits.max_bytes + MULTIPART_OVERHEAD)
+    files = "one file" if max_files == 1 else f"one to {max_files} files"
+    malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and nothing else")
+    chunks = _received(request, limits, limit)
+    parser = MultiPartParser(request.headers, chunks, max_files=max_files, max_fields=0)
+    parser.spool_max_size = limit  # uploads never touch a disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise malformed from error
+    try:
+        uploads = form.multi_items()
+        if not uploads or not all(name == FIELD and isinstance(upload, UploadFile) for name, upload in uploads):
+            raise malformed
+        return [await upload.read() for _, upload in uploads if isinstance(upload, UploadFile)]
+    finally:
+        await form.close()
+
+
+async def _received(request: Request, limits: UploadLimits, most: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks, ``most`` bytes at most. An announced size is refused before anything is read."""
+    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; send less at once")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most:
+        raise too_large
+    try:
+        digest = ContentDigest.parse(request.headers.get("content-digest"))
+        received = 0
+        async for chunk in _until(request, limits.ends):
+            received += len(chunk)
+            if received > most:
+                raise too_large
+            limits.take(len(chunk))
+            digest.update(chunk)
+            yield chunk
+        digest.check()
+    except DigestError as error:
+        raise ServiceError(MALFORMED, str(error)) from error
+
+
+async def _until(request: Request, ends: float) -> AsyncGenerator[bytes, None]:
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout_at(ends):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            detail = "the picture did not arrive in time; send it again, or smaller"
+            raise ServiceError(REQUEST_TIMEOUT, detail, headers={"Connection": "close"}) from None
+        if chunk is None:
+            return
+        yield chunk

@@ -1,0 +1,194 @@
+"""The audit log on the disk: whole lines, in order, durable when a call returns; one writer at a time.
+
+Several processes of one machine may write to one log. Whoever writes holds the lock, first reads and checks what others
+appended since, and cuts off what one of them left torn; the next entry says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from service.audit.chain import EMPTY, ChainError, Entry, Head, follow, to_line
+
+_LOCK_SECONDS = 10.0
+
+
+class AuditError(RuntimeError):
+    """The audit log does not work; the text says what to change."""
+
+
+class AuditWriteError(AuditError):
+    """It is whole, and nothing more could be added to it: a full disk, mostly."""
+
+
+class AuditFile:
+    """A log that ends in ``path``; what is older stands beside it, in files called after their first entry.
+
+    Calls block on a disk, and must not overlap in one process. Every call raises :class:`AuditError`.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        """Checks what is there, and creates what is not."""
+        self._path, self._max_bytes = path, max_bytes
+        self._file: int | None = None
+        self._head, self._end = EMPTY, 0
+        # Lines that were refused, but may still be there; and the numbers of those that are in the chain for good.
+        self._refused: set[Head] = set()
+        self._void: list[int] = []
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise AuditWriteError(self._said(error)) from error
+        self._lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
+        self.append(())
+
+    @property
+    def head(self) -> Head:
+        """The end of the chain, as far as this process knows."""
+        return self._head
+
+    def free_bytes(self) -> int:
+        """Room left where the log is."""
+        status = os.statvfs(self._path.parent)
+        return status.f_bavail * status.f_frsize
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries: all of them are on the disk when it returns, none when it raises."""
+        try:
+            # Another writer is done within milliseconds.
+            with self._lock.acquire(poll_interval=0.002):
+                torn = self._catch_up()
+                if self._end >= self._max_bytes:
+                    self._begin_next()
+                cut = [Entry.now("torn-line-cut", bytes=torn)] if torn else []
+                # Others may have gone on from them already, so they are declared void and not cut out.
+                void = [Entry.now("entries-void", entries=list(self._void))] if self._void else []
+                self._write([*cut, *void, *entries])
+                self._refused.clear()
+                self._void.clear()
+        except ChainError as error:
+            raise AuditError(
+                f"{self._path} is not the log that was written ({error.reason}); see cin audit verify, and move the "
+                "file away and restart the service to begin another"
+            ) from error
+        except Timeout as error:
+            raise AuditWriteError(f"{self._path} is held by another process; is it stuck?") from error
+        except OSError as error:
+            raise AuditWriteError(self._said(error)) from error
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _said(self, error: OSError) -> str:
+        return f"{self._path} cannot be written ({error.strerror}); free disk space, or set CIN_AUDIT to another file"
+
+    def _last_before(self) -> Head:
+        """The head of the newest older file: what a new one continues when it is not there yet."""
+        older = sorted(self._path.parent.glob(f"{self._path.stem}-{'[0-9]' * 12}{self._path.suffix}"))
+        head: Head | None = None
+        if older:
+            with older[-1].open("rb") as file:
+                for line in file:
+                    head = follow(line, head)
+        return head or EMPTY
+
+    def _catch_up(self) -> int:
+        """Read and check what was appended since; the bytes of a torn line, which is cut off."""
+        if self._file is not None and not self._is_current(self._file):
+            self._read_on(self._file)
+            self.close()
+        if self._file is None:
+            if self._head == EMPTY:
+                self._head = self._last_before()
+            new = not self._path.exists()
+            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            self._end = 0
+            if new:
+                self._sync_folder()
+        torn = self._read_on(self._file)
+        if torn:
+            os.ftruncate(self._file, self._end)
+        return torn
+
+    def _is_current(self, file: int) -> bool:
+        """Whether the path still leads to the open file, and not to another that a writer began."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        here = os.fstat(file)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _read_on(self, file: int) -> int:
+        """Follow the chain from where it was known to end; the number of bytes after the last whole line."""
+        size = os.fstat(file).st_size
+        if size < self._end:
+            raise ChainError("its end was cut off")
+        if size == self._end:
+            return 0
+        # The first entry at hand continues what is no longer there, for instance files that were archived.
+        gap = self._end == 0 and (self._head == EMPTY or _first_seq(file) > self._head.seq + 1)
+        head: Head | None = None if gap else self._head
+        with open(os.dup(file), "rb") as reader:  # noqa: PTH123
+            reader.seek(self._end)
+            for line in reader:
+                if not line.endswith(b"\n"):
+                    return len(line)
+                head = follow(line, head)
+                self._head, self._end = head, self._end + len(line)
+                if head in self._refused:
+                    self._void.append(head.seq)
+        return 0
+
+    def _begin_next(self) -> None:
+        """Put the full file aside and begin the next one, which continues its chain."""
+        assert self._file is not None
+        name = f"{self._path.stem}-{_first_seq(self._file):012d}{self._path.suffix}"
+        self._path.rename(self._path.with_name(name))
+        self.close()
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        self._end = 0
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        """Append in one go and wait for the disk; what was written in part is taken back."""
+        assert self._file is not None
+        if not entries:
+            return
+        head, lines, heads = self._head, bytearray(), set()
+        for entry in entries:
+            line, head = to_line(entry, head)
+            lines += line
+            heads.add(head)
+        try:
+            written = 0
+            while written < len(lines):
+                written += os.write(self._file, memoryview(lines)[written:])
+            os.fdatasync(self._file)
+        except OSError:
+            self._refused |= heads
+            os.ftruncate(self._file, self._end)
+            self._refused -= heads
+            raise
+        self._head, self._end = head, self._end + len(lines)
+
+
+def _first_seq(file: int) -> int:
+    """The number of the file's first entry; 0 when it has none."""
+    match = re.match(rb'\{"seq":([0-9]{1,18}),', os.pread(file, 32, 0))
+    return int(match[1]) if match else 0

@@ -1,0 +1,70 @@
+"""The model bundle: the contract between training and serving."""
+
+from service.bundle.abstention import (
+    ABSTAINS,
+    Abstention,
+    LimitReason,
+    MeasuredAbstention,
+    Quality,
+    beyond_limits,
+    measure_quality,
+)
+from service.bundle.base import Interval, Probability, Record
+from service.bundle.bundle import Bundle, check_target, file_sha256, load_bundle, write_bundle
+from service.bundle.drift_reference import Reference, measure_reference
+from service.bundle.feature_distance import Familiarity, fit_familiarity, read_familiarity
+from service.bundle.manifest import (
+    CANARY_OUTPUTS_NAME,
+    CANARY_PICTURE_NAME,
+    FAMILIARITY_NAME,
+    FEATURES,
+    MANIFEST_NAME,
+    MODEL_CARD_NAME,
+    SCHEMA_VERSION,
+    BundleError,
+    Canary,
+    DiagnosisClass,
+    Manifest,
+    OperatingPoint,
+    Provenance,
+    TensorSpec,
+    Variant,
+)
+
+__all__ = [
+    "ABSTAINS",
+    "CANARY_OUTPUTS_NAME",
+    "CANARY_PICTURE_NAME",
+    "FAMILIARITY_NAME",
+    "FEATURES",
+    "MANIFEST_NAME",
+    "MODEL_CARD_NAME",
+    "SCHEMA_VERSION",
+    "Abstention",
+    "Bundle",
+    "BundleError",
+    "Canary",
+    "DiagnosisClass",
+    "Familiarity",
+    "Interval",
+    "LimitReason",
+    "Manifest",
+    "MeasuredAbstention",
+    "OperatingPoint",
+    "Probability",
+    "Provenance",
+    "Quality",
+    "Record",
+    "Reference",
+    "TensorSpec",
+    "Variant",
+    "beyond_limits",
+    "check_target",
+    "file_sha256",
+    "fit_familiarity",
+    "load_bundle",
+    "measure_quality",
+    "measure_reference",
+    "read_familiarity",
+    "write_bundle",
+]

@@ -1,0 +1,194 @@
+"""The model bundle: the one contract between training and serving.
+
+A bundle is a folder holding ``bundle.json`` (the manifest), the ONNX file of every precision variant, a canary
+picture with the outputs expected for it, and ``MODEL_CARD.md``. Training writes it with :func:`write_bundle`,
+the service reads it with :func:`load_bundle`, which refuses anything that is not exactly what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from service.bundle.base import Record
+from service.bundle.feature_distance import Familiarity, read_familiarity
+from service.bundle.manifest import (
+    FEATURES,
+    MANIFEST_NAME,
+    MODEL_CARD_NAME,
+    SCHEMA_VERSION,
+    BundleError,
+    Manifest,
+    Sha256,
+    Variant,
+)
+from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
+
+
+class Bundle(Record):
+    """A bundle on disk whose every file was checked against the manifest."""
+
+    folder: Path
+    manifest: Manifest
+    sha256: Sha256 = Field(description="SHA-256 of the manifest, which in turn fixes every other file")
+
+    def path(self, file: str) -> Path:
+        """Where the bundle's file of that name lies."""
+        return self.folder / file
+
+    def variant(self, name: str) -> Variant:
+        """The variant called ``name``. Raises :class:`BundleError` when the bundle has none."""
+        for variant in self.manifest.variants:
+            if variant.name == name:
+                return variant
+        raise BundleError(f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}")
+
+    def read_picture(self, data: bytes, limits: PictureLimits = DEFAULT_LIMITS) -> Picture:
+        """Decode a picture to the frame this bundle's graph takes. Raises a ``PictureError``."""
+        manifest = self.manifest
+        return read_picture(data, manifest.frame_size, limits, jpeg_quality=manifest.frame_jpeg_quality)
+
+    def model_card(self) -> str:
+        """The text of ``MODEL_CARD.md``."""
+        return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
+
+    def familiarity(self) -> Familiarity | None:
+        """The Gaussian of the training pictures' features, where the bundle says when to abstain.
+
+        Raises :class:`BundleError` for one of other features than the graphs tell.
+        """
+        abstention = self.manifest.abstention
+        if abstention is None:
+            return None
+        path = self.path(abstention.familiarity)
+        familiarity = read_familiarity(path)
+        (features,) = (output for output in self.manifest.outputs if output.name == FEATURES)
+        told = math.prod(int(size) for size in features.shape[1:])
+        if len(familiarity.mean_D) != told:
+            raise BundleError(f"{path} is about {len(familiarity.mean_D)} features, the graphs tell {told}")
+        return familiarity
+
+    def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
+        """What ``variant`` must give for the canary picture, by tensor name, each with a batch of one."""
+        file = self.variant(variant).canary_outputs or self.manifest.canary.outputs
+        with np.load(self.path(file), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def canary_tolerance(self, variant: str = "fp32") -> float:
+        """How far any of ``variant``'s probabilities for the canary picture may be from those."""
+        return self.variant(variant).canary_tolerance or self.manifest.canary.tolerance
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify the bundle in ``folder``.
+
+    Refused with :class:`BundleError`: a missing or malformed manifest, a schema newer than this software, a missing
+    file, one that cannot be read, one the manifest does not name, a link or folder inside, a SHA-256 that differs.
+    """
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder; name one that holds a model bundle")
+    try:
+        return _load(folder, folder / MANIFEST_NAME)
+    except OSError as error:
+        where = Path(error.filename or folder).name
+        raise BundleError(f"{where} in {folder} cannot be read ({error.strerror}); see its permissions") from error
+
+
+def _load(folder: Path, manifest_path: Path) -> Bundle:
+    for entry in folder.iterdir():
+        if entry.is_symlink() or not entry.is_file():
+            raise BundleError(f"{entry.name} in {folder} is not a plain file; a bundle holds plain files only")
+    if not manifest_path.is_file():
+        raise BundleError(f"{folder} has no {MANIFEST_NAME}; name a folder that holds a model bundle")
+    text = manifest_path.read_bytes()
+    manifest = _parse_manifest(text)
+    present = {entry.name for entry in folder.iterdir()} - {MANIFEST_NAME}
+    if unknown := present - set(manifest.files):
+        raise BundleError(f"{folder} holds files its manifest does not name: {', '.join(sorted(unknown))}")
+    for name, expected in manifest.files.items():
+        if name not in present:
+            raise BundleError(f"{name} is missing from {folder}; copy the bundle again")
+        if file_sha256(folder / name) != expected:
+            raise BundleError(
+                f"{name} in {folder} is not the file the manifest describes (SHA-256 differs); copy the bundle again"
+            )
+    return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+
+
+def _parse_manifest(text: bytes) -> Manifest:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{MANIFEST_NAME} is not JSON: {error}") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(f"the bundle has schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it")
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{MANIFEST_NAME} is not a valid manifest: {error}") from error
+
+
+def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
+    """Write a bundle all at once: ``folder`` appears complete and verified, or not at all.
+
+    ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
+    but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced. Raises :class:`BundleError` when
+    something else is there, ``ValueError`` for fields that make no manifest.
+    """
+    folder = Path(folder).absolute()
+    check_target(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, source in files.items():
+            shutil.copyfile(source, scratch / name)
+        digests = {name: file_sha256(scratch / name) for name in sorted(files)}
+        checked = Manifest(**{**manifest, "schema_version": SCHEMA_VERSION, "files": digests})
+        (scratch / MANIFEST_NAME).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        scratch.chmod(0o755)
+        load_bundle(scratch)
+        _replace_folder(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def check_target(folder: Path) -> None:
+    """Raise :class:`BundleError` unless a bundle may be written to ``folder``: nothing there, or an older bundle."""
+    if folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST_NAME).is_file()):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise BundleError(f"{folder} is there already and is not a bundle; it was left alone, choose another folder")
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Put ``source`` where ``target`` is, keeping the old folder until the new one is in place."""
+    old = target.with_name(f".{target.name}-old-{os.getpid()}")
+    if target.exists():
+        target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

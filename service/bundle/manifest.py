@@ -1,0 +1,156 @@
+"""The manifest of a bundle: what ``bundle.json`` says, and what must be consistent in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from service.bundle.abstention import Abstention
+from service.bundle.base import Interval, Probability, Record
+from service.bundle.drift_reference import Reference
+
+SCHEMA_VERSION = 4
+MANIFEST_NAME = "bundle.json"
+MODEL_CARD_NAME = "MODEL_CARD.md"
+CANARY_PICTURE_NAME = "canary.jpg"
+CANARY_OUTPUTS_NAME = "canary.npz"
+FAMILIARITY_NAME = "familiarity.npz"
+
+# The output that pictures are told to be familiar by.
+FEATURES = "features"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(ValueError):
+    """The folder is not a bundle this software may serve; the text says what is wrong with which file."""
+
+
+class DiagnosisClass(Record):
+    """One output class, in the order of the probabilities."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"])
+    label: str = Field(examples=["Melanoma"])
+    malignant: bool
+
+
+class TensorSpec(Record):
+    """One input or output of the graph; a dimension is a size or a symbol such as ``batch``."""
+
+    name: str
+    dtype: Literal["uint8", "float16", "float32"]
+    shape: list[int | str]
+    meaning: str
+
+
+class Variant(Record):
+    """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
+
+    name: Literal["fp32", "fp16", "int8"]
+    file: str
+    description: str
+    gate: dict[str, float | int | str | bool]
+    canary_outputs: str | None = Field(None, description="file of its own answer to the canary; default: float32's")
+    canary_tolerance: float | None = Field(None, gt=0, lt=1, description="as the canary's, for this variant")
+
+
+class OperatingPoint(Record):
+    """Refer when the summed probability of the malignant classes is at least ``threshold``."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"])
+    threshold: Probability
+    sensitivity: Interval
+    specificity: Interval
+    measured_on: str = Field(examples=["ISIC 2017 validation (150 pictures, 256-pixel copies)"])
+
+
+class Provenance(Record):
+    """How the weights came to be."""
+
+    git_commit: str
+    created_at: datetime
+    start: str = Field(description="the pre-trained weights that training started from")
+    data: dict[str, str] = Field(description="name of each picture set used -> SHA-256 of its prepared frames")
+    seeds: list[int]
+    config: dict[str, Any] = Field(description="the resolved training configuration, one entry per stage")
+    metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
+
+
+class Canary(Record):
+    """A picture and the outputs that the float32 variant must give for it."""
+
+    picture: str
+    outputs: str
+    tolerance: float = Field(gt=0, lt=1, description="largest absolute difference allowed in any probability")
+    source: str = Field(description="where the picture comes from, and its licence")
+
+
+class Manifest(Record):
+    """The contents of ``bundle.json``."""
+
+    schema_version: Literal[1, 2, 3, 4]
+    name: str
+    version: str
+    classes: list[DiagnosisClass] = Field(min_length=2)
+    frame_size: int = Field(gt=0, description="F: side in pixels of the frame the graph takes")
+    frame_jpeg_quality: int | None = Field(
+        None, ge=1, le=95, description="the training pictures were JPEG of this quality at frame size"
+    )
+    network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
+    input: TensorSpec
+    outputs: list[TensorSpec]
+    variants: list[Variant] = Field(min_length=1)
+    prevalence: dict[str, Probability] | None = Field(
+        None, description="share of each class in the mix of lesions for which the probabilities hold"
+    )
+    temperature: list[float] = Field(description="softmax temperature of each branch, already inside the graph")
+    operating_points: list[OperatingPoint] = Field(min_length=1)
+    default_operating_point: str
+    reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
+    abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
+    provenance: Provenance
+    licence: str
+    intended_use: str
+    canary: Canary
+    files: dict[str, Sha256] = Field(description="every other file of the bundle -> its SHA-256")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        named = {MODEL_CARD_NAME, self.canary.picture, self.canary.outputs, *(v.file for v in self.variants)}
+        named |= {v.canary_outputs for v in self.variants if v.canary_outputs is not None}
+        if self.abstention is not None:
+            named.add(self.abstention.familiarity)
+            if FEATURES not in [output.name for output in self.outputs]:
+                raise ValueError(f"abstention needs the output {FEATURES}")
+        if missing := named - set(self.files):
+            raise ValueError(f"files without a SHA-256: {', '.join(sorted(missing))}")
+        if bad := [f for f in self.files if f != Path(f).name or f in (MANIFEST_NAME, ".", "..")]:
+            raise ValueError(f"not plain file names: {bad}")
+        if self.default_operating_point not in [p.name for p in self.operating_points]:
+            raise ValueError(f"unknown default operating point {self.default_operating_point!r}")
+        if not any(c.malignant for c in self.classes):
+            raise ValueError("no class is marked malignant, so no referral could ever be advised")
+        names: dict[str, Sequence[str]] = {
+            "classes": [c.name for c in self.classes],
+            "operating points": [p.name for p in self.operating_points],
+            "variants": [v.name for v in self.variants],
+        }
+        for kind, given in names.items():
+            if len(set(given)) != len(given):
+                raise ValueError(f"two {kind} share a name")
+        if self.reference is not None and list(self.reference.probabilities) != [c.name for c in self.classes]:
+            raise ValueError("the reference is not about the same classes")
+        return self
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint:
+        """The operating point called ``name`` (default: the bundle's default). Raises :class:`BundleError`."""
+        wanted = name or self.default_operating_point
+        for point in self.operating_points:
+            if point.name == wanted:
+                return point
+        known = ", ".join(p.name for p in self.operating_points)
+        raise BundleError(f"the bundle has no operating point {wanted!r}; it has: {known}")

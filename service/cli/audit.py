@@ -1,0 +1,72 @@
+"""``cin audit``: whether the log is as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.audit.chain import ChainError, Head, Verdict, verify
+from service.cli.common import refuse
+
+app = typer.Typer(no_args_is_help=True, help="The audit log, in the file that CIN_AUDIT names.")
+
+Files = Annotated[list[Path], typer.Argument(help="The log's files, the oldest first.")]
+
+
+@app.command("verify")
+def verify_files(
+    files: Files,
+    head: Annotated[
+        str | None, typer.Option(help="What cin audit head printed earlier: must be an entry of this log.")
+    ] = None,
+) -> None:
+    """Check that no entry was changed, added, moved or taken out. Exit code 1, and the first bad line, when one was."""
+    try:
+        noted = None if head is None else Head.parse(head)
+    except ValueError as error:
+        refuse(str(error))
+    verdict = _verified(files, noted)
+    if not verdict.seen:
+        refuse(f"entry {head} is not in this log: its end was cut off, or it is another log")
+    typer.echo(f"{verdict.num_entries} entries, from {verdict.first} to {verdict.head.seq}, head {verdict.head}")
+    if verdict.first > 1:
+        typer.echo(f"cin: the {verdict.first - 1} entries before are in older files, which were not checked", err=True)
+
+
+@app.command("head")
+def print_head(files: Files) -> None:
+    """Print number and digest of the last entry, to be noted where who writes the log cannot write."""
+    typer.echo(str(_verified(files, None).head))
+
+
+def _verified(files: Sequence[Path], noted: Head | None) -> Verdict:
+    num_lines: dict[Path, int] = {}
+
+    def lines() -> Iterator[bytes]:
+        for path in files:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    num_lines[path] = number
+                    yield line
+
+    try:
+        verdict = verify(lines(), noted=noted)
+    except ChainError as error:
+        number = error.line
+        for path, num in num_lines.items():
+            if number <= num:
+                refuse(f"{path}, line {number}: {error.reason}")
+            number -= num
+        raise
+    except OSError as error:
+        refuse(f"{error.filename}: {error.strerror}")
+    if verdict.torn_bytes:
+        typer.echo(
+            f"cin: after them {verdict.torn_bytes} bytes of a line that was not finished: it is being written, or a "
+            "crash tore it; the next start cuts it off",
+            err=True,
+        )
+    return verdict

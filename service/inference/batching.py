@@ -1,0 +1,221 @@
+"""A bounded queue in front of the engine: whatever waits becomes the next batch, and a free lane runs it.
+
+Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
+gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
+picture does not fail its neighbours and a batch for which memory is short is answered in smaller ones; unless it is the
+device that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.cpu_pool import Cores
+from service.inference.engine import Answer, DeviceError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Frame = NDArray[np.uint8]  # [F, F, 3]
+
+
+class Run(Protocol):
+    """Answers a batch of frames; on a CPU, on one core unless it may ``spread``."""
+
+    def __call__(self, frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]: ...
+
+
+class QueueFull(Exception):  # noqa: N818 - an answer to the client, not a fault
+    """As many pictures are under way as may be."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """The queue was stopped before the picture was run."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer, and how long its picture waited and ran, in seconds."""
+
+    answer: Answer
+    queue_seconds: float
+    inference_seconds: float
+
+
+@dataclass(eq=False, repr=False)
+class _Item:
+    frame: Frame
+    result: asyncio.Future[Result]
+    enqueued: float = field(default_factory=time.perf_counter)
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """The sizes batches are padded to: powers of two, and ``max_batch`` itself."""
+    return sorted({2**i for i in range(max_batch.bit_length()) if 2**i < max_batch} | {max_batch})
+
+
+class Batcher:
+    """Owns the queue, and says what the engine runs when; lives on one event loop."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        queue_size: int,
+        max_batch: int,
+        lanes: int = 1,
+        cores: Cores | None = None,
+        on_batch: Callable[[int], object] = lambda size: None,
+        on_failure: Callable[[Exception], object] = lambda error: None,
+    ) -> None:
+        """``lanes`` batches are on their way at once, on the threads of ``cores`` where the CPU runs them.
+
+        ``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed.
+        """
+        self._run, self._cores, self._on_batch, self._on_failure = run, cores, on_batch, on_failure
+        self._sizes = batch_sizes(max_batch)
+        self._places = queue_size
+        self._waiting: deque[_Item] = deque()
+        self._under_way: list[list[_Item]] = [[] for _ in range(lanes)]
+        self._arrived = asyncio.Event()
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference") if cores is None else None
+        self._collectors: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    @property
+    def depth(self) -> int:
+        """Frames waiting now."""
+        return len(self._waiting)
+
+    @property
+    def free_places(self) -> int:
+        """How many more pictures would be taken on now."""
+        return self._places
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody takes frames out of the queue."""
+        return bool(self._collectors) and not any(collector.done() for collector in self._collectors)
+
+    def start(self) -> None:
+        """Begin to take work; needs a running event loop."""
+        self._collectors = [asyncio.create_task(self._collect(batch)) for batch in self._under_way]
+
+    async def stop(self) -> None:
+        """Stop at once; whoever still waits gets :class:`Stopped`."""
+        self._stopped = True
+        for collector in self._collectors:
+            collector.cancel()
+            with suppress(asyncio.CancelledError):
+                await collector
+        for item in [*chain.from_iterable(self._under_way), *self._waiting]:
+            if not item.result.done():
+                item.result.set_exception(Stopped())
+        # Not waiting for the threads: a device that hangs must not keep the process from ending.
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def places(self, num: int = 1) -> Iterator[None]:
+        """Hold ``num`` of the ``queue_size`` places until as many pictures are answered.
+
+        Raises :class:`QueueFull` when not as many are free.
+        """
+        if self._places < num:
+            raise QueueFull
+        self._places -= num
+        try:
+            yield
+        finally:
+            self._places += num
+
+    def require_place(self) -> None:
+        """Raises :class:`QueueFull` when a picture that comes now would be refused."""
+        if self._places < 1:
+            raise QueueFull
+
+    async def submit(self, frame: Frame) -> Result:
+        """The answer for one frame ``[F, F, 3]``; the caller holds one of the :meth:`places`.
+
+        Raises :class:`Stopped`, or what the engine raised. Cancelling the caller takes the frame out of the queue.
+        """
+        if self._stopped:
+            raise Stopped
+        item = _Item(frame, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        self._arrived.set()
+        try:
+            return await item.result
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it may be under way already
+                self._waiting.remove(item)
+            raise
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run ``function`` where batches run, between two of them."""
+        return await self._on_thread(lambda _: function())
+
+    async def _on_thread(self, function: Callable[[bool], T]) -> T:
+        """What ``function`` gives, which is told whether the network may spread over idle cores."""
+        if self._cores is not None:
+            return await self._cores.run(function, network=True)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, True)
+
+    async def _collect(self, batch: list[_Item]) -> None:
+        """Fill ``batch``, run it and empty it, for as long as there is a lane."""
+        while True:
+            await self._arrived.wait()
+            # A caller that gave up has cancelled its future, and may not have left the queue yet.
+            while self._waiting and len(batch) < self._sizes[-1]:
+                item = self._waiting.popleft()
+                if not item.result.done():
+                    batch.append(item)
+            if batch:
+                await self._answer(batch)
+                batch.clear()
+            if not self._waiting:
+                self._arrived.clear()
+
+    async def _answer(self, batch: Sequence[_Item]) -> None:
+        frames = [item.frame for item in batch]
+        try:
+            began, answers = await self._on_thread(lambda spread: self._run_padded(frames, spread=spread))
+        except Exception as error:
+            await self._fail(batch, error)
+            return
+        seconds = time.perf_counter() - began
+        for item, answer in zip(batch, answers, strict=True):
+            if not item.result.done():
+                item.result.set_result(Result(answer, began - item.enqueued, seconds))
+
+    async def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
+        if len(batch) > 1 and not isinstance(error, DeviceError):
+            log.warning("a batch of %d failed (%s); running its pictures singly", len(batch), type(error).__name__)
+            for item in batch:
+                if not item.result.done():
+                    await self._answer([item])
+            return
+        for item in batch:
+            self._on_failure(error)
+            if not item.result.done():
+                item.result.set_exception(error)
+
+    def _run_padded(self, frames: list[Frame], *, spread: bool) -> tuple[float, list[Answer]]:
+        """When the batch began, and its answers."""
+        began = time.perf_counter()
+        size = next(size for size in self._sizes if size >= len(frames))
+        self._on_batch(len(frames))
+        padding = [frames[-1]] * (size - len(frames))
+        return began, self._run(np.stack([*frames, *padding]), spread=spread)[: len(frames)]

@@ -1,0 +1,129 @@
+"""From the network's outputs to what a clinician is told; pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from service.bundle import Manifest, OperatingPoint
+from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
+from service.inference.engine import Answer
+
+Reason = Literal[LimitReason, "lesion_touches_border", "branches_disagree", "near_threshold", "small_picture"]
+Status = Literal["clear", "caution", "abstained"]
+
+REASONS: dict[Reason, str] = {
+    "not_dermoscopy": "the picture is unlike the dermoscopy pictures that the network learned from",
+    "blurred": "the picture is less sharp than those that the network learned from",
+    "too_dark": "more of the picture is dark than in those that the network learned from",
+    "too_bright": "more of the picture is nearly white than in those that the network learned from",
+    "no_colour": "the picture has shades of grey alone, and the network learned from colours",
+    "no_lesion_found": "the network found no lesion and judged the whole picture",
+    "tiny_lesion": "the lesion is smaller in the picture than those that the network learned from",
+    "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
+    "branches_disagree": "the two branches name different diagnoses",
+    "near_threshold": "the probability of malignancy is close to the threshold for referral",
+    "small_picture": "the picture has fewer pixels than the network takes",
+}
+assert set(REASONS) == set(get_args(Reason))
+
+# Closer to the threshold than this, repeated pictures of one lesion would often fall on both sides of it.
+NEAR_THRESHOLD = 0.05
+
+# Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
+LESION_LEVEL = 127
+
+
+@dataclass(frozen=True)
+class PixelBox:
+    """A rectangle in pixels of the upright picture; x1 and y1 are the first pixels outside."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Refer or not at an operating point, or neither (None); and the reasons for caution or for abstaining."""
+
+    point: OperatingPoint
+    malignancy: float
+    refer: bool | None
+    status: Status
+    reasons: tuple[Reason, ...]
+    abstained_because: tuple[Reason, ...]
+
+
+def diagnosis(answer: Answer, manifest: Manifest) -> str:
+    """The name of the class with the highest summed probability (the paper's test phase)."""
+    return manifest.classes[int(answer.probabilities.argmax())].name
+
+
+def pixel_box(answer: Answer, *, width: int, height: int) -> PixelBox:
+    """The crop box in pixels of the upright picture, at least one pixel wide and high."""
+    x0, y0, x1, y1 = (float(edge) for edge in answer.crop_box)
+    left, top = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
+    return PixelBox(left, top, max(left + 1, round(x1 * width)), max(top + 1, round(y1 * height)))
+
+
+def decide(
+    answer: Answer,
+    manifest: Manifest,
+    point: OperatingPoint,
+    *,
+    width: int,
+    height: int,
+    quality: Quality | None = None,
+    may_abstain: bool = True,
+) -> Decision:
+    """Refer when the summed probability of the malignant classes reaches the operating point's threshold.
+
+    ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
+    limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
+    """
+    malignant = np.array([c.malignant for c in manifest.classes])
+    malignancy = float(answer.probabilities[malignant].sum())
+    limits = manifest.abstention if quality is not None else None
+    reasons: list[Reason] = []
+    if quality is not None and limits is not None:
+        reasons += beyond_limits(quality, answer.lesion_fraction, limits)
+    elif answer.lesion_fraction <= 0.0:
+        reasons.append("no_lesion_found")
+    if answer.lesion_fraction > 0.0 and _touches_border(answer):
+        reasons.append("lesion_touches_border")
+    if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
+        reasons.append("branches_disagree")
+    if abs(malignancy - point.threshold) < NEAR_THRESHOLD:
+        reasons.append("near_threshold")
+    if min(width, height) < manifest.frame_size:
+        reasons.append("small_picture")
+    because = tuple(r for r in reasons if r in ABSTAINS) if limits is not None and may_abstain else ()
+    return Decision(
+        point=point,
+        malignancy=malignancy,
+        refer=None if because else malignancy >= point.threshold,
+        status="abstained" if because else "caution" if reasons else "clear",
+        reasons=tuple(reasons),
+        abstained_because=because,
+    )
+
+
+def _touches_border(answer: Answer) -> bool:
+    """Whether the lesion reaches an edge of the picture.
+
+    Both the attention and the crop box have to: the box may only reach it by its margin, the attention by a speck that
+    the box does not cover.
+    """
+    lesion = answer.lesion_attention > LESION_LEVEL
+    x0, y0, x1, y1 = answer.crop_box
+    edges = (
+        (x0 <= 0.0, lesion[:, 0]),
+        (y0 <= 0.0, lesion[0]),
+        (x1 >= 1.0, lesion[:, -1]),
+        (y1 >= 1.0, lesion[-1]),
+    )
+    return any(bool(box_reaches) and bool(pixels.any()) for box_reaches, pixels in edges)

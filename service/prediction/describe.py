@@ -1,0 +1,120 @@
+"""One picture's way through the network, told in the words of the wire; shared by HTTP and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from service.attention.overlay import AttentionMaps
+from service.bundle import Bundle, Familiarity, OperatingPoint, Quality, measure_quality
+from service.imaging import Picture
+from service.inference.engine import Answer, Engine
+from service.prediction.decision import decide, diagnosis, pixel_box
+from service.prediction.schemas import (
+    Abstains,
+    BranchProbabilities,
+    CropBox,
+    DecisionBody,
+    Findings,
+    ImageBody,
+    Lesion,
+    ModelBody,
+    QualityBody,
+)
+from service.settings import AbstainChoice
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Measures pictures for the bundle's limits, and says whether to abstain beyond them or only to be cautious."""
+
+    familiarity: Familiarity
+    may_abstain: bool
+
+    def quality(self, picture: Picture, answer: Answer) -> Quality:
+        """The quality of a picture that the network has answered."""
+        assert answer.features is not None  # the manifest of a bundle with limits has them among its outputs
+        return measure_quality(picture.frame, answer.features, self.familiarity)
+
+
+def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
+    """The examiner for a bundle; None when that has no limits, or they are not to be applied."""
+    familiarity = bundle.familiarity() if choice != "off" else None
+    return None if familiarity is None else Examiner(familiarity, may_abstain=choice == "on")
+
+
+def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:
+    """What becomes of pictures beyond the bundle's limits."""
+    return "no limits" if bundle.manifest.abstention is None else choice
+
+
+def describe(
+    picture: Picture, answer: Answer, engine: Engine, point: OperatingPoint, examiner: Examiner | None
+) -> Findings:
+    """Put the network's answer into words: diagnosis, decision at ``point``, lesion, quality."""
+    manifest = engine.bundle.manifest
+    names = [c.name for c in manifest.classes]
+    quality = None if examiner is None else examiner.quality(picture, answer)
+    may_abstain = examiner is not None and examiner.may_abstain
+    decision = decide(
+        answer,
+        manifest,
+        point,
+        width=picture.width,
+        height=picture.height,
+        quality=quality,
+        may_abstain=may_abstain,
+    )
+    box = pixel_box(answer, width=picture.width, height=picture.height)
+    return Findings(
+        diagnosis=diagnosis(answer, manifest),
+        probabilities=_named(names, answer.probabilities.tolist()),
+        branches=[BranchProbabilities(probabilities=_named(names, b.tolist())) for b in answer.branch_probabilities],
+        decision=DecisionBody(
+            operating_point=point.name,
+            malignant_probability=_rounded(decision.malignancy),
+            threshold=point.threshold,
+            refer=decision.refer,
+            status=decision.status,
+            reasons=list(decision.reasons),
+            abstained_because=list(decision.abstained_because),
+            abstains=how_it_abstains(engine.bundle, "off" if examiner is None else "on" if may_abstain else "caution"),
+        ),
+        lesion=Lesion(
+            found=answer.lesion_fraction > 0.0,
+            fraction=_rounded(answer.lesion_fraction),
+            crop_box=CropBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
+        ),
+        quality=None
+        if quality is None
+        else QualityBody(**{name: round(value, 4) for name, value in asdict(quality).items()}),
+        image=ImageBody(width=picture.width, height=picture.height, format=picture.format, sha256=picture.sha256),
+        model=ModelBody(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=engine.bundle.sha256,
+            variant=engine.variant.name,
+            provider=engine.provider,
+        ),
+    )
+
+
+def attention_maps(picture: Picture, answer: Answer) -> AttentionMaps:
+    """What overlays of this answer are drawn from."""
+    return AttentionMaps(
+        frame=picture.frame,
+        width=picture.width,
+        height=picture.height,
+        crop_box=answer.crop_box,
+        lesion=answer.lesion_attention,
+        spatial=answer.spatial_attention,
+        correlation=answer.correlation_attention,
+    )
+
+
+def _named(names: list[str], values: list[float]) -> dict[str, float]:
+    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
+
+
+def _rounded(share: float) -> float:
+    """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them."""
+    return min(1.0, round(share, 6))

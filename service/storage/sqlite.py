@@ -1,0 +1,124 @@
+"""Records in SQLite, in memory or in one file: for a service that runs alone."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from service.storage.store import Purged, Record, RecordsError, RecordsFull, pack_maps, unpack_maps
+
+_VERSION = 1  # of the table: records of another one are of yesterday and go
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS records (
+        id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, size INTEGER NOT NULL,
+        prediction TEXT NOT NULL, maps BLOB NOT NULL
+    ) STRICT
+    """,
+    # What is too old or too much is found here, without a look at any record.
+    "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
+)
+
+# By how much the system's clock may be set back without costing the records made since.
+_CLOCK_SECONDS = 60.0
+
+
+class SqliteRecords:
+    """Records in one SQLite file, or, without a ``folder``, in the memory of this process alone."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        ttl_seconds: float,
+        max_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ttl, self._max_bytes, self._clock = ttl_seconds, max_bytes, clock
+        self._expired = self._made_room = 0
+        self._path = None if folder is None else folder / "records.sqlite"
+        self._lock = threading.Lock()
+        try:
+            if self._path is not None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)
+            where = self._path or ":memory:"
+            self._database = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise RecordsError(f"cannot write to {folder}; set CIN_RECORDS_FOLDER to a folder") from error
+        # What is deleted is overwritten, not just forgotten, and no journal keeps a copy of it on the disk. In return
+        # a power cut may cost the records, which were temporary anyway.
+        pragmas = ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY")
+        for pragma in pragmas:
+            self._execute(f"PRAGMA {pragma}")
+        if self._execute("PRAGMA user_version").fetchone() != (_VERSION,):
+            self._execute("DROP TABLE IF EXISTS records")
+            self._execute(f"PRAGMA user_version = {_VERSION}")
+        for statement in _SCHEMA:
+            self._execute(statement)
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            where = "the memory for predictions" if self._path is None else str(self._path)
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise RecordsFull(f"there is no room for {where}; free disk space") from error
+            raise RecordsError(f"{where} cannot be used ({error}); free disk space, or delete it") from error
+
+    def put(self, id: str, record: Record) -> None:
+        """See :class:`RecordStore`."""
+        maps = pack_maps(record.maps)
+        size = len(maps) + len(record.prediction)
+        with self._lock:
+            self._purge(room_for=size)
+            row = (id, record.owner, self._clock(), size, record.prediction, maps)
+            self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def get(self, id: str, owner: str) -> Record | None:
+        """See :class:`RecordStore`."""
+        with self._lock:
+            query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created BETWEEN ? AND ?"
+            row = self._execute(query, (id, owner, *self._alive())).fetchone()
+        return Record(owner, row[0], unpack_maps(row[1])) if row else None
+
+    def delete(self, id: str, owner: str) -> bool:
+        """See :class:`RecordStore`."""
+        with self._lock:
+            self._purge(room_for=0)
+            return self._execute("DELETE FROM records WHERE id = ? AND owner = ?", (id, owner)).rowcount > 0
+
+    def purge(self) -> Purged:
+        """See :class:`RecordStore`."""
+        with self._lock:
+            self._purge(room_for=0)
+            (kept,) = self._execute("SELECT count(*) FROM records").fetchone()
+            purged = Purged(self._expired, self._made_room, kept)
+            self._expired = self._made_room = 0
+        return purged
+
+    def _purge(self, *, room_for: int) -> None:
+        gone = self._execute("DELETE FROM records WHERE created NOT BETWEEN ? AND ?", self._alive())
+        self._expired += gone.rowcount
+        (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
+        if total + room_for <= self._max_bytes:
+            return
+        self._made_room += self._execute(
+            "DELETE FROM records WHERE id IN (SELECT id FROM ("
+            "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
+            (self._max_bytes - room_for,),
+        ).rowcount
+
+    def _alive(self) -> tuple[float, float]:
+        """When a record was made that is still kept. A clock set back must not keep it for that much longer."""
+        now = self._clock()
+        return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
+
+    def close(self) -> None:
+        """See :class:`RecordStore`."""
+        with self._lock:
+            self._database.close()

@@ -1,0 +1,79 @@
+"""One small experiment, run through the command line from pictures to bundle, shared by the tests that look at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from model_training.cli.main import app
+from model_training.config import load_config
+from model_training.training.experiment import Experiment
+from tests.synthetic import write_isic2017
+
+SETTINGS = [
+    "start=none",
+    "precision=32-true",
+    "data.frame_size=96",
+    "network.size=64",
+    "network.area_size=32",
+    "area.epochs=4",
+    "area.batch_size=8",
+    "area.optimiser=adamw",
+    "area.learning_rate=3e-3",
+    "recognition.epochs=1",
+    "recognition.batch_size=8",
+    "recognition.optimiser=adamw",
+    "evaluation.prevalence=training",
+]
+
+
+@dataclass(frozen=True)
+class SmallExperiment:
+    """Where everything is."""
+
+    data: Path
+    cache: Path
+    run: Path
+    bundle: Path
+    ledger: Path
+
+    def command(self, name: str, *arguments: str, run: Path | None = None) -> Result:
+        """Run a ``cin-train`` command on this experiment."""
+        options = ["--data", str(self.data), "--cache", str(self.cache)]
+        if name != "prepare":
+            options += ["--run", str(run or self.run)]
+        assignments = [part for setting in SETTINGS for part in ("--set", setting)]
+        return CliRunner().invoke(app, [name, *assignments, *options, *arguments])
+
+    def experiment(self) -> Experiment:
+        """The same, as the commands see it."""
+        return Experiment(load_config(None, SETTINGS), self.data, self.cache, self.run, Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperiment:
+    """All five commands, in order, on synthetic pictures."""
+    root = tmp_path_factory.mktemp("experiment")
+    small = SmallExperiment(root / "data", root / "cache", root / "run", root / "bundle", root / "ledger.jsonl")
+    write_isic2017(small.data, size=96, train=24, validation=18, test=12, seed=1)
+    photographs = small.data / "photographs"
+    photographs.mkdir()
+    for colour in ("blue", "lime"):
+        Image.new("RGB", (200, 100), colour).save(photographs / f"{colour}.png")
+    counted = ("--photographs", photographs.name, "--figures", str(root / "limits.json"))
+    for name, *arguments in (
+        ("prepare",),
+        ("area",),
+        ("recognition",),
+        ("evaluate",),
+        ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small.ledger)),
+        ("export", "--out", str(small.bundle), "--name", "synthetic", "--ledger", str(small.ledger), *counted),
+    ):
+        result = small.command(name, *arguments)
+        assert result.exit_code == 0, f"{name}: {result.output}"
+    return small

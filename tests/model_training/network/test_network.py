@@ -1,0 +1,205 @@
+"""The modules together: shapes, switches, starts, gradients, and learning a batch by heart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.distinguish import Distinguish
+from model_training.network.feature_extraction import FeatureExtraction, ResNetStages
+from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention, LesionLocator
+from model_training.network.losses import area_loss, classification_loss, distinguish_loss
+
+
+def torchvision_weights() -> dict[str, Tensor]:
+    """Random weights with the names and shapes of torchvision's ResNet18 file."""
+    torch.manual_seed(0)
+    weights = {name: torch.randn_like(value.float()) * 0.05 for name, value in ResNetStages().state_dict().items()}
+    for name in weights:
+        if name.endswith("running_var"):
+            weights[name] = weights[name].abs() + 0.5
+    return {**weights, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+
+
+def test_feature_extraction_has_torchvisions_parameters_and_strides() -> None:
+    features = FeatureExtraction().eval()
+    names = set(features.stages.state_dict())
+    assert {"conv1.weight", "layer1.0.conv1.weight", "layer4.1.bn2.bias", "layer2.0.downsample.1.weight"} <= names
+    assert "layer2.0.downsample.0.bias" not in names
+    assert sum(p.numel() for p in features.parameters()) == 11_689_512 - 513_000, "ResNet18 without its classifier"
+    picture = torch.rand(1, 3, 448, 448)
+    last, early = features(picture)
+    assert last.shape == (1, 512, 14, 14)
+    pooled = [stage.mean(dim=(2, 3)) for stage in features.stages(picture)[1:4]]
+    torch.testing.assert_close(early, torch.cat(pooled, dim=1))
+
+
+def test_every_stage_halves_the_resolution() -> None:
+    sides = [f.shape[1:] for f in ResNetStages()(torch.rand(2, 3, 64, 64))]
+    assert sides == [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+
+
+def test_a_start_is_taken_over_completely() -> None:
+    stages, weights = ResNetStages(), torchvision_weights()
+    stages.load_start(weights)
+    for name, value in stages.state_dict().items():
+        assert torch.equal(value.float(), weights[name].to(value.dtype).float()), name
+
+
+def test_a_block_that_the_start_lacks_begins_as_the_identity() -> None:
+    weights = {k: v for k, v in torchvision_weights().items() if not k.startswith("layer4.1")}
+    stages = ResNetStages().eval()
+    stages.load_start(weights)
+    x = torch.rand(2, 512, 4, 4)
+    assert torch.equal(stages.get_submodule("layer4.1")(x), x)
+
+
+def test_a_start_with_holes_or_other_shapes_is_refused() -> None:
+    weights = torchvision_weights()
+    with pytest.raises(ValueError, match=r"missing \['layer1\.0\.conv2\.weight'"):
+        ResNetStages().load_start({k: v for k, v in weights.items() if k != "layer1.0.conv2.weight"})
+    with pytest.raises(ValueError, match=r"other shape \['conv1\.weight'\]"):
+        ResNetStages().load_start({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)})
+
+
+def test_area_module_gives_a_map_at_its_own_size() -> None:
+    area = LesionAreaAttention(input_size=64)
+    assert area(torch.rand(2, 3, 100, 100)).shape == (2, 64, 64)
+    with pytest.raises(ValueError, match="multiple of 16"):
+        LesionAreaAttention(input_size=60)
+
+
+def test_locator_gives_the_contract() -> None:
+    locator = LesionLocator(LesionAreaAttention(input_size=32), size=64, threshold=0.5, opening=0.02, margin=0.05)
+    found = locator.eval()(torch.rand(3, 3, 48, 48))
+    assert found.attention_BSS.shape == (3, 64, 64)
+    assert found.box_B4.shape == (3, 4)
+    assert found.fraction_B.shape == (3,)
+    assert bool((found.attention_BSS >= 0).all() and (found.attention_BSS <= 1).all())
+
+
+def test_auxiliary_branch_is_frozen_and_reaches_the_map() -> None:
+    auxiliary = AuxiliaryBranch()
+    auxiliary.train()
+    assert not any(m.training for m in auxiliary.modules())
+    assert not any(p.requires_grad for p in auxiliary.parameters())
+    picture, truth = torch.rand(2, 3, 32, 32), (torch.rand(2, 32, 32) > 0.5).float()
+    attention = torch.full((2, 32, 32), 0.5, requires_grad=True)
+    auxiliary(picture, attention, truth).backward()
+    assert attention.grad is not None
+    assert bool((attention.grad != 0).any())
+    assert float(auxiliary(picture, truth, truth)) == 0.0
+
+
+@pytest.mark.parametrize("attention", ["stabilised", None])
+@pytest.mark.parametrize("distinguish", ["convolutional", "synergic", None])
+def test_modules_switch_off_as_in_table_1(attention: str | None, distinguish: str | None) -> None:
+    network = ClinicalInspiredNetwork(num_classes=3, attention=attention, distinguish=distinguish)  # type: ignore[arg-type]
+    output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
+    assert [logits.shape for logits in output.logits_BK] == [(2, 3), (2, 3)]
+    assert (output.same_B is None) == (distinguish is None)
+    branch = network.diagnose(torch.rand(2, 3, 64, 64))[0]
+    assert (branch.spatial_BCHW is None) == (attention is None)
+
+
+def test_branches_are_separate_unless_shared() -> None:
+    def num_parameters(branches: str) -> int:
+        network = ClinicalInspiredNetwork(num_classes=3, distinguish=None, branches=branches)  # type: ignore[arg-type]
+        return sum(p.numel() for p in network.parameters())
+
+    assert num_parameters("separate") == 2 * num_parameters("shared")
+
+
+def test_a_single_branch_learns_from_pictures_and_answers_as_both() -> None:
+    network = ClinicalInspiredNetwork(num_classes=3, distinguish=None, branches="single").eval()
+    picture = torch.rand(2, 3, 64, 64)
+    output = network(picture)
+    assert [logits.shape for logits in output.logits_BK] == [(2, 3)]
+    first, second = network.diagnose(picture)
+    torch.testing.assert_close(first.logits_BK, second.logits_BK, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="zip"):
+        network(picture, picture)
+
+
+def test_summed_probabilities_are_the_mean_of_the_branches() -> None:
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
+    summed, branches = summed_probabilities(logits, torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(branches[0, 0], torch.softmax(torch.tensor([2.0, 0.0]), 0))
+    torch.testing.assert_close(branches[0, 1], torch.softmax(torch.tensor([0.0, 0.5]), 0))
+    torch.testing.assert_close(summed, branches.sum(dim=1) / 2)
+
+
+def test_distinguish_takes_the_pair_in_order() -> None:
+    torch.manual_seed(0)
+    module = Distinguish(8).eval()
+    first, second = torch.randn(4, 8, 3, 3), torch.randn(4, 8, 3, 3)
+    assert module(first, second).shape == (4,)
+    assert not torch.allclose(module(first, second), module(second, first))
+
+
+def train_steps(module: nn.Module, loss: object, *, steps: int, learning_rate: float = 1e-3) -> list[float]:
+    optimiser = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
+    values = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        value = loss()  # type: ignore[operator]
+        value.backward()
+        optimiser.step()
+        values.append(float(value.detach()))
+    return values
+
+
+def pair_loss(network: ClinicalInspiredNetwork, pictures: Tensor, labels: Tensor) -> Tensor:
+    first, second = pictures[:8], pictures[8:]
+    output = network(first, second)
+    assert output.same_B is not None
+    logits = torch.cat(output.logits_BK)
+    return classification_loss(logits, labels, torch.ones(3)) + distinguish_loss(output.same_B, labels[:8], labels[8:])
+
+
+@pytest.fixture
+def pair_batch() -> tuple[Tensor, Tensor]:
+    """Eight pairs whose classes can be told from the colour."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 0, 2, 2, 1, 1, 0, 0, 2])
+    pictures = torch.rand(16, 3, 64, 64, generator=generator) * 0.5
+    pictures[torch.arange(16), labels] += 0.5
+    return pictures, labels
+
+
+def test_gradients_reach_every_parameter_after_one_step(pair_batch: tuple[Tensor, Tensor]) -> None:
+    """On the first step alpha = beta = 0 keeps the attention's own convolutions still; from the second on all learn."""
+    torch.manual_seed(0)
+    network = ClinicalInspiredNetwork(num_classes=3)
+    train_steps(network, lambda: pair_loss(network, *pair_batch), steps=1)
+    network.zero_grad()
+    pair_loss(network, *pair_batch).backward()
+    unreached = [n for n, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
+    assert unreached == []
+
+
+def test_area_gradients_reach_every_parameter() -> None:
+    torch.manual_seed(0)
+    area = LesionAreaAttention(input_size=32)
+    area_loss(area(torch.rand(4, 3, 32, 32)), (torch.rand(4, 32, 32) > 0.5).float()).backward()
+    assert [n for n, p in area.named_parameters() if p.grad is None or not bool((p.grad != 0).any())] == []
+
+
+def test_second_stage_learns_eight_pairs_by_heart(pair_batch: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    network = ClinicalInspiredNetwork(num_classes=3)
+    losses = train_steps(network, lambda: pair_loss(network, *pair_batch), steps=25, learning_rate=5e-4)
+    assert min(losses[-5:]) < 0.05 < losses[0]
+
+
+def test_first_stage_learns_eight_masks_by_heart() -> None:
+    torch.manual_seed(0)
+    area = LesionAreaAttention(input_size=32)
+    truth = torch.zeros(8, 32, 32)
+    for i in range(8):
+        truth[i, 4 + i : 18 + i, 6:20] = 1
+    pictures = torch.rand(8, 3, 32, 32) * 0.2 + truth.unsqueeze(1) * 0.6
+    losses = train_steps(area, lambda: area_loss(area(pictures), truth), steps=80, learning_rate=1e-2)
+    assert min(losses[-5:]) < 0.03 < losses[0]

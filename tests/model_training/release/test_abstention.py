@@ -1,0 +1,158 @@
+"""Limits fitted to a bundle's training pictures, by `export` and, for a bundle that has none, by `abstention`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from model_training.cli.main import app
+from model_training.release.abstention import NUM_COMPONENTS, cross_fitted, examine, fit_limits
+from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
+from service.bundle.abstention import ABSTAINS, beyond_limits, measure_quality
+from service.bundle.feature_distance import fit_familiarity
+from service.inference.engine import Engine
+from tests.model_training.conftest import SmallExperiment
+
+
+def without(bundle: Bundle, folder: Path, **changed: object) -> Bundle:
+    """The bundle without limits, as it was before they were fitted, and otherwise ``changed``."""
+    files = {name: bundle.path(name) for name in bundle.manifest.files if name != FAMILIARITY_NAME}
+    fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
+    return write_bundle(folder, files=files, manifest={**fields, "abstention": None, **changed})
+
+
+@pytest.fixture(scope="module")
+def older(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return without(load_bundle(small_experiment.bundle), tmp_path_factory.mktemp("older") / "bundle")
+
+
+def abstention(small: SmallExperiment, bundle: Path, out: Path, *arguments: str) -> Result:
+    options = ["--version", "1.1.0", "--data", str(small.data), "--cache", str(small.cache)]
+    ledger = ["--ledger", str(out.parent / "ledger.jsonl")]
+    return CliRunner().invoke(app, ["abstention", str(bundle), "--out", str(out), *options, *ledger, *arguments])
+
+
+def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
+    bundle = load_bundle(small_experiment.bundle)
+    limits = bundle.manifest.abstention
+    assert limits is not None
+    assert limits.fitted_on == "isic2017-train (24)"
+    counted = {m.measured_on: m.num_pictures for m in limits.measured if m.variant == "fp32"}
+    assert counted == {"isic2017-validation": 18, "photographs": 2, "isic2017-test": 12}
+    told = json.loads((small_experiment.bundle.parent / "limits.json").read_text())
+    assert told["measured"] == [m.model_dump() for m in limits.measured]
+    assert told["bundle"] == "synthetic 1.0.0"
+    assert bundle.model_card().count("## Pictures that get no advice") == 1
+    engine = Engine(bundle, variant="fp32", provider="cpu", threads=1)
+    known = bundle.canary_outputs()[FEATURES][0]
+    (answer,) = engine.run(engine.canary_frame[None])
+    np.testing.assert_allclose(answer.features, known, atol=1e-4)
+
+
+def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
+    small_experiment: SmallExperiment, older: Bundle, tmp_path: Path
+) -> None:
+    out, figures = tmp_path / "new", tmp_path / "figures.json"
+    result = abstention(
+        small_experiment, older.folder, out, "--photographs", "photographs", "--figures", str(figures), "--purpose", "x"
+    )
+    assert result.exit_code == 0, result.output
+    new, first = load_bundle(out), load_bundle(small_experiment.bundle)
+    manifest, limits = new.manifest, new.manifest.abstention
+    assert limits is not None
+    assert first.manifest.abstention is not None
+    assert manifest.version == "1.1.0"
+    assert new.model_card().startswith("# synthetic 1.1.0\n")
+    changed = {"version", "schema_version", "abstention", "files"}
+    assert manifest.model_dump(exclude=changed) == older.manifest.model_dump(exclude=changed)
+    assert manifest.outputs == first.manifest.outputs
+    # As export had fitted them.
+    for name in ("max_unfamiliarity", "min_sharpness", "max_dark_share", "max_bright_share", "min_lesion_fraction"):
+        assert getattr(limits, name) == pytest.approx(getattr(first.manifest.abstention, name), rel=1e-4), name
+    assert manifest.files.keys() - older.manifest.files.keys() == {FAMILIARITY_NAME}
+    sets = ["isic2017-validation", "photographs", "isic2017-test"]
+    assert [m.measured_on for m in limits.measured if m.variant == "fp32"] == sets
+    (entry,) = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert (entry["set"], entry["purpose"]) == ("isic2017-test", "x")
+    told = json.loads(figures.read_text())
+    assert told["measured"] == [m.model_dump() for m in limits.measured]
+    assert str(tmp_path) not in told["command"]
+    again = tmp_path / "again"
+    assert abstention(small_experiment, out, again).exit_code == 0
+    assert load_bundle(again).manifest.abstention.measured == [  # type: ignore[union-attr]
+        m for m in limits.measured if m.measured_on == "isic2017-validation"
+    ]
+    assert load_bundle(again).model_card().count("## Pictures that get no advice") == 1
+
+
+def test_graphs_without_features_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    whole = load_bundle(small_experiment.bundle)
+    outputs = [spec for spec in whole.manifest.outputs if spec.name != FEATURES]
+    result = abstention(small_experiment, without(whole, tmp_path / "old", outputs=outputs).folder, tmp_path / "new")
+    assert result.exit_code == 1
+    assert "export its run again" in " ".join(result.output.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperiment) -> None:
+    bundle = load_bundle(small_experiment.bundle)
+    train, _ = small_experiment.experiment().training_sets()
+    frames = np.asarray(train.frames)
+    (spec,) = [spec for spec in bundle.manifest.outputs if spec.name == FEATURES]
+    found = examine(bundle.path(bundle.variant("fp32").file), frames, spec)
+    familiarity = bundle.familiarity()
+    assert familiarity is not None
+    limits = fit_limits(frames, found, familiarity, fitted_on="these")
+    for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True):
+        quality = measure_quality(frame, features, familiarity)
+        assert "not_dermoscopy" not in beyond_limits(quality, float(fraction), limits)
+    beyond = [
+        reason
+        for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
+        for reason in beyond_limits(measure_quality(frame, features, familiarity), float(fraction), limits)
+    ]
+    assert all(beyond.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
+
+
+def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
+    """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
+    features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
+    features[7] *= 4.0
+    together = fit_familiarity(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
+    assert cross_fitted(features).argmax() == 7
+    assert cross_fitted(features)[7] > 5 * together[7]
+
+
+def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, older: Bundle, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(small_experiment.data, tmp_path / "data"))
+    picture = sorted((data / "isic2017" / "ISIC-2017_Training_Data").glob("*.jpg"))[0]
+    Image.new("RGB", (96, 96), "red").save(picture)
+    result = abstention(small_experiment, older.folder, tmp_path / "new", "--data", str(data))
+    assert result.exit_code == 1
+    assert "other pictures than those of isic2017-train" in result.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_blur_and_light_do_is_told(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    figures = tmp_path / "degraded.json"
+    options = ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+    result = CliRunner().invoke(app, ["degraded", str(small_experiment.bundle), "--figures", str(figures), *options])
+    assert result.exit_code == 0, result.output
+    told = json.loads(figures.read_text())
+    rows = {(row["kind"], row["level"]): row for row in told["degraded"]}
+    bundle = load_bundle(small_experiment.bundle)
+    limits = bundle.manifest.abstention
+    assert limits is not None
+    (undisturbed,) = [m for m in limits.measured if (m.measured_on, m.variant) == ("isic2017-validation", "fp32")]
+    assert rows["light", 1.0]["abstained"] == undisturbed.abstained.model_dump()
+    point = bundle.manifest.operating_point()
+    assert rows["light", 1.0]["sensitivity"]["value"] == pytest.approx(point.sensitivity.value)
+    assert rows["light", 1.0]["specificity"]["value"] == pytest.approx(point.specificity.value)
+    assert rows["light", 0.2]["abstained"]["value"] == 1.0
+    assert rows["blur", 6.0]["abstained"]["value"] > rows["light", 1.0]["abstained"]["value"]

@@ -1,0 +1,90 @@
+"""Folders that two commands want at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from model_training.config import Config
+from model_training.training.run_folder import Interrupted, RunError, RunFolder, folder_lock
+from tests.model_training.locks import held_by_another_process
+
+
+def test_a_folder_waits_for_the_command_that_works_there(tmp_path: Path) -> None:
+    # The other one is killed while this one waits: a dead command's lock is nobody's.
+    with held_by_another_process(tmp_path) as other, folder_lock(tmp_path, waiting=other.kill):
+        assert other.wait(timeout=10) != 0
+
+
+def test_a_free_folder_is_not_waited_for(tmp_path: Path) -> None:
+    for _ in range(2):
+        with folder_lock(tmp_path / "new", waiting=lambda: pytest.fail("nobody else is there")):
+            assert (tmp_path / "new").is_dir()
+
+
+def test_waiting_ends_with_the_time_given(tmp_path: Path) -> None:
+    with held_by_another_process(tmp_path) as other:
+        deadline = time.monotonic() + 0.05
+        with (
+            pytest.raises(Interrupted, match="goes on from there"),
+            folder_lock(tmp_path, waiting=lambda: None, deadline=deadline),
+        ):
+            pytest.fail("the other one has it")
+        other.kill()
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [("start_sha256", "another start"), ("precision", "another precision"), ("data", "another data")],
+)
+def test_a_run_goes_on_with_what_it_began_with(tmp_path: Path, changed: str, what: str) -> None:
+    provenance = {"data": {"set": "1"}, "start": "a.pth", "start_sha256": "1", "precision": "32-true"}
+    run = RunFolder(tmp_path)
+    run.open(Config(start="a.pth"), "recognition", provenance)
+    # The same start may lie elsewhere now.
+    run.open(Config(start="elsewhere/b.pth"), "recognition", provenance | {"start": "b.pth"})
+    with pytest.raises(RunError, match=what):
+        run.open(Config(), "recognition", provenance | {changed: {"set": "2"} if changed == "data" else "2"})
+
+
+def test_a_run_goes_on_in_its_precision_on_another_machine(tmp_path: Path) -> None:
+    provenance = {"data": {}, "start": "none"}
+    run = RunFolder(tmp_path)
+    run.open(Config(precision="auto"), "recognition", provenance | {"precision": "32-true"})
+    with pytest.raises(RunError, match="set precision=32-true to go on with it"):
+        run.open(Config(precision="auto"), "recognition", provenance | {"precision": "bf16-mixed"})
+    run.open(Config(precision="32-true"), "recognition", provenance | {"precision": "32-true"})
+
+
+def test_a_run_from_before_precisions_were_kept_goes_on(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(Config(), "recognition", {"data": {}, "start": "none"})
+    run.open(Config(), "recognition", {"data": {}, "start": "none", "precision": "32-true"})
+
+
+def test_a_run_notes_where_and_with_what_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path)
+    for commit in ("a" * 40, "b" * 40, "b" * 40):
+        monkeypatch.setattr("model_training.training.run_folder.git_commit", lambda commit=commit: commit)
+        run.open(Config(), "area", {"data": {}})
+    assert run.surroundings("git_commit") == ["a" * 40, "b" * 40]
+    run.weights.touch()
+    monkeypatch.setattr("model_training.training.run_folder.git_commit", lambda: "c" * 40)
+    run.open(Config(), "area", {"data": {}})
+    assert run.surroundings("git_commit") == ["a" * 40, "b" * 40], "nothing is trained any more"
+
+
+def test_a_run_from_before_a_key_goes_on_with_its_default(tmp_path: Path) -> None:
+    provenance = {"data": {}, "start": "none"}
+    run = RunFolder(tmp_path)
+    run.open(Config(), "recognition", provenance)
+    written = run.read_json("config.json")
+    del written["network"]["attention_start"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    run.open(Config(), "recognition", provenance)
+    changed = Config.model_validate({"network": {"attention_start": 1.0}})
+    with pytest.raises(RunError, match=r"network\.attention_start differ"):
+        run.open(changed, "recognition", provenance)

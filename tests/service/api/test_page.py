@@ -1,0 +1,80 @@
+"""The page's files as they are served; what it does in a browser is in ``tests/page``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.api.routes.page import WEB, read_assets
+from tests.conftest import REPOSITORY
+from tests.service.wire import check_problem
+
+
+def test_the_page_and_its_files(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    linked = set(re.findall(r'(?:href|src)="(/web/[^"]+)"', page.text))
+    assert len(linked) > 10
+    for address in linked:
+        file = client.get(address)
+        assert file.status_code == 200, address
+        assert file.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere(client: TestClient) -> None:
+    for address in ("/", "/web/main.js"):
+        policy = dict(part.split(" ", 1) for part in client.get(address).headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert not any(word in value for value in policy.values() for word in ("unsafe", "http", "*", "data:"))
+
+
+def test_a_file_is_sent_again_only_when_it_changed(client: TestClient) -> None:
+    first = client.get("/web/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    known = client.get("/web/main.js", headers={"if-none-match": f'W/{first.headers["etag"]}, "other"'})
+    assert (known.status_code, known.content) == (304, b"")
+    assert known.headers["content-security-policy"] == first.headers["content-security-policy"]
+    assert client.get("/web/main.js", headers={"if-none-match": '"other"'}).status_code == 200
+    head = client.head("/")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "examples/SOURCE.md", "types.d.ts", ""]
+)
+def test_nothing_else_is_there(client: TestClient, name: str) -> None:
+    check_problem(client.get(f"/web/{name}"), 404)
+
+
+def test_the_page_is_small() -> None:
+    assets = read_assets()
+    assert sum(len(asset.content) for name, asset in assets.items() if not name.startswith("examples/")) < 120_000
+
+
+def test_the_examples_are_small_and_their_source_is_named() -> None:
+    source = (WEB / "examples" / "SOURCE.md").read_text(encoding="utf-8")
+    examples = sorted((WEB / "examples").glob("*.jpg"))
+    assert len(examples) == 2
+    for path in examples:
+        assert path.stem in source
+        assert "CC0" in source
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as picture:
+            assert max(picture.size) == 1024
+            assert not picture.getexif()
+
+
+def test_the_page_names_every_module_for_loading_at_once() -> None:
+    index = (WEB / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'/web/(\w+)\.js"', index))
+    assert named == {path.stem for path in WEB.glob("*.js")}
+
+
+def test_the_package_holds_the_page() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"web/**/*"' in text

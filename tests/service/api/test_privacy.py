@@ -1,0 +1,222 @@
+"""Nothing that was sent comes out again or is written to a disk: a patient's name is planted wherever one can be."""
+
+from __future__ import annotations
+
+import io
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+
+from service.bundle import Bundle
+from tests.service.conftest import Start
+from tests.service.served import Served, make_key, served
+from tests.service.tiny_bundle import dark_square, picture_bytes
+
+PATIENT = "Zaphod-Quux-19520311"
+TRACES = [form(PATIENT) for form in (str, str.lower, str.upper)]
+
+
+def _profile() -> bytes:
+    """A colour profile whose description is the patient's name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    name = PATIENT.encode("utf-16-be")
+    at = profile.find("sRGB built-in".encode("utf-16-be"))
+    assert at > 0
+    profile[at : at + 26] = name[:26]
+    return bytes(profile) + name
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    exif = picture.getexif()
+    for tag in (0x010E, 0x013B, 0x8298, 0x010F, 0x0110):  # description, artist, copyright, make, model
+        exif[tag] = PATIENT
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + PATIENT.encode()  # user comment
+    return exif
+
+
+def _pictures(real: Image.Image) -> dict[str, bytes]:
+    """The same picture in every format, with the name in every place the format has for text."""
+    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>{PATIENT}</dc:creator></x:xmpmeta>'.encode()
+    png = PngImagePlugin.PngInfo()
+    png.add_text("Patient", PATIENT)
+    png.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    png.add_text(PATIENT, "compressed " + PATIENT, zip=True)
+    tiff = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag in (270, 315, 33432, 305, 316):
+        tiff[tag] = PATIENT
+    told = {"exif": _exif(real), "icc_profile": _profile()}
+    options = {
+        "JPEG": {**told, "comment": PATIENT.encode(), "xmp": xmp},
+        "PNG": {**told, "pnginfo": png},
+        "WEBP": {**told, "xmp": xmp},
+        "TIFF": {"icc_profile": _profile(), "tiffinfo": tiff},
+    }
+    pictures = {}
+    for name, more in options.items():
+        buffer = io.BytesIO()
+        real.save(buffer, name, **more)
+        pictures[name] = buffer.getvalue() + PATIENT.encode()
+        assert PATIENT.encode() in buffer.getvalue()
+    return pictures
+
+
+class Watched:
+    """A service, and everything that has come out of it."""
+
+    def __init__(self, service: Served, key: str, log: Path) -> None:
+        self.service, self.log = service, log
+        self.client = service.client(key)
+        self.heard: list[str] = []
+
+    def send(self, method: str, path: str, **more: object) -> httpx.Response:
+        answer = self.client.request(method, path, **more)  # type: ignore[arg-type]
+        head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
+        self.heard.append(f"{answer.status_code}\n{head}\n{answer.content.decode('latin-1')}")
+        return answer
+
+
+@pytest.fixture(scope="module")
+def watched(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """It says all it can: its log is the one for debugging."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "tmp").mkdir()
+    settings = {
+        "CIN_KEYS": str(folder / "keys.json"),
+        "CIN_AUDIT": str(folder / "audit.jsonl"),
+        "CIN_LOG_LEVEL": "debug",
+        "TMPDIR": str(folder / "tmp"),
+    }
+    key = make_key(folder / "keys.json", "clinic")
+    with served(tiny_bundle.folder, **settings) as service:
+        yield Watched(service, key, folder / "audit.jsonl")
+
+
+@pytest.fixture(scope="module")
+def real(data_root: Path) -> Image.Image:
+    """A real dermoscopy picture, small enough to be sent often."""
+    with Image.open(data_root / "samples" / "ISIC_0000016.jpg") as picture:
+        return picture.convert("RGB").resize((511, 383))
+
+
+def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -> None:
+    for name, picture in _pictures(real).items():
+        as_file = {"image": (f"{PATIENT}.{name.lower()}", picture, f"image/{PATIENT}")}
+        answer = watched.send("POST", "/predict", files=as_file, headers={"X-Patient": PATIENT, "User-Agent": PATIENT})
+        assert answer.status_code == 200, name
+        kind = {"Content-Type": f"image/{name.lower()}; name={PATIENT}", "Cookie": f"patient={PATIENT}"}
+        assert watched.send("POST", f"/predict?{PATIENT}={PATIENT}", content=picture, headers=kind).status_code == 200
+        links = answer.json()["attention"].values()
+        for link in links:
+            for image_format in ("png", "jpeg", "webp"):
+                overlay = watched.send("GET", f"{link}&format={image_format}&patient={PATIENT}")
+                assert overlay.status_code == 200
+        watched.send("GET", f"/predictions/{answer.json()['id']}?patient={PATIENT}")
+        watched.send("POST", "/predict", files={"image": (f"{PATIENT}.jpg", picture[: len(picture) // 3])})
+    whole = _pictures(real)["JPEG"]
+    answers = [
+        watched.send("POST", "/predict/batch", files=[("image", (PATIENT, whole)), ("image", (PATIENT, b"?"))]),
+        watched.send("POST", "/predict", files={PATIENT: (PATIENT, whole)}),
+        watched.send("POST", "/predict", files={"image": (None, PATIENT)}),
+        watched.send("POST", "/predict", content=PATIENT.encode(), headers={"Content-Type": PATIENT}),
+        watched.send("POST", f"/predict?operating_point={PATIENT}", files={"image": whole}),
+        watched.send("GET", f"/predictions/{PATIENT}"),
+        watched.send("DELETE", f"/predictions/{PATIENT}"),
+        watched.send("GET", f"/attention/{PATIENT}?map={PATIENT}&format={PATIENT}&x={PATIENT}"),
+        watched.send("GET", f"/{PATIENT}/{PATIENT}"),
+        watched.send("GET", f"/docs/{PATIENT}"),
+        watched.send("GET", "/model", headers={"Authorization": f"Bearer {PATIENT}"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 400, 400, 415, 400, 404, 404, 400, 404, 400, 401]
+    watched.send(PATIENT.upper(), "/predict")
+    watched.send("GET", "/metrics")
+    watched.send("GET", "/model")
+    watched.send("GET", "/readyz")
+    # A request that is none, and one that is given up.
+    host, port = watched.service.url.removeprefix("http://").split(":")
+    for text in (
+        f"{PATIENT}\r\n\r\n",
+        f"POST /predict HTTP/1.1\r\nHost: {PATIENT}\r\nContent-Length: 99\r\n\r\n{PATIENT}",
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(text.encode())
+            connection.settimeout(0.3)
+            try:
+                watched.heard.append(connection.recv(4096).decode("latin-1"))
+            except TimeoutError:
+                continue
+    said = "".join(watched.service.output)
+    assert "DEBUG service" in said
+    for trace in TRACES:
+        assert [heard for heard in watched.heard if trace in heard] == []
+        assert trace not in said
+        assert trace not in watched.log.read_text()
+        assert trace not in str(list(watched.log.parent.rglob("*")))
+
+
+def test_the_test_would_notice(watched: Watched, real: Image.Image) -> None:
+    """The places that are planted are those that Pillow reads, and says at its own debugging level."""
+    for picture in _pictures(real).values():
+        with Image.open(io.BytesIO(picture)) as opened:
+            opened.load()
+            kept = str(opened.info) + str(dict(opened.getexif())) + str(getattr(opened, "tag_v2", ""))
+        assert PATIENT in kept
+    assert len(watched.heard) > 40
+
+
+def test_a_fault_is_logged_without_the_words_of_its_error(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(f"no number: {PATIENT}")
+
+    monkeypatch.setattr("service.api.answering.describe", fail)
+    with start() as client, caplog.at_level("DEBUG"):
+        answer = client.post("/predict", files={"image": picture_bytes(dark_square())})
+    assert answer.status_code == 500
+    assert "ValueError" in caplog.text
+    assert "answering.py" in caplog.text, "it says where"
+    assert PATIENT not in caplog.text + answer.text
+
+
+def test_nothing_is_written_to_a_disk(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """The system itself forbids the process to write a single byte to any file; and none is made.
+
+    ONNX Runtime's telemetry would make one, of a session that it reports on.
+    """
+
+    def forbid() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    buffer = io.BytesIO()
+    Image.effect_noise((1500, 1500), 90).convert("RGB").save(buffer, "PNG")
+    large = buffer.getvalue()
+    assert len(large) > 2**20, "more than a form is usually held in memory"
+    with served(tiny_bundle.folder, before=forbid, TMPDIR=str(tmp_path)) as service, service.client() as client:
+        for answer in (
+            client.post("/predict", files={"image": large}),
+            client.post("/predict", content=large, headers={"Content-Type": "image/png"}),
+            client.post("/predict/batch", files=[("image", large), ("image", large)]),
+        ):
+            assert answer.status_code == 200
+        id = client.post("/predict", files={"image": large}).json()["id"]
+        assert client.get(f"/attention/{id}").status_code == 200
+        assert client.delete(f"/predictions/{id}").status_code == 204
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_system_does_forbid_it(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """With records in a folder, the same limit is noticed at once."""
+
+    def forbid() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    with (
+        pytest.raises(AssertionError, match="cannot be used"),
+        served(tiny_bundle.folder, before=forbid, CIN_RECORDS_FOLDER=str(tmp_path)),
+    ):
+        pass

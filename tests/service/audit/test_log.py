@@ -1,0 +1,492 @@
+"""The audit log of a running service: what is in it, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.access.keys import ANYONE, Caller
+from service.api.routes.batches import _answer_all
+from service.audit.chain import Entry, verify
+from service.audit.file import AuditError, AuditFile, AuditWriteError
+from service.audit.log import AuditLog
+from service.bundle import Bundle
+from service.cli.main import app
+from service.metrics import Metrics
+from service.settings import WhenFull
+from service.storage.store import Record
+from tests.service.conftest import Start, service_of
+from tests.service.served import Served, make_key, served
+from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.wire import check_problem, post
+
+PICTURE = picture_bytes(dark_square())
+FORM = {"image": ("lesion.png", PICTURE)}
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert verify(lines).torn_bytes == 0
+    return [json.loads(line) for line in lines]
+
+
+def _predictions(path: Path) -> list[dict[str, Any]]:
+    return [entry for entry in _entries(path) if entry["what"] == "prediction"]
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """What it says beyond being a link of the chain."""
+    return {name: value for name, value in entry.items() if name not in ("seq", "previous", "at", "sha256")}
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.05)
+
+
+def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
+    made = {name: {"Authorization": f"Bearer {make_key(keys, name)}"} for name in ("one", "two")}
+    with start(audit=log, keys=keys) as client:
+        found = client.post("/predict", files=FORM, headers=made["one"]).json()
+        id = found["id"]
+        client.post("/predict", files={"image": ("x.jpg", PICTURE[:300])}, headers=made["two"])
+        forms = [("image", ("a", PICTURE)), ("image", ("b", b"none"))]
+        batch = client.post("/predict/batch", files=forms, headers=made["one"]).json()["answers"]
+        client.get(f"/predictions/{id}", headers=made["two"])
+        client.get(found["attention"]["lesion"], headers=made["one"])
+        client.get("/predictions/not-an-id", headers=made["one"])
+        client.delete(f"/predictions/{id}", headers=made["one"])
+        client.get("/model")
+        client.get("/model", headers={"Authorization": "Bearer cin_" + "A" * 43})
+        client.get("/metrics", headers=made["one"])
+    begin, *middle, refused, end = [_told(entry) for entry in _entries(log)]
+    model = {"model": tiny_bundle.sha256, "variant": "fp32"}
+    assert begin == begin | {"what": "start", "provider": "cpu", **model}
+    assert sorted(key.partition(":")[0] for key in begin["keys"]) == ["one", "two"]
+    assert refused == {"what": "access-refused", "without_key": 1, "with_unknown_key": 1}
+    assert end == {"what": "stop", "reason": "shutting down"}
+    one, two = {"by": "one"}, {"by": "two"}
+    first = batch[0]["prediction"]["id"]
+    expected = [
+        {"what": "prediction", **one, "id": id, "outcome": "answered", **model},
+        {"what": "prediction", **two, "outcome": "undecodable-picture", **model},
+        {"what": "prediction", **one, "id": first, "outcome": "answered", **model},
+        {"what": "prediction", **one, "outcome": "unsupported-type", **model},
+        {"what": "prediction-read", **two, "id": id, "outcome": "not-found"},
+        {"what": "attention-read", **one, "id": id, "outcome": "done"},
+        {"what": "prediction-read", **one, "outcome": "not-found"},
+        {"what": "prediction-delete", **one, "id": id, "outcome": "requested"},
+        {"what": "prediction-delete", **one, "id": id, "outcome": "done"},
+    ]
+    # The pictures of a batch are answered side by side.
+    assert sorted(middle[2:4], key=lambda told: told["outcome"]) == expected[2:4]
+    assert [*middle[:2], *middle[4:]] == [*expected[:2], *expected[4:]]
+
+
+def test_a_picture_that_was_given_up_is_noted_too(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        run = service_of(client).batcher._run
+
+        def slow(*frames: Any, **more: Any) -> Any:
+            time.sleep(1)
+            return run(*frames, **more)
+
+        monkeypatch.setattr(service_of(client).batcher, "_run", slow)
+        check_problem(post(client, PICTURE), 504)
+    (noted,) = _predictions(log)
+    assert (noted["outcome"], noted["by"], "id" in noted) == ("given-up", "anyone", False)
+
+
+def test_given_up_while_it_was_kept_it_is_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        records = service_of(client).records
+        put, kept = records.put, []
+
+        def slow(id: str, record: Record) -> None:
+            time.sleep(1)
+            put(id, record)
+            kept.append(id)
+
+        monkeypatch.setattr(records, "put", slow)
+        check_problem(post(client, PICTURE), 504)
+        _until(lambda: len(kept) == 1, "the thread is done")
+        _until(lambda: records.purge().kept == 0, "it is deleted")
+    assert [(entry["outcome"], entry["id"]) for entry in _predictions(log)] == [("given-up", kept[0])]
+
+
+def test_given_up_while_it_was_written_down_it_is_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, deadline_seconds=0.5) as client:
+        service = service_of(client)
+        file = service.audit._file
+        assert file is not None
+        append = file.append
+
+        def slow(entries: Sequence[Entry]) -> None:
+            time.sleep(1)
+            append(entries)
+
+        monkeypatch.setattr(file, "append", slow)
+        check_problem(post(client, PICTURE), 504)
+        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+    answered, given_up = _predictions(log)
+    assert (answered["outcome"], given_up["outcome"]) == ("answered", "given-up")
+    assert answered["id"] == given_up["id"]
+
+
+def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log) as client:
+        service = service_of(client)
+        submit, calls = service.batcher.submit, []
+
+        async def second_hangs(frame: Any) -> Any:
+            calls.append(frame)
+            if len(calls) == 2:
+                await asyncio.sleep(60)
+            return await submit(frame)
+
+        async def play() -> None:
+            ends = asyncio.get_running_loop().time() + 30
+            two = [PICTURE, PICTURE]
+            caller = Caller(ANYONE, counted_as="x")
+            work = _answer_all(service, caller, two, service.operating_point, time.perf_counter(), ends)
+            task = asyncio.create_task(work)
+            while not _predictions(log):
+                await asyncio.sleep(0.01)
+            assert service.records.purge().kept == 1
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        monkeypatch.setattr(service.batcher, "submit", second_hangs)
+        assert client.portal is not None
+        client.portal.call(play)
+        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+    noted = _predictions(log)
+    assert [entry["outcome"] for entry in noted] == ["answered", "given-up", "given-up"]
+    assert noted[0]["id"] in [entry.get("id") for entry in noted[1:]]
+
+
+def test_what_expired_is_proven_gone(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, record_ttl_seconds=0.3) as client:
+        for _ in range(3):
+            assert post(client, PICTURE).status_code == 200
+        _until(lambda: sum(e.get("expired", 0) for e in _entries(log)) == 3, "three purged")
+        kept = [entry["kept"] for entry in _entries(log) if entry["what"] == "purge"]
+        assert kept[-1] == 0
+        assert 'cin_purged_total{reason="expired"} 3.0' in client.get("/metrics").text
+
+
+def test_keys_that_come_and_go_are_noticed(start: Start, tmp_path: Path) -> None:
+    log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
+    make_key(keys, "one")
+    with start(audit=log, keys=keys):
+        make_key(keys, "two")
+        _until(lambda: _entries(log)[-1]["what"] == "keys-changed", "the new key is in the log")
+    (changed,) = [entry for entry in _entries(log) if entry["what"] == "keys-changed"]
+    assert [key.partition(":")[0] for key in changed["came"]] == ["two"]
+    assert changed["went"] == []
+
+
+def test_keys_that_came_while_it_could_not_be_written_are_written_later(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
+    make_key(keys, "one")
+    with start(audit=log, keys=keys) as client:
+        service = service_of(client)
+        tried = threading.Event()
+
+        def fail(*_: object) -> None:
+            tried.set()
+            raise AuditWriteError("no room")
+
+        monkeypatch.setattr(service.audit._file, "append", fail)
+        make_key(keys, "two")
+        assert tried.wait(10)
+        monkeypatch.undo()
+    (changed,) = [entry for entry in _entries(log) if entry["what"] == "keys-changed"]
+    assert [key.partition(":")[0] for key in changed["came"]] == ["two"]
+
+
+def test_off_it_writes_nothing(start: Start, tmp_path: Path) -> None:
+    with start() as client:
+        assert post(client, PICTURE).status_code == 200
+        assert "cin_audit_chain_ok 1.0" in client.get("/metrics").text
+        assert "cin_audit_free_bytes NaN" in client.get("/metrics").text
+    assert list(tmp_path.iterdir()) == []
+
+
+class SlowFile(AuditFile):
+    """A log on a disk that takes its time."""
+
+    def __init__(self, path: Path, *, fails: bool = False) -> None:
+        self.calls: list[int] = []
+        self.fails = False
+        super().__init__(path, max_bytes=2**20)
+        self.fails = fails
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        self.calls.append(len(entries))
+        time.sleep(0.02)
+        if self.fails:
+            raise AuditWriteError("no room")
+        super().append(entries)
+
+
+def test_requests_share_the_wait_for_the_disk(tmp_path: Path) -> None:
+    async def play() -> SlowFile:
+        file = SlowFile(tmp_path / "audit.jsonl")
+        log = AuditLog(file, when_full="refuse", metrics=Metrics())
+        await asyncio.gather(*(log.record("a", number=number) for number in range(200)))
+        await log.close()
+        return file
+
+    file = asyncio.run(play())
+    assert len(file.calls) <= 4, "not one wait for each"
+    assert [entry["number"] for entry in _entries(tmp_path / "audit.jsonl")] == list(range(200))
+
+
+def test_a_caller_that_left_does_not_disturb_the_others(tmp_path: Path) -> None:
+    async def play() -> None:
+        log = AuditLog(SlowFile(tmp_path / "audit.jsonl"), when_full="refuse", metrics=Metrics())
+        tasks = [asyncio.create_task(log.record("a", number=number)) for number in range(3)]
+        await asyncio.sleep(0.005)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await log.record("b")
+        await log.close()
+
+    asyncio.run(play())
+    assert [entry["what"] for entry in _entries(tmp_path / "audit.jsonl")] == ["a", "a", "a", "b"]
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "spool"])
+def test_a_spool_is_written_when_there_is_room_again(tmp_path: Path, when_full: WhenFull) -> None:
+    path = tmp_path / "audit.jsonl"
+
+    async def play() -> list[str]:
+        file = SlowFile(path)
+        log = AuditLog(file, when_full=when_full, metrics=Metrics())
+        outcomes = []
+        for number, fails in enumerate((False, True, True, False)):
+            file.fails = fails
+            try:
+                await log.record("a", number=number)
+                outcomes.append("recorded")
+            except AuditError:
+                outcomes.append("refused")
+        await log.close()
+        return outcomes
+
+    outcomes = asyncio.run(play())
+    told = [(entry["what"], entry.get("number", entry.get("entries"))) for entry in _entries(path)]
+    if when_full == "refuse":
+        assert outcomes == ["recorded", "refused", "refused", "recorded"]
+        assert told == [("a", 0), ("a", 3)]
+    else:
+        assert outcomes == ["recorded"] * 4
+        assert told == [("a", 0), ("spooled", 2), ("a", 1), ("a", 2), ("a", 3)]
+
+
+def test_room_again_is_found_without_a_request(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+
+    async def play() -> list[bool]:
+        file = SlowFile(path, fails=True)
+        log = AuditLog(file, when_full="refuse", metrics=Metrics())
+        refusing = [log.refusing]
+        with pytest.raises(AuditWriteError):
+            await log.record("a")
+        refusing.append(log.refusing)
+        await log.write_spooled()
+        refusing.append(log.refusing)
+        file.fails = False
+        await log.write_spooled()
+        refusing.append(log.refusing)
+        await log.write_spooled()
+        await log.close()
+        return refusing
+
+    assert asyncio.run(play()) == [False, True, True, False]
+    assert [entry["what"] for entry in _entries(path)] == ["writable-again"]
+
+
+def test_a_spool_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.audit.log._MAX_SPOOLED", 2)
+
+    async def play() -> None:
+        file = SlowFile(tmp_path / "audit.jsonl", fails=True)
+        log = AuditLog(file, when_full="spool", metrics=Metrics())
+        await log.record("a")
+        await log.record("a")
+        with pytest.raises(AuditWriteError):
+            await log.record("a")
+        file.fails = False
+        await log.close()
+
+    asyncio.run(play())
+    assert [entry["what"] for entry in _entries(tmp_path / "audit.jsonl")] == ["spooled", "a", "a"]
+
+
+def _leave_room(service: Served, num_bytes: int | None) -> None:
+    """The running process may write files up to that size, as on a disk that is full then; None: any size."""
+    _, hard = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+    soft = resource.RLIM_INFINITY if num_bytes is None else num_bytes
+    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "spool"])
+def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path, when_full: str) -> None:
+    log = tmp_path / "audit.jsonl"
+    with served(tiny_bundle.folder, CIN_AUDIT=str(log), CIN_AUDIT_WHEN_FULL=when_full) as service:
+        with service.client() as client:
+            kept = client.post("/predict", files=FORM).json()["id"]
+            _leave_room(service, log.stat().st_size + 100)
+            answer = client.post("/predict", files=FORM)
+            read = client.get(f"/predictions/{kept}")
+            deleted = client.delete(f"/predictions/{kept}")
+            assert "cin_audit_chain_ok 0.0" in client.get("/metrics").text
+            if when_full == "refuse":
+                check_problem(answer, 503, "audit log")
+                assert answer.headers["retry-after"]
+                check_problem(read, 503, "audit log")
+                check_problem(deleted, 503, "audit log")
+                assert str(tmp_path) not in answer.text
+                assert client.get("/readyz").json()["reason"] == "the audit log takes no entries"
+                batch = client.post("/predict/batch", files=[("image", ("a", PICTURE))]).json()["answers"]
+                assert batch[0]["problem"]["type"] == "urn:cin:problem:not-ready"
+            else:
+                assert (answer.status_code, read.status_code, deleted.status_code) == (200, 200, 204)
+                assert client.get("/readyz").status_code == 200
+            assert len(_entries(log)) == 2, "no half line"
+            _leave_room(service, None)
+            assert client.get(f"/predictions/{kept}").status_code == (200 if when_full == "refuse" else 404)
+            assert client.post("/predict", files=FORM).status_code == 200
+            assert client.get("/readyz").status_code == 200
+            assert "cin_audit_chain_ok 1.0" in client.get("/metrics").text
+        assert service.end() == 0
+    what = [entry["what"] for entry in _entries(log)]
+    spooled = ["spooled", "prediction", "prediction-read", "prediction-delete", "prediction-delete"]
+    late = spooled if when_full == "spool" else []
+    assert what == ["start", "prediction", *late, "prediction-read", "prediction", "stop"]
+
+
+def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start(audit=tmp_path / "audit.jsonl") as client:
+        service = service_of(client)
+
+        def fail(*_: object) -> None:
+            raise AuditWriteError("no room")
+
+        monkeypatch.setattr(service.audit._file, "append", fail)
+        check_problem(post(client, PICTURE), 503, "audit log")
+        monkeypatch.undo()
+        assert service.records.purge().kept == 0
+
+
+def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    with start(audit=log, audit_when_full="spool") as client:
+        assert post(client, PICTURE).status_code == 200
+        log.write_bytes(log.read_bytes()[:100])
+        check_problem(post(client, PICTURE), 503, "audit log")
+        assert "cin_audit_chain_ok 0.0" in client.get("/metrics").text
+    log.write_bytes(b"something else\n")
+    with pytest.raises(AuditError, match="cin audit verify"), start(audit=log):
+        pass
+
+
+def test_killed_under_load_its_chain_holds_every_answer(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    for _ in range(3):
+        with served(tiny_bundle.folder, CIN_AUDIT=str(log)) as service:
+            ids: list[str] = []
+
+            def send(service: Served = service, ids: list[str] = ids) -> None:
+                with service.client() as client:
+                    while True:
+                        try:
+                            answer = client.post("/predict", files=FORM)
+                        except Exception:
+                            return
+                        ids.append(answer.json()["id"])
+
+            threads = [threading.Thread(target=send) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            _until(lambda: len(ids) > 10, "ten answers")  # noqa: B023
+            service.process.kill()
+            for thread in threads:
+                thread.join()
+        lines = log.read_bytes().splitlines(keepends=True)
+        verify(lines)
+        noted = Counter(json.loads(line).get("id") for line in lines if line.endswith(b"\n"))
+        assert all(noted[id] == 1 for id in ids), "an answer that nobody wrote down"
+
+
+def _three_entries(path: Path) -> list[bytes]:
+    file = AuditFile(path, max_bytes=2**20)
+    file.append([Entry.now(name) for name in ("a", "b", "c")])
+    file.close()
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def _cin(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["audit", *arguments])
+
+
+def test_verify_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    lines = _three_entries(path)
+    head = _cin("head", str(path)).stdout.strip()
+    good = _cin("verify", str(path), "--head", head)
+    assert (good.exit_code, good.stderr) == (0, "")
+    assert good.stdout == f"3 entries, from 1 to 3, head {head}\n"
+    path.write_bytes(b"".join(lines[:2]))
+    cut = _cin("verify", str(path), "--head", head)
+    assert cut.exit_code == 1
+    assert "its end was cut off" in cut.stderr
+    path.write_bytes(b"".join([*lines[:2], lines[2][:40]]))
+    torn = _cin("verify", str(path))
+    assert torn.exit_code == 0
+    assert "40 bytes of a line that was not finished" in torn.stderr
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_verify_names_the_first_bad_line(tmp_path: Path, bad: int) -> None:
+    path, rest = tmp_path / "audit.jsonl", tmp_path / "rest.jsonl"
+    lines = _three_entries(path)
+    lines[bad] = lines[bad].replace(b'"what":"', b'"what":"x')
+    path.write_bytes(b"".join(lines[:2]))
+    rest.write_bytes(lines[2])
+    told = _cin("verify", str(path), str(rest))
+    assert (told.exit_code, told.stdout) == (1, "")
+    name, line = (path, bad + 1) if bad < 2 else (rest, 1)
+    assert told.stderr == f"cin: {name}, line {line}: changed since it was written: its digest is another\n"

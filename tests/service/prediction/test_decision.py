@@ -1,0 +1,129 @@
+"""What a clinician is told: the decision, its reasons, and the crop box in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bundle import Bundle, DiagnosisClass, Manifest
+from service.inference.engine import Answer
+from service.prediction.decision import Reason, decide, diagnosis, pixel_box
+from tests.service.tiny_bundle import SIZE, THRESHOLD
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Bundle) -> Manifest:
+    return tiny_bundle.manifest
+
+
+def _answer(melanoma: float = 0.9, *, box: tuple[float, ...] = (0.25, 0.25, 0.75, 0.75)) -> Answer:
+    """A lesion in the middle, on which the branches agree."""
+    probabilities = np.array([melanoma, 1.0 - melanoma, 0.0], np.float32)
+    attention = np.zeros((SIZE, SIZE), np.uint8)
+    attention[8:24, 8:24] = 255
+    return Answer(
+        probabilities=probabilities,
+        branch_probabilities=np.stack([probabilities, probabilities]),
+        lesion_attention=attention,
+        crop_box=np.array(box, np.float32),
+        lesion_fraction=0.25,
+        spatial_attention=None,
+        correlation_attention=None,
+    )
+
+
+def _reasons(answer: Answer, manifest: Manifest, *, side: int = 500) -> tuple[Reason, ...]:
+    decision = decide(answer, manifest, manifest.operating_point(), width=side, height=600)
+    assert decision.status == ("caution" if decision.reasons else "clear")
+    return decision.reasons
+
+
+def test_a_clear_case_has_no_reasons(manifest: Manifest) -> None:
+    assert _reasons(_answer(), manifest) == ()
+    assert diagnosis(_answer(), manifest) == "melanoma"
+    assert diagnosis(_answer(0.1), manifest) == "seborrheic_keratosis"
+
+
+def test_malignancy_is_the_sum_over_malignant_classes(manifest: Manifest) -> None:
+    second = DiagnosisClass(name="carcinoma", label="Carcinoma", malignant=True)
+    both = manifest.model_copy(update={"classes": [manifest.classes[0], second, manifest.classes[2]]})
+    decision = decide(_answer(0.25), both, both.operating_point(), width=500, height=500)
+    assert decision.malignancy == pytest.approx(1.0)
+    assert decision.refer
+
+
+def test_the_threshold_itself_refers(manifest: Manifest) -> None:
+    point = manifest.operating_point().model_copy(update={"threshold": 0.5})
+    assert decide(_answer(0.5), manifest, point, width=500, height=500).refer
+    assert not decide(_answer(0.4999), manifest, point, width=500, height=500).refer
+
+
+def test_each_operating_point_decides_for_itself(manifest: Manifest) -> None:
+    def refers(name: str) -> bool:
+        return decide(_answer(0.2), manifest, manifest.operating_point(name), width=500, height=500).refer
+
+    assert not refers("balanced")
+    assert refers("high-sensitivity")
+
+
+def test_near_the_threshold(manifest: Manifest) -> None:
+    assert _reasons(_answer(THRESHOLD + 0.04), manifest) == ("near_threshold",)
+    assert _reasons(_answer(THRESHOLD - 0.04), manifest) == ("near_threshold",)
+    assert _reasons(_answer(THRESHOLD + 0.06), manifest) == ()
+
+
+def test_branches_that_name_different_diagnoses(manifest: Manifest) -> None:
+    branches = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], np.float32)
+    assert "branches_disagree" in _reasons(replace(_answer(), branch_probabilities=branches), manifest)
+
+
+def test_no_lesion(manifest: Manifest) -> None:
+    nothing = replace(_answer(box=(0, 0, 1, 1)), lesion_fraction=0.0, lesion_attention=np.zeros((SIZE, SIZE), np.uint8))
+    assert _reasons(nothing, manifest) == ("no_lesion_found",)
+
+
+@pytest.mark.parametrize(
+    ("box", "edge"),
+    [
+        ((0.0, 0.2, 0.8, 0.8), np.s_[:, 0]),
+        ((0.2, 0.0, 0.8, 0.8), np.s_[0]),
+        ((0.2, 0.2, 1.0, 0.8), np.s_[:, -1]),
+        ((0.2, 0.2, 0.8, 1.0), np.s_[-1]),
+    ],
+)
+def test_a_lesion_at_the_border_needs_box_and_attention_there(
+    manifest: Manifest, box: tuple[float, ...], edge: Any
+) -> None:
+    attention = _answer().lesion_attention.copy()
+    attention[edge] = 200
+    assert _reasons(replace(_answer(box=box), lesion_attention=attention), manifest) == ("lesion_touches_border",)
+    only_the_margin = _answer(box=box)
+    assert _reasons(only_the_margin, manifest) == ()
+    only_a_speck = replace(_answer(), lesion_attention=attention)
+    assert _reasons(only_a_speck, manifest) == ()
+
+
+def test_a_picture_smaller_than_the_frame(manifest: Manifest) -> None:
+    assert _reasons(_answer(), manifest, side=manifest.frame_size) == ()
+    assert _reasons(_answer(), manifest, side=manifest.frame_size - 1) == ("small_picture",)
+
+
+def test_the_box_in_pixels() -> None:
+    box = pixel_box(_answer(box=(0.25, 0.5, 0.75, 1.0)), width=1000, height=600)
+    assert (box.x0, box.y0, box.x1, box.y1) == (250, 300, 750, 600)
+
+
+@given(edges=st.tuples(*[st.floats(0.0, 1.0, width=32)] * 4), width=st.integers(1, 5000), height=st.integers(1, 5000))
+def test_the_box_lies_within_the_picture_and_is_never_empty(
+    edges: tuple[float, float, float, float], width: int, height: int
+) -> None:
+    x0, x1 = sorted(edges[:2])
+    y0, y1 = sorted(edges[2:])
+    box = pixel_box(_answer(box=(x0, y0, x1, y1)), width=width, height=height)
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height

@@ -1,0 +1,303 @@
+"""Under load and in trouble: the queue, deadlines, clients that leave, a service that can no longer be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+import httpx
+import pytest
+from PIL import Image
+
+from service.app import create_app
+from service.bundle import Bundle
+from service.inference.batching import Batcher
+from service.inference.engine import DeviceError
+from service.problems import MEDIA_TYPE
+from service.runtime import Service
+from service.settings import Settings
+from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
+
+PICTURE = picture_bytes(dark_square())
+HEADERS = {"content-type": "image/png"}
+
+Running = tuple[httpx.AsyncClient, Service]
+Scenario = Callable[[httpx.AsyncClient, Service], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _running(
+    bundle: Bundle, on_fatal: Callable[[str], None] = lambda reason: None, **settings: Any
+) -> AsyncIterator[Running]:
+    chosen = Settings(bundle=bundle.folder, provider="cpu", inference_threads=1, **settings)
+    app = create_app(chosen, on_fatal)
+    async with app.router.lifespan_context(app):
+        await _queue_as_for_a_gpu(app.state.service)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://cin") as client:
+            yield client, app.state.service
+
+
+async def _queue_as_for_a_gpu(service: Service) -> None:
+    """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
+    settings = service.settings
+    await service.batcher.stop()
+    service.batcher = Batcher(
+        service.engine.run,
+        queue_size=settings.queue_size,
+        max_batch=settings.effective_max_batch("cpu"),
+        on_batch=service.metrics.batch_size.observe,
+        on_failure=service.on_inference_failure,
+    )
+    service.batcher.start()
+
+
+def _play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
+    async def play() -> None:
+        async with asyncio.timeout(15), _running(bundle, **settings) as (client, service):
+            await scenario(client, service)
+
+    asyncio.run(play())
+
+
+@asynccontextmanager
+async def _held(service: Service) -> AsyncIterator[None]:
+    """Keep the thread that owns the session busy."""
+    gate = threading.Event()
+    busy = asyncio.ensure_future(service.batcher.call(gate.wait))
+    try:
+        yield
+    finally:
+        gate.set()
+        await busy
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+def _post(client: httpx.AsyncClient) -> asyncio.Task[httpx.Response]:
+    return asyncio.create_task(client.post("/predict", content=PICTURE, headers=HEADERS))
+
+
+def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny_bundle: Bundle) -> None:
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        async with _held(service):
+            accepted = [_post(client) for _ in range(3)]
+            await _until(lambda: service.batcher.depth >= 2)
+            refused = await _post(client)
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 1
+            assert refused.headers["content-type"] == MEDIA_TYPE
+            assert refused.json()["type"] == "urn:cin:problem:queue-full"
+        assert [r.status_code for r in await asyncio.gather(*accepted)] == [200] * 3
+        assert (await _post(client)).status_code == 200
+
+    _play(scenario, tiny_bundle, queue_size=3)
+
+
+def test_the_deadline(tiny_bundle: Bundle) -> None:
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        async with _held(service):
+            late = await _post(client)
+            assert late.status_code == 504
+            assert late.json()["type"] == "urn:cin:problem:deadline-exceeded"
+            await _until(lambda: service.batcher.depth == 0)
+        assert (await _post(client)).status_code == 200
+
+    _play(scenario, tiny_bundle, deadline_seconds=0.3)
+
+
+def test_a_picture_that_does_not_come_in_time_is_a_timeout(tiny_bundle: Bundle) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield PICTURE[:10]
+        await asyncio.sleep(20)
+
+    async def scenario(client: httpx.AsyncClient, _: Service) -> None:
+        response = await client.post("/predict", content=trickle(), headers=HEADERS)
+        assert response.status_code == 408
+        assert response.json()["type"] == "urn:cin:problem:request-timeout"
+
+    _play(scenario, tiny_bundle, deadline_seconds=0.2)
+
+
+def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle) -> None:
+    batches: list[int] = []
+    sent: list[Any] = []
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        service.batcher._on_batch = batches.append
+        leave = asyncio.Event()
+        messages = iter([{"type": "http.request", "body": PICTURE, "more_body": False}])
+
+        async def receive() -> Any:
+            if message := next(messages, None):
+                return message
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"image/png")]
+        scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
+        transport = client._transport
+        assert isinstance(transport, httpx.ASGITransport)
+        async with _held(service):
+            ahead = _post(client)  # taken by the batcher, which waits for the thread
+            await _until(lambda: bool(service.batcher._under_way))
+            request = asyncio.ensure_future(transport.app(scope, receive, send))
+            await _until(lambda: service.batcher.depth == 1)
+            leave.set()
+            await request
+            await _until(lambda: service.batcher.depth == 0)
+        assert sent[0]["status"] == 499
+        assert (await ahead).status_code == 200
+        assert (await _post(client)).status_code == 200
+        assert batches == [1, 1]
+
+    _play(scenario, tiny_bundle)
+
+
+def test_no_upload_waits_for_threads_that_others_hold(tiny_bundle: Bundle) -> None:
+    """The pool that frameworks share among everything that blocks; a 2 MB upload used to wait for it."""
+    large = picture_bytes(Image.effect_noise((1500, 1500), 90).convert("RGB"))
+    assert len(large) > 2 * 2**20
+
+    async def scenario(client: httpx.AsyncClient, _: Service) -> None:
+        shared = anyio.to_thread.current_default_thread_limiter()
+        holders = [object() for _ in range(int(shared.available_tokens))]
+        for holder in holders:
+            shared.acquire_on_behalf_of_nowait(holder)
+        assert (await client.post("/predict", files={"image": large})).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
+
+    _play(scenario, tiny_bundle)
+
+
+def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
+    colours = [(10 * shade, 90, 160 - 5 * shade) for shade in range(20)]
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        async def ask(colour: tuple[int, int, int]) -> Any:
+            data = picture_bytes(dark_square(colour))
+            return (await client.post("/predict", content=data, headers=HEADERS)).json()["probabilities"]
+
+        alone = [await ask(colour) for colour in colours]
+        async with _held(service):
+            waiting = [asyncio.create_task(ask(colour)) for colour in colours]
+            await _until(lambda: service.batcher.depth + sum(map(len, service.batcher._under_way)) == len(colours))
+        assert await asyncio.gather(*waiting) == [pytest.approx(answer, abs=1e-4) for answer in alone]
+
+    _play(scenario, tiny_bundle, max_batch=8)
+
+
+def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: Bundle) -> None:
+    told: list[str] = []
+
+    def fail(*_: object, **__: object) -> Any:
+        raise DeviceError("ONNX Runtime failed", "CUDA failure 719")
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        service.batcher._run = fail
+        assert (await _post(client)).status_code == 503
+        assert told == ["ONNX Runtime failed"]
+        service.batcher._run = service.engine.run
+        assert (await _post(client)).status_code == 503
+        readiness = await client.get("/readyz")
+        assert readiness.status_code == 503
+        assert readiness.json()["reason"] == "ONNX Runtime failed"
+        assert (await client.get("/healthz")).status_code == 200
+        assert "cin_ready 0.0" in (await client.get("/metrics")).text
+
+    _play(scenario, tiny_bundle, on_fatal=told.append)
+
+
+def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> None:
+    told: list[str] = []
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        assert (await _post(client)).status_code == 200
+        service.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
+        await _until(lambda: bool(told))
+        assert "differ by 0.2" in told[0]
+        assert (await _post(client)).status_code == 503
+        readiness = (await client.get("/readyz")).json()
+        assert (readiness["ready"], readiness["canary_max_difference"]) == (False, 0.2)
+        assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
+
+    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.1)
+
+
+def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
+    told: list[str] = []
+
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        right, asked = service.engine.canary_difference, 0
+
+        def wrong_once() -> float:
+            nonlocal asked
+            asked += 1
+            return 0.2 if asked == 1 else right()
+
+        service.engine.canary_difference = wrong_once  # type: ignore[method-assign]
+        await _until(lambda: bool(told))
+        await asyncio.sleep(0.2)
+        assert asked == 1, "it goes on watching what it gave up"
+        await service.check_canary()  # as one that was under way when something else failed
+        assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
+
+    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.02)
+
+
+def test_a_canary_that_gets_no_answer_counts_as_wrong(tiny_bundle: Bundle) -> None:
+    told: list[str] = []
+
+    async def scenario(_: httpx.AsyncClient, service: Service) -> None:
+        async with _held(service):
+            await _until(lambda: bool(told))
+
+    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.05, deadline_seconds=0.2)
+    assert "no answer in time" in told[0]
+
+
+def test_a_picture_under_way_when_trust_is_lost_gets_no_answer(tiny_bundle: Bundle) -> None:
+    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
+        async with _held(service):
+            under_way, waiting = _post(client), _post(client)
+            await _until(lambda: service.batcher.depth == 1)
+            service.fail("the canary tripped")
+        assert [(await r).status_code for r in (under_way, waiting)] == [503, 503]
+
+    _play(scenario, tiny_bundle)
+
+
+@pytest.mark.parametrize("settings", [{"require_gpu": True}, {"operating_point": "perfect"}])
+def test_what_cannot_be_served_does_not_start(tiny_bundle: Bundle, settings: dict[str, Any]) -> None:
+    async def scenario(*_: object) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises((RuntimeError, ValueError), match=r"GPU is required|no operating point 'perfect'"):
+        _play(scenario, tiny_bundle, **settings)
+
+
+def test_a_wrong_canary_does_not_start(tmp_path: Any) -> None:
+    async def scenario(*_: object) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(RuntimeError, match="canary picture's probabilities differ"):
+        _play(scenario, write_tiny_bundle(tmp_path / "wrong", wrong_canary=True))
+
+
+def test_an_app_that_was_not_started_is_not_ready(tiny_bundle: Bundle) -> None:
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(create_app(Settings(bundle=tiny_bundle.folder)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://cin") as client:
+            return [(await client.get(path)).status_code for path in ("/readyz", "/model", "/healthz")]
+
+    assert asyncio.run(ask()) == [503, 503, 200]

@@ -1,0 +1,168 @@
+"""Records in a real Redis: shared, expiring, within a budget, and gone when they are gone."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.attention.overlay import AttentionMaps
+from service.storage.redis import RedisRecords
+from service.storage.store import Purged, Record, RecordsError, pack_maps
+from tests.service.conftest import Start
+from tests.service.real_redis import RealRedis, free_port
+from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.wire import check_problem, post
+
+OWNER = "clinic"
+IDS = [f"{number:032x}" for number in range(10)]
+
+
+def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> Record:
+    random = np.random.default_rng(seed)
+    maps = AttentionMaps(
+        frame=random.integers(0, 256, (8, 8, 3), dtype=np.uint8),
+        width=640,
+        height=480,
+        crop_box=np.array([0.1, 0.2, 0.8, 0.9], np.float32),
+        lesion=random.integers(0, 256, (8, 8), dtype=np.uint8),
+        spatial=random.random((2, 2, 2), dtype=np.float32) if features else None,
+        correlation=random.random((2, 4, 4), dtype=np.float32) if features else None,
+    )
+    return Record(OWNER, text, maps)
+
+
+SIZE = len(pack_maps(_record().maps)) + len(_record().prediction)
+
+
+def _store(server: RealRedis, *, ttl: float = 60, records: float = 100) -> RedisRecords:
+    return RedisRecords(server.url, ttl_seconds=ttl, max_bytes=int(records * SIZE))
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_what_one_replica_keeps_another_finds(server: RealRedis, features: bool) -> None:
+    record = _record('{"name": "Köbner"}', features=features)
+    _store(server).put(IDS[0], record)
+    back = _store(server).get(IDS[0], OWNER)
+    assert back is not None
+    assert back.prediction == record.prediction
+    for field in fields(AttentionMaps):
+        np.testing.assert_array_equal(getattr(back.maps, field.name), getattr(record.maps, field.name))
+    assert _store(server).get(IDS[1], OWNER) is None
+
+
+def test_records_expire_also_when_no_service_runs(server: RealRedis) -> None:
+    store = _store(server, ttl=0.3)
+    store.put(IDS[0], _record())
+    assert store.get(IDS[0], OWNER) is not None
+    time.sleep(0.4)
+    assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
+
+
+def test_what_expired_leaves_the_books(server: RealRedis) -> None:
+    store = _store(server, ttl=0.3, records=2)
+    store.put(IDS[0], _record())
+    store.put(IDS[1], _record())
+    time.sleep(0.4)
+    assert store.purge() == Purged(expired=2, for_room=0, kept=0)
+    assert _store(server).purge() == Purged(expired=0, for_room=0, kept=0), "told to one replica alone"
+    assert server.client.get("cin:{records}:total") == b"0"
+    assert server.client.zcard("cin:{records}:ages") == server.client.hlen("cin:{records}:sizes") == 0
+
+
+def test_the_oldest_make_room(server: RealRedis) -> None:
+    store = _store(server, records=3.5)
+    for id in IDS[:5]:
+        store.put(id, _record())
+        time.sleep(0.002)
+    assert [store.get(id, OWNER) is not None for id in IDS[:5]] == [False, False, True, True, True]
+    assert int(server.client.get("cin:{records}:total")) == 3 * SIZE
+    assert store.purge() == Purged(expired=0, for_room=2, kept=3)
+
+
+def test_a_record_that_is_put_twice_counts_once(server: RealRedis) -> None:
+    store = _store(server)
+    store.put(IDS[0], _record())
+    store.put(IDS[0], _record())
+    assert int(server.client.get("cin:{records}:total")) == SIZE
+
+
+def test_deleting_really_deletes(server: RealRedis) -> None:
+    store = _store(server)
+    store.put(IDS[0], _record("remember me"))
+    store.put(IDS[1], _record("keep me"))
+    assert store.delete(IDS[0], OWNER)
+    assert store.get(IDS[0], OWNER) is None
+    assert not store.delete(IDS[0], OWNER)
+    assert store.get(IDS[1], OWNER) is not None
+    assert not [key for key in server.client.keys("*") if IDS[0].encode() in key]
+
+
+def test_nobody_else_sees_or_deletes_a_record(server: RealRedis) -> None:
+    store = _store(server)
+    store.put(IDS[0], _record())
+    for other in ("", "clinic-2", "CLINIC", "*"):
+        assert store.get(IDS[0], other) is None
+        assert not store.delete(IDS[0], other)
+    assert store.get(IDS[0], OWNER) is not None
+    assert store.delete(IDS[0], OWNER)
+
+
+def test_replicas_share_the_budget(server: RealRedis) -> None:
+    stores = [_store(server, records=4.5) for _ in range(3)]
+
+    def work(worker: int) -> None:
+        for turn in range(20):
+            id = f"{worker + 1:016x}{turn:016x}"  # none of IDS
+            stores[worker % 3].put(id, _record())
+            if turn % 4 == 0:
+                stores[(worker + 1) % 3].delete(id, OWNER)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    stores[0].put(IDS[0], _record())
+    kept = [key for key in server.client.keys("cin:{records}:*") if len(key.rpartition(b":")[2]) == 32]
+    assert 0 < len(kept) <= 4
+    assert int(server.client.get("cin:{records}:total")) == len(kept) * SIZE
+
+
+def test_a_redis_that_is_not_there_is_an_error_that_says_so() -> None:
+    port = free_port()
+    with pytest.raises(RecordsError, match=f"Redis at 127.0.0.1:{port} cannot be used .* CIN_RECORDS_URL"):
+        RedisRecords(f"redis://:secret@127.0.0.1:{port}/0", ttl_seconds=60, max_bytes=2**24)
+
+
+def test_a_url_of_something_else_is_an_error_that_says_so() -> None:
+    with pytest.raises(RecordsError, match="redis://host"):
+        RedisRecords("https://example.org", ttl_seconds=60, max_bytes=2**24)
+
+
+def test_a_redis_that_goes_and_comes_back(server: RealRedis, start: Start) -> None:
+    picture = picture_bytes(dark_square())
+    with start(records_url=server.url) as client:
+        assert post(client, picture).status_code == 200
+        server.stop()
+        try:
+            check_problem(post(client, picture), 503, "not be kept")
+            check_problem(client.get(f"/predictions/{IDS[0]}"), 503, "or reached")
+            check_problem(client.delete(f"/predictions/{IDS[0]}"), 503, "or reached")
+        finally:
+            server.start()
+        assert post(client, picture).status_code == 200
+
+
+def test_one_service_draws_what_another_predicted(server: RealRedis, start: Start) -> None:
+    with start(records_url=server.url) as one, start(records_url=server.url) as other:
+        links = post(one, picture_bytes(dark_square())).json()["attention"]
+        assert other.get(links["lesion"]).headers["content-type"].startswith("image/")
+
+
+def test_records_live_in_one_place(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set only one"), start(records_folder=tmp_path, records_url="redis://x"):
+        pass
