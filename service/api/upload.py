@@ -10,7 +10,6 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from service.api.digests import ContentDigest, DigestError
 from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
 
 FIELD = "image"
@@ -84,19 +83,13 @@ async def _received(request: Request, limits: UploadLimits, most: int) -> AsyncG
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         raise too_large
-    try:
-        digest = ContentDigest.parse(request.headers.get("content-digest"))
-        received = 0
-        async for chunk in _until(request, limits.ends):
-            received += len(chunk)
-            if received > most:
-                raise too_large
-            limits.take(len(chunk))
-            digest.update(chunk)
-            yield chunk
-        digest.check()
-    except DigestError as error:
-        raise ServiceError(MALFORMED, str(error)) from error
+    received = 0
+    async for chunk in _until(request, limits.ends):
+        received += len(chunk)
+        if received > most:
+            raise too_large
+        limits.take(len(chunk))
+        yield chunk
 
 
 async def _until(request: Request, ends: float) -> AsyncGenerator[bytes, None]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.attention.overlay import ImageFormat, OverlayOptions
+from service.attention.overlay import OverlayOptions
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Renderings:
         self, *, max_bytes: int = 32 * 2**20, max_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_bytes, self._max_seconds, self._clock = max_bytes, max_seconds, clock
-        self._kept: OrderedDict[tuple[str, OverlayOptions, ImageFormat], _Rendering] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, OverlayOptions], _Rendering] = OrderedDict()
         self._bytes = 0
 
-    def get(self, id: str, options: OverlayOptions, image_format: ImageFormat) -> bytes | None:
+    def get(self, id: str, options: OverlayOptions) -> bytes | None:
         """The overlay, if it was drawn just now."""
         self.purge()
-        found = self._kept.get((id, options, image_format))
+        found = self._kept.get((id, options))
         return None if found is None else found.content
 
-    def put(self, id: str, options: OverlayOptions, image_format: ImageFormat, content: bytes) -> None:
+    def put(self, id: str, options: OverlayOptions, content: bytes) -> None:
         """Keep an overlay; the oldest make room."""
-        self._drop((id, options, image_format))
-        self._kept[id, options, image_format] = _Rendering(content, self._clock())
+        self._drop((id, options))
+        self._kept[id, options] = _Rendering(content, self._clock())
         self._bytes += len(content)
         self.purge()
 
@@ -53,6 +53,6 @@ class Renderings:
         while self._kept and (self._bytes > self._max_bytes or next(iter(self._kept.values())).drawn <= oldest):
             self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[str, OverlayOptions, ImageFormat]) -> None:
+    def _drop(self, key: tuple[str, OverlayOptions]) -> None:
         if (dropped := self._kept.pop(key, None)) is not None:
             self._bytes -= len(dropped.content)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,6 @@ MapKind = Literal["lesion", "spatial", "correlation"]
 BranchChoice = Literal["1", "2", "mean"]
 View = Literal["frame", "crop"]
 Layer = Literal["all", "map", "picture"]
-Colormap = Literal["viridis", "cividis", "magma", "gray"]
-ImageFormat = Literal["png", "webp", "jpeg"]
 
 LONG_SIDE = 768  # pixels of the rendered picture
 FULL_SCALE = 4.0
@@ -32,15 +31,10 @@ NO_EVIDENCE: dict[MapKind, str] = {
     "spatial": "no spot stands out: attention stays below 1.5x the average",
     "correlation": "no spot stands out: attention stays below 1.5x the average",
 }
-MEDIA_TYPES: dict[ImageFormat, str] = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+MEDIA_TYPE = "image/png"
 
-# Ten stops of matplotlib's perceptually uniform colour maps (CC0), RGB.
-_STOPS: dict[Colormap, str] = {
-    "viridis": "440154 482878 3e4a89 31688e 26828e 1f9e89 35b779 6dcd59 b4de2c fde725",
-    "cividis": "00204d 00336f 39486b 575c6d 707173 8a8779 a69d75 c4b56c e4cf5b ffea46",
-    "magma": "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
-    "gray": "000000 ffffff",
-}
+# Ten stops of viridis, a perceptually uniform colour map (CC0), RGB.
+_VIRIDIS = "440154 482878 3e4a89 31688e 26828e 1f9e89 35b779 6dcd59 b4de2c fde725"
 
 RGB = NDArray[np.uint8]
 RGBA = NDArray[np.uint8]
@@ -77,7 +71,6 @@ class OverlayOptions:
     view: View = "frame"
     layer: Layer = "all"
     opacity: float = 0.6
-    colormap: Colormap = "viridis"
     spot: tuple[float, float] | None = None
 
 
@@ -117,22 +110,17 @@ def is_evident(values: Map, kind: MapKind) -> bool:
     return bool(values.max() >= EVIDENCE_LEVEL[kind])
 
 
-def encode(picture: RGB | RGBA, image_format: ImageFormat) -> bytes:
-    """Encode a rendered picture; it carries pixels only, never metadata.
-
-    Raises :class:`OverlayError` for transparency in a format without.
-    """
-    if image_format == "jpeg" and picture.shape[2] == 4:
-        raise OverlayError("JPEG has no transparency; ask for layer=map as png or webp")
+def encode(picture: RGB | RGBA) -> bytes:
+    """Encode a rendered overlay as PNG: pixels only, never metadata."""
     buffer = io.BytesIO()
-    settings = {"png": {"compress_level": 6}, "webp": {"quality": 85, "method": 2}, "jpeg": {"quality": 90}}
-    Image.fromarray(picture).save(buffer, image_format, **settings[image_format])
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
-def colour_table(colormap: Colormap) -> RGB:
+@cache
+def colour_table() -> RGB:
     """256 colours ``[256, 3]``, from low to high."""
-    stops = np.array([list(bytes.fromhex(stop)) for stop in _STOPS[colormap].split()], dtype=np.float64)
+    stops = np.array([list(bytes.fromhex(stop)) for stop in _VIRIDIS.split()], dtype=np.float64)
     positions = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(positions, np.arange(len(stops)), stops[:, c]) for c in range(3)]
     return np.stack(channels, axis=1).round().astype(np.uint8)
@@ -229,7 +217,7 @@ def _to_canvas(
 
 def _tint(strength: Map, options: OverlayOptions) -> tuple[Map, Map]:
     """Colours ``[height, width, 3]``, 0 to 255, and how much they cover ``[height, width]``, 0 to 1."""
-    colours = colour_table(options.colormap)[(strength * 255).round().astype(np.uint8)].astype(np.float32)
+    colours = colour_table()[(strength * 255).round().astype(np.uint8)].astype(np.float32)
     # The square root lets weak attention show; zero stays untouched.
     return colours, np.sqrt(strength) * np.float32(options.opacity)
 
@@ -271,7 +259,7 @@ def _caption(canvas: Image.Image, options: OverlayOptions, *, evident: bool) -> 
         low, high = ("0", "1") if options.kind == "lesion" else ("1x", f"{FULL_SCALE:g}x")
         left = 16 + int(draw.textlength(low, font))
         length = max(1, min(128, canvas.width - 2 * left))
-        bar = Image.fromarray(colour_table(options.colormap)[None]).resize((length, 10))
+        bar = Image.fromarray(colour_table()[None]).resize((length, 10))
         canvas.paste(bar, (left, canvas.height - 20))
         write(10, canvas.height - 6, low)
         write(left + length + 6, canvas.height - 6, high)

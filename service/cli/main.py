@@ -314,7 +314,7 @@ def _write_overlays(folder: Path, name: str, picture: Picture, answer: Answer) -
     maps = attention_maps(picture, answer)
     kinds: list[MapKind] = ["lesion"] if answer.spatial_attention is None else ["lesion", "spatial", "correlation"]
     for kind in kinds:
-        (folder / f"{name}-{kind}.png").write_bytes(encode(render(maps, OverlayOptions(kind=kind)), "png"))
+        (folder / f"{name}-{kind}.png").write_bytes(encode(render(maps, OverlayOptions(kind=kind))))
 
 
 @bundle_app.command()

@@ -13,10 +13,8 @@ from fastapi import APIRouter, Query, Request, Response
 from service.api.callers import CallerDep
 from service.api.dependencies import ServiceDep, find_record
 from service.attention.overlay import (
-    MEDIA_TYPES,
+    MEDIA_TYPE,
     BranchChoice,
-    Colormap,
-    ImageFormat,
     Layer,
     MapKind,
     MissingMap,
@@ -33,7 +31,7 @@ from service.problems import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, docu
 router = APIRouter(tags=["attention"])
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media: {} for media in MEDIA_TYPES.values()}, "description": "The overlay"},
+    200: {"content": {MEDIA_TYPE: {}}, "description": "The overlay"},
     304: {"description": "The overlay that the client has already (If-None-Match)"},
     **documented(MALFORMED, NOT_FOUND, NOT_READY),
 }
@@ -55,8 +53,6 @@ async def get_attention(
     view: View = "frame",
     layer: Layer = "all",
     opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
-    colormap: Colormap = "viridis",
-    image_format: Annotated[ImageFormat, Query(alias="format")] = "png",
     x: XQuery = None,
     y: YQuery = None,
 ) -> Response:
@@ -67,24 +63,22 @@ async def get_attention(
     `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
     `layer=picture` is the picture as the network was given it.
     """
-    options = OverlayOptions(
-        kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, colormap=colormap, spot=_spot(x, y)
-    )
+    options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
-    headers = {"ETag": _etag(id, options, image_format), "Cache-Control": "private, no-cache"}
+    headers = {"ETag": _etag(id, options), "Cache-Control": "private, no-cache"}
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
 
     def draw() -> bytes:
         with service.metrics.timed("render"):
-            return encode(render(record.maps, options), image_format)
+            return encode(render(record.maps, options))
 
-    content = service.renderings.get(id, options, image_format)
+    content = service.renderings.get(id, options)
     if content is None:
         with _drawing_problems():
             content = await service.on_core(draw)
-        service.renderings.put(id, options, image_format, content)
-    return Response(content, media_type=MEDIA_TYPES[image_format], headers=headers)
+        service.renderings.put(id, options, content)
+    return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.get("/attention/{id}/summary", responses=documented(MALFORMED, NOT_FOUND, NOT_READY))
@@ -120,9 +114,9 @@ def _drawing_problems() -> Iterator[None]:
         raise ServiceError(MALFORMED, str(error)) from error
 
 
-def _etag(id: str, options: OverlayOptions, image_format: ImageFormat) -> str:
+def _etag(id: str, options: OverlayOptions) -> str:
     """A record never changes, so what is drawn follows from how; another version may draw otherwise."""
-    said = f"{version('clinical-inspired-network')} {id} {options} {image_format}"
+    said = f"{version('clinical-inspired-network')} {id} {options}"
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 

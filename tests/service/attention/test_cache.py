@@ -11,24 +11,24 @@ LESION, SPATIAL = OverlayOptions(), OverlayOptions(kind="spatial")
 def test_the_oldest_make_room() -> None:
     kept = Renderings(max_bytes=25)
     for id in ("a", "b", "c"):
-        kept.put(id, LESION, "png", bytes(10))
-    assert [kept.get(id, LESION, "png") is not None for id in ("a", "b", "c")] == [False, True, True]
-    kept.put("c", LESION, "png", bytes(12))
-    assert kept.get("b", LESION, "png") is not None, "what is drawn again counts once"
-    kept.put("d", LESION, "png", bytes(26))
-    assert all(kept.get(id, LESION, "png") is None for id in ("b", "c", "d")), "one that is larger than all is not kept"
+        kept.put(id, LESION, bytes(10))
+    assert [kept.get(id, LESION) is not None for id in ("a", "b", "c")] == [False, True, True]
+    kept.put("c", LESION, bytes(12))
+    assert kept.get("b", LESION) is not None, "what is drawn again counts once"
+    kept.put("d", LESION, bytes(26))
+    assert all(kept.get(id, LESION) is None for id in ("b", "c", "d")), "one that is larger than all is not kept"
 
 
 def test_none_is_kept_for_long() -> None:
     now = [0.0]
     kept = Renderings(max_seconds=60, clock=lambda: now[0])
-    kept.put("a", LESION, "png", b"1")
+    kept.put("a", LESION, b"1")
     now[0] = 59
-    kept.put("a", SPATIAL, "png", b"2")
-    assert kept.get("a", LESION, "png") == b"1"
+    kept.put("a", SPATIAL, b"2")
+    assert kept.get("a", LESION) == b"1"
     now[0] = 60
-    assert kept.get("a", LESION, "png") is None
-    assert kept.get("a", SPATIAL, "png") == b"2"
+    assert kept.get("a", LESION) is None
+    assert kept.get("a", SPATIAL) == b"2"
     now[0] = 200
     kept.purge()
     assert kept._kept == {}
@@ -39,7 +39,6 @@ def test_a_record_is_forgotten_as_a_whole() -> None:
     kept = Renderings()
     for id in ("a", "b"):
         for options in (LESION, SPATIAL):
-            kept.put(id, options, "webp", id.encode())
+            kept.put(id, options, id.encode())
     kept.forget("a")
-    assert [kept.get(id, SPATIAL, "webp") for id in ("a", "b")] == [None, b"b"]
-    assert kept.get("b", LESION, "png") is None
+    assert [kept.get(id, SPATIAL) for id in ("a", "b")] == [None, b"b"]
