@@ -28,7 +28,7 @@ async def keep_house(service: Service) -> None:
     while True:
         await asyncio.sleep(min(PURGE_SECONDS, service.settings.record_ttl_seconds))
         service.renderings.purge()
-        await service.audit.write_spooled()
+        await service.audit.check_disk()
         with suppress(AuditError):  # tried again next time
             await note_access_changes(service)
         try:

@@ -87,7 +87,6 @@ class Metrics:
         self.gpu_expected = self._gauge("gpu_expected", "1 where a GPU was asked for, or is there and may be used")
         self.audit_chain_ok = self._gauge("audit_chain_ok", "1 while the audit log is as it was written, and can be")
         self.audit_entries = self._counter("audit_entries", "Entries of the audit log", "outcome")
-        self.audit_spooled = self._gauge("audit_spooled", "Entries that wait in memory for the disk")
         self.audit_free_bytes = self._gauge("audit_free_bytes", "Room left for the audit log; NaN where there is none")
         self.audit_free_bytes.set(math.nan)
         self.purged = self._counter("purged", "Kept predictions that went by themselves", "reason")
@@ -99,7 +98,7 @@ class Metrics:
         for status in (200, *(problem.status for problem in PROBLEM_TYPES if problem.status >= 500)):
             self.requests.labels("/predict", "POST", str(status))
         self.latency.labels("/predict")
-        for outcome in ("written", "spooled", "refused"):
+        for outcome in ("written", "refused"):
             self.audit_entries.labels(outcome)
         for cause in ("expired", "room"):
             self.purged.labels(cause)

@@ -205,7 +205,7 @@ def _described(service: Service) -> dict[str, Any]:
 
 def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
-    audit_file = None if settings.audit is None else AuditFile(settings.audit, max_bytes=settings.audit_max_bytes)
+    audit_file = None if settings.audit is None else AuditFile(settings.audit)
     bundle = load_bundle(settings.bundle)
     operating_point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(
@@ -219,7 +219,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
     metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)
     metrics.gpu_expected.set(_expects_gpu(settings))
     on_cpu = engine.provider == "cpu"
-    num_cores = settings.inference_threads if on_cpu else settings.picture_threads
+    num_cores = settings.inference_threads
     keep_for_pictures(num_cores)
     cores = Cores(num_cores)
     service = Service(
@@ -245,7 +245,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
         limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
         keys=keys,
         caller_limits=CallerLimits(rate=settings.caller_rate, places=settings.places_of_a_caller()),
-        audit=AuditLog(audit_file, when_full=settings.audit_when_full, metrics=metrics),
+        audit=AuditLog(audit_file, metrics=metrics),
         uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
         on_fatal=on_fatal,
     )

@@ -18,7 +18,6 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
 AbstainChoice = Literal["on", "caution", "off"]
-WhenFull = Literal["refuse", "spool"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
@@ -77,10 +76,6 @@ class Settings(BaseSettings):
         None, gt=0, description="pictures of one caller at once; default: with keys, half of CIN_QUEUE_SIZE"
     )
     audit: Path | None = Field(None, description="file of the audit log; default: none is written")
-    audit_when_full: WhenFull = Field(
-        "refuse", description="what happens when it cannot be written: refuse requests, or spool entries in memory"
-    )
-    audit_max_bytes: int = Field(32 * 2**20, ge=2**16, description="then the file is put aside and the next one begun")
 
     variant: VariantChoice = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
@@ -97,10 +92,7 @@ class Settings(BaseSettings):
         description="folder where TensorRT keeps what it builds, which takes minutes; default: built at each start",
     )
     inference_threads: int = Field(
-        default_factory=usable_cpus, ge=1, description="cores of a CPU that pictures are worked on with"
-    )
-    picture_threads: int = Field(
-        default_factory=usable_cpus, ge=1, description="threads that decode and draw beside a GPU"
+        default_factory=usable_cpus, ge=1, description="CPU threads that decode, infer and draw overlays"
     )
 
     max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
@@ -114,7 +106,6 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         512, gt=0, description="connections at once; beyond that the one that was silent longest is closed"
     )
-    max_head_bytes: int = Field(32 * 2**10, ge=4096, description="most bytes of a request's address and headers")
     head_seconds: float = Field(10.0, gt=0, description="a request's headers must be here by then")
     stall_seconds: float = Field(
         20.0, gt=0, description="a client that sends nothing of a picture, or reads nothing, for so long is given up"
@@ -151,7 +142,6 @@ class Settings(BaseSettings):
         """What a client may take of a connection."""
         return ConnectionLimits(
             max_connections=self.max_connections,
-            max_head_bytes=self.max_head_bytes,
             head_seconds=self.head_seconds,
             stall_seconds=self.stall_seconds,
             # Whoever reads the picture gives up first, and can say so better.

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from service.audit.chain import EMPTY, ChainError, Entry, Head, follow, to_line
 
+MAX_BYTES = 32 * 2**20
 _LOCK_SECONDS = 10.0
 
 
@@ -32,7 +33,7 @@ class AuditFile:
     Calls block on a disk, and must not overlap in one process. Every call raises :class:`AuditError`.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         """Checks what is there, and creates what is not."""
         self._path, self._max_bytes = path, max_bytes
         self._file: int | None = None

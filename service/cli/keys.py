@@ -67,7 +67,7 @@ def _noting(settings: Settings, what: str) -> Callable[[StoredKey], None]:
     def note(key: StoredKey) -> None:
         if settings.audit is None:
             return
-        log = AuditFile(settings.audit, max_bytes=settings.audit_max_bytes)
+        log = AuditFile(settings.audit)
         try:
             log.append([Entry.now(what, by=f"cin keys, user {_user()}", client=key.client, key=key.id)])
         finally:

@@ -229,7 +229,7 @@ def _answer_pictures(
             left,
             lambda data: bundle.read_picture(data, limits),
             partial(engine.run, spread=len(left) < engine.lanes),
-            threads=settings.picture_threads,
+            threads=settings.inference_threads,
             batch=settings.effective_max_batch(engine.provider),
             lanes=engine.lanes,
         )

@@ -23,7 +23,6 @@ from service.audit.log import AuditLog
 from service.bundle import Bundle
 from service.cli.main import app
 from service.metrics import Metrics
-from service.settings import WhenFull
 from service.storage.store import Record
 from tests.service.conftest import Start, service_of
 from tests.service.served import Served, make_key, served
@@ -263,7 +262,7 @@ class SlowFile(AuditFile):
 def test_requests_share_the_wait_for_the_disk(tmp_path: Path) -> None:
     async def play() -> SlowFile:
         file = SlowFile(tmp_path / "audit.jsonl")
-        log = AuditLog(file, when_full="refuse", metrics=Metrics())
+        log = AuditLog(file, metrics=Metrics())
         await asyncio.gather(*(log.record("a", number=number) for number in range(200)))
         await log.close()
         return file
@@ -275,7 +274,7 @@ def test_requests_share_the_wait_for_the_disk(tmp_path: Path) -> None:
 
 def test_a_caller_that_left_does_not_disturb_the_others(tmp_path: Path) -> None:
     async def play() -> None:
-        log = AuditLog(SlowFile(tmp_path / "audit.jsonl"), when_full="refuse", metrics=Metrics())
+        log = AuditLog(SlowFile(tmp_path / "audit.jsonl"), metrics=Metrics())
         tasks = [asyncio.create_task(log.record("a", number=number)) for number in range(3)]
         await asyncio.sleep(0.005)
         tasks[1].cancel()
@@ -287,13 +286,12 @@ def test_a_caller_that_left_does_not_disturb_the_others(tmp_path: Path) -> None:
     assert [entry["what"] for entry in _entries(tmp_path / "audit.jsonl")] == ["a", "a", "a", "b"]
 
 
-@pytest.mark.parametrize("when_full", ["refuse", "spool"])
-def test_a_spool_is_written_when_there_is_room_again(tmp_path: Path, when_full: WhenFull) -> None:
+def test_refused_entries_are_not_written_when_there_is_room_again(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
 
     async def play() -> list[str]:
         file = SlowFile(path)
-        log = AuditLog(file, when_full=when_full, metrics=Metrics())
+        log = AuditLog(file, metrics=Metrics())
         outcomes = []
         for number, fails in enumerate((False, True, True, False)):
             file.fails = fails
@@ -306,13 +304,9 @@ def test_a_spool_is_written_when_there_is_room_again(tmp_path: Path, when_full: 
         return outcomes
 
     outcomes = asyncio.run(play())
-    told = [(entry["what"], entry.get("number", entry.get("entries"))) for entry in _entries(path)]
-    if when_full == "refuse":
-        assert outcomes == ["recorded", "refused", "refused", "recorded"]
-        assert told == [("a", 0), ("a", 3)]
-    else:
-        assert outcomes == ["recorded"] * 4
-        assert told == [("a", 0), ("spooled", 2), ("a", 1), ("a", 2), ("a", 3)]
+    told = [(entry["what"], entry["number"]) for entry in _entries(path)]
+    assert outcomes == ["recorded", "refused", "refused", "recorded"]
+    assert told == [("a", 0), ("a", 3)]
 
 
 def test_room_again_is_found_without_a_request(tmp_path: Path) -> None:
@@ -320,39 +314,22 @@ def test_room_again_is_found_without_a_request(tmp_path: Path) -> None:
 
     async def play() -> list[bool]:
         file = SlowFile(path, fails=True)
-        log = AuditLog(file, when_full="refuse", metrics=Metrics())
+        log = AuditLog(file, metrics=Metrics())
         refusing = [log.refusing]
         with pytest.raises(AuditWriteError):
             await log.record("a")
         refusing.append(log.refusing)
-        await log.write_spooled()
+        await log.check_disk()
         refusing.append(log.refusing)
         file.fails = False
-        await log.write_spooled()
+        await log.check_disk()
         refusing.append(log.refusing)
-        await log.write_spooled()
+        await log.check_disk()
         await log.close()
         return refusing
 
     assert asyncio.run(play()) == [False, True, True, False]
     assert [entry["what"] for entry in _entries(path)] == ["writable-again"]
-
-
-def test_a_spool_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.audit.log._MAX_SPOOLED", 2)
-
-    async def play() -> None:
-        file = SlowFile(tmp_path / "audit.jsonl", fails=True)
-        log = AuditLog(file, when_full="spool", metrics=Metrics())
-        await log.record("a")
-        await log.record("a")
-        with pytest.raises(AuditWriteError):
-            await log.record("a")
-        file.fails = False
-        await log.close()
-
-    asyncio.run(play())
-    assert [entry["what"] for entry in _entries(tmp_path / "audit.jsonl")] == ["spooled", "a", "a"]
 
 
 def _leave_room(service: Served, num_bytes: int | None) -> None:
@@ -362,10 +339,9 @@ def _leave_room(service: Served, num_bytes: int | None) -> None:
     resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("when_full", ["refuse", "spool"])
-def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path, when_full: str) -> None:
+def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
-    with served(tiny_bundle.folder, CIN_AUDIT=str(log), CIN_AUDIT_WHEN_FULL=when_full) as service:
+    with served(tiny_bundle.folder, CIN_AUDIT=str(log)) as service:
         with service.client() as client:
             kept = client.post("/predict", files=FORM).json()["id"]
             _leave_room(service, log.stat().st_size + 100)
@@ -373,29 +349,23 @@ def test_a_full_disk_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path
             read = client.get(f"/predictions/{kept}")
             deleted = client.delete(f"/predictions/{kept}")
             assert "cin_audit_chain_ok 0.0" in client.get("/metrics").text
-            if when_full == "refuse":
-                check_problem(answer, 503, "audit log")
-                assert answer.headers["retry-after"]
-                check_problem(read, 503, "audit log")
-                check_problem(deleted, 503, "audit log")
-                assert str(tmp_path) not in answer.text
-                assert client.get("/readyz").json()["reason"] == "the audit log takes no entries"
-                batch = client.post("/predict/batch", files=[("image", ("a", PICTURE))]).json()["answers"]
-                assert batch[0]["problem"]["type"] == "urn:cin:problem:not-ready"
-            else:
-                assert (answer.status_code, read.status_code, deleted.status_code) == (200, 200, 204)
-                assert client.get("/readyz").status_code == 200
+            check_problem(answer, 503, "audit log")
+            assert answer.headers["retry-after"]
+            check_problem(read, 503, "audit log")
+            check_problem(deleted, 503, "audit log")
+            assert str(tmp_path) not in answer.text
+            assert client.get("/readyz").json()["reason"] == "the audit log takes no entries"
+            batch = client.post("/predict/batch", files=[("image", ("a", PICTURE))]).json()["answers"]
+            assert batch[0]["problem"]["type"] == "urn:cin:problem:not-ready"
             assert len(_entries(log)) == 2, "no half line"
             _leave_room(service, None)
-            assert client.get(f"/predictions/{kept}").status_code == (200 if when_full == "refuse" else 404)
+            assert client.get(f"/predictions/{kept}").status_code == 200
             assert client.post("/predict", files=FORM).status_code == 200
             assert client.get("/readyz").status_code == 200
             assert "cin_audit_chain_ok 1.0" in client.get("/metrics").text
         assert service.end() == 0
     what = [entry["what"] for entry in _entries(log)]
-    spooled = ["spooled", "prediction", "prediction-read", "prediction-delete", "prediction-delete"]
-    late = spooled if when_full == "spool" else []
-    assert what == ["start", "prediction", *late, "prediction-read", "prediction", "stop"]
+    assert what == ["start", "prediction", "prediction-read", "prediction", "stop"]
 
 
 def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +383,7 @@ def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, mon
 
 def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
-    with start(audit=log, audit_when_full="spool") as client:
+    with start(audit=log) as client:
         assert post(client, PICTURE).status_code == 200
         log.write_bytes(log.read_bytes()[:100])
         check_problem(post(client, PICTURE), 503, "audit log")
