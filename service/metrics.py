@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 from service.bundle import Bundle
 from service.bundle.abstention import ABSTAINS
 from service.bundle.drift_reference import PROBABILITY_EDGES
-from service.inference.engine import Answer
+from service.inference.answers import Answer
 from service.inference.sessions import Provider
 from service.prediction.decision import REASONS, Status
 from service.prediction.schemas import Findings

@@ -22,9 +22,10 @@ from service.audit.log import AuditLog
 from service.background import keep_house, note_access_changes, watch_keys
 from service.bundle import OperatingPoint, load_bundle
 from service.imaging import PictureLimits
+from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Batcher, Stopped, batch_sizes
-from service.inference.cpu_pool import Cores
-from service.inference.engine import DeviceError, Engine, EngineError, OutOfMemory
+from service.inference.cpu_pool import CpuPool
+from service.inference.engine import Engine
 from service.inference.memory import give_back_freed, keep_for_pictures
 from service.metrics import Metrics
 from service.prediction.describe import Examiner, make_examiner
@@ -54,7 +55,7 @@ class Service:
     renderings: Renderings
     metrics: Metrics
     workers: ThreadPoolExecutor
-    cores: Cores
+    cores: CpuPool
     limits: PictureLimits
     keys: LiveKeys | None
     caller_limits: CallerLimits
@@ -221,7 +222,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
     on_cpu = engine.provider == "cpu"
     num_cores = settings.inference_threads
     keep_for_pictures(num_cores)
-    cores = Cores(num_cores)
+    cores = CpuPool(num_cores)
     service = Service(
         settings=settings,
         engine=engine,
@@ -232,8 +233,8 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             queue_size=settings.queue_size,
             max_batch=settings.effective_max_batch(engine.provider),
             # One more than run at once, so that no core waits for the event loop.
-            lanes=engine.lanes + 1 if on_cpu else 1,
-            cores=cores if on_cpu else None,
+            workers=engine.workers + 1 if on_cpu else 1,
+            cpu_pool=cores if on_cpu else None,
             on_batch=metrics.batch_size.observe,
             on_failure=lambda error: service.on_inference_failure(error),
         ),

@@ -16,8 +16,8 @@ from service.attention.overlay import AttentionMaps
 from service.audit.file import AuditError
 from service.bundle import OperatingPoint
 from service.imaging import Picture, PictureError
+from service.inference.answers import Answer, OutOfMemory
 from service.inference.batching import Result, Stopped
-from service.inference.engine import Answer, OutOfMemory
 from service.prediction.describe import attention_maps, describe
 from service.prediction.schemas import AttentionLinks, Findings, Prediction, Timings
 from service.problems import (

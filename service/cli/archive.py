@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from service.bundle import Manifest
 from service.imaging import Picture, PictureError
-from service.inference.engine import Answer, DeviceError, EngineError
+from service.inference.answers import Answer, DeviceError, EngineError
 from service.prediction.schemas import Findings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})

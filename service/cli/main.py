@@ -31,7 +31,8 @@ from service.cli import audit, keys
 from service.cli.archive import ArchiveError, Outcome, ResultsFile, answer_all, find_pictures
 from service.cli.common import read_settings, refuse
 from service.imaging import Picture, PictureError, PictureLimits
-from service.inference.engine import Answer, Engine, EngineError
+from service.inference.answers import Answer, EngineError
+from service.inference.engine import Engine
 from service.metrics import Metrics
 from service.prediction.describe import Examiner, attention_maps, describe, how_it_abstains, make_examiner
 from service.prediction.schemas import Findings
@@ -228,10 +229,10 @@ def _answer_pictures(
         outcomes = answer_all(
             left,
             lambda data: bundle.read_picture(data, limits),
-            partial(engine.run, spread=len(left) < engine.lanes),
+            partial(engine.run, multithreaded=len(left) < engine.workers),
             threads=settings.inference_threads,
             batch=settings.effective_max_batch(engine.provider),
-            lanes=engine.lanes,
+            lanes=engine.workers,
         )
         examiner = make_examiner(bundle, settings.abstain)
         told = (_told(outcome, engine, point, examiner, overlay) for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""A bounded queue in front of the engine: whatever waits becomes the next batch, and a free lane runs it.
+"""A bounded queue in front of the engine: whatever waits becomes the next batch, and a free worker runs it.
 
 Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
 gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.cpu_pool import Cores
-from service.inference.engine import Answer, DeviceError
+from service.inference.answers import Answer, DeviceError
+from service.inference.cpu_pool import CpuPool
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ Frame = NDArray[np.uint8]  # [F, F, 3]
 
 
 class Run(Protocol):
-    """Answers a batch of frames; on a CPU, on one core unless it may ``spread``."""
+    """Answers a batch of frames; on a CPU, with one thread unless ``multithreaded``."""
 
-    def __call__(self, frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]: ...
+    def __call__(self, frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]: ...
 
 
 class QueueFull(Exception):  # noqa: N818 - an answer to the client, not a fault
@@ -75,22 +76,22 @@ class Batcher:
         *,
         queue_size: int,
         max_batch: int,
-        lanes: int = 1,
-        cores: Cores | None = None,
+        workers: int = 1,
+        cpu_pool: CpuPool | None = None,
         on_batch: Callable[[int], object] = lambda size: None,
         on_failure: Callable[[Exception], object] = lambda error: None,
     ) -> None:
-        """``lanes`` batches are on their way at once, on the threads of ``cores`` where the CPU runs them.
+        """``workers`` batches run at once, on the threads of ``cpu_pool`` where a CPU runs them.
 
-        ``on_batch`` hears the size of each batch before it runs, ``on_failure`` of each picture that failed.
+        ``on_batch`` gets the size of each batch before it runs, ``on_failure`` the error of each picture that failed.
         """
-        self._run, self._cores, self._on_batch, self._on_failure = run, cores, on_batch, on_failure
+        self._run, self._cpu_pool, self._on_batch, self._on_failure = run, cpu_pool, on_batch, on_failure
         self._sizes = batch_sizes(max_batch)
         self._places = queue_size
         self._waiting: deque[_Item] = deque()
-        self._under_way: list[list[_Item]] = [[] for _ in range(lanes)]
+        self._under_way: list[list[_Item]] = [[] for _ in range(workers)]
         self._arrived = asyncio.Event()
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="inference") if cores is None else None
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="inference") if cpu_pool is None else None
         self._collectors: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -106,15 +107,15 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether somebody takes frames out of the queue."""
+        """Whether every worker runs."""
         return bool(self._collectors) and not any(collector.done() for collector in self._collectors)
 
     def start(self) -> None:
-        """Begin to take work; needs a running event loop."""
+        """Start the workers; needs a running event loop."""
         self._collectors = [asyncio.create_task(self._collect(batch)) for batch in self._under_way]
 
     async def stop(self) -> None:
-        """Stop at once; whoever still waits gets :class:`Stopped`."""
+        """Stop at once; callers that wait get :class:`Stopped`."""
         self._stopped = True
         for collector in self._collectors:
             collector.cancel()
@@ -168,13 +169,13 @@ class Batcher:
         return await self._on_thread(lambda _: function())
 
     async def _on_thread(self, function: Callable[[bool], T]) -> T:
-        """What ``function`` gives, which is told whether the network may spread over idle cores."""
-        if self._cores is not None:
-            return await self._cores.run(function, network=True)
+        """The result of ``function``; its argument says whether the network may use idle CPUs."""
+        if self._cpu_pool is not None:
+            return await self._cpu_pool.run(function, network=True)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, True)
 
     async def _collect(self, batch: list[_Item]) -> None:
-        """Fill ``batch``, run it and empty it, for as long as there is a lane."""
+        """Fill ``batch``, run it and empty it, again and again."""
         while True:
             await self._arrived.wait()
             # A caller that gave up has cancelled its future, and may not have left the queue yet.
@@ -191,7 +192,7 @@ class Batcher:
     async def _answer(self, batch: Sequence[_Item]) -> None:
         frames = [item.frame for item in batch]
         try:
-            began, answers = await self._on_thread(lambda spread: self._run_padded(frames, spread=spread))
+            began, answers = await self._on_thread(partial(self._run_padded, frames))
         except Exception as error:
             await self._fail(batch, error)
             return
@@ -212,10 +213,10 @@ class Batcher:
             if not item.result.done():
                 item.result.set_exception(error)
 
-    def _run_padded(self, frames: list[Frame], *, spread: bool) -> tuple[float, list[Answer]]:
+    def _run_padded(self, frames: list[Frame], multithreaded: bool) -> tuple[float, list[Answer]]:
         """When the batch began, and its answers."""
         began = time.perf_counter()
         size = next(size for size in self._sizes if size >= len(frames))
         self._on_batch(len(frames))
         padding = [frames[-1]] * (size - len(frames))
-        return began, self._run(np.stack([*frames, *padding]), spread=spread)[: len(frames)]
+        return began, self._run(np.stack([*frames, *padding]), multithreaded=multithreaded)[: len(frames)]

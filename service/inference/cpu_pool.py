@@ -1,4 +1,4 @@
-"""The threads that compute on a CPU, one for each core: more at once would make all of it slower."""
+"""The threads that compute on a CPU, one for each core: with more of them, every job takes longer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-# Jobs spread only after a time as long as this in which none had to wait. Under load the cores that one job spreads
-# over are soon missed by the next: spreading makes the first a little faster and everybody after it wait longer.
+# A job may be multithreaded when no job had to wait for this long. Under load, the threads that speed one job up a
+# little are missed by the jobs behind it.
 CALM_SECONDS = 1.0
 
 
@@ -22,10 +22,10 @@ class _Job(NamedTuple):
     function: Callable[[bool], Any]
 
 
-class Cores:
-    """``num`` threads that take one job after the other without asking the event loop in between.
+class CpuPool:
+    """``num`` threads that take one job after the other without a detour through the event loop.
 
-    The network's jobs come first: a picture that is decoded already is nearer to its answer than one that is not.
+    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded.
     """
 
     def __init__(self, num: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,14 +36,14 @@ class Cores:
         self._changed = Condition()
         self._num_idle = num
         self._closed = False
-        self._threads = [Thread(target=self._work, name=f"core-{i}", daemon=True) for i in range(num)]
+        self._threads = [Thread(target=self._work, name=f"cpu-{i}", daemon=True) for i in range(num)]
         for thread in self._threads:
             thread.start()
 
     async def run(self, function: Callable[[bool], T], *, network: bool = False) -> T:
-        """What ``function`` gives; it is told whether it may spread: other cores are idle, and likely to stay so.
+        """The result of ``function``; its argument says whether it may be multithreaded: other CPUs are idle.
 
-        Cancelling the caller takes the job back, unless it has begun.
+        Cancelling the caller cancels the job, unless it has begun.
         """
         result: Future[T] = Future()
         with self._changed:
@@ -54,7 +54,7 @@ class Cores:
         return await asyncio.wrap_future(result)
 
     def close(self, *, seconds: float = 5.0) -> None:
-        """Begin nothing more, and wait for what runs; what takes longer than ``seconds`` ends with the process."""
+        """Cancel the jobs that wait, and wait up to ``seconds`` for those that run."""
         with self._changed:
             self._closed = True
             for job in (*self._network, *self._others):
@@ -66,10 +66,10 @@ class Cores:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            (result, function), spread = job
+            (result, function), multithreaded = job
             if result.set_running_or_notify_cancel():
                 try:
-                    result.set_result(function(spread))
+                    result.set_result(function(multithreaded))
                 except BaseException as error:
                     result.set_exception(error)
             del job, result, function  # an idle thread keeps no picture
@@ -77,7 +77,7 @@ class Cores:
                 self._num_idle += 1
 
     def _next(self) -> tuple[_Job, bool] | None:
-        """The next job, and whether it may spread; None when closed."""
+        """The next job, and whether it may be multithreaded; None when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._network or self._others or self._closed)
             if self._closed:

@@ -1,9 +1,8 @@
-"""ONNX Runtime sessions: started on a provider, fed in the way that suits it, and asked where they really run."""
+"""ONNX Runtime sessions: start them on a provider, feed them, and find out where they really run."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -29,24 +28,21 @@ _NAMES: dict[Provider, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
-# A way is only taken when it saves more than two measurements of the same thing differ by.
-_WORTHWHILE = 0.97
-
 
 @dataclass(frozen=True)
 class GpuOptions:
-    """What a session on a GPU is told."""
+    """Options of a session on a GPU."""
 
     memory_bytes: int | None = None
-    # The largest batch that will come; TensorRT builds for sizes up to it.
+    # TensorRT builds for batches up to this size.
     largest_batch: int = 16
-    # Where TensorRT keeps what it has built, which takes minutes; None: nowhere.
+    # Folder where TensorRT keeps its engines, which take minutes to build.
     tensorrt_cache: Path | None = None
-    # How CUDA lays out features: channels last, or channels first.
+    # Memory layout of features in CUDA.
     channels_last: bool = False
-    # For batches of one only. Fixed shapes leave none to compute.
+    # Fix the batch size at 1, so that no shapes are computed at run time.
     single: bool = False
-    # Record the kernels of a run once, and launch them together from then on; for fixed shapes.
+    # Record the kernels of a run as a CUDA graph and launch them together from then on; needs fixed shapes.
     graph: bool = False
 
 
@@ -57,19 +53,31 @@ class Session(Protocol):
         """Every output, by name, for frames ``[batch, F, F, 3]``."""
 
 
+@dataclass(frozen=True)
+class Sessions:
+    """A session for batches, and one for single pictures; they may be the same."""
+
+    batched: Session
+    single: Session
+
+    def distinct(self) -> list[Session]:
+        """The different ones."""
+        return [self.batched] if self.single is self.batched else [self.batched, self.single]
+
+
 class HostSession:
     """A graph on the CPU: arrays in, arrays out."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec]) -> None:
-        self._session, self._names = session, [spec.name for spec in outputs]
+    def __init__(self, graph: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec]) -> None:
+        self.graph, self._names = graph, [spec.name for spec in outputs]
 
     def run(self, frames: NDArray[np.uint8]) -> Outputs:
         """See :class:`Session`."""
-        return dict(zip(self._names, self._session.run(self._names, {"image": frames}), strict=True))
+        return dict(zip(self._names, self.graph.run(self._names, {"image": frames}), strict=True))
 
 
 class _Bound(NamedTuple):
-    """Where one batch size has its input and outputs on the device."""
+    """The device buffers of one batch size."""
 
     binding: Any
     image: Any
@@ -77,15 +85,15 @@ class _Bound(NamedTuple):
 
 
 class DeviceSession:
-    """A graph whose input and outputs stay at one place on the device for each batch size.
+    """A graph with fixed input and output buffers on the device for each batch size.
 
-    So nothing is allocated while requests are answered, and a recorded CUDA graph finds its data where it left it.
+    So requests allocate nothing, and a recorded CUDA graph finds its data at the same addresses.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec], *, device: str = "cuda"
+        self, graph: onnxruntime.InferenceSession, outputs: Sequence[TensorSpec], *, device: str = "cuda"
     ) -> None:
-        self._session, self._specs, self._device = session, outputs, device
+        self.graph, self._specs, self._device = graph, outputs, device
         self._bound: dict[int, _Bound] = {}
 
     def run(self, frames: NDArray[np.uint8]) -> Outputs:
@@ -94,11 +102,11 @@ class DeviceSession:
         if bound is None:
             bound = self._bound[len(frames)] = self._bind(frames.shape)
         bound.image.update_inplace(np.ascontiguousarray(frames))
-        self._session.run_with_iobinding(bound.binding)
+        self.graph.run_with_iobinding(bound.binding)
         return {name: np.array(value.numpy()) for name, value in bound.outputs.items()}
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
-        binding = self._session.io_binding()
+        binding = self.graph.io_binding()
         image = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, self._device)
         binding.bind_ortvalue_input("image", image)
         outputs = {}
@@ -112,7 +120,7 @@ class DeviceSession:
 
 
 def is_installed(provider: Provider) -> bool:
-    """Whether to ask for a GPU's provider; lets CUDA's libraries be found where they came as Python packages."""
+    """Whether ONNX Runtime has the provider; also loads CUDA's libraries where they are Python packages."""
     if _NAMES[provider] not in onnxruntime.get_available_providers():
         return False
     missing = StringIO()
@@ -131,7 +139,7 @@ def start(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is an exception, or shows in get_providers()
-    # Decoding shares the CPUs with inference; spinning threads would take them away.
+    # Spinning threads would take CPU time from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [_NAMES["cpu"]]
     if provider != "cpu":
@@ -152,9 +160,9 @@ def provider_of(session: onnxruntime.InferenceSession) -> Provider:
 
 
 def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
-    """How many nodes of each operator a session on a GPU has left to the CPU.
+    """How many nodes of each operator a session on a GPU runs on the CPU.
 
-    With a variable batch some compute shapes, which is no work; ask a session for single pictures.
+    With a variable batch size some of them compute shapes, which belongs there; use a session for single pictures.
     """
     return Counter(
         node.op_type
@@ -165,7 +173,7 @@ def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
 
 
 def cuda_options(gpu: GpuOptions) -> dict[str, str]:
-    """What ONNX Runtime's CUDA provider is told."""
+    """Options of ONNX Runtime's CUDA provider."""
     # TensorFloat-32 would move probabilities by more than the canary allows.
     settings = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
     if gpu.memory_bytes is not None:
@@ -178,7 +186,7 @@ def cuda_options(gpu: GpuOptions) -> dict[str, str]:
 
 
 def tensorrt_options(gpu: GpuOptions, frame_size: int, *, half_precision: bool) -> dict[str, str]:
-    """What ONNX Runtime's TensorRT provider is told."""
+    """Options of ONNX Runtime's TensorRT provider."""
     frame = f"{frame_size}x{frame_size}x3"
     settings = {
         "trt_fp16_enable": "1" if half_precision else "0",
@@ -191,20 +199,3 @@ def tensorrt_options(gpu: GpuOptions, frame_size: int, *, half_precision: bool) 
         settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
         settings |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
     return settings
-
-
-def is_faster(other: Session, present: Session, frames: NDArray[np.uint8]) -> bool:
-    """Whether ``other`` answers ``frames`` in so much less time than ``present`` that it is worth taking."""
-    return _seconds(other, frames) < _WORTHWHILE * _seconds(present, frames)
-
-
-def _seconds(session: Session, frames: NDArray[np.uint8], *, runs: int = 10) -> float:
-    """The median time of one run, after three that pay for memory and the choice of algorithms."""
-    for _ in range(3):
-        session.run(frames)
-    seconds = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        session.run(frames)
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds))

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.bundle import Manifest, OperatingPoint
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
-from service.inference.engine import Answer
+from service.inference.answers import Answer
 
 Reason = Literal[LimitReason, "lesion_touches_border", "branches_disagree", "near_threshold", "small_picture"]
 Status = Literal["clear", "caution", "abstained"]

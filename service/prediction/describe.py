@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from service.attention.overlay import AttentionMaps
 from service.bundle import Bundle, Familiarity, OperatingPoint, Quality, measure_quality
 from service.imaging import Picture
-from service.inference.engine import Answer, Engine
+from service.inference.answers import Answer
+from service.inference.engine import Engine
 from service.prediction.decision import decide, diagnosis, pixel_box
 from service.prediction.schemas import (
     Abstains,

@@ -79,7 +79,7 @@ class FaultySession(HostSession):
 
 # ``cin`` with such sessions.
 PROGRAM = """
-import service.inference.engine, service.cli.main, tests.service.faults
-service.inference.engine.HostSession = tests.service.faults.FaultySession
+import service.inference.selection, service.cli.main, tests.service.faults
+service.inference.selection.HostSession = tests.service.faults.FaultySession
 service.cli.main.main()
 """

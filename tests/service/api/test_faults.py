@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.inference.engine import Answer, DeviceError, Engine, EngineError, OutOfMemory
+from service.inference.answers import Answer, DeviceError, EngineError, OutOfMemory
+from service.inference.engine import Engine
 from service.inference.sessions import HostSession, Outputs
 from tests.service.conftest import Start, service_of
 from tests.service.faults import DEVICE_ERRORS, NO_MEMORY, PROGRAM
@@ -204,7 +205,7 @@ def test_different_pictures_may_get_one_answer_where_the_canary_is_right(
 def test_a_device_that_is_stuck_at_the_canarys_answer_is_found_out(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (known,) = [HostSession.run(engine._session, engine.canary_frame[None])]  # type: ignore[arg-type]
+    (known,) = [engine.sessions.batched.run(engine.canary_frame[None])]  # type: ignore[arg-type]
 
     def change(_: Outputs, frames: NDArray[np.uint8], turn: int) -> Outputs:  # noqa: ARG001
         return {name: np.repeat(values, len(frames), axis=0) for name, values in known.items()}
@@ -294,8 +295,8 @@ def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(star
         calls: list[Answer] = []
         really_run = service.batcher._run
 
-        def run(frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]:
-            calls.extend(answers := really_run(frames, spread=spread))
+        def run(frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]:
+            calls.extend(answers := really_run(frames, multithreaded=multithreaded))
             if len(calls) == 2:
                 raise DeviceError("the device errs")
             return answers

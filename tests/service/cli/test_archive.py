@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle
 from service.cli.archive import ArchiveError, ResultsFile, answer_all, find_pictures
-from service.inference.engine import Answer, DeviceError, Engine, EngineError
+from service.inference.answers import Answer, DeviceError, EngineError
+from service.inference.engine import Engine
 from tests.conftest import REPOSITORY
 from tests.service.cli.test_cli import _cin
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.inference.answers import Answer
 from service.inference.batching import Batcher, QueueFull, Stopped, batch_sizes
-from service.inference.cpu_pool import Cores
-from service.inference.engine import Answer
+from service.inference.cpu_pool import CpuPool
 
 POISON = 66
 
@@ -23,13 +23,13 @@ class Network:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.spread: list[bool] = []
+        self.multithreaded: list[bool] = []
         self.entered = threading.Event()
         self.go = threading.Event()
         self.go.set()
 
-    def run(self, frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]:
-        self.spread.append(spread)
+    def run(self, frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]:
+        self.multithreaded.append(multithreaded)
         values = [int(frame.flat[0]) for frame in frames]
         self.batches.append(values)
         self.entered.set()
@@ -89,16 +89,16 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
     _run(work())
 
 
-def test_lanes_run_batches_at_once() -> None:
+def test_workers_run_batches_at_once() -> None:
     async def work() -> None:
         network = Network()
-        batcher = Batcher(network.run, queue_size=9, max_batch=1, lanes=2)
+        batcher = Batcher(network.run, queue_size=9, max_batch=1, workers=2)
         batcher.start()
         network.hold()
         tasks = [asyncio.create_task(batcher.submit(_frame(value))) for value in (1, 2, 3)]
         while len(network.batches) < 2:
             await asyncio.sleep(0.001)
-        assert batcher.depth == 1, "the third waits for a lane"
+        assert batcher.depth == 1, "the third waits for a worker"
         assert batcher.alive
         network.go.set()
         results = await asyncio.gather(*tasks)
@@ -110,30 +110,30 @@ def test_lanes_run_batches_at_once() -> None:
     _run(work())
 
 
-def test_on_a_cpu_batches_run_on_its_cores() -> None:
+def test_on_a_cpu_batches_run_in_the_pool() -> None:
     async def work() -> None:
-        network, cores, go = Network(), Cores(2), threading.Event()
+        network, pool, go = Network(), CpuPool(2), threading.Event()
         began = threading.Semaphore(0)
 
         def decode(_: bool) -> bool:
             began.release()
             return go.wait(10)
 
-        batcher = Batcher(network.run, queue_size=9, max_batch=1, lanes=3, cores=cores)
+        batcher = Batcher(network.run, queue_size=9, max_batch=1, workers=3, cpu_pool=pool)
         batcher.start()
         decoding: list[asyncio.Task[bool]] = []
         for value in (1, 2):
             await batcher.submit(_frame(value))
-            decoding.append(asyncio.create_task(cores.run(decode)))
+            decoding.append(asyncio.create_task(pool.run(decode)))
             assert await asyncio.to_thread(began.acquire, timeout=10)
-        assert network.spread == [True, False], "alone it may use both cores"
+        assert network.multithreaded == [True, False], "alone it may use both threads"
         waiting = asyncio.create_task(batcher.submit(_frame(3)))
         await asyncio.sleep(0.02)
-        assert len(network.batches) == 2, "no core is free"
+        assert len(network.batches) == 2, "no thread is free"
         go.set()
         await asyncio.gather(waiting, *decoding)
         await batcher.stop()
-        cores.close()
+        pool.close()
 
     _run(work())
 
@@ -217,7 +217,7 @@ def test_calls_share_the_thread_that_owns_the_session() -> None:
     async def work() -> None:
         threads: list[str] = []
 
-        def run(frames: NDArray[np.uint8], *, spread: bool) -> list[Answer]:  # noqa: ARG001
+        def run(frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]:  # noqa: ARG001
             threads.append(threading.current_thread().name)
             return [_answer(0) for _ in frames]
 

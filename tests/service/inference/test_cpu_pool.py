@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.inference.cpu_pool import CALM_SECONDS, Cores
+from service.inference.cpu_pool import CALM_SECONDS, CpuPool
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -24,10 +24,10 @@ class Held:
         self.go = threading.Event()
 
     def job(self, name: str) -> Any:
-        def work(spread: bool) -> tuple[str, bool]:
+        def work(multithreaded: bool) -> tuple[str, bool]:
             self.began.append(name)
             assert self.go.wait(10)
-            return name, spread
+            return name, multithreaded
 
         return work
 
@@ -39,92 +39,93 @@ async def _until(done: Any) -> None:
 
 def test_the_network_goes_first_and_everybody_else_in_order() -> None:
     async def work() -> None:
-        cores, held = Cores(1), Held()
+        pool, held = CpuPool(1), Held()
         names = ("now", "decode 1", "decode 2", "network 1", "network 2")
-        running = [asyncio.create_task(cores.run(held.job("now")))]
+        running = [asyncio.create_task(pool.run(held.job("now")))]
         await _until(lambda: held.began)
-        running += [asyncio.create_task(cores.run(held.job(n), network=n.startswith("net"))) for n in names[1:]]
+        running += [asyncio.create_task(pool.run(held.job(n), network=n.startswith("net"))) for n in names[1:]]
         await asyncio.sleep(0)
         held.go.set()
         assert [name for name, _ in await asyncio.gather(*running)] == list(names)
         assert held.began == ["now", "network 1", "network 2", "decode 1", "decode 2"]
-        cores.close()
+        pool.close()
 
     _run(work())
 
 
-def test_a_job_may_spread_while_another_core_is_idle() -> None:
+def test_a_job_may_be_multithreaded_while_another_cpu_is_idle() -> None:
     async def work() -> None:
-        cores, held = Cores(2), Held()
-        first = asyncio.create_task(cores.run(held.job("first")))
+        pool, held = CpuPool(2), Held()
+        first = asyncio.create_task(pool.run(held.job("first")))
         await _until(lambda: held.began)
-        second = asyncio.create_task(cores.run(held.job("second")))
+        second = asyncio.create_task(pool.run(held.job("second")))
         await _until(lambda: len(held.began) == 2)
         held.go.set()
         assert await asyncio.gather(first, second) == [("first", True), ("second", False)]
-        cores.close()
+        pool.close()
 
     _run(work())
 
 
-def test_a_job_spreads_only_when_for_some_time_none_had_to_wait() -> None:
+def test_a_job_is_multithreaded_only_after_a_time_without_waiting_jobs() -> None:
     async def work() -> None:
         now = 100.0
-        cores, held = Cores(2, clock=lambda: now), Held()
+        pool, held = CpuPool(2, clock=lambda: now), Held()
         held.go.set()
-        assert await cores.run(held.job("calm")) == ("calm", True)
+        assert await pool.run(held.job("calm")) == ("calm", True)
         held.go.clear()
-        running = [asyncio.create_task(cores.run(held.job(name))) for name in ("a", "b", "waits")]
+        running = [asyncio.create_task(pool.run(held.job(name))) for name in ("a", "b", "waits")]
         await _until(lambda: len(held.began) == 3)
         await asyncio.sleep(0)
         held.go.set()
         await asyncio.gather(*running)
-        for later, spreads in ((0.0, False), (0.9 * CALM_SECONDS, False), (CALM_SECONDS, True)):
+        for later, multithreaded in ((0.0, False), (0.9 * CALM_SECONDS, False), (CALM_SECONDS, True)):
             now = 100.0 + later
-            await _until(lambda: cores._num_idle == 2)
-            assert await cores.run(held.job("later")) == ("later", spreads)
-        cores.close()
+            await asyncio.sleep(0.05)  # both threads become idle again
+            assert await pool.run(held.job("later")) == ("later", multithreaded)
+        pool.close()
 
     _run(work())
 
 
 def test_who_gives_up_is_never_begun() -> None:
     async def work() -> None:
-        cores, held = Cores(1), Held()
-        first, gone, stays = (asyncio.create_task(cores.run(held.job(name))) for name in ("first", "gone", "stays"))
+        pool, held = CpuPool(1), Held()
+        first, gone, stays = (asyncio.create_task(pool.run(held.job(name))) for name in ("first", "gone", "stays"))
         await _until(lambda: held.began)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         held.go.set()
         await asyncio.gather(first, stays)
         assert held.began == ["first", "stays"]
-        cores.close()
+        pool.close()
 
     _run(work())
 
 
 def test_a_failure_is_the_callers_and_the_thread_goes_on() -> None:
     async def work() -> None:
-        cores = Cores(1)
+        pool = CpuPool(1)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
-                await cores.run(lambda _: 1 // 0)
-        assert await cores.run(lambda _: 5) == 5
-        cores.close()
+                await pool.run(lambda _: 1 // 0)
+        assert await pool.run(lambda _: 5) == 5
+        pool.close()
 
     _run(work())
 
 
 def test_closing_begins_nothing_more_and_ends_the_threads() -> None:
     async def work() -> None:
-        cores, held = Cores(2), Held()
-        jobs = [asyncio.create_task(cores.run(held.job(str(i)))) for i in range(3)]
+        before = threading.active_count()
+        pool, held = CpuPool(2), Held()
+        jobs = [asyncio.create_task(pool.run(held.job(str(i)))) for i in range(3)]
         await _until(lambda: len(held.began) == 2)
-        cores.close(seconds=0.01)
+        pool.close(seconds=0.01)
         results = await asyncio.gather(*jobs[2:], return_exceptions=True)
         assert [type(result) for result in results] == [asyncio.CancelledError]
         held.go.set()
         await asyncio.gather(*jobs[:2])
-        await _until(lambda: not any(thread.is_alive() for thread in cores._threads))
+        await _until(lambda: threading.active_count() == before)
 
     _run(work())

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from service.bundle import Bundle, BundleError, write_bundle
 from service.imaging import read_picture
-from service.inference.engine import DeviceError, Engine, EngineError, multiplies_int8_fast
+from service.inference.answers import DeviceError, EngineError
+from service.inference.engine import Engine
+from service.inference.selection import multiplies_int8_fast
 from service.inference.sessions import DeviceSession, HostSession, Outputs, provider_of
 from tests.service.tiny_bundle import FRAME, expected_outputs, graph_text, write_tiny_bundle
 
@@ -34,25 +36,27 @@ def test_answers_equal_numpy_for_a_batch_of_real_pictures(engine: Engine, data_r
             np.testing.assert_allclose(getattr(answer, name), expected[name][0], atol=tolerance, err_msg=name)
 
 
-def test_a_picture_spreads_over_all_cores_or_stays_on_one(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_runs_with_all_threads_or_with_one(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(tiny_bundle, provider="cpu", threads=2)
-    assert engine.lanes == 2
+    assert engine.workers == 2
     used: list[int] = []
     really_run = HostSession.run
 
     def run(session: HostSession, frames: NDArray[np.uint8]) -> Outputs:
-        used.append(session._session.get_session_options().intra_op_num_threads)
+        used.append(session.graph.get_session_options().intra_op_num_threads)
         return really_run(session, frames)
 
     monkeypatch.setattr(HostSession, "run", run)
     frame = np.full((1, FRAME, FRAME, 3), 99, np.uint8)
-    (spread,) = engine.run(frame)
+    (multithreaded,) = engine.run(frame)
     with ThreadPoolExecutor(2) as pool:
-        answers = [answer for (answer,) in pool.map(lambda frames: engine.run(frames, spread=False), [frame, frame])]
+        answers = [
+            answer for (answer,) in pool.map(lambda frames: engine.run(frames, multithreaded=False), [frame, frame])
+        ]
     assert used == [2, 1, 1]
     for answer in answers:
-        np.testing.assert_allclose(answer.probabilities, spread.probabilities, atol=1e-5)
-    assert Engine(tiny_bundle, provider="cpu", threads=1).lanes == 1
+        np.testing.assert_allclose(answer.probabilities, multithreaded.probabilities, atol=1e-5)
+    assert Engine(tiny_bundle, provider="cpu", threads=1).workers == 1
 
 
 def test_a_network_without_feature_attention_answers_none_for_its_maps(plain_bundle: Bundle) -> None:
@@ -63,8 +67,8 @@ def test_a_network_without_feature_attention_answers_none_for_its_maps(plain_bun
 
 def test_the_provider_is_the_one_that_really_runs(tiny_bundle: Bundle) -> None:
     engine = Engine(tiny_bundle, provider="auto", threads=1)
-    assert isinstance(engine._session, HostSession if engine.provider == "cpu" else DeviceSession)
-    assert engine.provider == provider_of(engine._session._session)
+    assert isinstance(engine.sessions.batched, HostSession if engine.provider == "cpu" else DeviceSession)
+    assert engine.provider == provider_of(engine.selection.load())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_the_fastest_variant_is_chosen_and_held_to_its_own_canary(
     fields["variants"] = [*manifest.variants, quick]
     bundle = write_bundle(tmp_path / "bundle", files=files, manifest=fields)
     for fast, name in ((True, "int8"), (False, "fp32")):
-        monkeypatch.setattr("service.inference.engine.multiplies_int8_fast", lambda fast=fast: fast)
+        monkeypatch.setattr("service.inference.selection.multiplies_int8_fast", lambda fast=fast: fast)
         engine = Engine(bundle, provider="cpu", threads=1)
         assert engine.variant.name == name
         assert engine.canary_difference() == pytest.approx(0.1 if name == "int8" else 0.0, abs=1e-3)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from service.bundle import Bundle, load_bundle
-from service.inference.engine import Engine, EngineError
+from service.inference.answers import EngineError
+from service.inference.engine import Engine
 from service.inference.sessions import DeviceSession, GpuOptions, work_on_cpu
 from service.settings import SHIPPED_BUNDLE
 
@@ -57,8 +58,8 @@ def test_answers_are_those_of_the_cpu(on_gpu: Engine, bundle: Bundle, data_root:
 
 def test_no_compute_node_runs_on_the_cpu(on_gpu: Engine) -> None:
     assert on_gpu.provider == "cuda"
-    assert all(isinstance(session, DeviceSession) for session in on_gpu._sessions())
-    assert not work_on_cpu(on_gpu._start("cuda", gpu=GpuOptions(single=True)))
+    assert all(isinstance(session, DeviceSession) for session in on_gpu.sessions.distinct())
+    assert not work_on_cpu(on_gpu.selection.load(gpu=GpuOptions(single=True)))
 
 
 def test_single_pictures_are_answered_alike_in_every_way(on_gpu: Engine, bundle: Bundle) -> None:

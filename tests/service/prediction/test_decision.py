@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.bundle import Bundle, DiagnosisClass, Manifest
-from service.inference.engine import Answer
+from service.inference.answers import Answer
 from service.prediction.decision import Reason, decide, diagnosis, pixel_box
 from tests.service.tiny_bundle import SIZE, THRESHOLD
 

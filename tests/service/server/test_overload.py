@@ -15,8 +15,8 @@ from PIL import Image
 
 from service.app import create_app
 from service.bundle import Bundle
+from service.inference.answers import DeviceError
 from service.inference.batching import Batcher
-from service.inference.engine import DeviceError
 from service.problems import MEDIA_TYPE
 from service.runtime import Service
 from service.settings import Settings

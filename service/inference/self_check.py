@@ -1,0 +1,97 @@
+"""Tell a device that fails from an unusual picture, by the canary: a picture whose answer is known."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import Bundle, Variant
+from service.inference.answers import Answer, DeviceError, EngineError, OutOfMemory, are_identical, run
+from service.inference.sessions import Session
+
+Frames = NDArray[np.uint8]  # [batch, F, F, 3]
+
+
+class SelfCheck:
+    """Checks sessions of one variant against the bundle's canary."""
+
+    def __init__(self, bundle: Bundle, variant: Variant) -> None:
+        self._bundle, self._variant = bundle, variant
+        # The last frame of each session, and its answer.
+        self._latest: dict[Session, tuple[NDArray[np.uint8], Answer]] = {}
+
+    @property
+    def canary_frame(self) -> NDArray[np.uint8]:
+        """The canary's frame ``[F, F, 3]``, decoded each time: that checks the decoder as well."""
+        return self._bundle.read_picture(self._bundle.path(self._bundle.manifest.canary.picture).read_bytes()).frame
+
+    @cached_property
+    def _expected(self) -> dict[str, NDArray[Any]]:
+        return self._bundle.canary_outputs(self._variant.name)
+
+    def difference(self, answer: Answer) -> float:
+        """Largest difference of any probability in an answer for the canary from the bundle's."""
+        names = ("probabilities", "branch_probabilities")
+        return float(max(np.abs(getattr(answer, name) - self._expected[name][0]).max() for name in names))
+
+    def canary_difference(self, session: Session, batch: int) -> float:
+        """The :meth:`difference` of a batch of canaries.
+
+        Raises :class:`EngineError`, also when the canary and its negative get the same answer.
+        """
+        frames = np.repeat(self.canary_frame[None], batch, axis=0)
+        negatives = run(session, 255 - frames)
+        answers = run(session, frames)
+        if any(are_identical(*pair) for pair in zip(negatives, answers, strict=True)):
+            raise EngineError("the canary picture and its negative get the same answer")
+        return max(self.difference(answer) for answer in answers)
+
+    def run(self, session: Session, frames: Frames) -> list[Answer]:
+        """The answers for frames, from a device that still works.
+
+        Raises :class:`DeviceError` when the outputs show that it does not, and :class:`EngineError` for outputs that
+        are impossible for these frames alone.
+        """
+        try:
+            answers = run(session, frames)
+        except (DeviceError, OutOfMemory):
+            raise
+        except EngineError as error:
+            self._blame_device_or_picture(session, frames, error)
+            raise
+        self._check_not_stuck(session, frames, answers)
+        return answers
+
+    def _blame_device_or_picture(self, session: Session, frames: Frames, error: EngineError) -> None:
+        """Raise :class:`DeviceError` when impossible outputs are the device's fault."""
+        try:
+            run(session, frames)
+        except DeviceError:
+            raise
+        except EngineError:
+            self._check_canary(session, str(error))
+            return
+        raise DeviceError(f"{error}, but do when the same pictures are run again")
+
+    def _check_not_stuck(self, session: Session, frames: Frames, answers: list[Answer]) -> None:
+        """Raise :class:`DeviceError` when different pictures get the same answer because the device is stuck."""
+        given = list(zip(frames, answers, strict=True))
+        latest, self._latest[session] = self._latest.get(session), given[-1]
+        given = given if latest is None else [latest, *given]
+        for (frame, answer), (next_frame, next_answer) in itertools.pairwise(given):
+            if are_identical(answer, next_answer) and not np.array_equal(frame, next_frame):
+                self._check_canary(session, "different pictures got the same answer")
+                return  # the pictures differ only where the network does not look
+
+    def _check_canary(self, session: Session, suspicion: str) -> None:
+        """Raise :class:`DeviceError` when the canary does not get its known answer."""
+        try:
+            difference = self.canary_difference(session, 1)
+        except EngineError as error:
+            raise DeviceError(f"{suspicion}, and the canary picture failed", error) from error
+        if difference > self._bundle.canary_tolerance(self._variant.name):
+            raise DeviceError(f"{suspicion}, and the canary picture's probabilities differ by {difference:.2g}")
