@@ -1,8 +1,9 @@
-"""What an attention map says, in figures and as an outline; pure functions."""
+"""An attention map in figures and as an outline; pure functions."""
 
 from __future__ import annotations
 
 import numpy as np
+from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 
 from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps, Map, OverlayOptions, is_evident, map_values
@@ -10,12 +11,12 @@ from service.prediction.schemas import AttentionSummary, Point
 
 Ring = NDArray[np.float64]  # [corners, 2], x and y
 
-# Where the tint begins: an attention of 0, or what the average spot gets.
+# The value at which the tint begins: 0, or the average spot.
 _FLOOR = {"lesion": 0.0, "spatial": 1.0, "correlation": 1.0}
 
 
 def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
-    """How much of a map stands out, and where. Of ``options``, kind, branch and spot count.
+    """How much of a map reaches its evidence level, and where; uses kind, branch and spot of ``options``.
 
     Raises :class:`MissingMap` or :class:`OverlayError` as :func:`service.attention.overlay.render` does.
     """
@@ -41,58 +42,15 @@ def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
 def contours(values: Map, level: float) -> list[Ring]:
     """Where a map crosses ``level``, as closed polygons in fractions of the map's sides (marching squares).
 
-    A value stands for the middle of its cell. What reaches an edge of the map is closed along it. Seen with y pointing
-    down, rings run clockwise around what is above the level.
+    A value stands for the middle of its cell. A region that reaches an edge of the map is closed along it. With y
+    pointing down, rings run clockwise around regions of at least ``level``, and the other way around holes.
     """
-    padded = np.pad(values.astype(np.float64), 1, constant_values=np.nextafter(level, -np.inf))
-    above = padded >= level
-    crossed = above[:-1, :-1] & above[:-1, 1:] & above[1:, 1:] & above[1:, :-1]
-    crossed = ~crossed & (above[:-1, :-1] | above[:-1, 1:] | above[1:, 1:] | above[1:, :-1])
-    following: dict[_Edge, _Edge] = {}
-    for y, x in np.argwhere(crossed).tolist():
-        following |= _steps(above, padded, level, y, x)
+    below = np.nextafter(level, -np.inf)  # contourpy counts a value of exactly the level as below it
+    padded = np.pad(values.astype(np.float64), 1, constant_values=below)
+    lines = contour_generator(z=padded, name="serial", line_type=LineType.Separate).lines(below)
     height, width = values.shape
-    rings = []
-    while following:
-        first, edge = following.popitem()
-        ring = [first]
-        while edge != first:
-            ring.append(edge)
-            edge = following.pop(edge)
-        corners = np.array([_crossing(padded, level, *edge) for edge in ring])
-        # The padding moves everything by one cell, the middle of a cell is half a cell from its corner.
-        rings.append(np.clip((corners - 0.5) / (width, height), 0.0, 1.0))
-    return rings
-
-
-_Corner = tuple[int, int]  # y, x
-_Edge = tuple[_Corner, _Corner]  # between two neighbours, the upper or left one first
-
-
-def _steps(above: NDArray[np.bool_], values: NDArray[np.float64], level: float, y: int, x: int) -> dict[_Edge, _Edge]:
-    """From which edge to which the contour runs through the square below and right of a corner."""
-    corners = [(y, x), (y, x + 1), (y + 1, x + 1), (y + 1, x)]  # clockwise
-    edges = list(zip(corners, [*corners[1:], corners[0]], strict=True))
-    leaving = [i for i, (a, b) in enumerate(edges) if above[a] and not above[b]]
-    entering = [i for i, (a, b) in enumerate(edges) if above[b] and not above[a]]
-    # Of four crossings, the middle decides whether the two high corners are connected.
-    connected = float(values[y : y + 2, x : x + 2].mean()) >= level
-    turn = 1 if connected else -1
-    steps = {}
-    for start in leaving:
-        turns = [turn * (end - start) % 4 for end in entering]
-        steps[_ordered(*edges[start])] = _ordered(*edges[entering[turns.index(min(turns))]])
-    return steps
-
-
-def _ordered(a: _Corner, b: _Corner) -> _Edge:
-    return (a, b) if a < b else (b, a)
-
-
-def _crossing(values: NDArray[np.float64], level: float, a: _Corner, b: _Corner) -> tuple[float, float]:
-    """Where between two neighbours the level is crossed, as x and y."""
-    part = (level - values[a]) / (values[b] - values[a])
-    return a[1] + part * (b[1] - a[1]), a[0] + part * (b[0] - a[0])
+    # The padding shifts everything by one cell; the middle of a cell is half a cell from its corner.
+    return [np.clip((np.asarray(line)[:-1] - 0.5) / (width, height), 0.0, 1.0) for line in lines]
 
 
 def _centre(values: Map, floor: float) -> NDArray[np.float64]:
