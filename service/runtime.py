@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from service.access.keys import LiveKeys
 from service.admission.rate_limit import CallerLimits
 from service.admission.upload_budget import Uploads
-from service.attention.cache import Renderings
+from service.attention.cache import OverlayCache
 from service.audit.file import AuditError, AuditFile
 from service.audit.log import AuditLog
 from service.background import keep_house, note_access_changes, watch_keys
@@ -52,7 +52,7 @@ class Service:
     examiner: Examiner | None
     batcher: Batcher
     records: RecordStore
-    renderings: Renderings
+    renderings: OverlayCache
     metrics: Metrics
     workers: ThreadPoolExecutor
     cores: CpuPool
@@ -239,7 +239,7 @@ def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]
             on_failure=lambda error: service.on_inference_failure(error),
         ),
         records=_open_records(settings),
-        renderings=Renderings(),
+        renderings=OverlayCache(),
         metrics=metrics,
         workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
         cores=cores,

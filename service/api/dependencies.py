@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from service.access.keys import Caller
 from service.problems import NOT_FOUND, NOT_READY, ServiceError
 from service.runtime import Service
-from service.storage.store import Record
+from service.storage.store import StoredRecord
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         task.cancel()
 
 
-async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> Record:
+async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> StoredRecord:
     """The caller's record called ``id``; that it was asked for (``what``) is in the audit log.
 
     Raises the 404 that does not tell unknown from expired or somebody else's, and the 503 of a service that is not

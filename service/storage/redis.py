@@ -1,4 +1,4 @@
-"""Records in Redis: for a service of several replicas, each of which can draw the overlays of all."""
+"""Records in Redis: several replicas share them, so that each can draw every overlay."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, pack_maps, unpack_maps
+from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, pack_maps
 
 T = TypeVar("T")
 
-# One hash tag, so that a cluster keeps all of it in one place and scripts may touch it together.
+# One hash tag, so that a cluster keeps all keys on one node, where a script can use them together.
 _PREFIX = "cin:{records}"
 _TIMEOUT_SECONDS = 5.0
 
-# Every script is atomic, and Redis' own clock is the only one, so replicas need not agree on the time. A record also
-# expires by itself: it goes on time when no service runs. Its line in the books then goes with the next script.
+# Every script is atomic and uses the clock of Redis, so replicas need no common time. Records also have Redis' own
+# expiry: they go on time when no service runs, and the next script removes them from ages and sizes.
 _BOOKS = """
 local prefix, ttl = KEYS[1], tonumber(ARGV[1])
 local ages, sizes, total, gone = prefix .. ':ages', prefix .. ':sizes', prefix .. ':total', prefix .. ':gone'
@@ -55,7 +55,7 @@ _DELETE = """
 if redis.call('HGET', prefix .. ':' .. ARGV[2], 'owner') ~= ARGV[3] then return 0 end
 return forget(ARGV[2])
 """
-# What went is told to one replica alone.
+# The counts are reset, so that one replica reports them.
 _PURGE = """
 local told = redis.call('HMGET', gone, 'expired', 'for_room')
 redis.call('DEL', gone)
@@ -66,11 +66,11 @@ return {tonumber(told[1] or 0), tonumber(told[2] or 0), redis.call('ZCARD', ages
 class RedisRecords:
     """Records behind a Redis URL; see :class:`service.storage.store.RecordStore`.
 
-    The byte budget is for all services that share the database.
+    All services that use the database share one byte budget.
     """
 
     def __init__(self, url: str, *, ttl_seconds: float, max_bytes: int) -> None:
-        """Raises :class:`RecordsError` for a URL that is none, or a Redis that does not answer."""
+        """Raises :class:`RecordsError` for an invalid URL, or a Redis that does not answer."""
         self._ttl, self._max_bytes = max(1, round(ttl_seconds * 1000)), max_bytes
         try:
             self._redis: Any = redis.Redis.from_url(
@@ -105,10 +105,10 @@ class RedisRecords:
         values = [self._ttl, id, record.owner, record.prediction, pack_maps(record.maps), self._max_bytes]
         self._ask(self._put, keys=[_PREFIX], args=values)
 
-    def get(self, id: str, owner: str) -> Record | None:
+    def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""
         whose, prediction, maps = self._ask(self._redis.hmget, f"{_PREFIX}:{id}", "owner", "prediction", "maps")
-        return Record(owner, prediction.decode(), unpack_maps(maps)) if whose == owner.encode() else None
+        return StoredRecord(prediction.decode(), maps) if whose == owner.encode() else None
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""

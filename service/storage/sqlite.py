@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, pack_maps, unpack_maps
+from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, pack_maps
 
-_VERSION = 1  # of the table: records of another one are of yesterday and go
+_VERSION = 1  # of the table; records of another version are dropped
 _SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS records (
@@ -19,16 +19,16 @@ _SCHEMA = (
         prediction TEXT NOT NULL, maps BLOB NOT NULL
     ) STRICT
     """,
-    # What is too old or too much is found here, without a look at any record.
+    # Covers the queries for expired and excess records, so that they read no record.
     "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
 )
 
-# By how much the system's clock may be set back without costing the records made since.
+# The system's clock may be set back by this much without losing the records made since.
 _CLOCK_SECONDS = 60.0
 
 
 class SqliteRecords:
-    """Records in one SQLite file, or, without a ``folder``, in the memory of this process alone."""
+    """Records in one SQLite file; without a ``folder``, in the memory of this process."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class SqliteRecords:
             self._database = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise RecordsError(f"cannot write to {folder}; set CIN_RECORDS_FOLDER to a folder") from error
-        # What is deleted is overwritten, not just forgotten, and no journal keeps a copy of it on the disk. In return
-        # a power cut may cost the records, which were temporary anyway.
+        # Deleted records are overwritten, and no journal keeps a copy on the disk. In return a power cut may lose
+        # records, which are temporary anyway.
         pragmas = ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY")
         for pragma in pragmas:
             self._execute(f"PRAGMA {pragma}")
@@ -79,12 +79,12 @@ class SqliteRecords:
             row = (id, record.owner, self._clock(), size, record.prediction, maps)
             self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def get(self, id: str, owner: str) -> Record | None:
+    def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""
         with self._lock:
             query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created BETWEEN ? AND ?"
             row = self._execute(query, (id, owner, *self._alive())).fetchone()
-        return Record(owner, row[0], unpack_maps(row[1])) if row else None
+        return StoredRecord(*row) if row else None
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
@@ -114,7 +114,7 @@ class SqliteRecords:
         ).rowcount
 
     def _alive(self) -> tuple[float, float]:
-        """When a record was made that is still kept. A clock set back must not keep it for that much longer."""
+        """First and last creation time of records that are not expired; the last bounds what a clock set back keeps."""
         now = self._clock()
         return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
 

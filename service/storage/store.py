@@ -1,9 +1,10 @@
-"""Predictions kept for a while, so that their overlays can be drawn; the uploaded bytes are never among them."""
+"""Predictions kept for a while, so that their overlays can be drawn. The uploaded bytes are never kept."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,20 +17,33 @@ class RecordsError(RuntimeError):
 
 
 class RecordsFull(RecordsError):  # noqa: N818 - named for the state
-    """There is no room for another record; those that are kept can be read."""
+    """There is no room for another record; reading still works."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A prediction: whose it is, the JSON that was answered, and what overlays are drawn from."""
+    """A prediction to keep: its owner, the JSON of the answer, and the maps that overlays are drawn from."""
 
     owner: str
     prediction: str
     maps: AttentionMaps
 
 
+@dataclass(frozen=True)
+class StoredRecord:
+    """A prediction that was kept. Its maps are unpacked when they are first used: many requests need none."""
+
+    prediction: str
+    packed_maps: bytes
+
+    @cached_property
+    def maps(self) -> AttentionMaps:
+        """The maps; unpacking takes milliseconds, so use them off the event loop."""
+        return unpack_maps(self.packed_maps)
+
+
 class Purged(NamedTuple):
-    """Records that went by themselves: past their time, or because newer ones needed the room; and those left."""
+    """How many records expired, how many were evicted to make room, and how many are left."""
 
     expired: int
     for_room: int
@@ -43,19 +57,19 @@ class RecordStore(Protocol):
     """
 
     def put(self, id: str, record: Record) -> None:
-        """Keep a record; the oldest make room when the byte budget is exceeded."""
+        """Keep a record; the oldest are evicted when the byte budget is exceeded."""
 
-    def get(self, id: str, owner: str) -> Record | None:
-        """The record, unless it is unknown, somebody else's, deleted or past its time."""
+    def get(self, id: str, owner: str) -> StoredRecord | None:
+        """The record, unless it is unknown, another owner's, deleted or expired."""
 
     def delete(self, id: str, owner: str) -> bool:
-        """Delete at once and for good; whether there was one of this owner."""
+        """Delete and overwrite a record; whether there was one of this owner."""
 
     def purge(self) -> Purged:
-        """Delete what is past its time; what went since the last call, and is told nowhere else."""
+        """Delete expired records; counts what went since the last call. Of several replicas, one gets the counts."""
 
     def close(self) -> None:
-        """Release what the store holds."""
+        """Close the database."""
 
 
 def pack_maps(maps: AttentionMaps) -> bytes:

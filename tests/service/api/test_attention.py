@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from PIL import Image
 from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, RGB, AttentionMaps, OverlayOptions, render
 from service.bundle import Bundle
 from service.imaging import read_picture
+from service.storage.store import unpack_maps
 from tests.service.conftest import Start
+from tests.service.served import make_key
 from tests.service.tiny_bundle import FRAME, dark_square, expected_outputs, picture_bytes
 
 
@@ -132,10 +135,28 @@ def test_a_model_without_feature_attention_says_so(start: Start, plain_bundle: B
 
 
 def test_overlays_end_with_the_record(start: Start) -> None:
-    with start(record_ttl_seconds=0.2) as client:
+    with start(record_ttl_seconds=1.0) as client:
         link = _predict(client, picture_bytes(dark_square()))["attention"]["lesion"]
-        time.sleep(0.25)
+        known = {"if-none-match": client.get(link).headers["etag"]}
+        assert client.get(link, headers=known).status_code == 304
+        time.sleep(1.05)
         assert client.get(link).status_code == 404
+        assert client.get(link, headers=known).status_code == 404
+
+
+def test_an_etag_is_no_way_to_a_record_of_another_client(start: Start, tmp_path: Path) -> None:
+    log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
+    one, two = ({"Authorization": f"Bearer {make_key(keys, name)}"} for name in ("one", "two"))
+    with start(keys=keys, audit=log) as client:
+        posted = client.post(
+            "/predict", content=picture_bytes(dark_square()), headers={"content-type": "image/png"} | one
+        )
+        link = posted.json()["attention"]["lesion"]
+        known = {"if-none-match": client.get(link, headers=one).headers["etag"]}
+        assert client.get(link, headers=known | one).status_code == 304
+        assert client.get(link, headers=known | two).status_code == 404
+    reads = [json.loads(line) for line in log.read_text().splitlines() if '"attention-read"' in line]
+    assert [(read["by"], read["outcome"]) for read in reads] == [("one", "done"), ("one", "done"), ("two", "not-found")]
 
 
 def test_an_overlay_that_the_client_has_is_not_sent_again(client: TestClient) -> None:
@@ -153,6 +174,27 @@ def test_an_overlay_that_the_client_has_is_not_sent_again(client: TestClient) ->
     assert impossible.status_code == 400
     client.delete(link.replace("attention", "predictions").partition("?")[0])
     assert client.get(link, headers={"if-none-match": etag}).status_code == 404
+
+
+def test_the_etag_is_answered_before_the_record_is_unpacked(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prediction = _predict(client, picture_bytes(dark_square()))
+    link = prediction["attention"]["lesion"]
+    etag = client.get(link).headers["etag"]
+    unpacked: list[bytes] = []
+
+    def counting(data: bytes) -> AttentionMaps:
+        unpacked.append(data)
+        return unpack_maps(data)
+
+    monkeypatch.setattr("service.storage.store.unpack_maps", counting)
+    assert client.get(link, headers={"if-none-match": etag}).status_code == 304
+    assert client.get(link).status_code == 200, "from the cache of overlays"
+    assert client.get(f"/predictions/{prediction['id']}").status_code == 200
+    assert unpacked == []
+    assert client.get(f"{link}&opacity=0.5", headers={"if-none-match": etag}).status_code == 200
+    assert len(unpacked) == 1
 
 
 def test_an_overlay_is_drawn_once_while_it_is_looked_at(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
