@@ -8,13 +8,14 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from service.api.callers import ADMITTED, admit
+from service.api.dependencies import ADMITTED, admit
+from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
 from service.api.routes import attention, batches, health, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import OwnSite
 from service.metrics import Metrics
-from service.problems import documented, install_error_handlers
+from service.problems import documented
 from service.runtime import running
 from service.settings import Settings
 
@@ -24,14 +25,14 @@ def create_app(
 ) -> FastAPI:
     """The app for ``settings``; its lifespan loads the model and keeps the running service in ``app.state.service``.
 
-    ``on_fatal`` is told why the process should end: from then on it takes no requests. The lifespan raises
-    what :func:`service.runtime.running` raises for what cannot be served.
+    ``on_fatal`` gets the reason why the process should end: from then on the service takes no requests. The lifespan
+    raises what :func:`service.runtime.running` raises for what cannot be served.
     """
     metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, metrics, on_fatal) as service:
+        async with running(settings, metrics, on_fatal, outcome_of) as service:
             app.state.service = service
             yield
 
@@ -41,10 +42,10 @@ def create_app(
         version=version("clinical-inspired-network"),
         lifespan=lifespan,
         redirect_slashes=False,
-        # Ours are in routes/reference.py: FastAPI's load scripts from another site.
+        # Ours are in routes/docs.py: FastAPI's load scripts from another site.
         docs_url=None,
         redoc_url=None,
-        # Exported spans and logs would carry what was sent.
+        # Exported spans and logs would contain what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = metrics

@@ -1,259 +1,234 @@
-"""The one object graph of a running service, and its health over time."""
+"""The object graph: of a running service, and of predictions on the command line."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from service import background
 from service.access.keys import LiveKeys
-from service.admission.rate_limit import CallerLimits
-from service.admission.upload_budget import Uploads
+from service.admission.admission import Admission
+from service.admission.rate_limit import RateLimit
 from service.attention.cache import OverlayCache
+from service.audit.access import AccessChanges
 from service.audit.file import AuditError, AuditFile
 from service.audit.log import AuditLog
-from service.background import keep_house, note_access_changes, watch_keys
-from service.bundle import OperatingPoint, load_bundle
+from service.bundle import Bundle, load_bundle
+from service.health import Health
 from service.imaging import PictureLimits
-from service.inference.answers import DeviceError, EngineError, OutOfMemory
-from service.inference.batching import Batcher, Stopped, batch_sizes
-from service.inference.cpu_pool import CpuPool
+from service.inference.answers import EngineError
 from service.inference.engine import Engine
-from service.inference.memory import give_back_freed, keep_for_pictures
+from service.inference.network import Network
+from service.inference.sessions import GpuOptions
 from service.metrics import Metrics
-from service.prediction.describe import Examiner, make_examiner
-from service.problems import NOT_READY, ServiceError
+from service.prediction.describe import make_examiner
+from service.prediction.metrics import PredictionMetrics
+from service.prediction.predictor import Predictor
 from service.settings import Settings
+from service.storage.records import Records
 from service.storage.redis import RedisRecords
 from service.storage.sqlite import SqliteRecords
 from service.storage.store import RecordStore
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+OnFatal = Callable[[str], None]
+OutcomeOf = Callable[[BaseException], str]
 
-_RECORD_THREADS = 2
 
-
-@dataclass
+@dataclass(frozen=True)
 class Service:
-    """Everything a request needs; there is no other state."""
+    """Everything that requests need; there is no other state."""
 
     settings: Settings
-    engine: Engine
-    operating_point: OperatingPoint
-    examiner: Examiner | None
-    batcher: Batcher
-    records: RecordStore
-    renderings: OverlayCache
-    metrics: Metrics
-    workers: ThreadPoolExecutor
-    cores: CpuPool
-    limits: PictureLimits
+    predictor: Predictor
+    network: Network
+    health: Health
+    admission: Admission
     keys: LiveKeys | None
-    caller_limits: CallerLimits
+    records: Records
+    overlays: OverlayCache
     audit: AuditLog
-    uploads: Uploads
-    on_fatal: Callable[[str], None]
-    failure: str | None = None
-    canary_difference: float | None = None
-    recovery: asyncio.Task[None] | None = None
-    key_changes: list[tuple[set[str], set[str]]] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
-    background: set[asyncio.Task[Any]] = field(default_factory=set)
-
-    def not_ready_because(self) -> str | None:
-        """Why no requests are taken, or None when they are."""
-        return self.failure or (None if self.batcher.alive else "the queue is not running")
-
-    def require_ready(self) -> None:
-        """Raises the 503 of a service that ends or can no longer be trusted."""
-        if (reason := self.not_ready_because()) is not None:
-            raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
-
-    def in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something to its end, whether or not anybody waits for it: the service ends after it."""
-        task = asyncio.create_task(work)
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
-        return task
-
-    async def in_worker(self, function: Callable[[], T]) -> T:
-        """Run something that waits for a disk or another machine."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, function)
-
-    async def on_core(self, function: Callable[[], T]) -> T:
-        """Run something that computes."""
-        return await self.cores.run(lambda _: function())
-
-    async def check_canary(self) -> None:
-        """Run the known picture; any answer but the known one latches the service not ready.
-
-        In all the ways that pictures are run, and then as one more picture in the queue.
-        """
-        tolerance = self.engine.bundle.canary_tolerance(self.engine.variant.name)
-        try:
-            async with asyncio.timeout(self.settings.deadline_seconds):
-                difference = await self.batcher.call(self.engine.canary_difference)
-                queued = await self.batcher.submit(self.engine.canary_frame)
-            self.canary_difference = max(difference, self.engine.difference_from_canary(queued.answer))
-        except TimeoutError:
-            self.fail("the canary picture got no answer in time")
-        except Stopped:
-            return  # the service is ending
-        except Exception as error:  # whatever it was, the known answer did not come
-            log.exception("the canary picture failed")
-            self.fail(f"the canary picture failed ({type(error).__name__})")
-        else:
-            self.metrics.canary_difference.set(self.canary_difference)
-            if self.canary_difference > tolerance:
-                self.fail(
-                    f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
-                    f"{tolerance:.2g} is allowed"
-                )
-            elif self.failure is None:  # otherwise it failed meanwhile, which no right answer takes back
-                self.metrics.canary_ok.set(1)
-
-    def fail(self, reason: str) -> None:
-        """Latch not ready: nothing this process answers from now on could be trusted."""
-        if self.failure is not None:
-            return
-        log.critical("%s; taking no more requests", reason)
-        self.failure = reason
-        self.metrics.ready.set(0)
-        self.metrics.canary_ok.set(0)
-        self.on_fatal(reason)
-
-    def on_inference_failure(self, error: Exception) -> None:
-        """Count a picture that failed, and give up when it was not the picture's fault.
-
-        Memory that was short may be there again, or the session may never recover: the canary tells.
-        """
-        self.metrics.inference_errors.inc()
-        log.error("inference failed: %s", error)
-        if isinstance(error, DeviceError):
-            self.fail(error.reason)
-        elif isinstance(error, OutOfMemory) and (self.recovery is None or self.recovery.done()):
-            self.recovery = asyncio.create_task(self.check_canary())
-
-    async def watch_canary(self) -> None:
-        """Check the canary for as long as the service can be trusted."""
-        while self.failure is None:
-            await asyncio.sleep(self.settings.canary_seconds)
-            await self.check_canary()
+    access_changes: AccessChanges
+    metrics: Metrics
 
 
 @asynccontextmanager
-async def running(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> AsyncIterator[Service]:
+async def running(
+    settings: Settings, metrics: Metrics, on_fatal: OnFatal, outcome_of: OutcomeOf
+) -> AsyncIterator[Service]:
     """Load, warm up, check the canary; then a service that takes requests until the block is left.
 
-    Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or
-    :class:`AuditError` for what cannot be served.
+    ``on_fatal`` gets the reason why the process should end; ``outcome_of`` names an error in the audit log. Raises
+    :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or :class:`AuditError` for
+    what cannot be served.
     """
-    service = _build(settings, metrics, on_fatal)
-    batcher = service.batcher
-    background: list[asyncio.Task[None]] = []
+    service = _build_service(settings, metrics, on_fatal, outcome_of)
+    network, health = service.network, service.health
+    tasks: list[asyncio.Task[None]] = []
     try:
-        batcher.start()
-        sizes = batch_sizes(settings.effective_max_batch(service.engine.provider))
-        await batcher.call(lambda: service.engine.warm_up(sizes))
-        give_back_freed()
-        await service.check_canary()
-        if service.failure is not None:
-            raise EngineError(service.failure)
+        network.batcher.start()
+        await network.warm_up()
+        await health.check_canary()
+        if health.failure is not None:
+            raise EngineError(health.failure)
         await service.audit.record("start", **_described(service))
         metrics.ready.set(1)
-        loops = (service.watch_canary(), keep_house(service), watch_keys(service))
-        background = [asyncio.create_task(loop) for loop in loops]
-        log.info("%s runs on %s", service.engine.variant.name, service.engine.provider)
+        tasks = _start_background_tasks(service)
+        log.info("%s runs on %s", network.engine.variant.name, network.engine.provider)
         yield service
     finally:
-        service.failure = service.failure or "shutting down"
-        metrics.ready.set(0)
-        for task in (*background, *([] if service.recovery is None else [service.recovery])):
+        await health.shut_down()
+        for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await batcher.stop()
-        while service.background:
-            await asyncio.wait(service.background)
+        await network.batcher.stop()
+        await service.records.drain()
         with suppress(AuditError):
-            await note_access_changes(service)
-            await service.audit.record("stop", reason=service.failure)
+            await service.access_changes.write()
+            await service.audit.record("stop", reason=health.failure)
         await service.audit.close()
-        service.workers.shutdown()
-        service.cores.close()
+        network.cpu_pool.close()
         service.records.close()
+
+
+@asynccontextmanager
+async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predictor]:
+    """Predictions without a service: nothing is kept, and nothing is written to the audit log.
+
+    Raises :class:`BundleError` or :class:`EngineError` when the bundle cannot be run as the settings say.
+    """
+    metrics, records = Metrics(), Records(None)
+    audit = AuditLog(None, metrics=metrics)
+    predictor = _build_predictor(
+        settings, bundle, metrics, records, audit, on_fatal=lambda reason: None, outcome_of=lambda error: "failed"
+    )
+    network = predictor.network
+    try:
+        network.batcher.start()
+        yield predictor
+    finally:
+        await predictor.health.shut_down()
+        await network.batcher.stop()
+        await audit.close()
+        network.cpu_pool.close()
+        records.close()
+
+
+def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
+    settings, changes = service.settings, service.access_changes
+    work = [
+        service.health.watch_canary(every_seconds=settings.canary_seconds),
+        background.purge(
+            service.records,
+            service.overlays,
+            service.audit,
+            changes,
+            service.metrics,
+            every_seconds=min(background.PURGE_SECONDS, settings.record_ttl_seconds),
+        ),
+    ]
+    if service.keys is not None:
+        work.append(background.reload_keys(service.keys, changes))
+    return [asyncio.create_task(task) for task in work]
 
 
 def _described(service: Service) -> dict[str, Any]:
     """What runs here, for the audit log."""
+    engine = service.network.engine
     return {
         "version": version("clinical-inspired-network"),
-        "model": service.engine.bundle.sha256,
-        "variant": service.engine.variant.name,
-        "provider": service.engine.provider,
+        "model": engine.bundle.sha256,
+        "variant": engine.variant.name,
+        "provider": engine.provider,
         "keys": None if service.keys is None else sorted(service.keys.named),
     }
 
 
-def _build(settings: Settings, metrics: Metrics, on_fatal: Callable[[str], None]) -> Service:
+def _build_service(settings: Settings, metrics: Metrics, on_fatal: OnFatal, outcome_of: OutcomeOf) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit_file = None if settings.audit is None else AuditFile(settings.audit)
+    audit = AuditLog(audit_file, metrics=metrics)
     bundle = load_bundle(settings.bundle)
-    operating_point = bundle.manifest.operating_point(settings.operating_point)
+    records = Records(_open_store(settings))
+    predictor = _build_predictor(settings, bundle, metrics, records, audit, on_fatal=on_fatal, outcome_of=outcome_of)
+    network = predictor.network
+    admission = Admission(
+        RateLimit(settings.caller_rate),
+        slots=settings.queue_size,
+        max_per_caller=settings.max_in_flight_per_caller(),
+        max_bytes=settings.queue_size * settings.max_upload_bytes,
+    )
+    metrics.describe_model(bundle, variant=network.engine.variant.name, provider=network.engine.provider)
+    metrics.gpu_expected.set(_expects_gpu(settings))
+    metrics.queue_depth.set_function(lambda: network.batcher.depth)
+    metrics.slots.set(admission.slots)
+    metrics.slots_taken.set_function(lambda: admission.slots_taken)
+    return Service(
+        settings=settings,
+        predictor=predictor,
+        network=network,
+        health=predictor.health,
+        admission=admission,
+        keys=keys,
+        records=records,
+        overlays=OverlayCache(),
+        audit=audit,
+        access_changes=AccessChanges(audit),
+        metrics=metrics,
+    )
+
+
+def _build_predictor(
+    settings: Settings,
+    bundle: Bundle,
+    metrics: Metrics,
+    records: Records,
+    audit: AuditLog,
+    *,
+    on_fatal: OnFatal,
+    outcome_of: OutcomeOf,
+) -> Predictor:
+    point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(
         bundle,
         variant=settings.variant,
         provider=settings.provider,
         require_gpu=settings.require_gpu,
-        gpu=settings.gpu_options(),
+        gpu=GpuOptions(
+            memory_bytes=settings.gpu_memory_bytes,
+            largest_batch=settings.effective_max_batch("cuda"),
+            tensorrt_cache=settings.tensorrt_cache,
+        ),
         threads=settings.inference_threads,
     )
-    metrics.describe_model(bundle, variant=engine.variant.name, provider=engine.provider)
-    metrics.gpu_expected.set(_expects_gpu(settings))
-    on_cpu = engine.provider == "cpu"
-    num_cores = settings.inference_threads
-    keep_for_pictures(num_cores)
-    cores = CpuPool(num_cores)
-    service = Service(
-        settings=settings,
-        engine=engine,
-        operating_point=operating_point,
-        examiner=make_examiner(bundle, settings.abstain),
-        batcher=Batcher(
-            engine.run,
-            queue_size=settings.queue_size,
-            max_batch=settings.effective_max_batch(engine.provider),
-            # One more than run at once, so that no core waits for the event loop.
-            workers=engine.workers + 1 if on_cpu else 1,
-            cpu_pool=cores if on_cpu else None,
-            on_batch=metrics.batch_size.observe,
-            on_failure=lambda error: service.on_inference_failure(error),
-        ),
-        records=_open_records(settings),
-        renderings=OverlayCache(),
-        metrics=metrics,
-        workers=ThreadPoolExecutor(_RECORD_THREADS, thread_name_prefix="records"),
-        cores=cores,
-        limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
-        keys=keys,
-        caller_limits=CallerLimits(rate=settings.caller_rate, places=settings.places_of_a_caller()),
-        audit=AuditLog(audit_file, metrics=metrics),
-        uploads=Uploads(settings.queue_size * settings.max_upload_bytes),
-        on_fatal=on_fatal,
+    network = Network(
+        engine,
+        threads=settings.inference_threads,
+        max_batch=settings.effective_max_batch(engine.provider),
+        on_batch=metrics.batch_size.observe,
+        on_failure=lambda error: health.on_inference_failure(error),
     )
-    metrics.queue_depth.set_function(lambda: service.batcher.depth)
-    metrics.places.set(settings.queue_size)
-    metrics.places_taken.set_function(lambda: settings.queue_size - service.batcher.free_places)
-    return service
+    health = Health(network, metrics, on_fatal, timeout_seconds=settings.deadline_seconds)
+    return Predictor(
+        network=network,
+        health=health,
+        point=point,
+        examiner=make_examiner(bundle, settings.abstain),
+        limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+        records=records,
+        audit=audit,
+        metrics=metrics,
+        observed=PredictionMetrics(metrics.registry, bundle.manifest),
+        outcome_of=outcome_of,
+    )
 
 
 def _expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
@@ -261,7 +236,7 @@ def _expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
     return asked or (settings.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
 
 
-def _open_records(settings: Settings) -> RecordStore:
+def _open_store(settings: Settings) -> RecordStore:
     ttl, budget = settings.record_ttl_seconds, settings.record_max_bytes
     if settings.records_url is not None:
         return RedisRecords(settings.records_url.get_secret_value(), ttl_seconds=ttl, max_bytes=budget)

@@ -10,14 +10,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.inference.sessions import GpuOptions
-from service.server.connections import ConnectionLimits
-
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
-ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
-VariantChoice = Literal["auto", "fp32", "fp16", "int8"]
-AbstainChoice = Literal["on", "caution", "off"]
 
 # Read by training and by the tests, so not a typing error when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
@@ -58,12 +52,12 @@ class Settings(BaseSettings):
     bundle: Path = Field(SHIPPED_BUNDLE, description="folder of the model bundle")
     operating_point: str | None = Field(None, description="name of an operating point; default: the bundle's")
 
-    abstain: AbstainChoice = Field(
+    abstain: Literal["on", "caution", "off"] = Field(
         "on",
         description="pictures beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
         "or are not examined (off)",
     )
-    keys: Path | None = Field(None, description="file of API keys, made by cin keys; default: nobody is asked for one")
+    keys: Path | None = Field(None, description="file of API keys, made by cin keys; default: requests need none")
     allow_anyone: bool = Field(False, description="serve other machines without asking for keys")
     published: str | None = Field(
         None, description="host:port where a proxy or container engine publishes this service; default: CIN_HOST"
@@ -73,14 +67,14 @@ class Settings(BaseSettings):
     )
     caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
     caller_places: int | None = Field(
-        None, gt=0, description="pictures of one caller at once; default: with keys, half of CIN_QUEUE_SIZE"
+        None, gt=0, description="slots that one caller may hold; default: with keys, half of CIN_QUEUE_SIZE, else all"
     )
     audit: Path | None = Field(None, description="file of the audit log; default: none is written")
 
-    variant: VariantChoice = Field(
+    variant: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"
     )
-    provider: ProviderChoice = Field(
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="auto uses CUDA where a GPU works, else the CPU; tensorrt is never chosen by itself"
     )
     require_gpu: bool = Field(False, description="refuse to start without a working GPU")
@@ -98,34 +92,34 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
     max_pixels: int = Field(40_000_000, gt=0, description="largest picture in pixels")
     queue_size: int = Field(
-        64, gt=0, description="pictures taken on at once, from decoding to answer; more are refused with 429"
+        64, gt=0, description="slots: pictures in flight at once, from decoding to answer; more are refused with 429"
     )
     batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
-    deadline_seconds: float = Field(30.0, gt=0, description="a picture not here by then gets 408, one not answered 504")
-    max_connections: int = Field(
-        512, gt=0, description="connections at once; beyond that the one that was silent longest is closed"
+    deadline_seconds: float = Field(
+        30.0, gt=0, description="time for one request: an upload that takes longer gets 408, an answer 504"
     )
-    head_seconds: float = Field(10.0, gt=0, description="a request's headers must be here by then")
+    max_connections: int = Field(512, gt=0, description="open connections; beyond that the longest idle one is closed")
+    head_seconds: float = Field(10.0, gt=0, description="time for a request's headers to arrive")
     stall_seconds: float = Field(
-        20.0, gt=0, description="a client that sends nothing of a picture, or reads nothing, for so long is given up"
+        20.0, gt=0, description="a client that sends or reads nothing for this long is disconnected"
     )
     farewell_seconds: float = Field(
-        0.0, ge=0, description="a service that can no longer be trusted says not ready this long before it ends"
+        0.0, ge=0, description="delay between failing readiness and exit, once answers can no longer be trusted"
     )
-    shutdown_seconds: int = Field(20, gt=0, description="time for requests under way to finish at shutdown")
+    shutdown_seconds: int = Field(20, gt=0, description="time for requests in flight to finish at shutdown")
 
     records_folder: Path | None = Field(None, description="where predictions are kept; default: in memory")
     records_url: SecretStr | None = Field(
         None, description="Redis that keeps the predictions of several replicas: redis://host:6379/0"
     )
-    record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction can be fetched again")
+    record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction is kept")
     record_max_bytes: int = Field(
-        128 * 2**20, ge=16 * 2**20, description="the oldest predictions go when all exceed this"
+        128 * 2**20, ge=16 * 2**20, description="size of all kept predictions; beyond that the oldest are deleted"
     )
 
-    canary_seconds: float = Field(300.0, gt=0, description="time between two checks with the known picture")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is worth a log line")
+    canary_seconds: float = Field(300.0, gt=0, description="time between two canary checks")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
     @model_validator(mode="after")
     def _keeps_records_in_one_place(self) -> Settings:
@@ -133,28 +127,10 @@ class Settings(BaseSettings):
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
         return self
 
-    def places_of_a_caller(self) -> int | None:
-        """Pictures that one caller may have under way; None: no limit but that of all."""
+    def max_in_flight_per_caller(self) -> int | None:
+        """Slots that one caller may hold; None: no limit but that of all."""
         share = None if self.keys is None else max(1, self.queue_size // 2)
         return self.caller_places or share
-
-    def connection_limits(self) -> ConnectionLimits:
-        """What a client may take of a connection."""
-        return ConnectionLimits(
-            max_connections=self.max_connections,
-            head_seconds=self.head_seconds,
-            stall_seconds=self.stall_seconds,
-            # Whoever reads the picture gives up first, and can say so better.
-            body_seconds=1.2 * self.deadline_seconds,
-        )
-
-    def gpu_options(self) -> GpuOptions:
-        """What a session on a GPU is told."""
-        return GpuOptions(
-            memory_bytes=self.gpu_memory_bytes,
-            largest_batch=self.effective_max_batch("cuda"),
-            tensorrt_cache=self.tensorrt_cache,
-        )
 
     def effective_max_batch(self, provider: str) -> int:
         """The largest batch for the provider in use: batches gain nothing on a CPU."""

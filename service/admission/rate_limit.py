@@ -1,24 +1,23 @@
-"""How much one caller may ask for: requests a second, and pictures at once."""
+"""How many requests a second one caller may send: a token bucket each."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-# Whoever is forgotten begins with a full bucket again, so it is those who have not asked for longest.
+# Evict the least recently used bucket beyond this; its caller starts with a full one again.
 _MAX_CALLERS = 10_000
 
 
 class TooMany(Exception):  # noqa: N818 - an answer to the client, not a fault
-    """More than one caller may ask for; ``seconds`` until it is worth another try."""
+    """More than one caller may ask for: of ``what``, and in how many ``seconds`` another try is worthwhile."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what, seconds)
+        self.what, self.seconds = what, seconds
 
 
 @dataclass
@@ -27,65 +26,43 @@ class _Bucket:
     filled: float
 
 
-class CallerLimits:
-    """A bucket of requests for each caller, and a share of the places; lives on one event loop.
+class RateLimit:
+    """A token bucket for each caller; lives on one event loop.
 
-    A bucket holds two seconds' worth and fills at ``rate`` a second; without ``places`` there is no share. Memory is
-    bounded whoever calls.
+    A bucket holds two seconds' worth of requests and fills at ``rate`` a second. Memory is bounded.
     """
 
-    def __init__(self, *, rate: float, places: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._places, self._clock = rate, max(1.0, 2 * rate), places, clock
+    def __init__(self, rate: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, max(1.0, 2 * rate), clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._taken: Counter[str] = Counter()
 
-    def take(self, who: str) -> None:
+    def __len__(self) -> int:
+        """Buckets in memory."""
+        return len(self._buckets)
+
+    def take(self, caller: str) -> None:
         """Count one request. Raises :class:`TooMany`."""
         now = self._clock()
-        bucket = self._buckets.get(who)
+        bucket = self._buckets.get(caller)
         if bucket is None:
-            bucket = self._buckets[who] = _Bucket(self._burst, now)
+            bucket = self._buckets[caller] = _Bucket(self._burst, now)
             if len(self._buckets) > _MAX_CALLERS:
                 self._buckets.popitem(last=False)
-        self._buckets.move_to_end(who)
+        self._buckets.move_to_end(caller)
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.filled) * self._rate)
         bucket.filled = now
         if bucket.tokens < 1.0:
-            raise TooMany((1.0 - bucket.tokens) / self._rate)
+            raise TooMany("requests", (1.0 - bucket.tokens) / self._rate)
         bucket.tokens -= 1.0
-
-    @contextmanager
-    def places(self, who: str, num: int) -> Iterator[Callable[[int], None]]:
-        """Hold ``num`` of the caller's places; yields a function that keeps fewer. Raises :class:`TooMany`.
-
-        One who may have fewer than ``num`` may still send that many when nothing else of it is under way.
-        """
-        taken = self._taken[who]
-        if self._places is not None and taken and taken + num > self._places:
-            raise TooMany(1.0)
-        held = num
-        self._taken[who] += held
-
-        def keep(fewer: int) -> None:
-            nonlocal held
-            self._taken[who] -= held - fewer
-            held = fewer
-
-        try:
-            yield keep
-        finally:
-            self._taken[who] -= held
-            if not self._taken[who]:
-                del self._taken[who]
 
 
 def address_group(address: str) -> str:
-    """The caller behind an address: in IPv6 one gets a whole /64, but for those that stand for an IPv4 address."""
+    """The caller behind an address: an IPv6 caller has a whole /64, unless the address maps an IPv4 one."""
     try:
         parsed = ip_address(address)
     except ValueError:
         return address
     if not isinstance(parsed, IPv6Address):
         return address
-    # So a socket that listens for both kinds names who came by IPv4.
+    # A dual-stack socket reports IPv4 clients this way.
     return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))

@@ -1,4 +1,4 @@
-"""What several routes ask for."""
+"""What several routes share: the service, the caller, the operating point, kept predictions, clients that leave."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ import re
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.access.keys import Caller
-from service.problems import NOT_FOUND, NOT_READY, ServiceError
+from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
+from service.admission.rate_limit import address_group
+from service.bundle import OperatingPoint
+from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.runtime import Service
 from service.storage.store import StoredRecord
 
 T = TypeVar("T")
 
+# Problems of requests that :func:`admit` refuses.
+ADMITTED = (UNAUTHORIZED, FOREIGN_SITE, RATE_LIMITED, NOT_READY)
+
 _ID = re.compile("[0-9a-f]{32}")
+_bearer = HTTPBearer(auto_error=False, description="An API key, cin_..., where the service asks for one.")
 
 
 async def get_service(request: Request) -> Service:
     """The running service. Raises the 503 of an app that was not started.
 
-    Asynchronous, because everything else would wait for a thread of a pool that others may hold.
+    Asynchronous, because FastAPI runs other dependencies in a shared thread pool that may be exhausted.
     """
     service: Service | None = getattr(request.app.state, "service", None)
     if service is None:
@@ -33,7 +40,59 @@ async def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-class ClientGone(Exception):  # noqa: N818 - nobody is there to be told
+async def admit(
+    request: Request,
+    service: ServiceDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Caller:
+    """The caller, once the request is counted against its rate.
+
+    Raises the 401 of a request without a valid key, where keys are needed, and :class:`TooMany`.
+    """
+    address = f"address {address_group(request.client.host if request.client else '')}"
+    if service.keys is None:
+        caller: Caller | None = Caller(ANYONE, counted_as=address)
+    else:
+        client = None if credentials is None else _client_of(service.keys, credentials.credentials)
+        caller = None if client is None else Caller(client, counted_as=client)
+    service.admission.count_request(address if caller is None else caller.counted_as)
+    if caller is None:
+        service.access_changes.refuse("without_key" if credentials is None else "with_unknown_key")
+        detail = "no valid API key came with the request; send Authorization: Bearer cin_..."
+        raise ServiceError(UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(admit)]
+
+
+def _client_of(keys: LiveKeys, key: str) -> str | None:
+    try:
+        return keys.client_of(key)
+    except AccessError:  # it was logged
+        detail = "which keys are valid cannot be told now; try again later"
+        raise ServiceError(NOT_READY, detail, headers={"Retry-After": "5"}) from None
+
+
+async def choose_point(
+    service: ServiceDep,
+    operating_point: Annotated[str | None, Query(description="one of the model's; default: the service's")] = None,
+) -> OperatingPoint:
+    """The operating point of a prediction. Raises the 503 of a service that is not ready, and the 400 of an unknown
+    point."""
+    service.health.require_ready()
+    if operating_point is None:
+        return service.predictor.point
+    points = {point.name: point for point in service.network.bundle.manifest.operating_points}
+    if operating_point not in points:
+        raise ServiceError(MALFORMED, f"no such operating point; the model has: {', '.join(points)}")
+    return points[operating_point]
+
+
+PointDep = Annotated[OperatingPoint, Depends(choose_point)]
+
+
+class ClientGone(Exception):  # noqa: N818 - no fault of ours
     """The client left before its answer was ready."""
 
 
@@ -52,7 +111,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         try:
             await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            if not task.done():  # what is ready in the very moment is given: it is written down as answered
+            if not task.done():  # a result that is ready is returned: the audit log says that it was answered
                 raise
         if task.done():
             return task.result()
@@ -63,13 +122,13 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> StoredRecord:
-    """The caller's record called ``id``; that it was asked for (``what``) is in the audit log.
+    """The caller's record called ``id``; the access (``what``) is written to the audit log.
 
-    Raises the 404 that does not tell unknown from expired or somebody else's, and the 503 of a service that is not
-    trusted: who knows since when its answers have been wrong.
+    Raises the 404 that stands for unknown, expired and another caller's records alike, and the 503 of a service that
+    can no longer be trusted: its older predictions may be wrong as well.
     """
-    service.require_ready()
-    record = await service.in_worker(lambda: service.records.get(id, caller.name)) if is_id(id) else None
+    service.health.require_ready()
+    record = await service.records.get(id, caller.name) if is_id(id) else None
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
     if record is None:
         raise unknown_prediction()
@@ -77,7 +136,7 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
 
 
 async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str) -> None:
-    """Write down that a prediction was asked for. What is no id of ours could say anything, and is not repeated."""
+    """Write an access to a prediction to the audit log; without the id where that is not one of ours, but any text."""
     named = {"id": id} if is_id(id) else {}
     await service.audit.record(what, by=caller.name, **named, outcome=outcome)
 

@@ -24,7 +24,7 @@ class UploadLimits:
 
     max_bytes: int  # of each picture
     ends: float  # when it must be here, in the event loop's time
-    take: Callable[[int], None]  # told of every byte that is held; raises when there is no room
+    take: Callable[[int], None]  # counts the bytes that arrive; raises Busy when there is no room
 
 
 async def read_upload(request: Request, limits: UploadLimits) -> bytes:

@@ -42,7 +42,10 @@ class OutOfMemory(EngineError):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True)
 class Answer:
-    """The graph's outputs for one picture; None for a network without lesion feature attention, or without features."""
+    """The graph's outputs for one picture; None for a network without lesion feature attention, or without features.
+
+    The queue adds how long the picture waited and ran.
+    """
 
     probabilities: NDArray[np.float32]  # [K]
     branch_probabilities: NDArray[np.float32]  # [2, K]
@@ -52,6 +55,8 @@ class Answer:
     spatial_attention: NDArray[np.float32] | None  # [2, h, w]
     correlation_attention: NDArray[np.float32] | None  # [2, h*w, h*w]
     features: NDArray[np.float32] | None = None  # [2, C], pooled in each branch
+    queue_seconds: float = 0.0
+    inference_seconds: float = 0.0
 
 
 def run(session: Session, frames: NDArray[np.uint8]) -> list[Answer]:

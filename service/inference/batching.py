@@ -1,4 +1,4 @@
-"""A bounded queue in front of the engine: whatever waits becomes the next batch, and a free worker runs it.
+"""A queue in front of the engine: all frames that wait become the next batch, and a free worker runs it.
 
 Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
 gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
@@ -12,10 +12,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -38,27 +38,14 @@ class Run(Protocol):
     def __call__(self, frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]: ...
 
 
-class QueueFull(Exception):  # noqa: N818 - an answer to the client, not a fault
-    """As many pictures are under way as may be."""
-
-
 class Stopped(Exception):  # noqa: N818
     """The queue was stopped before the picture was run."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """An answer, and how long its picture waited and ran, in seconds."""
-
-    answer: Answer
-    queue_seconds: float
-    inference_seconds: float
 
 
 @dataclass(eq=False, repr=False)
 class _Item:
     frame: Frame
-    result: asyncio.Future[Result]
+    result: asyncio.Future[Answer]
     enqueued: float = field(default_factory=time.perf_counter)
 
 
@@ -74,7 +61,6 @@ class Batcher:
         self,
         run: Run,
         *,
-        queue_size: int,
         max_batch: int,
         workers: int = 1,
         cpu_pool: CpuPool | None = None,
@@ -87,7 +73,6 @@ class Batcher:
         """
         self._run, self._cpu_pool, self._on_batch, self._on_failure = run, cpu_pool, on_batch, on_failure
         self._sizes = batch_sizes(max_batch)
-        self._places = queue_size
         self._waiting: deque[_Item] = deque()
         self._under_way: list[list[_Item]] = [[] for _ in range(workers)]
         self._arrived = asyncio.Event()
@@ -99,11 +84,6 @@ class Batcher:
     def depth(self) -> int:
         """Frames waiting now."""
         return len(self._waiting)
-
-    @property
-    def free_places(self) -> int:
-        """How many more pictures would be taken on now."""
-        return self._places
 
     @property
     def alive(self) -> bool:
@@ -128,27 +108,8 @@ class Batcher:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    @contextmanager
-    def places(self, num: int = 1) -> Iterator[None]:
-        """Hold ``num`` of the ``queue_size`` places until as many pictures are answered.
-
-        Raises :class:`QueueFull` when not as many are free.
-        """
-        if self._places < num:
-            raise QueueFull
-        self._places -= num
-        try:
-            yield
-        finally:
-            self._places += num
-
-    def require_place(self) -> None:
-        """Raises :class:`QueueFull` when a picture that comes now would be refused."""
-        if self._places < 1:
-            raise QueueFull
-
-    async def submit(self, frame: Frame) -> Result:
-        """The answer for one frame ``[F, F, 3]``; the caller holds one of the :meth:`places`.
+    async def submit(self, frame: Frame) -> Answer:
+        """The answer for one frame ``[F, F, 3]``, and how long it waited and ran. Admission bounds how many wait.
 
         Raises :class:`Stopped`, or what the engine raised. Cancelling the caller takes the frame out of the queue.
         """
@@ -199,7 +160,8 @@ class Batcher:
         seconds = time.perf_counter() - began
         for item, answer in zip(batch, answers, strict=True):
             if not item.result.done():
-                item.result.set_result(Result(answer, began - item.enqueued, seconds))
+                waited = began - item.enqueued
+                item.result.set_result(replace(answer, queue_seconds=waited, inference_seconds=seconds))
 
     async def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
         if len(batch) > 1 and not isinstance(error, DeviceError):

@@ -1,8 +1,10 @@
-"""One picture's way through the network, told in the words of the wire; shared by HTTP and the command line."""
+"""From the network's outputs for one picture to the prediction that is sent; pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from time import perf_counter
 
 from service.attention.overlay import AttentionMaps
 from service.bundle import Bundle, Familiarity, OperatingPoint, Quality, measure_quality
@@ -11,17 +13,19 @@ from service.inference.answers import Answer
 from service.inference.engine import Engine
 from service.prediction.decision import decide, diagnosis, pixel_box
 from service.prediction.schemas import (
+    AbstainChoice,
     Abstains,
+    AttentionLinks,
     BranchProbabilities,
     CropBox,
     DecisionBody,
-    Findings,
     ImageBody,
     Lesion,
     ModelBody,
+    Prediction,
     QualityBody,
+    Timings,
 )
-from service.settings import AbstainChoice
 
 
 @dataclass(frozen=True)
@@ -48,38 +52,46 @@ def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:
     return "no limits" if bundle.manifest.abstention is None else choice
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Seconds that one picture took in each stage, and when (by ``perf_counter``) its request came."""
+
+    began: float
+    decode: float
+    queue: float
+    inference: float
+
+    def timings(self) -> Timings:
+        """The stages in milliseconds, and the total until now."""
+        return Timings(
+            decode=_milliseconds(self.decode),
+            queue=_milliseconds(self.queue),
+            inference=_milliseconds(self.inference),
+            total=_milliseconds(perf_counter() - self.began),
+        )
+
+
 def describe(
-    picture: Picture, answer: Answer, engine: Engine, point: OperatingPoint, examiner: Examiner | None
-) -> Findings:
-    """Put the network's answer into words: diagnosis, decision at ``point``, lesion, quality."""
+    id: str,
+    picture: Picture,
+    answer: Answer,
+    engine: Engine,
+    point: OperatingPoint,
+    examiner: Examiner | None,
+    stages: Stages,
+) -> Prediction:
+    """The prediction called ``id``: diagnosis, decision at ``point``, lesion, quality."""
     manifest = engine.bundle.manifest
     names = [c.name for c in manifest.classes]
     quality = None if examiner is None else examiner.quality(picture, answer)
-    may_abstain = examiner is not None and examiner.may_abstain
-    decision = decide(
-        answer,
-        manifest,
-        point,
-        width=picture.width,
-        height=picture.height,
-        quality=quality,
-        may_abstain=may_abstain,
-    )
     box = pixel_box(answer, width=picture.width, height=picture.height)
-    return Findings(
+    return Prediction(
+        id=id,
+        created_at=datetime.now(UTC),
         diagnosis=diagnosis(answer, manifest),
         probabilities=_named(names, answer.probabilities.tolist()),
         branches=[BranchProbabilities(probabilities=_named(names, b.tolist())) for b in answer.branch_probabilities],
-        decision=DecisionBody(
-            operating_point=point.name,
-            malignant_probability=_rounded(decision.malignancy),
-            threshold=point.threshold,
-            refer=decision.refer,
-            status=decision.status,
-            reasons=list(decision.reasons),
-            abstained_because=list(decision.abstained_because),
-            abstains=how_it_abstains(engine.bundle, "off" if examiner is None else "on" if may_abstain else "caution"),
-        ),
+        decision=_decision(picture, answer, engine.bundle, point, examiner, quality),
         lesion=Lesion(
             found=answer.lesion_fraction > 0.0,
             fraction=_rounded(answer.lesion_fraction),
@@ -96,6 +108,46 @@ def describe(
             variant=engine.variant.name,
             provider=engine.provider,
         ),
+        attention=_links(id, has_feature_attention=answer.spatial_attention is not None),
+        timings_ms=stages.timings(),
+    )
+
+
+def _decision(
+    picture: Picture,
+    answer: Answer,
+    bundle: Bundle,
+    point: OperatingPoint,
+    examiner: Examiner | None,
+    quality: Quality | None,
+) -> DecisionBody:
+    may_abstain = examiner is not None and examiner.may_abstain
+    decision = decide(
+        answer,
+        bundle.manifest,
+        point,
+        width=picture.width,
+        height=picture.height,
+        quality=quality,
+        may_abstain=may_abstain,
+    )
+    return DecisionBody(
+        operating_point=point.name,
+        malignant_probability=_rounded(decision.malignancy),
+        threshold=point.threshold,
+        refer=decision.refer,
+        status=decision.status,
+        reasons=list(decision.reasons),
+        abstained_because=list(decision.abstained_because),
+        abstains=how_it_abstains(bundle, "off" if examiner is None else "on" if may_abstain else "caution"),
+    )
+
+
+def _links(id: str, *, has_feature_attention: bool) -> AttentionLinks:
+    return AttentionLinks(
+        lesion=f"/attention/{id}?map=lesion",
+        spatial=f"/attention/{id}?map=spatial" if has_feature_attention else None,
+        correlation=f"/attention/{id}?map=correlation" if has_feature_attention else None,
     )
 
 
@@ -119,3 +171,7 @@ def _named(names: list[str], values: list[float]) -> dict[str, float]:
 def _rounded(share: float) -> float:
     """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them."""
     return min(1.0, round(share, 6))
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e3, 2)

@@ -12,7 +12,8 @@ from service.bundle import Manifest
 from service.prediction.decision import REASONS, Reason, Status
 from service.problems import Problem
 
-Abstains = Literal["on", "caution", "off", "no limits"]
+AbstainChoice = Literal["on", "caution", "off"]
+Abstains = Literal[AbstainChoice, "no limits"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
@@ -108,20 +109,6 @@ class Timings(_Body):
     total: float
 
 
-class Findings(_Body):
-    """What the network finds in one picture."""
-
-    diagnosis: str = Field(description="the class of highest probability; whether to look closer is the decision's")
-    probabilities: dict[str, Share] = Field(description="mean of the two branches; sums to 1")
-    branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
-    decision: DecisionBody
-    lesion: Lesion
-    quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
-    image: ImageBody
-    model: ModelBody
-    notice: str = NOTICE
-
-
 _EXAMPLE: dict[str, Any] = {
     "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
     "created_at": "2026-01-01T12:00:00Z",
@@ -161,16 +148,22 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class _Identity(_Body):
-    id: str = Field(pattern="^[0-9a-f]{32}$")
-    created_at: datetime
-
-
-class Prediction(Findings, _Identity):
-    """The answer to ``POST /predict``."""
+class Prediction(_Body):
+    """The answer to ``POST /predict``: what the network says of one picture, and what to do about it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    created_at: datetime
+    diagnosis: str = Field(description="the class of highest probability; whether to look closer is the decision's")
+    probabilities: dict[str, Share] = Field(description="mean of the two branches; sums to 1")
+    branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
+    decision: DecisionBody
+    lesion: Lesion
+    quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
+    image: ImageBody
+    model: ModelBody
+    notice: str = NOTICE
     attention: AttentionLinks
     timings_ms: Timings
 

@@ -129,7 +129,7 @@ def test_the_example_names_every_variable_with_its_default() -> None:
         elif name == "CIN_MAX_BATCH":
             assert int(given[name]) == Settings().effective_max_batch("cuda")
         elif name == "CIN_CALLER_PLACES":
-            assert int(given[name]) == Settings(keys=Path("keys.json")).places_of_a_caller()
+            assert int(given[name]) == Settings(keys=Path("keys.json")).max_in_flight_per_caller()
         elif name == "CIN_ALLOW_ANYONE":
             assert given[name] == str(default).lower()
         elif name == "CIN_OPERATING_POINT":

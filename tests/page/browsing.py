@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, Playwright
 
 from service.app import create_app
-from service.cli.main import server_config
+from service.cli.serve import server_config
 from service.runtime import Service
 from service.settings import Settings
 

@@ -53,7 +53,8 @@ def test_a_refusal_says_why_and_what_to_do(visit: Visit, status: str, data: byte
 def test_a_full_service_is_tried_again_with_the_same_picture(visit_to: Open, tiny_bundle: Bundle) -> None:
     with serving(bundle=tiny_bundle.folder, queue_size=1) as server:
         visit = visit_to(server.url, "429")
-        with server.service.batcher.places():
+        with server.service.admission.enter("another") as entry:
+            entry.take_slots()
             visit.page.locator(".example").first.click()
             expect(visit.page.locator(".problem")).to_contain_text("The service is busy")
             expect(visit.page.locator(".problem")).to_contain_text("wait 1 second")
@@ -68,7 +69,7 @@ def test_a_full_service_is_tried_again_with_the_same_picture(visit_to: Open, tin
 def test_a_service_that_no_longer_trusts_itself(visit_to: Open, tiny_bundle: Bundle) -> None:
     with serving(bundle=tiny_bundle.folder) as server:
         visit = visit_to(server.url, "503")
-        server.service.fail("the canary picture failed")
+        server.service.health.fail("the canary picture failed")
         visit.page.locator(".example").first.click()
         expect(visit.page.locator(".problem")).to_contain_text("not ready")
         expect(visit.page.get_by_role("button", name="Try again")).to_be_visible()

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.callers import CallerDep
-from service.api.dependencies import ServiceDep, find_record
+from service.api.dependencies import CallerDep, ServiceDep, find_record
 from service.attention.overlay import (
     MEDIA_TYPE,
     BranchChoice,
@@ -73,11 +72,11 @@ async def get_attention(
         with service.metrics.timed("render"):
             return encode(render(record.maps, options))
 
-    content = service.renderings.get(id, options)
+    content = service.overlays.get(id, options)
     if content is None:
         with _drawing_problems():
-            content = await service.on_core(draw)
-        service.renderings.put(id, options, content)
+            content = await service.network.compute(draw)
+        service.overlays.put(id, options, content)
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -95,7 +94,7 @@ async def get_attention_summary(
     options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
     with _drawing_problems():
-        return await service.on_core(lambda: summarise(record.maps, options))
+        return await service.network.compute(lambda: summarise(record.maps, options))
 
 
 def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:

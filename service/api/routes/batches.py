@@ -9,14 +9,12 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.access.keys import Caller
-from service.api.answering import PointQuery, answer, chosen_point, give_up, queue_full
-from service.api.callers import CallerDep, share
-from service.api.dependencies import ClientGone, ServiceDep, unless_client_leaves
+from service.api.dependencies import CallerDep, ClientGone, PointDep, ServiceDep, unless_client_leaves
+from service.api.error_handlers import EXPECTED, problem_of
 from service.api.upload import FIELD, UploadLimits, read_uploads
 from service.bundle import OperatingPoint
-from service.inference.batching import QueueFull
-from service.prediction.schemas import BatchAnswer, BatchAnswers
+from service.prediction.predictor import Predictor, Result
+from service.prediction.schemas import BatchAnswers
 from service.problems import (
     DEADLINE,
     MALFORMED,
@@ -29,7 +27,6 @@ from service.problems import (
     ServiceError,
     documented,
 )
-from service.runtime import Service
 
 router = APIRouter(tags=["predictions"])
 
@@ -44,64 +41,60 @@ _ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, 
 
 
 @router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict_batch(
-    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
-) -> Response:
+async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
     """Diagnose several dermoscopy pictures: a multipart form with the field `image` once for each.
 
     The answers come in the order of the pictures: each a prediction, or the problem with that picture.
     """
-    began = perf_counter()
-    service.require_ready()
-    point = chosen_point(service, operating_point)
-    most = min(service.settings.batch_pictures, service.settings.queue_size)
-    ends = asyncio.get_running_loop().time() + service.settings.deadline_seconds
+    began, settings = perf_counter(), service.settings
+    most = min(settings.batch_pictures, settings.queue_size)
+    ends = asyncio.get_running_loop().time() + settings.deadline_seconds
     try:
-        service.batcher.require_place()
-        with share(service, caller, most) as keep, service.uploads.room() as take:
-            limits = UploadLimits(service.limits.max_bytes, ends, take)
+        with service.admission.enter(caller.counted_as, most) as entry:
+            limits = UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes)
             pictures = await read_uploads(request, limits, max_files=most)
-            keep(len(pictures))
-            with service.batcher.places(len(pictures)):
-                answers = await unless_client_leaves(
-                    request, _answer_all(service, caller, pictures, point, began, ends)
-                )
-    except QueueFull:
-        raise queue_full() from None
+            entry.take_slots(len(pictures))
+            work = predict_all(service.predictor, pictures, caller.name, point, began=began, ends=ends)
+            outcomes = await unless_client_leaves(request, work)
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
-    service.require_ready()  # the first ones may have been answered before trust was lost
-    return Response(BatchAnswers(answers=answers).model_dump_json(), media_type="application/json")
+    service.health.require_ready()  # trust may be lost after the first answers
+    return Response(_to_json(outcomes), media_type="application/json")
 
 
-async def _answer_all(
-    service: Service, caller: Caller, pictures: Sequence[bytes], point: OperatingPoint, began: float, ends: float
-) -> list[BatchAnswer]:
-    answers: list[BatchAnswer | None] = [None] * len(pictures)
+async def predict_all(
+    predictor: Predictor, pictures: Sequence[bytes], caller: str, point: OperatingPoint, *, began: float, ends: float
+) -> list[Result | ServiceError]:
+    """The outcome of each picture by ``ends``, in the event loop's time. When cancelled, none of them is kept."""
 
-    async def answer_one(number: int, data: bytes) -> None:
-        answers[number] = await _answer_one(service, caller, data, point, began, ends)
+    async def predict_one(data: bytes) -> Result | ServiceError:
+        try:
+            async with asyncio.timeout_at(ends):
+                return await predictor.predict(data, caller, point, began=began)
+        except TimeoutError:
+            detail = "no answer in the time that the whole request has; send this picture again"
+            return ServiceError(DEADLINE, detail)
+        except EXPECTED as error:
+            return problem_of(error)
 
+    tasks: list[asyncio.Task[Result | ServiceError]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            for number, data in enumerate(pictures):
-                group.create_task(answer_one(number, data))
-    except BaseException:  # nobody gets those either that were ready
-        for ready in answers:
-            if ready is not None and ready.prediction is not None:
-                give_up(service, caller, ready.prediction)
+            tasks += [group.create_task(predict_one(data)) for data in pictures]
+    except BaseException:
+        for task in tasks:
+            if not task.cancelled() and task.exception() is None and isinstance(result := task.result(), Result):
+                predictor.take_back(result, caller)
         raise
-    return [answer for answer in answers if answer is not None]
+    return [task.result() for task in tasks]
 
 
-async def _answer_one(
-    service: Service, caller: Caller, data: bytes, point: OperatingPoint, began: float, ends: float
-) -> BatchAnswer:
-    try:
-        async with asyncio.timeout_at(ends):
-            return BatchAnswer(prediction=await answer(service, caller, data, point, began), problem=None)
-    except TimeoutError:
-        detail = "no answer in the time that the whole request has; send this picture again"
-        return BatchAnswer(prediction=None, problem=ServiceError(DEADLINE, detail).body())
-    except ServiceError as error:
-        return BatchAnswer(prediction=None, problem=error.body())
+def _to_json(outcomes: Sequence[Result | ServiceError]) -> str:
+    """The body of a :class:`BatchAnswers`, from predictions that are serialised already."""
+    answers = (
+        f'{{"prediction":{outcome.json},"problem":null}}'
+        if isinstance(outcome, Result)
+        else f'{{"prediction":null,"problem":{outcome.body().model_dump_json()}}}'
+        for outcome in outcomes
+    )
+    return f'{{"answers":[{",".join(answers)}]}}'

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from service.api.callers import ADMITTED, admit
-from service.api.dependencies import ServiceDep
+from service.api.dependencies import ADMITTED, ServiceDep, admit
 from service.prediction.schemas import Readiness
 from service.problems import documented
 
@@ -21,16 +20,18 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: warmed up, the known picture got its known answer, the audit log takes entries."""
-    reason = service.not_ready_because() or ("the audit log takes no entries" if service.audit.refusing else None)
+    """Whether requests are taken: warmed up, the canary picture got its known answer, the audit log takes entries."""
+    reason = service.health.not_ready_because() or (
+        "the audit log takes no entries" if service.audit.refusing else None
+    )
     response.status_code = 200 if reason is None else 503
     return Readiness(
         ready=reason is None,
         reason=reason,
-        provider=service.engine.provider,
-        variant=service.engine.variant.name,
-        queue_depth=service.batcher.depth,
-        canary_max_difference=service.canary_difference,
+        provider=service.network.engine.provider,
+        variant=service.network.engine.variant.name,
+        queue_depth=service.network.batcher.depth,
+        canary_max_difference=service.health.canary_difference,
     )
 
 

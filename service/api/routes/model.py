@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 
 from service.api.dependencies import ServiceDep
@@ -15,13 +17,13 @@ router = APIRouter(tags=["model"])
 @router.get("/model", responses=documented(NOT_READY))
 async def get_model(service: ServiceDep) -> ModelCard:
     """The model's card and manifest, and how it runs."""
-    engine = service.engine
+    engine = service.network.engine
     return ModelCard(
-        card=await service.in_worker(engine.bundle.model_card),
+        card=await asyncio.to_thread(engine.bundle.model_card),
         manifest=engine.bundle.manifest,
         sha256=engine.bundle.sha256,
         variant=engine.variant.name,
         provider=engine.provider,
-        operating_point=service.operating_point.name,
+        operating_point=service.predictor.point.name,
         abstains=how_it_abstains(engine.bundle, service.settings.abstain),
     )

@@ -9,10 +9,10 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.api.answering import PointQuery, answer, chosen_point, queue_full
-from service.api.callers import CallerDep, share
 from service.api.dependencies import (
+    CallerDep,
     ClientGone,
+    PointDep,
     ServiceDep,
     find_record,
     is_id,
@@ -20,9 +20,9 @@ from service.api.dependencies import (
     unknown_prediction,
     unless_client_leaves,
 )
+from service.api.error_handlers import outcome_of
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
-from service.inference.batching import QueueFull
 from service.prediction.schemas import Prediction
 from service.problems import (
     DEADLINE,
@@ -38,7 +38,6 @@ from service.problems import (
     UNSUPPORTED_TYPE,
     ServiceError,
     documented,
-    records_problem,
 )
 from service.storage.store import RecordsError
 
@@ -70,33 +69,26 @@ _ERRORS = (
 
 
 @router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict(
-    request: Request, service: ServiceDep, caller: CallerDep, operating_point: PointQuery = None
-) -> Response:
+async def predict(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
     """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
 
     JPEG, PNG, WebP or single-page TIFF, told by content. The uploaded bytes are not kept.
     """
-    began = perf_counter()
-    service.require_ready()
-    point = chosen_point(service, operating_point)
-    seconds = service.settings.deadline_seconds
+    began, settings = perf_counter(), service.settings
+    seconds = settings.deadline_seconds
     ends = asyncio.get_running_loop().time() + seconds
     try:
-        service.batcher.require_place()
-        with share(service, caller), service.uploads.room() as take:
-            data = await read_upload(request, UploadLimits(service.limits.max_bytes, ends, take))
+        with service.admission.enter(caller.counted_as) as entry:
+            data = await read_upload(request, UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes))
             async with asyncio.timeout_at(ends):
-                with service.batcher.places():
-                    prediction = await unless_client_leaves(request, answer(service, caller, data, point, began))
-    except QueueFull:
-        raise queue_full() from None
+                entry.take_slots()
+                work = service.predictor.predict(data, caller.name, point, began=began)
+                result = await unless_client_leaves(request, work)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):
-        # What proxies log for it; nobody is left to read it.
-        return Response(status_code=499)
-    return Response(prediction.model_dump_json(), media_type="application/json")
+        return Response(status_code=499)  # what proxies log for it
+    return Response(result.json, media_type="application/json")
 
 
 @router.get("/predictions/{id}", response_model=Prediction, responses=documented(NOT_FOUND, NOT_READY))
@@ -115,12 +107,12 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
     # Before anything is gone: nothing is deleted while that cannot be written down.
     await note_access(service, caller, "prediction-delete", id, "requested")
     try:
-        deleted = await service.in_worker(lambda: service.records.delete(id, caller.name))
+        deleted = await service.records.delete(id, caller.name)
     except RecordsError as error:
-        service.audit.note("prediction-delete", by=caller.name, id=id, outcome=records_problem(error).problem.name)
+        service.audit.note("prediction-delete", by=caller.name, id=id, outcome=outcome_of(error))
         raise
     if deleted:
-        service.renderings.forget(id)
+        service.overlays.forget(id)
     with suppress(AuditError):  # that it was asked for is written down, and it cannot be undone
         await note_access(service, caller, "prediction-delete", id, "done" if deleted else "not-found")
     if not deleted:

@@ -16,7 +16,8 @@ from model_training.release.variant_referrals import judge_referrals
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, load_bundle
 from service.inference.engine import Engine
-from service.settings import SHIPPED_BUNDLE, VariantChoice
+from service.inference.selection import VariantChoice
+from service.settings import SHIPPED_BUNDLE
 from tests.model_training.conftest import SmallExperiment
 
 

@@ -276,7 +276,7 @@ def test_they_are_when_that_is_said_in_so_many_words(tiny_bundle: Bundle, tmp_pa
     ):
         with served(tiny_bundle.folder, **settings) as service:
             assert service.end() == 0
-            warned = "nobody is asked" in "".join(service.output)
+            warned = "other machines can reach" in "".join(service.output)
             assert warned == ("CIN_ALLOW_ANYONE" in settings)
 
 

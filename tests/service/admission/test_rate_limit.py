@@ -1,10 +1,10 @@
-"""What one caller may ask for."""
+"""The rate of one caller's requests."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.admission.rate_limit import CallerLimits, TooMany, address_group
+from service.admission.rate_limit import RateLimit, TooMany, address_group
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-def _taken(limits: CallerLimits, who: str, tries: int) -> int:
+def _taken(limits: RateLimit, who: str, tries: int) -> int:
     taken = 0
     for _ in range(tries):
         try:
@@ -29,7 +29,7 @@ def _taken(limits: CallerLimits, who: str, tries: int) -> int:
 
 def test_a_bucket_empties_and_fills_at_its_rate() -> None:
     clock = Clock()
-    limits = CallerLimits(rate=5, places=1, clock=clock)
+    limits = RateLimit(5, clock=clock)
     assert _taken(limits, "a", 20) == 10, "two seconds' worth at once"
     with pytest.raises(TooMany) as caught:
         limits.take("a")
@@ -44,7 +44,7 @@ def test_a_bucket_empties_and_fills_at_its_rate() -> None:
 
 def test_a_rate_below_one_lets_one_through() -> None:
     clock = Clock()
-    limits = CallerLimits(rate=0.1, places=1, clock=clock)
+    limits = RateLimit(0.1, clock=clock)
     assert _taken(limits, "a", 3) == 1
     clock.now += 10
     assert _taken(limits, "a", 3) == 1
@@ -52,32 +52,13 @@ def test_a_rate_below_one_lets_one_through() -> None:
 
 def test_strangers_cost_no_memory_and_forgive_nobody_who_goes_on() -> None:
     clock = Clock()
-    limits = CallerLimits(rate=0.001, places=1, clock=clock)
+    limits = RateLimit(0.001, clock=clock)
     assert _taken(limits, "busy", 2) == 1
     for number in range(30_000):
         limits.take(f"stranger {number}")
         if number % 1000 == 0:
             assert _taken(limits, "busy", 1) == 0
-    assert len(limits._buckets) == 10_000
-
-
-def test_places_are_held_given_back_and_a_callers_own() -> None:
-    limits = CallerLimits(rate=1, places=3)
-    with limits.places("a", 2) as keep:
-        with pytest.raises(TooMany), limits.places("a", 2):
-            pass
-        with limits.places("b", 3):
-            pass
-        keep(1)
-        with limits.places("a", 2):
-            pass
-    # More than the share, but nothing else of it is under way.
-    with limits.places("a", 5), pytest.raises(TooMany), limits.places("a", 1):
-        pass
-    assert not limits._taken
-    alone = CallerLimits(rate=1, places=None)
-    with alone.places("a", 10), alone.places("a", 1000):
-        pass
+    assert len(limits) == 10_000
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_memory_that_is_short_for_a_batch_is_enough_for_single_pictures(
         answers = client.post("/predict/batch", files=form).json()["answers"]
         assert [answer["problem"] for answer in answers] == [None] * 4
         assert set(sizes) <= {1, 2, 4}
-        assert service.failure is None
+        assert service.health.failure is None
     assert told == []
 
 
@@ -281,19 +281,19 @@ def test_a_session_that_never_finds_memory_again_ends_the_process(
 def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(start: Start) -> None:
     with start() as client:
         service = service_of(client)
-        keep = service.records.put
+        keep = service.records.store.put
 
         def put(id: str, record: Any) -> None:
             keep(id, record)
             assert client.portal is not None
-            client.portal.start_task_soon(lambda: service.fail("the canary tripped")).result()
+            client.portal.start_task_soon(lambda: service.health.fail("the canary tripped")).result()
 
-        service.records.put = put  # type: ignore[method-assign]
+        service.records.store.put = put
         check_problem(post(client, PICTURES[0]), 503, "the canary tripped")
     with start() as client:
         service = service_of(client)
         calls: list[Answer] = []
-        really_run = service.batcher._run
+        really_run = service.network.batcher._run
 
         def run(frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]:
             calls.extend(answers := really_run(frames, multithreaded=multithreaded))
@@ -301,6 +301,6 @@ def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(star
                 raise DeviceError("the device errs")
             return answers
 
-        service.batcher._run = run
+        service.network.batcher._run = run
         form = [("image", (f"{i}.png", picture)) for i, picture in enumerate(PICTURES[:2])]
         check_problem(client.post("/predict/batch", files=form), 503, "the device errs")

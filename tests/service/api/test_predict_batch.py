@@ -85,14 +85,14 @@ def test_a_batch_takes_the_places_of_its_pictures(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with _held(service):
             first = asyncio.create_task(client.post("/predict/batch", **form(PICTURES[:2])))
-            await _until(lambda: service.batcher.depth >= 1)
+            await _until(lambda: service.network.batcher.depth >= 1)
             refused = await client.post("/predict/batch", **form(PICTURES[:3]))
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
             single = asyncio.create_task(
                 client.post("/predict", content=PICTURES[0], headers={"content-type": "image/png"})
             )
-            await _until(lambda: service.batcher.depth >= 2)
+            await _until(lambda: service.network.batcher.depth >= 2)
         assert (await first).status_code == 200
         assert (await single).status_code == 200
         again = await client.post("/predict/batch", **form(PICTURES[:2]))
@@ -108,7 +108,7 @@ def test_pictures_that_are_answered_in_time_are_kept(tiny_bundle: Bundle) -> Non
         late, wrong = response.json()["answers"]
         assert late["problem"]["type"] == DEADLINE.uri
         assert wrong["problem"]["type"] == UNSUPPORTED_TYPE.uri
-        assert service.batcher.depth == 0
+        assert service.network.batcher.depth == 0
 
     _play(scenario, tiny_bundle, deadline_seconds=0.3)
 
@@ -117,7 +117,7 @@ def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with _held(service):
             answers = asyncio.create_task(client.post("/predict/batch", **form(PICTURES * 2)))
-            await _until(lambda: service.batcher.depth + sum(map(len, service.batcher._under_way)) == 8)
+            await _until(lambda: service.network.batcher.depth >= 4)
         assert (await answers).status_code == 200
         metrics = (await client.get("/metrics")).text
         counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))
@@ -130,6 +130,6 @@ def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
 def test_a_bug_ends_the_request_and_nothing_else(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     with start(queue_size=3, batch_pictures=3) as client:
         with monkeypatch.context() as broken:
-            broken.setattr("service.api.answering.describe", lambda *_: 1 / 0)
+            broken.setattr("service.prediction.predictor.describe", lambda *_: 1 / 0)
             check_problem(post_batch(client, PICTURES[:3]), 500, "unexpected")
         assert post_batch(client, PICTURES[:3]).status_code == 200

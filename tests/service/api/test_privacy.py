@@ -172,12 +172,12 @@ def test_a_fault_is_logged_without_the_words_of_its_error(
     def fail(*_: object) -> None:
         raise ValueError(f"no number: {PATIENT}")
 
-    monkeypatch.setattr("service.api.answering.describe", fail)
+    monkeypatch.setattr("service.prediction.predictor.describe", fail)
     with start() as client, caplog.at_level("DEBUG"):
         answer = client.post("/predict", files={"image": picture_bytes(dark_square())})
     assert answer.status_code == 500
     assert "ValueError" in caplog.text
-    assert "answering.py" in caplog.text, "it says where"
+    assert "predictor.py" in caplog.text, "it says where"
     assert PATIENT not in caplog.text + answer.text
 
 

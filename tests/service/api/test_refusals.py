@@ -148,7 +148,7 @@ def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("secret detail")
 
-    monkeypatch.setattr(service_of(client).batcher, "_run", fail)
+    monkeypatch.setattr(service_of(client).network.batcher, "_run", fail)
     response = post(client, picture_bytes(dark_square()))
     check_problem(response, 500)
     assert "secret" not in response.text
@@ -157,7 +157,7 @@ def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(
 
 
 def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.answering.describe", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.prediction.predictor.describe", lambda *_: 1 / 0)
     response = post(client, picture_bytes(dark_square()))
     check_problem(response, 500, "logged")
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -170,7 +170,7 @@ def test_a_prediction_that_cannot_be_kept_is_none(
     def fail(*_: object) -> None:
         raise kind("/var/cin does not work")
 
-    monkeypatch.setattr(service_of(client).records, "put", fail)
+    monkeypatch.setattr(service_of(client).records.store, "put", fail)
     response = post(client, picture_bytes(dark_square()))
     check_problem(response, status, "kept")
     assert "/var" not in response.text

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.access.keys import ANYONE, Caller
-from service.api.routes.batches import _answer_all
+from service.access.keys import ANYONE
+from service.api.routes.batches import predict_all
 from service.audit.chain import Entry, verify
 from service.audit.file import AuditError, AuditFile, AuditWriteError
 from service.audit.log import AuditLog
@@ -100,13 +100,13 @@ def test_a_picture_that_was_given_up_is_noted_too(
 ) -> None:
     log = tmp_path / "audit.jsonl"
     with start(audit=log, deadline_seconds=0.5) as client:
-        run = service_of(client).batcher._run
+        run = service_of(client).network.batcher._run
 
         def slow(*frames: Any, **more: Any) -> Any:
             time.sleep(1)
             return run(*frames, **more)
 
-        monkeypatch.setattr(service_of(client).batcher, "_run", slow)
+        monkeypatch.setattr(service_of(client).network.batcher, "_run", slow)
         check_problem(post(client, PICTURE), 504)
     (noted,) = _predictions(log)
     assert (noted["outcome"], noted["by"], "id" in noted) == ("given-up", "anyone", False)
@@ -117,7 +117,7 @@ def test_given_up_while_it_was_kept_it_is_not_kept(
 ) -> None:
     log = tmp_path / "audit.jsonl"
     with start(audit=log, deadline_seconds=0.5) as client:
-        records = service_of(client).records
+        records = service_of(client).records.store
         put, kept = records.put, []
 
         def slow(id: str, record: Record) -> None:
@@ -148,7 +148,7 @@ def test_given_up_while_it_was_written_down_it_is_not_kept(
 
         monkeypatch.setattr(file, "append", slow)
         check_problem(post(client, PICTURE), 504)
-        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+        _until(lambda: service.records.store.purge().kept == 0, "it is deleted")
     answered, given_up = _predictions(log)
     assert (answered["outcome"], given_up["outcome"]) == ("answered", "given-up")
     assert answered["id"] == given_up["id"]
@@ -160,7 +160,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
     log = tmp_path / "audit.jsonl"
     with start(audit=log) as client:
         service = service_of(client)
-        submit, calls = service.batcher.submit, []
+        submit, calls = service.network.batcher.submit, []
 
         async def second_hangs(frame: Any) -> Any:
             calls.append(frame)
@@ -171,21 +171,21 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
         async def play() -> None:
             ends = asyncio.get_running_loop().time() + 30
             two = [PICTURE, PICTURE]
-            caller = Caller(ANYONE, counted_as="x")
-            work = _answer_all(service, caller, two, service.operating_point, time.perf_counter(), ends)
+            predictor = service.predictor
+            work = predict_all(predictor, two, ANYONE, predictor.point, began=time.perf_counter(), ends=ends)
             task = asyncio.create_task(work)
             while not _predictions(log):
                 await asyncio.sleep(0.01)
-            assert service.records.purge().kept == 1
+            assert service.records.store.purge().kept == 1
             await asyncio.sleep(0.05)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-        monkeypatch.setattr(service.batcher, "submit", second_hangs)
+        monkeypatch.setattr(service.network.batcher, "submit", second_hangs)
         assert client.portal is not None
         client.portal.call(play)
-        _until(lambda: service.records.purge().kept == 0, "it is deleted")
+        _until(lambda: service.records.store.purge().kept == 0, "it is deleted")
     noted = _predictions(log)
     assert [entry["outcome"] for entry in noted] == ["answered", "given-up", "given-up"]
     assert noted[0]["id"] in [entry.get("id") for entry in noted[1:]]
@@ -378,7 +378,7 @@ def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, mon
         monkeypatch.setattr(service.audit._file, "append", fail)
         check_problem(post(client, PICTURE), 503, "audit log")
         monkeypatch.undo()
-        assert service.records.purge().kept == 0
+        assert service.records.store.purge().kept == 0
 
 
 def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -> None:

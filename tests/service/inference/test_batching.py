@@ -1,4 +1,4 @@
-"""The queue: greedy batches, bounded places, and nobody pays for somebody else's picture."""
+"""The queue: greedy batches, and no picture fails with another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.inference.answers import Answer
-from service.inference.batching import Batcher, QueueFull, Stopped, batch_sizes
+from service.inference.batching import Batcher, Stopped, batch_sizes
 from service.inference.cpu_pool import CpuPool
 
 POISON = 66
@@ -70,7 +70,7 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
     async def work() -> None:
         network = Network()
         sizes: list[int] = []
-        batcher = Batcher(network.run, queue_size=9, max_batch=4, on_batch=sizes.append)
+        batcher = Batcher(network.run, max_batch=4, on_batch=sizes.append)
         batcher.start()
         network.hold()
         first = asyncio.create_task(batcher.submit(_frame(1)))
@@ -82,7 +82,7 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
         results = await asyncio.gather(first, *rest)
         assert network.batches == [[1], [2, 3, 4, 4]]
         assert sizes == [1, 3]
-        assert [int(r.answer.probabilities[0]) for r in results] == [1, 2, 3, 4]
+        assert [int(r.probabilities[0]) for r in results] == [1, 2, 3, 4]
         assert all(r.queue_seconds >= 0 and r.inference_seconds > 0 for r in results)
         await batcher.stop()
 
@@ -92,7 +92,7 @@ def test_what_waits_becomes_one_padded_batch_in_order() -> None:
 def test_workers_run_batches_at_once() -> None:
     async def work() -> None:
         network = Network()
-        batcher = Batcher(network.run, queue_size=9, max_batch=1, workers=2)
+        batcher = Batcher(network.run, max_batch=1, workers=2)
         batcher.start()
         network.hold()
         tasks = [asyncio.create_task(batcher.submit(_frame(value))) for value in (1, 2, 3)]
@@ -102,7 +102,7 @@ def test_workers_run_batches_at_once() -> None:
         assert batcher.alive
         network.go.set()
         results = await asyncio.gather(*tasks)
-        assert [int(r.answer.probabilities[0]) for r in results] == [1, 2, 3]
+        assert [int(r.probabilities[0]) for r in results] == [1, 2, 3]
         assert sorted(network.batches) == [[1], [2], [3]]
         await batcher.stop()
         assert not batcher.alive
@@ -119,7 +119,7 @@ def test_on_a_cpu_batches_run_in_the_pool() -> None:
             began.release()
             return go.wait(10)
 
-        batcher = Batcher(network.run, queue_size=9, max_batch=1, workers=3, cpu_pool=pool)
+        batcher = Batcher(network.run, max_batch=1, workers=3, cpu_pool=pool)
         batcher.start()
         decoding: list[asyncio.Task[bool]] = []
         for value in (1, 2):
@@ -138,23 +138,10 @@ def test_on_a_cpu_batches_run_in_the_pool() -> None:
     _run(work())
 
 
-def test_places_are_bounded_and_given_back() -> None:
-    async def work() -> None:
-        batcher = Batcher(Network().run, queue_size=2, max_batch=1)
-        with batcher.places(), batcher.places(), pytest.raises(QueueFull), batcher.places():
-            pass
-        with pytest.raises(ZeroDivisionError), batcher.places():
-            raise ZeroDivisionError
-        with batcher.places(), batcher.places():
-            pass
-
-    _run(work())
-
-
 def test_a_caller_that_gave_up_leaves_the_queue_and_never_runs() -> None:
     async def work() -> None:
         network = Network()
-        batcher = Batcher(network.run, queue_size=9, max_batch=4)
+        batcher = Batcher(network.run, max_batch=4)
         batcher.start()
         network.hold()
         first = asyncio.create_task(batcher.submit(_frame(1)))
@@ -176,7 +163,7 @@ def test_a_caller_that_gave_up_leaves_the_queue_and_never_runs() -> None:
 def test_a_caller_that_gives_up_as_the_batch_forms_never_runs() -> None:
     async def work() -> None:
         network = Network()
-        batcher = Batcher(network.run, queue_size=9, max_batch=4)
+        batcher = Batcher(network.run, max_batch=4)
         batcher.start()
         await asyncio.sleep(0)
         gone = asyncio.create_task(batcher.submit(_frame(1)))
@@ -194,7 +181,7 @@ def test_one_poisoned_picture_fails_alone() -> None:
     async def work() -> None:
         network = Network()
         failures: list[Exception] = []
-        batcher = Batcher(network.run, queue_size=9, max_batch=4, on_failure=failures.append)
+        batcher = Batcher(network.run, max_batch=4, on_failure=failures.append)
         batcher.start()
         network.hold()
         first = asyncio.create_task(batcher.submit(_frame(1)))
@@ -204,10 +191,10 @@ def test_one_poisoned_picture_fails_alone() -> None:
         network.go.set()
         results = await asyncio.gather(first, *rest, return_exceptions=True)
         assert isinstance(results[2], ValueError)
-        assert [int(r.answer.probabilities[0]) for r in results if not isinstance(r, BaseException)] == [1, 2, 4]
+        assert [int(r.probabilities[0]) for r in results if not isinstance(r, BaseException)] == [1, 2, 4]
         assert network.batches == [[1], [2, POISON, 4, 4], [2], [POISON], [4]]
         assert len(failures) == 1
-        assert int((await batcher.submit(_frame(7))).answer.probabilities[0]) == 7
+        assert int((await batcher.submit(_frame(7))).probabilities[0]) == 7
         await batcher.stop()
 
     _run(work())
@@ -221,7 +208,7 @@ def test_calls_share_the_thread_that_owns_the_session() -> None:
             threads.append(threading.current_thread().name)
             return [_answer(0) for _ in frames]
 
-        batcher = Batcher(run, queue_size=1, max_batch=1)
+        batcher = Batcher(run, max_batch=1)
         batcher.start()
         await batcher.submit(_frame(1))
         threads.append(await batcher.call(lambda: threading.current_thread().name))
@@ -234,7 +221,7 @@ def test_calls_share_the_thread_that_owns_the_session() -> None:
 def test_stopping_tells_everyone_who_still_waits() -> None:
     async def work() -> None:
         network = Network()
-        batcher = Batcher(network.run, queue_size=9, max_batch=1)
+        batcher = Batcher(network.run, max_batch=1)
         assert not batcher.alive
         batcher.start()
         assert batcher.alive

@@ -45,15 +45,14 @@ async def _running(
 async def _queue_as_for_a_gpu(service: Service) -> None:
     """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
     settings = service.settings
-    await service.batcher.stop()
-    service.batcher = Batcher(
-        service.engine.run,
-        queue_size=settings.queue_size,
+    await service.network.batcher.stop()
+    service.network.batcher = Batcher(
+        service.network.engine.run,
         max_batch=settings.effective_max_batch("cpu"),
         on_batch=service.metrics.batch_size.observe,
-        on_failure=service.on_inference_failure,
+        on_failure=service.health.on_inference_failure,
     )
-    service.batcher.start()
+    service.network.batcher.start()
 
 
 def _play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
@@ -68,7 +67,7 @@ def _play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
 async def _held(service: Service) -> AsyncIterator[None]:
     """Keep the thread that owns the session busy."""
     gate = threading.Event()
-    busy = asyncio.ensure_future(service.batcher.call(gate.wait))
+    busy = asyncio.ensure_future(service.network.batcher.call(gate.wait))
     try:
         yield
     finally:
@@ -89,7 +88,7 @@ def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with _held(service):
             accepted = [_post(client) for _ in range(3)]
-            await _until(lambda: service.batcher.depth >= 2)
+            await _until(lambda: service.network.batcher.depth >= 2)
             refused = await _post(client)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
@@ -107,7 +106,7 @@ def test_the_deadline(tiny_bundle: Bundle) -> None:
             late = await _post(client)
             assert late.status_code == 504
             assert late.json()["type"] == "urn:cin:problem:deadline-exceeded"
-            await _until(lambda: service.batcher.depth == 0)
+            await _until(lambda: service.network.batcher.depth == 0)
         assert (await _post(client)).status_code == 200
 
     _play(scenario, tiny_bundle, deadline_seconds=0.3)
@@ -131,7 +130,7 @@ def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle) -> None:
     sent: list[Any] = []
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        service.batcher._on_batch = batches.append
+        service.network.batcher._on_batch = batches.append
         leave = asyncio.Event()
         messages = iter([{"type": "http.request", "body": PICTURE, "more_body": False}])
 
@@ -150,12 +149,12 @@ def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle) -> None:
         assert isinstance(transport, httpx.ASGITransport)
         async with _held(service):
             ahead = _post(client)  # taken by the batcher, which waits for the thread
-            await _until(lambda: bool(service.batcher._under_way))
+            await _until(lambda: bool(service.network.batcher._under_way))
             request = asyncio.ensure_future(transport.app(scope, receive, send))
-            await _until(lambda: service.batcher.depth == 1)
+            await _until(lambda: service.network.batcher.depth == 1)
             leave.set()
             await request
-            await _until(lambda: service.batcher.depth == 0)
+            await _until(lambda: service.network.batcher.depth == 0)
         assert sent[0]["status"] == 499
         assert (await ahead).status_code == 200
         assert (await _post(client)).status_code == 200
@@ -191,7 +190,7 @@ def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
         alone = [await ask(colour) for colour in colours]
         async with _held(service):
             waiting = [asyncio.create_task(ask(colour)) for colour in colours]
-            await _until(lambda: service.batcher.depth + sum(map(len, service.batcher._under_way)) == len(colours))
+            await _until(lambda: service.admission.slots_taken == len(colours))
         assert await asyncio.gather(*waiting) == [pytest.approx(answer, abs=1e-4) for answer in alone]
 
     _play(scenario, tiny_bundle, max_batch=8)
@@ -204,10 +203,10 @@ def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: B
         raise DeviceError("ONNX Runtime failed", "CUDA failure 719")
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        service.batcher._run = fail
+        service.network.batcher._run = fail
         assert (await _post(client)).status_code == 503
         assert told == ["ONNX Runtime failed"]
-        service.batcher._run = service.engine.run
+        service.network.batcher._run = service.network.engine.run
         assert (await _post(client)).status_code == 503
         readiness = await client.get("/readyz")
         assert readiness.status_code == 503
@@ -223,7 +222,7 @@ def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> Non
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         assert (await _post(client)).status_code == 200
-        service.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
+        service.network.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
         await _until(lambda: bool(told))
         assert "differ by 0.2" in told[0]
         assert (await _post(client)).status_code == 503
@@ -238,18 +237,18 @@ def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
     told: list[str] = []
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        right, asked = service.engine.canary_difference, 0
+        right, asked = service.network.engine.canary_difference, 0
 
         def wrong_once() -> float:
             nonlocal asked
             asked += 1
             return 0.2 if asked == 1 else right()
 
-        service.engine.canary_difference = wrong_once  # type: ignore[method-assign]
+        service.network.engine.canary_difference = wrong_once  # type: ignore[method-assign]
         await _until(lambda: bool(told))
         await asyncio.sleep(0.2)
         assert asked == 1, "it goes on watching what it gave up"
-        await service.check_canary()  # as one that was under way when something else failed
+        await service.health.check_canary()  # as one that was under way when something else failed
         assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
 
     _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.02)
@@ -270,8 +269,8 @@ def test_a_picture_under_way_when_trust_is_lost_gets_no_answer(tiny_bundle: Bund
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with _held(service):
             under_way, waiting = _post(client), _post(client)
-            await _until(lambda: service.batcher.depth == 1)
-            service.fail("the canary tripped")
+            await _until(lambda: service.network.batcher.depth == 1)
+            service.health.fail("the canary tripped")
         assert [(await r).status_code for r in (under_way, waiting)] == [503, 503]
 
     _play(scenario, tiny_bundle)

@@ -1,0 +1,88 @@
+"""Admission control: how much the service takes on at once, and how much of that one caller may have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.admission.rate_limit import RateLimit, TooMany
+
+
+class Busy(Exception):  # noqa: N818 - an answer to the client, not a fault
+    """Every slot is taken, or the budget for uploads is used up."""
+
+
+class Admission:
+    """Counts slots, upload bytes and each caller's share of the slots; lives on one event loop.
+
+    A slot is held by one picture, from decoding to its answer. Upload bytes count from their arrival until the answer,
+    so a client that sends slowly holds next to nothing.
+    """
+
+    def __init__(self, rate_limit: RateLimit, *, slots: int, max_per_caller: int | None, max_bytes: int) -> None:
+        """``max_per_caller`` is one caller's share of the ``slots``; None: as many as there are."""
+        self._rate_limit, self._max_per_caller = rate_limit, max_per_caller
+        self.slots = self._free_slots = slots
+        self._free_bytes = max_bytes
+        self._of_caller: Counter[str] = Counter()
+
+    @property
+    def slots_taken(self) -> int:
+        """Pictures in flight now."""
+        return self.slots - self._free_slots
+
+    def count_request(self, caller: str) -> None:
+        """Count one request of any kind against the caller's rate. Raises :class:`TooMany`."""
+        self._rate_limit.take(caller)
+
+    @contextmanager
+    def enter(self, caller: str, num: int = 1) -> Iterator[Entry]:
+        """Admit a request that brings up to ``num`` pictures; all that it takes is released when the block is left.
+
+        Raises :class:`Busy` when no slot is free, :class:`TooMany` when the caller's share is used up. A request for
+        more than the share is admitted while the caller has nothing else in flight.
+        """
+        if self._free_slots < 1:
+            raise Busy
+        held = self._of_caller[caller]
+        if self._max_per_caller is not None and held and held + num > self._max_per_caller:
+            raise TooMany("pictures at once", 1.0)
+        entry = Entry(self, caller, num)
+        try:
+            yield entry
+        finally:
+            entry.release()
+
+    def take(self, caller: str, *, share: int = 0, slots: int = 0, num_bytes: int = 0) -> None:
+        """Change what is taken; negative numbers give back. Raises :class:`Busy`, and takes nothing then."""
+        if slots > self._free_slots or num_bytes > self._free_bytes:
+            raise Busy
+        self._free_slots -= slots
+        self._free_bytes -= num_bytes
+        self._of_caller[caller] += share
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
+
+
+class Entry:
+    """What one admitted request holds."""
+
+    def __init__(self, admission: Admission, caller: str, share: int) -> None:
+        self._admission, self._caller = admission, caller
+        self._share, self._slots, self._bytes = share, 0, 0
+        admission.take(caller, share=share)
+
+    def add_bytes(self, num: int) -> None:
+        """Part of the upload has arrived. Raises :class:`Busy` when the budget is used up."""
+        self._admission.take(self._caller, num_bytes=num)
+        self._bytes += num
+
+    def take_slots(self, num: int = 1) -> None:
+        """Begin ``num`` pictures, to which the caller's share shrinks. Raises :class:`Busy`."""
+        self._admission.take(self._caller, slots=num, share=num - self._share)
+        self._slots, self._share = num, num
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._admission.take(self._caller, share=-self._share, slots=-self._slots, num_bytes=-self._bytes)

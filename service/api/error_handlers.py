@@ -1,0 +1,124 @@
+"""From exceptions to problem details: the only place that knows which error a client gets."""
+
+from __future__ import annotations
+
+import math
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.admission.admission import Busy
+from service.admission.rate_limit import TooMany
+from service.audit.file import AuditError
+from service.imaging import EmptyPicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from service.inference.answers import DeviceError, EngineError, OutOfMemory
+from service.inference.batching import Stopped
+from service.problems import (
+    INSUFFICIENT_STORAGE,
+    INTERNAL,
+    MALFORMED,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_READY,
+    PROBLEM_TYPES,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    TOO_LARGE,
+    UNDECODABLE,
+    UNSUPPORTED_TYPE,
+    ServiceError,
+    problem_response,
+)
+from service.storage.store import RecordsError, RecordsFull
+
+# Exceptions that mean something to the client; every other one is a bug.
+EXPECTED = (ServiceError, PictureError, Busy, TooMany, Stopped, EngineError, RecordsError, AuditError)
+
+# The framework's errors, which have only a status.
+_BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}
+_BY_PICTURE_ERROR = {
+    EmptyPicture: MALFORMED,
+    PictureTooLarge: TOO_LARGE,
+    UnsupportedPicture: UNSUPPORTED_TYPE,
+    UndecodablePicture: UNDECODABLE,
+}
+_LATER = {"Retry-After": "5"}
+
+
+def problem_of(error: BaseException) -> ServiceError:
+    """The problem that stands for ``error``. Its detail never repeats what was sent, nor paths of this machine."""
+    match error:
+        case ServiceError():
+            return error
+        case PictureError():
+            return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
+        case Busy():
+            detail = "server busy: too many requests in flight; try again shortly"
+            return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})
+        case TooMany():
+            seconds = max(1, math.ceil(error.seconds))
+            detail = f"too many {error.what} from this caller; try again in {seconds} s"
+            return ServiceError(RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})
+        case Stopped():
+            return ServiceError(NOT_READY, "the service is shutting down; try again", headers=_LATER)
+        case OutOfMemory():
+            detail = "the device has no memory for this picture just now; try again shortly"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
+        case DeviceError():
+            return ServiceError(NOT_READY, f"not ready: {error.reason}; try again later", headers=_LATER)
+        case EngineError():
+            return ServiceError(INTERNAL, "the network failed on this picture; it was logged")
+        case RecordsFull():
+            detail = "the prediction could not be kept, there is no room; try again later"
+            return ServiceError(INSUFFICIENT_STORAGE, detail)
+        case RecordsError():
+            detail = "predictions could not be kept or reached; try again later"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
+        case AuditError():
+            detail = "the audit log cannot be written, and nothing is answered without it; try again later"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
+        case _:
+            return ServiceError(INTERNAL, "an unexpected error; it was logged")
+
+
+def outcome_of(error: BaseException) -> str:
+    """What the audit log says of a picture that got this error: the problem's name."""
+    return problem_of(error).problem.name
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Turn the exceptions that leave a route into problem details."""
+
+    async def on_expected(_: Request, error: Exception) -> JSONResponse:
+        problem = problem_of(error)
+        return problem_response(problem.problem, problem.detail, problem.headers)
+
+    async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        names = sorted({str(e["loc"][-1]) for e in error.errors()})
+        return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
+
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        problem = _BY_STATUS.get(error.status_code, MALFORMED)
+        detail = {
+            NOT_FOUND: "there is nothing at this address; see /docs",
+            METHOD_NOT_ALLOWED: "this address does not take that method; see /docs",
+        }.get(problem, "the request could not be understood; see /docs")
+        headers = (
+            {"Allow": allowed} if problem is METHOD_NOT_ALLOWED and (allowed := _allowed(request)) else error.headers
+        )
+        return problem_response(problem, detail, headers)
+
+    for expected in EXPECTED:
+        app.add_exception_handler(expected, on_expected)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+def _allowed(request: Request) -> str:
+    """Every method that the address takes; the exception knows those of one route."""
+    template = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(template, ())))

@@ -1,0 +1,153 @@
+"""``cin serve``: the service over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import Any, NoReturn, cast
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+
+from service.access.keys import AccessError, is_loopback, published_host, require_keys_beyond_loopback
+from service.app import create_app
+from service.audit.file import AuditError
+from service.bundle import BundleError
+from service.cli.common import read_settings, refuse
+from service.inference.answers import EngineError
+from service.metrics import Metrics
+from service.server.connections import ConnectionLimits, Guard
+from service.settings import Settings
+from service.storage.store import RecordsError
+
+log = logging.getLogger(__name__)
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def serve() -> None:
+    """Serve over HTTP. CIN_HOST, CIN_PORT, CIN_BUNDLE and the other CIN_ settings say how."""
+    settings = read_settings()
+    _log_to_stderr(settings.log_level.upper())
+    listening = _listen(settings.host, settings.port)
+    address = listening.getsockname()[0] if settings.published is None else published_host(settings.published)
+    try:
+        require_keys_beyond_loopback(address, keys=settings.keys, allow_anyone=settings.allow_anyone)
+    except AccessError as error:
+        refuse(str(error))
+    if settings.keys is None and not is_loopback(address):
+        log.warning("other machines can reach this service, and it asks them for no key")
+    failures: list[str] = []
+
+    def end(reason: str) -> None:
+        failures.append(reason)
+        asyncio.get_running_loop().call_later(settings.farewell_seconds, leave)
+
+    def leave() -> None:
+        server.should_exit = True
+
+    metrics = Metrics()
+    application = create_app(settings, end, metrics)
+    config = server_config(application, settings)
+    server = uvicorn.Server(config)
+    # Uvicorn raises the signal that ended it a second time; this way the lifespan still shuts down.
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(application, server, listening, settings, metrics))
+    except (AccessError, AuditError, BundleError, EngineError, RecordsError) as error:
+        refuse(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    if failures:
+        typer.echo(f"cin: {failures[0]}", err=True)
+        logging.shutdown()
+        # The interpreter would wait for the thread of a device that hangs.
+        os._exit(1)
+
+
+async def _serve(
+    application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings, metrics: Metrics
+) -> None:
+    # The lifespan runs here and not in Uvicorn, which would turn an invalid bundle into a traceback.
+    async with application.router.lifespan_context(application):
+        # Not earlier: a canary that did not run yet would look like one that failed.
+        if settings.metrics_port is not None:
+            _serve_metrics(metrics, settings.host, settings.metrics_port)
+        _say_where(listening)
+        await server.serve([listening])
+
+
+def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's configuration for an app whose lifespan the caller runs."""
+    metrics: Metrics = application.state.metrics
+    limits = ConnectionLimits(
+        max_connections=settings.max_connections,
+        head_seconds=settings.head_seconds,
+        stall_seconds=settings.stall_seconds,
+        # The route gives up first: it can say why.
+        body_seconds=1.2 * settings.deadline_seconds,
+    )
+    guard = Guard(limits, on_close=lambda reason: metrics.closed.labels(reason).inc())
+    return uvicorn.Config(
+        application,
+        http=cast(Any, guard.protocol),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,  # paths hold the ids of predictions
+        server_header=False,
+        # Only trusted proxies may say who the client is.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+def _log_to_stderr(level: str) -> None:
+    """Log the service at ``level``, other packages at INFO at least: Pillow's debug messages quote image tags, which
+    may name a patient."""
+    logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
+    logging.getLogger("service").setLevel(level)
+
+
+def _serve_metrics(metrics: Metrics, host: str, port: int) -> None:
+    try:
+        start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_METRICS_PORT to a free one")
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; connections are refused until the service is ready."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_HOST or CIN_PORT to a free one")
+    return listening
+
+
+def _say_where(listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    typer.echo(
+        f"\nServing at {url}\n"
+        f"  page     {url}/\n"
+        f"  try      curl -F image=@lesion.jpg {url}/predict\n"
+        f"  API      {url}/docs\n"
+        f"  model    {url}/model\n"
+        f"  metrics  {url}/metrics\n"
+        "Research software, not a medical device. Ctrl-C ends it.\n"
+    )

@@ -1,0 +1,102 @@
+"""Whether the service's answers can be trusted: the canary check, and a latch that a failure sets for good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from service.inference.answers import DeviceError, OutOfMemory
+from service.inference.batching import Stopped
+from service.inference.network import Network
+from service.metrics import Metrics
+from service.problems import NOT_READY, ServiceError
+
+log = logging.getLogger(__name__)
+
+
+class Health:
+    """Lives on one event loop; once ``failure`` is set it stays, and the process should end."""
+
+    def __init__(
+        self, network: Network, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
+    ) -> None:
+        """``on_fatal`` gets the reason why the process should end; a canary slower than the timeout is a failure."""
+        self._network, self._metrics, self._on_fatal = network, metrics, on_fatal
+        self._timeout_seconds = timeout_seconds
+        self._recovery: asyncio.Task[None] | None = None
+        self.failure: str | None = None
+        self.canary_difference: float | None = None
+
+    def not_ready_because(self) -> str | None:
+        """Why no requests are taken, or None when they are."""
+        return self.failure or (None if self._network.batcher.alive else "the queue is not running")
+
+    def require_ready(self) -> None:
+        """Raises the 503 of a service that shuts down or can no longer be trusted."""
+        if (reason := self.not_ready_because()) is not None:
+            raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
+
+    async def check_canary(self) -> None:
+        """Run the canary image through every session, then through the queue; a wrong answer sets the latch."""
+        engine = self._network.engine
+        tolerance = engine.bundle.canary_tolerance(engine.variant.name)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                difference = await self._network.batcher.call(engine.canary_difference)
+                queued = await self._network.batcher.submit(engine.canary_frame)
+            self.canary_difference = max(difference, engine.difference_from_canary(queued))
+        except TimeoutError:
+            self.fail("the canary picture got no answer in time")
+        except Stopped:
+            return  # the service is shutting down
+        except Exception as error:  # whatever the cause, the known answer did not come
+            log.exception("the canary picture failed")
+            self.fail(f"the canary picture failed ({type(error).__name__})")
+        else:
+            self._metrics.canary_difference.set(self.canary_difference)
+            if self.canary_difference > tolerance:
+                self.fail(
+                    f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
+                    f"{tolerance:.2g} is allowed"
+                )
+            elif self.failure is None:  # a right answer does not undo another failure
+                self._metrics.canary_ok.set(1)
+
+    async def watch_canary(self, *, every_seconds: float) -> None:
+        """Check the canary until the latch is set."""
+        while self.failure is None:
+            await asyncio.sleep(every_seconds)
+            await self.check_canary()
+
+    def fail(self, reason: str) -> None:
+        """Set the latch: no answer of this process can be trusted from now on."""
+        if self.failure is not None:
+            return
+        log.critical("%s; taking no more requests", reason)
+        self.failure = reason
+        self._metrics.ready.set(0)
+        self._metrics.canary_ok.set(0)
+        self._on_fatal(reason)
+
+    def on_inference_failure(self, error: Exception) -> None:
+        """Count an image that failed, and set the latch when the device is at fault.
+
+        After a shortage of memory the canary decides: the session may recover, or never.
+        """
+        self._metrics.inference_errors.inc()
+        log.error("inference failed: %s", error)
+        if isinstance(error, DeviceError):
+            self.fail(error.reason)
+        elif isinstance(error, OutOfMemory) and (self._recovery is None or self._recovery.done()):
+            self._recovery = asyncio.create_task(self.check_canary())
+
+    async def shut_down(self) -> None:
+        """Take no more requests."""
+        self.failure = self.failure or "shutting down"
+        self._metrics.ready.set(0)
+        if self._recovery is not None:
+            self._recovery.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._recovery

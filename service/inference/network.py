@@ -1,0 +1,60 @@
+"""The network as the service uses it: an engine behind its queue, and the threads that compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from service.bundle import Bundle
+from service.inference.batching import Batcher, batch_sizes
+from service.inference.cpu_pool import CpuPool
+from service.inference.engine import Engine
+from service.inference.memory import give_back_freed, keep_for_pictures
+
+T = TypeVar("T")
+
+
+class Network:
+    """Owns the queue and the CPU pool; lives on one event loop.
+
+    On a CPU the network runs in the pool that also decodes and draws: more threads than cores would slow all of them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        threads: int,
+        max_batch: int,
+        on_batch: Callable[[int], object],
+        on_failure: Callable[[Exception], object],
+    ) -> None:
+        """``threads`` is the size of the CPU pool; ``on_batch`` and ``on_failure`` are the :class:`Batcher`'s."""
+        on_cpu = engine.provider == "cpu"
+        keep_for_pictures(threads)
+        self.engine, self.max_batch, self.threads = engine, max_batch, threads
+        self.cpu_pool = CpuPool(threads)
+        self.batcher = Batcher(
+            engine.run,
+            max_batch=max_batch,
+            # One more than run at once, so that no core waits for the event loop.
+            workers=engine.workers + 1 if on_cpu else 1,
+            cpu_pool=self.cpu_pool if on_cpu else None,
+            on_batch=on_batch,
+            on_failure=on_failure,
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model."""
+        return self.engine.bundle
+
+    async def warm_up(self) -> None:
+        """Run every batch size once, and on a GPU choose the fastest sessions."""
+        sizes = batch_sizes(self.max_batch)
+        await self.batcher.call(lambda: self.engine.warm_up(sizes))
+        give_back_freed()
+
+    async def compute(self, function: Callable[[], T]) -> T:
+        """Run ``function``, which decodes or draws, in the CPU pool."""
+        return await self.cpu_pool.run(lambda _: function())

@@ -1,0 +1,135 @@
+"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, write down.
+
+A prediction is a transaction. It is committed when it is kept, counted and in the audit log; whatever fails before that
+rolls it back, in one place: the record is deleted, and the audit log says what became of the picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from service.attention.overlay import AttentionMaps
+from service.audit.file import AuditError
+from service.audit.log import AuditLog
+from service.bundle import OperatingPoint
+from service.health import Health
+from service.imaging import Picture, PictureLimits
+from service.inference.answers import Answer, DeviceError, EngineError
+from service.inference.network import Network
+from service.metrics import Metrics
+from service.prediction.describe import Examiner, Stages, attention_maps, describe
+from service.prediction.metrics import PredictionMetrics
+from service.prediction.schemas import Prediction
+from service.storage.records import Records
+from service.storage.store import Record
+
+_GIVEN_UP = "given-up"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A committed prediction: the body of its answer, as a model and serialised, and what overlays are drawn from."""
+
+    prediction: Prediction
+    json: str
+    maps: AttentionMaps
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Makes predictions; lives on one event loop.
+
+    ``point`` is the operating point for callers that name none. ``outcome_of`` names an error in the audit log.
+    """
+
+    network: Network
+    health: Health
+    point: OperatingPoint
+    examiner: Examiner | None
+    limits: PictureLimits
+    records: Records
+    audit: AuditLog
+    metrics: Metrics
+    observed: PredictionMetrics
+    outcome_of: Callable[[BaseException], str]
+
+    async def predict(self, data: bytes, caller: str, point: OperatingPoint, *, began: float) -> Result:
+        """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
+
+        Raises :class:`PictureError`, :class:`EngineError`, :class:`Stopped`, :class:`RecordsError`,
+        :class:`AuditError`, or the :class:`ServiceError` of a service that can no longer be trusted.
+        """
+        id = secrets.token_hex(16)
+        entry = self._entry(caller)
+        try:
+            picture, answer, stages = await self._infer(data, began)
+            engine = self.network.engine
+            prediction = describe(id, picture, answer, engine, point, self.examiner, stages)
+            result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
+            entry["id"] = id
+            await self._commit(result, answer, entry)
+        except BaseException as error:
+            await self._roll_back(entry, error)
+            raise
+        return result
+
+    def take_back(self, result: Result, caller: str) -> None:
+        """A committed prediction did not reach its client: delete it, and write that down."""
+        self._give_up({**self._entry(caller), "id": result.prediction.id})
+
+    def _entry(self, caller: str) -> dict[str, str]:
+        """What every audit entry about a picture says; from :meth:`_commit` on it has an ``id`` as well."""
+        engine = self.network.engine
+        return {"by": caller, "model": engine.bundle.sha256, "variant": engine.variant.name}
+
+    async def _infer(self, data: bytes, began: float) -> tuple[Picture, Answer, Stages]:
+        """Decode one picture and run the network on it."""
+        arrived = perf_counter()
+
+        def decode() -> tuple[Picture, float, float]:
+            started = perf_counter()
+            with self.metrics.timed("decode"):
+                picture = self.network.bundle.read_picture(data, self.limits)
+            return picture, started - arrived, perf_counter() - started
+
+        picture, waited, decoding = await self.network.compute(decode)
+        try:
+            answer = await self.network.batcher.submit(picture.frame)
+        except EngineError as error:
+            if not isinstance(error, DeviceError):
+                self.health.require_ready()
+            raise
+        self.health.require_ready()  # the device may have failed meanwhile
+        stages = Stages(began, decoding, waited + answer.queue_seconds, answer.inference_seconds)
+        self.metrics.stages.labels("queue").observe(stages.queue)
+        self.metrics.stages.labels("inference").observe(stages.inference)
+        return picture, answer, stages
+
+    async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
+        """Keep the prediction, count it and write it down; trust may be lost during each wait."""
+        await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
+        self.health.require_ready()
+        self.observed.observe(answer, result.prediction)
+        await self.audit.record("prediction", **entry, outcome="answered")
+        self.health.require_ready()
+
+    async def _roll_back(self, entry: dict[str, str], error: BaseException) -> None:
+        """Delete what is kept, and write down why. Raises :class:`AuditError` when that cannot be written."""
+        if isinstance(error, asyncio.CancelledError):  # deadline passed or client gone: do not wait
+            self._give_up(entry)
+            return
+        deleted = self._discard(entry)
+        if not isinstance(error, AuditError):
+            await self.audit.record("prediction", **entry, outcome=self.outcome_of(error))
+        await deleted
+
+    def _give_up(self, entry: dict[str, str]) -> None:
+        self._discard(entry)
+        self.audit.note("prediction", **entry, outcome=_GIVEN_UP)
+
+    def _discard(self, entry: dict[str, str]) -> asyncio.Future[None]:
+        return self.records.discard(entry.get("id"), entry["by"])
