@@ -13,7 +13,7 @@ from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
 from service.api.routes import attention, batches, health, model, page, predictions
 from service.api.routes import docs as reference
-from service.api.same_origin import OwnSite
+from service.api.same_origin import SameOrigin
 from service.metrics import Metrics
 from service.problems import documented
 from service.runtime import running
@@ -56,6 +56,6 @@ def create_app(
         app.include_router(public.router)
     app.include_router(page.page_router(page.read_assets()))
     if settings.keys is None:
-        app.add_middleware(OwnSite, any_name=settings.allow_anyone)
+        app.add_middleware(SameOrigin, any_name=settings.allow_anyone)
     app.add_middleware(Observability, metrics=metrics)
     return app

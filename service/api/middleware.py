@@ -1,4 +1,4 @@
-"""Around every request: counts, times, headers against caches and other sites, a last word on what went wrong."""
+"""Around every request: metrics, security headers, and a problem response for unexpected errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class Observability:
-    """Pure ASGI, because wrapping the request in a task of its own would hide a client's leaving."""
+    """Pure ASGI: Starlette's base middleware runs the request in a task of its own, which hides a disconnect."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Watch over one request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -51,9 +51,9 @@ class Observability:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            # Where it happened, and not the error's own words, which may repeat what was sent.
+            # The frames only: the error's message may quote the request.
             log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-            if status is not None:  # too late for another answer
+            if status is not None:  # another response can no longer be sent
                 raise RuntimeError("an answer broke off; the log says above where") from None
             response = problem_response(INTERNAL, "an unexpected error; it was logged")
             await response(scope, receive, send_with_headers)
@@ -62,7 +62,7 @@ class Observability:
             self._record(scope, status or 500, perf_counter() - began)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        # The template, never the path itself: ids and typing errors must become neither series nor log lines.
+        # The route's template and not the path: ids must become neither series nor log lines.
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()

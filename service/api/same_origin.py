@@ -1,4 +1,4 @@
-"""Where nobody is asked for a key, a browser that may call must not do so for another site's page."""
+"""Same-origin policy for a service without keys: a browser on this machine must not call it for another site's page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from service.problems import FOREIGN_SITE, problem_response
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class OwnSite:
-    """Refuses what another site's page sends and, without ``any_name``, what is asked for under another site's name.
+class SameOrigin:
+    """Middleware that refuses requests from other sites' pages and, without ``any_name``, under other sites' names.
 
-    A page may send forms anywhere, and a name that its owner points at this machine makes the page one of ours in the
-    browser's eyes.
+    A page may send forms to any address. And a site whose DNS name resolves to this machine (DNS rebinding) has the
+    service's own origin, as far as the browser can tell.
     """
 
     def __init__(self, app: ASGIApp, *, any_name: bool) -> None:
@@ -39,16 +39,16 @@ class OwnSite:
 
 
 def _comes_from_elsewhere(headers: Headers) -> bool:
-    """What browsers say of the page that asks; programs say nothing."""
+    """Whether the browser's headers name another site as the sender; programs send neither header."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")
-    # Older browsers, and those that asked without TLS.
+    # Older browsers, and requests without TLS.
     return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def _is_ours(host: str) -> bool:
-    """Whether no site of the internet can be called so: nobody can point an address, or a name without a dot, at us."""
+    """Whether no site of the internet can have this name: it is an address, localhost, or a name without a dot."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

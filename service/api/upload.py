@@ -1,4 +1,4 @@
-"""The pictures of a request, held in memory, never larger than allowed and never waited for without end."""
+"""Reading the pictures of a request: in memory, with limits of size and time."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures, and folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture, one a line.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="File for the answers, .jsonl or .csv; the same command goes on with it.")
+        Path | None, typer.Option(help="File for the answers, .jsonl or .csv; repeat the command to resume.")
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder to write the attention overlays into.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""From the network's outputs to what a clinician is told; pure functions."""
+"""From the network's outputs to a decision: refer or not, with reasons; pure functions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, write down.
 
-A prediction is a transaction. It is committed when it is kept, counted and in the audit log; whatever fails before that
-rolls it back, in one place: the record is deleted, and the audit log says what became of the picture.
+A prediction is a transaction. The commit keeps it, writes it to the audit log and counts it. Any failure before that
+rolls it back: the record is deleted, and the audit log says what became of the picture.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ class Predictor:
         return picture, answer, stages
 
     async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
-        """Keep the prediction, count it and write it down; trust may be lost during each wait."""
+        """Keep the prediction, write it down and count it; trust may be lost during each wait."""
         await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
         self.health.require_ready()
-        self.observed.observe(answer, result.prediction)
         await self.audit.record("prediction", **entry, outcome="answered")
         self.health.require_ready()
+        self.observed.observe(answer, result.prediction)
 
     async def _roll_back(self, entry: dict[str, str], error: BaseException) -> None:
         """Delete what is kept, and write down why. Raises :class:`AuditError` when that cannot be written."""

@@ -1,0 +1,45 @@
+"""The transaction: a prediction is kept, written down and counted, or none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.audit.file import AuditWriteError
+from service.storage.store import RecordsError
+from tests.service.conftest import Start, service_of
+from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.wire import check_problem, post
+
+PICTURE = picture_bytes(dark_square())
+
+
+def num_counted(metrics: str) -> float:
+    """Predictions of any diagnosis."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("cin_predictions_total{"))
+
+
+@pytest.mark.parametrize("where", ["records", "audit", "trust"])
+def test_what_cannot_be_committed_leaves_nothing(start: Start, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    with start() as client:
+        service = service_of(client)
+        assert post(client, PICTURE).status_code == 200
+
+        async def fail(*_: object, **__: object) -> None:
+            if where == "records":
+                raise RecordsError("no disk")
+            if where == "audit":
+                raise AuditWriteError("no room")
+            service.health.fail("the canary tripped")
+
+        if where == "records":
+            monkeypatch.setattr(service.records, "put", fail)
+        else:
+            monkeypatch.setattr(service.audit, "record", fail)
+        check_problem(post(client, PICTURE), 503)
+        monkeypatch.undo()
+        assert num_counted(client.get("/metrics").text) == 1
+        assert client.portal is not None
+        kept: Any = client.portal.call(service.records.purge)
+        assert kept.kept == 1
