@@ -9,8 +9,8 @@ from service.admission.rate_limit import TooMany
 from service.api.error_handlers import EXPECTED, outcome_of, problem_of
 from service.audit.file import AuditWriteError
 from service.imaging import EmptyPicture, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
-from service.inference.engine import DeviceError, EngineError, OutOfMemory
 from service.problems import MALFORMED, ServiceError
 from service.storage.store import RecordsError, RecordsFull
 
