@@ -23,6 +23,7 @@ from service.cli.archive import find_pictures
 from service.cli.predict import Outcome, predict_files
 from service.imaging import read_picture
 from service.inference.answers import Answer, DeviceError, EngineError
+from service.inference.batching import Batcher
 from service.inference.engine import Engine
 from service.runtime import predicting
 from service.settings import Settings
@@ -159,9 +160,27 @@ def test_batches_give_what_single_pictures_give(
 
     during(monkeypatch, run)
     paths = find_pictures([archive])
-    single, batched = (outcomes_of(tiny_bundle, paths, max_batch=size) for size in (1, 4))
-    assert sizes[:7] == [1] * 7
-    assert max(sizes[7:]) > 1
+
+    async def in_batches() -> list[Outcome]:
+        chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
+        async with asyncio.timeout(20), predicting(chosen, tiny_bundle) as predictor:
+            network, gate = predictor.network, threading.Event()
+            await network.batcher.stop()
+            network.batcher = Batcher(network.engine.run, max_batch=4)  # on a thread of its own, as for a GPU
+            network.batcher.start()
+            busy = asyncio.ensure_future(network.batcher.call(gate.wait))
+            outcomes = predict_files(predictor, paths, in_flight=7)
+            first = asyncio.ensure_future(anext(outcomes))
+            while network.batcher.depth < 4:
+                await asyncio.sleep(0.002)
+            gate.set()
+            await busy
+            return [await first, *[outcome async for outcome in outcomes]]
+
+    single = outcomes_of(tiny_bundle, paths)
+    assert sizes == [1] * 7
+    batched = asyncio.run(in_batches())
+    assert max(sizes[7:]) == 4
     assert [outcome.path for outcome in batched] == paths
     for one, other in zip(single, batched, strict=True):
         assert one.prediction is not None
