@@ -31,15 +31,15 @@ from service.bundle import (
     Abstention,
     Bundle,
     BundleError,
-    Familiarity,
+    FeatureDistance,
     LimitReason,
     MeasuredAbstention,
     TensorSpec,
     Variant,
     beyond_limits,
-    fit_familiarity,
+    fit_feature_distance,
     measure_quality,
-    read_familiarity,
+    read_feature_distance,
     write_bundle,
 )
 from service.imaging import PictureError, read_picture
@@ -94,9 +94,9 @@ def add_abstention(
         with experiment.console.status(f"fitting the limits to {train.name}"):
             found = examine(graphs["fp32"], np.asarray(train.frames), features)
             files[FAMILIARITY_NAME] = Path(scratch) / FAMILIARITY_NAME
-            fit_familiarity(found[FEATURES], num_components=NUM_COMPONENTS).save(files[FAMILIARITY_NAME])
-            familiarity = read_familiarity(files[FAMILIARITY_NAME])
-            limits = fit_limits(np.asarray(train.frames), found, familiarity, fitted_on=f"{train.name} ({len(train)})")
+            fit_feature_distance(found[FEATURES], num_components=NUM_COMPONENTS).save(files[FAMILIARITY_NAME])
+            distance = read_feature_distance(files[FAMILIARITY_NAME])
+            limits = fit_limits(np.asarray(train.frames), found, distance, fitted_on=f"{train.name} ({len(train)})")
         sets = [Judged(validation.name, np.asarray(validation.frames))]
         sets += [] if photographs is None else [photographs]
         test = None if purpose is None else experiment.frames(experiment.config.data.test)
@@ -106,7 +106,7 @@ def add_abstention(
             if usable(_provider(variant), graphs[variant.name]):
                 for judged in sets:
                     with experiment.console.status(f"examining {judged.name} with {variant.name}"):
-                        measured.append(_measure(judged, variant, graphs[variant.name], features, familiarity, limits))
+                        measured.append(_measure(judged, variant, graphs[variant.name], features, distance, limits))
         if test is not None and purpose is not None:
             weights = manifest.files[bundle.variant("fp32").file]
             told = {f"abstained_{m.variant}": m.abstained.value for m in measured if m.measured_on == test.name}
@@ -141,9 +141,9 @@ def examine(graph: Path, frames: Frames, features: TensorSpec) -> Outputs:
     return run_onnx(graph, frames, [features, fraction], batch=1)
 
 
-def fit_limits(frames: Frames, found: Outputs, familiarity: Familiarity, *, fitted_on: str) -> Abstention:
+def fit_limits(frames: Frames, found: Outputs, distance: FeatureDistance, *, fitted_on: str) -> Abstention:
     """The limits that leave out the stated shares of training pictures; nothing is measured yet."""
-    qualities = [measure_quality(*pair, familiarity) for pair in zip(frames, found[FEATURES], strict=True)]
+    qualities = [measure_quality(*pair, distance) for pair in zip(frames, found[FEATURES], strict=True)]
     fractions = found["lesion_fraction"]
     return Abstention(
         familiarity=FAMILIARITY_NAME,
@@ -162,21 +162,21 @@ def cross_fitted(features: NDArray[np.float32]) -> NDArray[np.float64]:
     fold_N = np.random.default_rng(0).permutation(len(features)) % NUM_FOLDS
     scores_N = np.empty(len(features))
     for fold in range(NUM_FOLDS):
-        fitted = fit_familiarity(features[fold_N != fold], num_components=NUM_COMPONENTS)
-        scores_N[fold_N == fold] = fitted.unfamiliarity(features[fold_N == fold])
+        fitted = fit_feature_distance(features[fold_N != fold], num_components=NUM_COMPONENTS)
+        scores_N[fold_N == fold] = fitted.of(features[fold_N == fold])
     return scores_N
 
 
-def judge(frames: Frames, found: Outputs, familiarity: Familiarity, limits: Abstention) -> list[list[LimitReason]]:
+def judge(frames: Frames, found: Outputs, distance: FeatureDistance, limits: Abstention) -> list[list[LimitReason]]:
     """The limits that each frame is beyond, with the network's features of it and the lesion's share in ``found``."""
     parts = zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
-    return [beyond_limits(measure_quality(f, features, familiarity), float(s), limits) for f, features, s in parts]
+    return [beyond_limits(measure_quality(f, features, distance), float(s), limits) for f, features, s in parts]
 
 
 def _measure(
-    judged: Judged, variant: Variant, graph: Path, features: TensorSpec, familiarity: Familiarity, limits: Abstention
+    judged: Judged, variant: Variant, graph: Path, features: TensorSpec, distance: FeatureDistance, limits: Abstention
 ) -> MeasuredAbstention:
-    reasons = judge(judged.frames, examine(graph, judged.frames, features), familiarity, limits)
+    reasons = judge(judged.frames, examine(graph, judged.frames, features), distance, limits)
     num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in reasons)
     return MeasuredAbstention(
         measured_on=judged.name,

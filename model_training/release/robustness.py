@@ -50,8 +50,8 @@ def judge_degraded(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
 
     With the float32 graph. Raises :class:`BundleError` for a bundle that never abstains.
     """
-    manifest, limits, familiarity = bundle.manifest, bundle.manifest.abstention, bundle.familiarity()
-    if limits is None or familiarity is None:
+    manifest, limits, distance = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
+    if limits is None or distance is None:
         raise BundleError(f"{bundle.folder} has no limits to abstain at; give it some: cin-train abstention")
     malignant_K = np.array([c.malignant for c in manifest.classes])
     point = manifest.operating_point()
@@ -62,7 +62,7 @@ def judge_degraded(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
         found = run_onnx(graph, frames, specs, batch=1)
         scores_N = found["probabilities"][:, malignant_K].sum(axis=1)
         rates = measure(point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name)
-        num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in judge(frames, found, familiarity, limits))
+        num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in judge(frames, found, distance, limits))
         rows.append(
             {
                 "kind": degradation.kind,

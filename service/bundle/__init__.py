@@ -12,7 +12,7 @@ from service.bundle.abstention import (
 from service.bundle.base import Interval, Probability, Record
 from service.bundle.bundle import Bundle, check_target, file_sha256, load_bundle, write_bundle
 from service.bundle.drift_reference import Reference, measure_reference
-from service.bundle.feature_distance import Familiarity, fit_familiarity, read_familiarity
+from service.bundle.feature_distance import FeatureDistance, fit_feature_distance, read_feature_distance
 from service.bundle.manifest import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -45,7 +45,7 @@ __all__ = [
     "BundleError",
     "Canary",
     "DiagnosisClass",
-    "Familiarity",
+    "FeatureDistance",
     "Interval",
     "LimitReason",
     "Manifest",
@@ -61,10 +61,10 @@ __all__ = [
     "beyond_limits",
     "check_target",
     "file_sha256",
-    "fit_familiarity",
+    "fit_feature_distance",
     "load_bundle",
     "measure_quality",
     "measure_reference",
-    "read_familiarity",
+    "read_feature_distance",
     "write_bundle",
 ]

@@ -1,4 +1,4 @@
-"""When a picture gets no advice: the bundle's limits, what came of them, and how a picture is held against them."""
+"""Abstention: the bundle's limits of picture quality, and which of them a picture exceeds."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 from pydantic import Field
 
 from service.bundle.base import Interval, Probability, Record
-from service.bundle.feature_distance import Familiarity, Features
+from service.bundle.feature_distance import FeatureDistance, Features
 from service.bundle.image_quality import MIN_COLOUR, Frame, measure_exposure
 
 LimitReason = Literal[
     "not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found", "tiny_lesion"
 ]
 
-# What leaves nothing to be judged, or has been seen to make its answers useless or reassuring where they should not be
-# (docs/RESULTS.md); the rest is for caution.
+# Reasons to give no advice: nothing can be judged, or answers were measured to be useless or falsely reassuring. The
+# other reasons call for caution.
 ABSTAINS: frozenset[str] = frozenset(
     {"not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found"}
 )
 
 
 class MeasuredAbstention(Record):
-    """How many pictures of a set a variant gives no advice on, and why."""
+    """How many pictures of a set a variant abstains on, and why."""
 
     measured_on: str = Field(examples=["isic2017-validation"])
     variant: str
@@ -33,7 +33,7 @@ class MeasuredAbstention(Record):
 
 
 class Abstention(Record):
-    """Limits of what a picture may be like; beyond them it is unlike those that the network learned from."""
+    """Quality limits; a picture beyond them is unlike the training pictures."""
 
     familiarity: str = Field(description="file of the Gaussian of the training pictures' features")
     max_unfamiliarity: float = Field(gt=0)
@@ -47,7 +47,7 @@ class Abstention(Record):
 
 @dataclass(frozen=True)
 class Quality:
-    """What a picture is held against the limits with."""
+    """The measurements that are compared with the limits."""
 
     sharpness: float
     dark_share: float
@@ -56,20 +56,20 @@ class Quality:
     unfamiliarity: float
 
 
-def measure_quality(frame: Frame, features: Features, familiarity: Familiarity) -> Quality:
-    """The quality of a frame ``[F, F, 3]`` with the network's features ``[2, C]`` of it."""
+def measure_quality(frame: Frame, features: Features, distance: FeatureDistance) -> Quality:
+    """The quality of a frame ``[F, F, 3]`` with features ``[2, C]``."""
     exposure = measure_exposure(frame)
     return Quality(
         sharpness=exposure.sharpness,
         dark_share=exposure.dark_share,
         bright_share=exposure.bright_share,
         colour=exposure.colour,
-        unfamiliarity=float(familiarity.unfamiliarity(features)),
+        unfamiliarity=float(distance.of(features)),
     )
 
 
 def beyond_limits(quality: Quality, lesion_fraction: float, limits: Abstention) -> list[LimitReason]:
-    """The limits that a picture is beyond, where the network finds a lesion of ``lesion_fraction`` of it."""
+    """The limits that a picture exceeds; ``lesion_fraction`` is the share of the picture that is lesion."""
     beyond: dict[LimitReason, bool] = {
         "not_dermoscopy": quality.unfamiliarity > limits.max_unfamiliarity,
         "blurred": quality.sharpness < limits.min_sharpness,

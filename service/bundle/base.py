@@ -1,4 +1,4 @@
-"""What records of measured figures are made of."""
+"""Base types of the manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Record(BaseModel):
-    """A part of the manifest: nothing unknown in it, and never changed."""
+    """A part of the manifest; immutable, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from service.bundle.base import Record
-from service.bundle.feature_distance import Familiarity, read_familiarity
+from service.bundle.feature_distance import FeatureDistance, read_feature_distance
 from service.bundle.manifest import (
     FEATURES,
     MANIFEST_NAME,
@@ -44,7 +44,7 @@ class Bundle(Record):
     sha256: Sha256 = Field(description="SHA-256 of the manifest, which in turn fixes every other file")
 
     def path(self, file: str) -> Path:
-        """Where the bundle's file of that name lies."""
+        """The path of a file of the bundle."""
         return self.folder / file
 
     def variant(self, name: str) -> Variant:
@@ -63,30 +63,30 @@ class Bundle(Record):
         """The text of ``MODEL_CARD.md``."""
         return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
 
-    def familiarity(self) -> Familiarity | None:
-        """The Gaussian of the training pictures' features, where the bundle says when to abstain.
+    def feature_distance(self) -> FeatureDistance | None:
+        """The distance from the training pictures' features; None for a bundle without abstention.
 
-        Raises :class:`BundleError` for one of other features than the graphs tell.
+        Raises :class:`BundleError` when its number of features is not the graphs'.
         """
         abstention = self.manifest.abstention
         if abstention is None:
             return None
         path = self.path(abstention.familiarity)
-        familiarity = read_familiarity(path)
+        distance = read_feature_distance(path)
         (features,) = (output for output in self.manifest.outputs if output.name == FEATURES)
-        told = math.prod(int(size) for size in features.shape[1:])
-        if len(familiarity.mean_D) != told:
-            raise BundleError(f"{path} is about {len(familiarity.mean_D)} features, the graphs tell {told}")
-        return familiarity
+        num_features = math.prod(int(size) for size in features.shape[1:])
+        if len(distance.mean_D) != num_features:
+            raise BundleError(f"{path} is about {len(distance.mean_D)} features, the graphs have {num_features}")
+        return distance
 
     def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
-        """What ``variant`` must give for the canary picture, by tensor name, each with a batch of one."""
+        """The outputs expected of ``variant`` for the canary picture, by tensor name, each a batch of one."""
         file = self.variant(variant).canary_outputs or self.manifest.canary.outputs
         with np.load(self.path(file), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
     def canary_tolerance(self, variant: str = "fp32") -> float:
-        """How far any of ``variant``'s probabilities for the canary picture may be from those."""
+        """Largest difference allowed of any probability of ``variant`` for the canary picture."""
         return self.variant(variant).canary_tolerance or self.manifest.canary.tolerance
 
 
@@ -146,7 +146,7 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
 
     ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
     but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced. Raises :class:`BundleError` when
-    something else is there, ``ValueError`` for fields that make no manifest.
+    ``folder`` is something else, ``ValueError`` for fields that make no valid manifest.
     """
     folder = Path(folder).absolute()
     check_target(folder)

@@ -1,4 +1,4 @@
-"""How the probabilities were distributed on a known picture set: what drift is measured against."""
+"""Drift reference: the distribution of the probabilities on a known picture set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from service.bundle.base import Record
 
-# The service counts probabilities in these intervals, closed above; a reference can only have edges among them.
+# Edges of the service's histogram of probabilities, closed above; a reference uses a subset of them.
 PROBABILITY_EDGES = tuple(i / 20 for i in range(21))
 
-# Narrower intervals would make a drift index of a few hundred pictures mostly noise.
+# With smaller shares, a drift index of a few hundred pictures is mostly noise.
 _LEAST_SHARE = 0.1
 
 
@@ -54,7 +54,7 @@ def measure_reference(probabilities_NK: ArrayLike, classes: list[str], *, measur
 
 
 def _histogram(values: np.ndarray) -> Histogram:
-    """As many intervals as hold a tenth of the values each."""
+    """As many intervals as possible that each hold a tenth of the values."""
     at_most = [float((values <= edge).mean()) for edge in (*PROBABILITY_EDGES[:-1], math.inf)]
     edges, reached = [0.0], [0.0]
     for edge, share in zip(PROBABILITY_EDGES[1:-1], at_most[1:-1], strict=True):

@@ -1,8 +1,8 @@
-"""How familiar a picture's features are to a network: the Gaussian of those of its training pictures.
+"""Out-of-distribution score: the distance of a picture's features from the Gaussian of the training pictures'.
 
-The features are pooled ones of both branches, square roots taken, which makes their long tails nearly normal.
-Their covariance is that of the leading principal components, and the same in all other directions (probabilistic PCA),
-so that a few thousand pictures are enough for a thousand features.
+The features are the pooled features of both branches; their square roots are nearly normal. The covariance keeps the
+leading principal components and is isotropic in all other directions (probabilistic PCA), so that a few thousand
+pictures are enough for a thousand features.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Familiarity:
+class FeatureDistance:
     """The Gaussian: D features of both branches together, K principal components."""
 
     mean_D: Scores
@@ -26,8 +26,8 @@ class Familiarity:
     variances_K: Scores
     other_variance: float
 
-    def unfamiliarity(self, features: Features) -> Scores:
-        """The Mahalanobis distance of features ``[..., 2, C]`` over the square root of D: about 1 for what is familiar.
+    def of(self, features: Features) -> Scores:
+        """The Mahalanobis distance of features ``[..., 2, C]`` over sqrt(D): about 1 for training pictures.
 
         Infinite for features so large that their squares overflow.
         """
@@ -48,10 +48,10 @@ class Familiarity:
         )
 
 
-def read_familiarity(path: Path) -> Familiarity:
-    """What :meth:`Familiarity.save` wrote. Raises ``ValueError`` or ``KeyError`` for anything else."""
+def read_feature_distance(path: Path) -> FeatureDistance:
+    """Read a file that :meth:`FeatureDistance.save` wrote. Raises ``ValueError`` or ``KeyError`` for other files."""
     with np.load(path, allow_pickle=False) as arrays:
-        return Familiarity(
+        return FeatureDistance(
             mean_D=arrays["mean"].astype(np.float64),
             components_KD=arrays["components"].astype(np.float64),
             variances_K=arrays["variances"].astype(np.float64),
@@ -59,7 +59,7 @@ def read_familiarity(path: Path) -> Familiarity:
         )
 
 
-def fit_familiarity(features: Features, *, num_components: int) -> Familiarity:
+def fit_feature_distance(features: Features, *, num_components: int) -> FeatureDistance:
     """The Gaussian of the features ``[N, 2, C]`` of training pictures; at most N / 4 components."""
     values_ND = _flat(features)
     num, dimensions = values_ND.shape
@@ -67,9 +67,9 @@ def fit_familiarity(features: Features, *, num_components: int) -> Familiarity:
     mean_D = values_ND.mean(axis=0)
     _, singular, directions = np.linalg.svd(values_ND - mean_D, full_matrices=False)
     variances = singular**2 / num
-    # A feature that never varies would make any variation infinitely far.
+    # A feature that is constant in training would give every other value an infinite distance.
     floor = np.finfo(np.float32).eps
-    return Familiarity(
+    return FeatureDistance(
         mean_D=mean_D,
         components_KD=directions[:kept],
         variances_K=np.maximum(variances[:kept], floor),

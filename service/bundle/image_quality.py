@@ -1,6 +1,6 @@
-"""Sharpness, exposure and colour of a picture, from the frame that the network takes; pure functions.
+"""Sharpness, exposure and colour of a frame; pure functions.
 
-Measured at frame size: blur that squashing the picture takes away does not reach the network either.
+Measured at frame size: blur that resizing removes does not reach the network either.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Frame = NDArray[np.uint8]  # [F, F, 3], sRGB
 DARK_LEVEL = 100
 BRIGHT_LEVEL = 240
 
-# Less colour on average is none: the least colourful of ISIC 2017's 2,000 training pictures has 4.1, and what JPEG
-# makes of shades of grey stays near 0. Not a bundle's limit, because no dermoscopy set has such pictures to fit it to.
+# Below this mean, a picture has no colour: the least colourful of ISIC 2017's 2,000 training pictures has 4.1, and grey
+# pictures stay near 0 after JPEG. Not a limit of the bundle, because no dermoscopy set has grey pictures to fit it to.
 MIN_COLOUR = 3.0
 
-# Pixels between which a change is large in a sharp and in a blurred picture alike.
+# Distance in pixels at which sharp and blurred pictures change alike.
 _WIDE = 4
 
 # ITU-R BT.601, as JPEG has it, in 256ths.
@@ -29,7 +29,7 @@ _RED, _GREEN, _BLUE = np.uint16(77), np.uint16(150), np.uint16(29)
 
 @dataclass(frozen=True)
 class Exposure:
-    """What can be told from the pixels alone."""
+    """Measurements of the pixels."""
 
     sharpness: float
     dark_share: float

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what ``bundle.json`` says, and what must be consistent in it."""
+"""The manifest of a bundle: the schema of ``bundle.json`` and its consistency rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY_PICTURE_NAME = "canary.jpg"
 CANARY_OUTPUTS_NAME = "canary.npz"
 FAMILIARITY_NAME = "familiarity.npz"
 
-# The output that pictures are told to be familiar by.
+# The output from which the feature distance is computed.
 FEATURES = "features"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

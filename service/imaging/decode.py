@@ -1,6 +1,6 @@
-"""Bytes of a picture to the frame that the network takes; training and serving both come through here.
+"""Decode a picture to the frame that the network takes; training and serving share this module.
 
-Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Everything becomes 8-bit sRGB, upright.
+Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Frames are 8-bit sRGB and upright.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from service.imaging.structure import (
 )
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-# What begins like an accepted type and cannot be opened is a damaged picture, not an unsupported one.
+# A file with one of these signatures that cannot be opened is damaged, not unsupported.
 _SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, *TIFF_SIGNATURES)
 
-# The limits below are checked before anything is decoded; Pillow's own would only warn, and for the whole process.
+# The limits below are checked before decoding; Pillow's own limit only warns, and is global.
 Image.MAX_IMAGE_PIXELS = None
 
-# Of what is wrong with a picture its sender is told; Pillow would write, and remember, a line for every tag of it.
+# Errors go to the sender; Pillow would log a warning for every bad tag, and keep it in memory.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _forget_other_readers() -> None:
-    """Leave Pillow no reader but those of the accepted types; it knows forty more, PostScript's among them."""
+    """Remove Pillow's other readers: some forty, PostScript's among them, which only widen the attack surface."""
     Image.preinit()
     for name in set(Image.OPEN) - set(FORMATS):
         del Image.OPEN[name]
@@ -48,8 +48,8 @@ def _forget_other_readers() -> None:
 
 _forget_other_readers()
 
-# Of Pillow's filters this one gives the 256-pixel copies of ISIC pictures that the shipped network was trained from,
-# to a mean difference of 0.16 of 255 after JPEG at quality 75; the next best gives 0.64.
+# The filter that reproduces the 256-pixel copies of ISIC pictures that the shipped network was trained from: mean
+# difference 0.16 of 255 after JPEG at quality 75; the next best of Pillow's filters gives 0.64.
 RESIZE_FILTER = Image.Resampling.BICUBIC
 
 
@@ -75,7 +75,7 @@ class UndecodablePicture(PictureError):  # noqa: N818
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What is refused before decoding; sides in pixels."""
+    """Limits that are checked before decoding; sides in pixels."""
 
     max_bytes: int = 20 * 2**20
     max_pixels: int = 40_000_000
@@ -87,7 +87,7 @@ DEFAULT_LIMITS = PictureLimits()
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: the whole of it, upright, squashed to F x F, and what it was before."""
+    """A decoded picture: upright, squashed to F x F, with its original size, format and digest."""
 
     frame: NDArray[np.uint8]  # [F, F, 3], sRGB
     width: int
@@ -101,8 +101,8 @@ def read_picture(
 ) -> Picture:
     """Decode ``data`` to a frame of ``frame_size`` x ``frame_size``; a picture of that size comes through unchanged.
 
-    With ``jpeg_quality`` (1 to 95), a picture that had to be resized is compressed and decoded at that quality: a
-    network that learned from small JPEG files has never seen a picture without their traces.
+    With ``jpeg_quality`` (1 to 95), a resized picture is compressed and decoded again at that quality: a network that
+    learned from small JPEG files expects their artefacts.
 
     Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture` or
     :class:`UndecodablePicture`.
@@ -122,7 +122,7 @@ def read_picture(
         raise
     except TooManyParts as error:
         raise UndecodablePicture(f"the picture file has {error} to be decoded in time; save it anew") from error
-    # Decoders raise whatever comes (OSError, ValueError, SyntaxError, struct.error, ...); here it means one thing.
+    # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
     except Exception as error:
         raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error
     width, height = upright.size
@@ -160,8 +160,8 @@ def _check(image: Image.Image, limits: PictureLimits) -> None:
 
 
 def _has_more(image: Image.Image) -> bool:
-    """Whether a second frame or page follows; counting them all would take the square of their number in a TIFF."""
-    if image.format == "MPO":  # a JPEG from a phone, with a preview or a depth map behind the picture itself
+    """Whether there is a second frame or page. Counting all of a TIFF's would take quadratic time."""
+    if image.format == "MPO":  # a JPEG of a phone, with a preview or depth map after the picture
         return False
     try:
         image.seek(1)
@@ -171,7 +171,7 @@ def _has_more(image: Image.Image) -> bool:
 
 
 def _turn_upright(image: Image.Image) -> None:
-    """As EXIF says; what is broken there says nothing, and the pixels may be whole."""
+    """Apply the EXIF orientation; broken EXIF data is ignored, as the pixels may be intact."""
     image.load()
     with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
@@ -191,10 +191,10 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey to its high byte, as Pillow decodes 16-bit colour; Pillow's conversion of grey would clip at 255."""
+    """16-bit grey to its high byte, as Pillow does for 16-bit colour; its own conversion of grey clips at 255."""
     tags = getattr(image, "tag_v2", {})
     depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
-    # 32 bits, floating point and 12 bits come without a range; guessing one would turn a picture black or white.
+    # 32-bit, floating-point and 12-bit values have no known range; a wrong guess gives a black or white picture.
     if image.mode in ("I", "F") or depth != (16,) or not black_is_zero:
         raise UnsupportedPicture("the picture's grey values have no known range; save it with 8 or 16 bits a channel")
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -207,7 +207,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours from the picture's ICC profile to sRGB; a profile that is broken or for other channels is ignored."""
+    """Convert from the picture's ICC profile to sRGB; a broken profile, or one for other channels, is ignored."""
     if not profile:
         return image
     try:

@@ -1,7 +1,7 @@
-"""What a picture file is made of, counted before it is decoded.
+"""Count the parts of a picture file before it is decoded.
 
-A decoder's time and memory follow from how many segments, scans, chunks and strips there are, of which a few bytes each
-make very many: 20 MB of scans would keep it busy for an hour.
+A decoder's time and memory grow with the number of segments, scans, chunks and strips, which can be a few bytes each:
+20 MB of scans take an hour to decode.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 _BIG_TIFF_SIGNATURES = (b"II+\0", b"MM\0+")
 
-# Cameras write some twenty segments, and progressive pictures ten scans.
+# Cameras write about twenty segments, progressive pictures about ten scans.
 _MOST_SEGMENTS = 2_000
 _MOST_SCANS = 100
-# 20 MB in the smallest chunks that encoders write; a picture of as many rows in strips of one row.
+# 20 MB in the smallest chunks that encoders write; a picture of 50,000 rows in strips of one row.
 _MOST_CHUNKS = _MOST_STRIPS = 50_000
 
 _START_OF_SCAN, _END_OF_PICTURE = 0xDA, 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
-# Within a scan FF stands for itself before 00, and for a place to begin anew before D0 to D7.
+# Within a scan, FF before 00 is data, and FF before D0 to D7 is a restart marker.
 _NEXT_MARKER = re.compile(b"\xff([^\x00\xd0-\xd7\xff])")
 
 
 class TooManyParts(ValueError):  # noqa: N818 - named for what was sent
-    """Decoding would take out of all proportion."""
+    """Decoding would take too long."""
 
 
 def check_parts(data: bytes) -> None:
     """Raises :class:`TooManyParts` for a picture file of more parts than any camera or editor writes.
 
-    What is damaged is left for the decoder to find out.
+    Damaged files pass: the decoder reports them.
     """
     if data.startswith(JPEG_SIGNATURE):
         _check_jpeg(data)
@@ -47,7 +47,7 @@ def check_parts(data: bytes) -> None:
 
 
 def check_tiles(image: Image.Image, max_pixels: int) -> None:
-    """Raises :class:`TooManyParts` for an opened TIFF of which one tile has more pixels than a picture may have."""
+    """Raises :class:`TooManyParts` for an opened TIFF with tiles of more than ``max_pixels`` pixels."""
     tags = getattr(image, "tag_v2", {})
     if tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) > max_pixels:
         raise TooManyParts("too large tiles")
@@ -59,7 +59,7 @@ def _check_jpeg(data: bytes) -> None:
         marker = _NEXT_MARKER.search(data, position)
         if marker is None or marker[1][0] == _END_OF_PICTURE:
             return
-        # Up to the first scan, the decoder looks at every byte between two segments by itself.
+        # Before the first scan, the decoder skips bytes between two segments one by one.
         if scans == 0 and marker.start() - position > _MOST_SEGMENTS:
             break
         scans += marker[1][0] == _START_OF_SCAN

@@ -1,9 +1,8 @@
 """A queue in front of the engine: all frames that wait become the next batch, and a free worker runs it.
 
-Nothing waits for a batch to fill. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client
-gone, deadline passed) never run. A batch that fails is run again one picture at a time, once, so that one poisoned
-picture does not fail its neighbours and a batch for which memory is short is answered in smaller ones; unless it is the
-device that failed.
+No batch waits to be filled. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client gone,
+deadline passed) never run. A batch that fails runs again one picture at a time, once, unless the device failed: one bad
+picture does not fail the others, and a batch too large for the memory is answered in smaller ones.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Run(Protocol):
 
 
 class Stopped(Exception):  # noqa: N818
-    """The queue was stopped before the picture was run."""
+    """The queue was stopped before the picture ran."""
 
 
 @dataclass(eq=False, repr=False)
@@ -55,7 +54,7 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 class Batcher:
-    """Owns the queue, and says what the engine runs when; lives on one event loop."""
+    """Owns the queue and its workers; lives on one event loop."""
 
     def __init__(
         self,
@@ -121,12 +120,12 @@ class Batcher:
         try:
             return await item.result
         except asyncio.CancelledError:
-            with suppress(ValueError):  # it may be under way already
+            with suppress(ValueError):  # it may be running already
                 self._waiting.remove(item)
             raise
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run ``function`` where batches run, between two of them."""
+        """Run ``function`` where batches run, between two batches."""
         return await self._on_thread(lambda _: function())
 
     async def _on_thread(self, function: Callable[[bool], T]) -> T:

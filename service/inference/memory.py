@@ -1,4 +1,4 @@
-"""What the process keeps of the memory it has used: little of what loading took, some of what every picture takes."""
+"""Which freed memory the process keeps: none of what loading took, some of what every picture takes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import suppress
 
 from PIL import Image
 
-# Pillow works in blocks of 16 MB; a picture of 12 megapixels takes three.
+# Pillow allocates blocks of 16 MB; a picture of 12 megapixels takes three.
 _BLOCKS_PER_CORE = 3
 _MOST_BLOCKS = 12
 
 
 def keep_for_pictures(num_cores: int) -> None:
-    """Let Pillow keep the blocks of large pictures for the next ones.
+    """Let Pillow reuse the blocks of large pictures.
 
-    Otherwise the system clears every page of them again for each picture, a tenth of the time it takes to decode one.
+    Otherwise the kernel clears their pages for each picture, which takes a tenth of the decoding time.
     """
     Image.core.set_blocks_max(  # type: ignore[attr-defined]
         min(_BLOCKS_PER_CORE * num_cores, _MOST_BLOCKS)
@@ -23,6 +23,6 @@ def keep_for_pictures(num_cores: int) -> None:
 
 
 def give_back_freed() -> None:
-    """Return to the system what was freed; of loading a network, glibc would keep almost as much as is in use."""
+    """Return freed memory to the system: after loading a network, glibc keeps almost as much as is in use."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from service.attention.overlay import AttentionMaps
-from service.bundle import Bundle, Familiarity, OperatingPoint, Quality, measure_quality
+from service.bundle import Bundle, FeatureDistance, OperatingPoint, Quality, measure_quality
 from service.imaging import Picture
 from service.inference.answers import Answer
 from service.inference.engine import Engine
@@ -32,19 +32,19 @@ from service.prediction.schemas import (
 class Examiner:
     """Measures pictures for the bundle's limits, and says whether to abstain beyond them or only to be cautious."""
 
-    familiarity: Familiarity
+    distance: FeatureDistance
     may_abstain: bool
 
     def quality(self, picture: Picture, answer: Answer) -> Quality:
         """The quality of a picture that the network has answered."""
         assert answer.features is not None  # the manifest of a bundle with limits has them among its outputs
-        return measure_quality(picture.frame, answer.features, self.familiarity)
+        return measure_quality(picture.frame, answer.features, self.distance)
 
 
 def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
     """The examiner for a bundle; None when that has no limits, or they are not to be applied."""
-    familiarity = bundle.familiarity() if choice != "off" else None
-    return None if familiarity is None else Examiner(familiarity, may_abstain=choice == "on")
+    distance = bundle.feature_distance() if choice != "off" else None
+    return None if distance is None else Examiner(distance, may_abstain=choice == "on")
 
 
 def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:

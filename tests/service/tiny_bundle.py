@@ -24,7 +24,7 @@ from service.bundle import (
     MODEL_CARD_NAME,
     Abstention,
     Bundle,
-    fit_familiarity,
+    fit_feature_distance,
     write_bundle,
 )
 from service.imaging import read_picture
@@ -200,7 +200,7 @@ def write_tiny_bundle(
     if limits:
         files[FAMILIARITY_NAME] = work / FAMILIARITY_NAME
         skin = np.random.default_rng(0).normal((0.75, 0.5, 0.45), 0.05, (100, 2, 3)).astype(np.float32)
-        fit_familiarity(skin, num_components=1).save(files[FAMILIARITY_NAME])
+        fit_feature_distance(skin, num_components=1).save(files[FAMILIARITY_NAME])
         fields["abstention"] = LIMITS
     return write_bundle(folder, files=files, manifest=fields)
 

@@ -15,7 +15,7 @@ from model_training.cli.main import app
 from model_training.release.abstention import NUM_COMPONENTS, cross_fitted, examine, fit_limits
 from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
 from service.bundle.abstention import ABSTAINS, beyond_limits, measure_quality
-from service.bundle.feature_distance import fit_familiarity
+from service.bundle.feature_distance import fit_feature_distance
 from service.inference.engine import Engine
 from tests.model_training.conftest import SmallExperiment
 
@@ -106,16 +106,16 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     frames = np.asarray(train.frames)
     (spec,) = [spec for spec in bundle.manifest.outputs if spec.name == FEATURES]
     found = examine(bundle.path(bundle.variant("fp32").file), frames, spec)
-    familiarity = bundle.familiarity()
-    assert familiarity is not None
-    limits = fit_limits(frames, found, familiarity, fitted_on="these")
+    distance = bundle.feature_distance()
+    assert distance is not None
+    limits = fit_limits(frames, found, distance, fitted_on="these")
     for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True):
-        quality = measure_quality(frame, features, familiarity)
+        quality = measure_quality(frame, features, distance)
         assert "not_dermoscopy" not in beyond_limits(quality, float(fraction), limits)
     beyond = [
         reason
         for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
-        for reason in beyond_limits(measure_quality(frame, features, familiarity), float(fraction), limits)
+        for reason in beyond_limits(measure_quality(frame, features, distance), float(fraction), limits)
     ]
     assert all(beyond.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
 
@@ -124,7 +124,7 @@ def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
     """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
     features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
     features[7] *= 4.0
-    together = fit_familiarity(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
+    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).of(features)
     assert cross_fitted(features).argmax() == 7
     assert cross_fitted(features)[7] > 5 * together[7]
 

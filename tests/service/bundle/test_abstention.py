@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from service.bundle import Bundle, BundleError, write_bundle
 from service.bundle.abstention import ABSTAINS, Abstention, LimitReason, Quality, beyond_limits
-from service.bundle.feature_distance import fit_familiarity
+from service.bundle.feature_distance import fit_feature_distance
 from service.bundle.image_quality import MIN_COLOUR
 from service.cli.main import app
 from tests.service.conftest import Start
@@ -174,12 +174,12 @@ def test_limits_need_what_they_are_about(
 
 def test_limits_of_other_features_are_refused(examining_bundle: Bundle, tmp_path: Path) -> None:
     narrow = tmp_path / "familiarity.npz"
-    fit_familiarity(np.random.default_rng(0).random((20, 2, 4), dtype=np.float32), num_components=2).save(narrow)
+    fit_feature_distance(np.random.default_rng(0).random((20, 2, 4), dtype=np.float32), num_components=2).save(narrow)
     fields = examining_bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
     written = write_bundle(tmp_path / "bundle", files={**files, narrow.name: narrow}, manifest=fields)
     with pytest.raises(BundleError, match=r"is about 8 features, the graphs tell \d+"):
-        written.familiarity()
+        written.feature_distance()
 
 
 def test_no_code_comes_with_the_limits(examining_bundle: Bundle, tmp_path: Path) -> None:
@@ -189,4 +189,4 @@ def test_no_code_comes_with_the_limits(examining_bundle: Bundle, tmp_path: Path)
     files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
     written = write_bundle(tmp_path / "bundle", files={**files, hostile.name: hostile}, manifest=fields)
     with pytest.raises(ValueError, match="pickle"):
-        written.familiarity()
+        written.feature_distance()

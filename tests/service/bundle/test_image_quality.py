@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from sklearn.decomposition import PCA
 
-from service.bundle.feature_distance import fit_familiarity, read_familiarity
+from service.bundle.feature_distance import fit_feature_distance, read_feature_distance
 from service.bundle.image_quality import Exposure, measure_exposure
 from service.imaging import read_picture
 
@@ -103,25 +103,25 @@ def test_unfamiliarity_is_the_mahalanobis_distance_of_probabilistic_pca() -> Non
         squared = np.einsum("nd,de,ne->n", difference, judge.get_precision(), difference)
         # Its covariance is divided by N - 1, ours by N.
         expected = np.sqrt(squared * len(features) / (len(features) - 1) / 12)
-        ours = fit_familiarity(features, num_components=3).unfamiliarity(shown)
+        ours = fit_feature_distance(features, num_components=3).of(shown)
         np.testing.assert_allclose(ours, expected, rtol=1e-4)
-    own, other = (fit_familiarity(features, num_components=3).unfamiliarity(f) for f in (features, unusual))
+    own, other = (fit_feature_distance(features, num_components=3).of(f) for f in (features, unusual))
     assert np.sqrt((own**2).mean()) == pytest.approx(1.0, rel=1e-3)
     assert other.min() > 2 * own.max()
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     features = _features()
-    fitted = fit_familiarity(features, num_components=3)
+    fitted = fit_feature_distance(features, num_components=3)
     fitted.save(tmp_path / "familiarity.npz")
-    read = read_familiarity(tmp_path / "familiarity.npz")
-    np.testing.assert_allclose(read.unfamiliarity(features), fitted.unfamiliarity(features), rtol=1e-3)
-    assert read.unfamiliarity(features[0]).shape == ()
+    read = read_feature_distance(tmp_path / "familiarity.npz")
+    np.testing.assert_allclose(read.of(features), fitted.of(features), rtol=1e-3)
+    assert read.of(features[0]).shape == ()
 
 
 def test_features_that_never_vary_and_few_pictures() -> None:
     constant = np.ones((8, 2, 6), np.float32)
-    fitted = fit_familiarity(constant, num_components=64)
-    assert fitted.unfamiliarity(constant[0]) == 0.0
-    assert 100.0 < fitted.unfamiliarity(constant[0] * 2.0) < np.inf
-    assert np.isfinite(fitted.unfamiliarity(np.full((2, 6), np.finfo(np.float32).max)))
+    fitted = fit_feature_distance(constant, num_components=64)
+    assert fitted.of(constant[0]) == 0.0
+    assert 100.0 < fitted.of(constant[0] * 2.0) < np.inf
+    assert np.isfinite(fitted.of(np.full((2, 6), np.finfo(np.float32).max)))
