@@ -1,4 +1,4 @@
-"""Who calls: API keys, kept as digests in one file that every replica may read."""
+"""API keys, stored as digests in one file that every replica may read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typing import Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-# Two, so that a client can go over to a new key before the old one is revoked.
+# Two, so that a client can switch to a new key before the old one is revoked.
 MAX_LIVE_KEYS = 2
-# Whom predictions belong to where nobody is asked for a key.
+# Owner of predictions of a service without keys.
 ANYONE = "anyone"
 
 _KEY = re.compile("cin_[A-Za-z0-9_-]{43}")
@@ -29,14 +29,14 @@ _LOCK_SECONDS = 10.0
 
 
 class AccessError(RuntimeError):
-    """Who may call cannot be told, or not as asked; the text says what to change."""
+    """The key file cannot be used, or not in this way; the text says what to change."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request: the client whose key it carries, or :data:`ANYONE`.
+    """The sender of a request: the client of its key, or :data:`ANYONE` in a service without keys.
 
-    Limits count :attr:`counted_as`: the client, or the address where nobody is asked for a key.
+    Limits count :attr:`counted_as`: the client, or without keys the address.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Caller:
 
 
 class StoredKey(BaseModel):
-    """A live key as the file has it; the key itself is nowhere."""
+    """A live key in the file: its digest, not the key itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,8 +72,8 @@ class KeyFile(BaseModel):
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key. It is 256 random bits, which no guessing finds: a fast digest hides it as well as a slow
-    one that costs every request milliseconds would."""
+    """The digest under which a key is stored. A key has 256 random bits, so a fast digest is as safe as a slow one,
+    which would cost every request milliseconds."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -92,7 +92,7 @@ def read_keys(path: Path) -> KeyFile:
 
 
 def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], object]) -> str:
-    """A new key for ``client``, which is told nowhere else; ``announce`` hears of it before it is in the file.
+    """A new key for ``client``, which is stored nowhere; ``announce`` is called before its digest is in the file.
 
     Raises :class:`AccessError`, for instance when the client has two, or what ``announce`` raises.
     """
@@ -119,7 +119,7 @@ def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], objec
 
 
 def revoke_key(path: Path, id: str, *, announce: Callable[[StoredKey], object]) -> StoredKey:
-    """Take the key called ``id`` out of the file; ``announce`` hears of it before.
+    """Remove the key called ``id`` from the file; ``announce`` is called before.
 
     Raises :class:`AccessError`, or what ``announce`` raises.
     """
@@ -148,7 +148,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: KeyFile) -> None:
-    """All or nothing, as a new file: whoever reads meanwhile sees the old one. As readable as that one was."""
+    """Replace the file atomically, with the same permissions; readers see the old or the new one."""
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -167,10 +167,10 @@ def _write(path: Path, keys: KeyFile) -> None:
 
 
 class LiveKeys:
-    """The keys as the file had them when it was last looked at."""
+    """The keys of the file; reloaded when it changes."""
 
     def __init__(self, path: Path) -> None:
-        """Raises :class:`AccessError` for a file that is none."""
+        """Raises :class:`AccessError` for a file that cannot be read."""
         self._path = path
         self._stamp = _stamp(path)
         self._error: AccessError | None = None
@@ -186,10 +186,10 @@ class LiveKeys:
         return {f"{key.client}:{key.id}" for key in self._by_digest.values()}
 
     def client_of(self, key: str) -> str | None:
-        """The client whose key it is, or None for one that is not, or no longer, known.
+        """The client of a key; None for an unknown or revoked key.
 
-        Only a digest is looked up: how long that takes tells of a digest, from which nobody gets to a key.
-        Raises :class:`AccessError` while the file cannot be read: nobody can be told to be allowed then.
+        The lookup is by digest, so its timing reveals nothing about the key. Raises :class:`AccessError` while the
+        file cannot be read: no key is accepted then.
         """
         if self._error is not None:
             raise self._error
@@ -197,9 +197,9 @@ class LiveKeys:
         return None if found is None else found.client
 
     def look_again(self) -> tuple[set[str], set[str]]:
-        """Read the file if it has changed: the keys that came, and that went. Blocks on a disk.
+        """Reload the key file when it changes: the keys that were added, and removed. Blocks on a disk.
 
-        Raises :class:`AccessError` when it can no longer be read; until it can, nobody is let in.
+        Raises :class:`AccessError` when it cannot be read; until it can, no key is accepted.
         """
         stamp = _stamp(self._path)
         if stamp == self._stamp and self._error is None:
@@ -215,7 +215,7 @@ class LiveKeys:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs when the file was replaced."""
+    """Identity of the file's contents: inode, modification time and size."""
     try:
         status = path.stat()
     except OSError:
@@ -229,7 +229,7 @@ def published_host(published: str) -> str:
 
 
 def require_keys_beyond_loopback(address: str, *, keys: Path | None, allow_anyone: bool) -> None:
-    """Raises :class:`AccessError` when other machines reach ``address`` and nobody is asked for a key."""
+    """Raises :class:`AccessError` when other machines reach ``address`` and no keys are needed."""
     if keys is not None or allow_anyone or is_loopback(address):
         return
     raise AccessError(

@@ -1,9 +1,9 @@
 """Attention maps drawn over the picture, or alone; pure functions from arrays to arrays, and one encoder.
 
-Colours have a fixed meaning. Lesion area attention: 0 to 1. Spatial attention: how many times the average spot;
-correlation attention: how many times the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint grows with
-the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is not drawn;
-the picture says so instead.
+The colour scales are fixed. Lesion area attention: 0 to 1. Spatial attention is a multiple of the average spot,
+correlation attention a multiple of the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint's opacity grows
+with the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is not
+drawn; the overlay says so instead.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Map = NDArray[np.float32]
 
 
 class OverlayError(ValueError):
-    """What was asked for cannot be drawn; the text says what to change."""
+    """The request cannot be drawn; the text says what to change."""
 
 
-class MissingMap(OverlayError):  # noqa: N818 - named for what is not there
+class MissingMap(OverlayError):  # noqa: N818 - named for what is missing
     """The model has no such map."""
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What is kept of a prediction to draw from; shapes as in the bundle's outputs."""
+    """The arrays of a prediction that overlays are drawn from; shapes as in the bundle's outputs."""
 
     frame: RGB  # [F, F, 3]
     width: int  # of the upright picture, pixels
@@ -88,7 +88,7 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB | RGBA:
     if options.layer == "picture":
         return np.asarray(canvas)
     evident = is_evident(values, options.kind)
-    # Interpolated before it is clipped to the scale, which would leave plateaus with stepped edges.
+    # Interpolate before clipping to the scale; the other way round, clipped plateaus have stepped edges.
     strength = _strength(_place(values, reach, region, canvas.size), options.kind)
     colours, alpha = _tint(strength if evident else np.zeros_like(strength), options)
     if options.layer == "map":
@@ -148,7 +148,7 @@ def map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple
     side_y, side_x = maps.spatial.shape[1:]
     if options.kind == "spatial":
         return per_branch * (side_y * side_x), _box(maps)
-    # Against the average of the whole matrix, so that a spot which relates to nothing shows nothing.
+    # Relative to the average of the whole matrix, so that a spot without relations shows nothing.
     pairs = per_branch / max(float(per_branch.mean()), float(np.finfo(np.float32).tiny))
     attended = pairs.mean(axis=0) if options.spot is None else pairs[_position(maps, options.spot, side_x, side_y)]
     return attended.reshape(side_y, side_x), _box(maps)
@@ -218,16 +218,16 @@ def _to_canvas(
 def _tint(strength: Map, options: OverlayOptions) -> tuple[Map, Map]:
     """Colours ``[height, width, 3]``, 0 to 255, and how much they cover ``[height, width]``, 0 to 1."""
     colours = colour_table()[(strength * 255).round().astype(np.uint8)].astype(np.float32)
-    # The square root lets weak attention show; zero stays untouched.
+    # The square root makes weak attention visible; zero stays transparent.
     return colours, np.sqrt(strength) * np.float32(options.opacity)
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float]) -> None:
-    """Two tones, so that it shows on light and dark skin alike."""
+    """Two tones, visible on light and dark skin."""
     x0, y0, x1, y1 = (round(edge) for edge in box)
     for inset, colour, width in ((0, "black", 4), (1, "white", 2)):
         left, top = x0 + inset, y0 + inset
-        # Of a box too small for two lines only one shows.
+        # A box too small for both lines shows one.
         corners = (left, top, max(left, x1 - 1 - inset), max(top, y1 - 1 - inset))
         draw.rectangle(corners, outline=colour, width=width)
 
@@ -239,7 +239,7 @@ def _mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float]) -> None:
 
 
 def _caption(canvas: Image.Image, options: OverlayOptions, *, evident: bool) -> None:
-    """What is shown, and the scale of the colours or why there are none."""
+    """Write the map's name, and its colour scale or why nothing is drawn."""
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(15)
     name = "lesion area attention" if options.kind == "lesion" else f"{options.kind} attention"

@@ -1,11 +1,11 @@
-"""The audit log's chain: every line holds the digest of the one before, so none can be changed or taken out unseen.
+"""The audit log's hash chain: each line holds the digest of the one before, so changes and gaps are detected.
 
 A line is a JSON object whose last member, ``sha256``, is the digest of the same object without it:
 
     {"seq":2,"previous":"<sha256 of line 1>","at":"...","what":"...", ... ,"sha256":"<digest>"}
 
-The order is the sequence number's; clocks may be wrong. What a chain cannot tell by itself is that its end was cut off,
-or that all of it was written anew: for that, a head (number and digest of the last line) is noted elsewhere.
+The sequence number gives the order; clocks may be wrong. A chain alone does not show that its end was cut off or that
+all of it was rewritten: for that, note a head (number and digest of the last line) elsewhere.
 """
 
 from __future__ import annotations

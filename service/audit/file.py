@@ -1,7 +1,7 @@
 """The audit log on the disk: whole lines, in order, durable when a call returns; one writer at a time.
 
-Several processes of one machine may write to one log. Whoever writes holds the lock, first reads and checks what others
-appended since, and cuts off what one of them left torn; the next entry says so.
+Several processes of one machine may write to one log. A writer takes the lock, verifies the lines that others appended
+since, and cuts off a line that a crash left torn; the next entry records that.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _LOCK_SECONDS = 10.0
 
 
 class AuditError(RuntimeError):
-    """The audit log does not work; the text says what to change."""
+    """The audit log cannot be used; the text says what to change."""
 
 
 class AuditWriteError(AuditError):
-    """It is whole, and nothing more could be added to it: a full disk, mostly."""
+    """The log is intact but cannot be appended to, mostly because the disk is full."""
 
 
 class AuditFile:
-    """A log that ends in ``path``; what is older stands beside it, in files called after their first entry.
+    """A log that ends in ``path``; older parts are in the same folder, in files named after their first entry.
 
     Calls block on a disk, and must not overlap in one process. Every call raises :class:`AuditError`.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
-        """Checks what is there, and creates what is not."""
+        """Verify the existing file, or create one."""
         self._path, self._max_bytes = path, max_bytes
         self._file: int | None = None
         self._head, self._end = EMPTY, 0
-        # Lines that were refused, but may still be there; and the numbers of those that are in the chain for good.
+        # Refused lines that may still be in the file; and the numbers of those that are part of the chain by now.
         self._refused: set[Head] = set()
         self._void: list[int] = []
         try:
@@ -54,12 +54,12 @@ class AuditFile:
         return self._head
 
     def free_bytes(self) -> int:
-        """Room left where the log is."""
+        """Free bytes of the log's file system."""
         status = os.statvfs(self._path.parent)
         return status.f_bavail * status.f_frsize
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries: all of them are on the disk when it returns, none when it raises."""
+        """Add entries: all are on the disk when this returns, none when it raises."""
         try:
             # Another writer is done within milliseconds.
             with self._lock.acquire(poll_interval=0.002):
@@ -67,7 +67,7 @@ class AuditFile:
                 if self._end >= self._max_bytes:
                     self._begin_next()
                 cut = [Entry.now("torn-line-cut", bytes=torn)] if torn else []
-                # Others may have gone on from them already, so they are declared void and not cut out.
+                # Other writers may have continued the chain from them, so they are declared void, not removed.
                 void = [Entry.now("entries-void", entries=list(self._void))] if self._void else []
                 self._write([*cut, *void, *entries])
                 self._refused.clear()
@@ -92,7 +92,7 @@ class AuditFile:
         return f"{self._path} cannot be written ({error.strerror}); free disk space, or set CIN_AUDIT to another file"
 
     def _last_before(self) -> Head:
-        """The head of the newest older file: what a new one continues when it is not there yet."""
+        """The head of the newest older file, which a new file continues."""
         older = sorted(self._path.parent.glob(f"{self._path.stem}-{'[0-9]' * 12}{self._path.suffix}"))
         head: Head | None = None
         if older:
@@ -102,7 +102,7 @@ class AuditFile:
         return head or EMPTY
 
     def _catch_up(self) -> int:
-        """Read and check what was appended since; the bytes of a torn line, which is cut off."""
+        """Verify what was appended since, and cut off a torn line; the number of bytes cut."""
         if self._file is not None and not self._is_current(self._file):
             self._read_on(self._file)
             self.close()
@@ -120,7 +120,7 @@ class AuditFile:
         return torn
 
     def _is_current(self, file: int) -> bool:
-        """Whether the path still leads to the open file, and not to another that a writer began."""
+        """Whether the path still is the open file, and not another that a writer began."""
         try:
             there = self._path.stat()
         except FileNotFoundError:
@@ -129,13 +129,13 @@ class AuditFile:
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def _read_on(self, file: int) -> int:
-        """Follow the chain from where it was known to end; the number of bytes after the last whole line."""
+        """Follow the chain from its last known end; the number of bytes after the last whole line."""
         size = os.fstat(file).st_size
         if size < self._end:
             raise ChainError("its end was cut off")
         if size == self._end:
             return 0
-        # The first entry at hand continues what is no longer there, for instance files that were archived.
+        # The first entry may continue files that are gone, for instance archived.
         gap = self._end == 0 and (self._head == EMPTY or _first_seq(file) > self._head.seq + 1)
         head: Head | None = None if gap else self._head
         with open(os.dup(file), "rb") as reader:  # noqa: PTH123
@@ -150,7 +150,7 @@ class AuditFile:
         return 0
 
     def _begin_next(self) -> None:
-        """Put the full file aside and begin the next one, which continues its chain."""
+        """Rename the full file and begin the next one, which continues its chain."""
         assert self._file is not None
         name = f"{self._path.stem}-{_first_seq(self._file):012d}{self._path.suffix}"
         self._path.rename(self._path.with_name(name))
@@ -167,7 +167,7 @@ class AuditFile:
             os.close(folder)
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        """Append in one go and wait for the disk; what was written in part is taken back."""
+        """Append all entries and wait for the disk; a partial write is undone."""
         assert self._file is not None
         if not entries:
             return

@@ -1,7 +1,7 @@
-"""What a client may take of a connection: how long, how many bytes of headers, and how many connections.
+"""Limits of client connections: deadlines, bytes of headers, and the number of connections.
 
-Uvicorn waits for a client without end. Here a request's head, its body and the reading of its answer have deadlines,
-and where all connections are taken the one that was silent longest makes room for the next.
+Uvicorn waits for a client forever. Here the request's head, its body and the reading of the answer have deadlines; when
+all connections are in use, the one that has been silent longest is closed for the next.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from service.problems import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEO
 
 Closed = Literal["head_timeout", "body_timeout", "unread", "head_too_large", "malformed", "pipelined", "too_many"]
 
-# Who reads an answer at this pace, in bytes a second, has the time for it.
+# Bytes a second at which a client must read an answer.
 _READING_PACE = 16_000
 _MOST_PIPELINED = 16
-# A connection this young, in seconds, may have sent what was not looked at yet.
+# Seconds in which a new connection may have sent bytes that were not read yet.
 _YOUNG_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a client may take; times in seconds."""
+    """Limits of a client; times in seconds."""
 
     max_connections: int = 512
     max_head_bytes: int = 32 * 1024
@@ -38,13 +38,13 @@ class ConnectionLimits:
 
 
 class Guard:
-    """Watches over all connections of one server; lives on one event loop."""
+    """Enforces the limits on all connections of a server; lives on one event loop."""
 
     def __init__(self, limits: ConnectionLimits, on_close: Callable[[Closed], object] = lambda reason: None) -> None:
-        """``on_close`` hears why a connection was closed that its client would have kept."""
+        """``on_close`` gets the reason for which a connection was closed by a limit."""
         self.limits, self.on_close = limits, on_close
         self._open: set[GuardedProtocol] = set()
-        # Those that wait for their client; the one that was silent longest comes first.
+        # Connections that wait for their client, the longest silent one first.
         self._silent: OrderedDict[GuardedProtocol, None] = OrderedDict()
         shortest = min(limits.head_seconds, limits.stall_seconds, limits.body_seconds)
         self._interval = min(1.0, shortest / 4)
@@ -55,7 +55,7 @@ class Guard:
         return GuardedProtocol(self, *arguments, **named)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Whether a new connection may stay; makes room for it where that is possible."""
+        """Whether a new connection may stay; closes a silent one for it if need be."""
         now = connection.loop.time()
         if len(self._open) >= self.limits.max_connections:
             oldest = next(iter(self._silent), None)
@@ -68,22 +68,22 @@ class Guard:
         return True
 
     def forget(self, connection: GuardedProtocol) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         self._open.discard(connection)
         self._silent.pop(connection, None)
 
     def wait_for(self, connection: GuardedProtocol) -> None:
-        """It is the client's turn, and it was just heard."""
+        """Note that the client sent something and is to send more."""
         if connection in self._open:
             self._silent[connection] = None
             self._silent.move_to_end(connection)
 
     def is_served(self, connection: GuardedProtocol) -> None:
-        """It is our turn."""
+        """Note that the service is working on an answer."""
         self._silent.pop(connection, None)
 
     def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Connections may come and go faster than they are looked at: one look is enough for all."""
+        """Schedule one check of all connections, unless one is scheduled."""
         if self._next_sweep is None:
             self._next_sweep = loop.call_later(self._interval, self._sweep, loop)
 
@@ -96,7 +96,7 @@ class Guard:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol for one connection, with an end to everything that it waits for."""
+    """Uvicorn's protocol for one connection, with a deadline for everything it waits for."""
 
     def __init__(self, guard: Guard, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -121,7 +121,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._guard.forget(self)
-        self._tell_that_nobody_waits()
+        self._tell_disconnected()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -140,14 +140,14 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the parser finds
 
     def on_message_begin(self) -> None:
-        """The first byte of a request; of a connection's first one the time runs from its beginning."""
+        """First byte of a request; the first request's time runs from the connection's beginning."""
         if self.cycle is not None:
             self._since = self.loop.time()
         self._reads, self._head_bytes = "head", 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's address."""
+        """Part of the request's URL."""
         self._count(len(url))
         super().on_url(url)
 
@@ -157,7 +157,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """End of the head."""
         self._reads, self._since, self._loose_bytes = "body", self.loop.time(), 0
         super().on_headers_complete()
         if not self.pipeline:
@@ -168,19 +168,19 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("too many requests before the first answer")
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Part of the body."""
         self._loose_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """End of the request."""
         self._reads, self._loose_bytes = "nothing", 0
         if self._is_answering():
             self._guard.is_served(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is written, though perhaps not read."""
+        """The answer is written, but perhaps not read yet."""
         self._since = self.loop.time() if self._reads != "body" else self._since
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
@@ -189,7 +189,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._guard.wait_for(self)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - what Uvicorn would say
-        """Say what is wrong with what came, after what came before it has been answered."""
+        """Refuse a malformed request, once the requests before it are answered."""
         if self.transport.is_closing():
             return
         if self.pipeline or (self._reads != "body" and self._is_answering()):
@@ -201,7 +201,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # What time does
 
     def check(self, now: float) -> None:
-        """Give the client up when it is past a deadline."""
+        """Close the connection when the client is past a deadline."""
         if self._is_left_unread(now):
             self.give_up("unread")
         elif self.transport.is_closing() or self.flow.read_paused or (self._reads != "body" and self._is_answering()):
@@ -232,7 +232,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self._must_be_read_by is not None and now > self._must_be_read_by
 
     def give_up(self, reason: Closed) -> None:
-        """Close at once, whatever was to be sent or received."""
+        """Close at once."""
         self._guard.on_close(reason)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
@@ -240,14 +240,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """The server ends: who is served may read on until just before the server would cut the work off itself."""
+        """The server stops: clients may read their answers until just before its own deadline."""
         super().shutdown()
         patience = self.config.timeout_graceful_shutdown
         if patience is not None:
             self.loop.call_later(0.9 * patience, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`: nearly all was read."""
+        """See :class:`asyncio.Protocol`: the client has read nearly everything."""
         self._must_be_read_by = None
         super().resume_writing()
 
@@ -267,18 +267,18 @@ class GuardedProtocol(HttpToolsProtocol):
         detail = f"the address and headers have more than {self._limits.max_head_bytes:,} bytes; send fewer"
         self._refusal = HEAD_TOO_LARGE, detail
 
-    def _tell_that_nobody_waits(self) -> None:
-        """Uvicorn tells only whoever will answer the last of several requests."""
+    def _tell_disconnected(self) -> None:
+        """Tell every pending request that the client left; Uvicorn tells only the last one."""
         if self._answered is not None:
             self._answered.disconnected = True
             self._answered.message_event.set()
 
     def _refuse(self, reason: Closed, problem: ProblemType, detail: str) -> None:
-        """Answer by the problem, and close."""
+        """Send the problem and close."""
         self._guard.on_close(reason)
         response = problem_response(problem, detail, {"Connection": "close", "Cache-Control": "no-store"})
         lines = [b"HTTP/1.1 %d %s" % (problem.status, http.HTTPStatus(problem.status).phrase.encode())]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
-        self._tell_that_nobody_waits()
+        self._tell_disconnected()
         self.transport.close()

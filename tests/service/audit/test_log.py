@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from service.access.keys import ANYONE
 from service.api.routes.batches import predict_all
@@ -21,7 +22,7 @@ from service.audit.chain import Entry, verify
 from service.audit.file import AuditError, AuditFile, AuditWriteError
 from service.audit.log import AuditLog
 from service.bundle import Bundle
-from service.cli.main import app
+from service.inference.sessions import HostSession, Outputs
 from service.metrics import Metrics
 from service.storage.store import Record
 from tests.service.conftest import Start, service_of
@@ -99,14 +100,14 @@ def test_a_picture_that_was_given_up_is_noted_too(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "audit.jsonl"
+    run = HostSession.run
+
+    def slow(session: HostSession, frames: NDArray[np.uint8]) -> Outputs:
+        time.sleep(1)
+        return run(session, frames)
+
     with start(audit=log, deadline_seconds=0.5) as client:
-        run = service_of(client).network.batcher._run
-
-        def slow(*frames: Any, **more: Any) -> Any:
-            time.sleep(1)
-            return run(*frames, **more)
-
-        monkeypatch.setattr(service_of(client).network.batcher, "_run", slow)
+        monkeypatch.setattr(HostSession, "run", slow)
         check_problem(post(client, PICTURE), 504)
     (noted,) = _predictions(log)
     assert (noted["outcome"], noted["by"], "id" in noted) == ("given-up", "anyone", False)
@@ -137,16 +138,13 @@ def test_given_up_while_it_was_written_down_it_is_not_kept(
 ) -> None:
     log = tmp_path / "audit.jsonl"
     with start(audit=log, deadline_seconds=0.5) as client:
-        service = service_of(client)
-        file = service.audit._file
-        assert file is not None
-        append = file.append
+        service, append = service_of(client), AuditFile.append
 
-        def slow(entries: Sequence[Entry]) -> None:
+        def slow(file: AuditFile, entries: Sequence[Entry]) -> None:
             time.sleep(1)
-            append(entries)
+            append(file, entries)
 
-        monkeypatch.setattr(file, "append", slow)
+        monkeypatch.setattr(AuditFile, "append", slow)
         check_problem(post(client, PICTURE), 504)
         _until(lambda: service.records.store.purge().kept == 0, "it is deleted")
     answered, given_up = _predictions(log)
@@ -218,15 +216,14 @@ def test_keys_that_came_while_it_could_not_be_written_are_written_later(
 ) -> None:
     log, keys = tmp_path / "audit.jsonl", tmp_path / "keys.json"
     make_key(keys, "one")
-    with start(audit=log, keys=keys) as client:
-        service = service_of(client)
+    with start(audit=log, keys=keys):
         tried = threading.Event()
 
         def fail(*_: object) -> None:
             tried.set()
             raise AuditWriteError("no room")
 
-        monkeypatch.setattr(service.audit._file, "append", fail)
+        monkeypatch.setattr(AuditFile, "append", fail)
         make_key(keys, "two")
         assert tried.wait(10)
         monkeypatch.undo()
@@ -375,7 +372,7 @@ def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, mon
         def fail(*_: object) -> None:
             raise AuditWriteError("no room")
 
-        monkeypatch.setattr(service.audit._file, "append", fail)
+        monkeypatch.setattr(AuditFile, "append", fail)
         check_problem(post(client, PICTURE), 503, "audit log")
         monkeypatch.undo()
         assert service.records.store.purge().kept == 0
@@ -419,44 +416,3 @@ def test_killed_under_load_its_chain_holds_every_answer(tiny_bundle: Bundle, tmp
         verify(lines)
         noted = Counter(json.loads(line).get("id") for line in lines if line.endswith(b"\n"))
         assert all(noted[id] == 1 for id in ids), "an answer that nobody wrote down"
-
-
-def _three_entries(path: Path) -> list[bytes]:
-    file = AuditFile(path, max_bytes=2**20)
-    file.append([Entry.now(name) for name in ("a", "b", "c")])
-    file.close()
-    return path.read_bytes().splitlines(keepends=True)
-
-
-def _cin(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["audit", *arguments])
-
-
-def test_verify_on_the_command_line(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    lines = _three_entries(path)
-    head = _cin("head", str(path)).stdout.strip()
-    good = _cin("verify", str(path), "--head", head)
-    assert (good.exit_code, good.stderr) == (0, "")
-    assert good.stdout == f"3 entries, from 1 to 3, head {head}\n"
-    path.write_bytes(b"".join(lines[:2]))
-    cut = _cin("verify", str(path), "--head", head)
-    assert cut.exit_code == 1
-    assert "its end was cut off" in cut.stderr
-    path.write_bytes(b"".join([*lines[:2], lines[2][:40]]))
-    torn = _cin("verify", str(path))
-    assert torn.exit_code == 0
-    assert "40 bytes of a line that was not finished" in torn.stderr
-
-
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_verify_names_the_first_bad_line(tmp_path: Path, bad: int) -> None:
-    path, rest = tmp_path / "audit.jsonl", tmp_path / "rest.jsonl"
-    lines = _three_entries(path)
-    lines[bad] = lines[bad].replace(b'"what":"', b'"what":"x')
-    path.write_bytes(b"".join(lines[:2]))
-    rest.write_bytes(lines[2])
-    told = _cin("verify", str(path), str(rest))
-    assert (told.exit_code, told.stdout) == (1, "")
-    name, line = (path, bad + 1) if bad < 2 else (rest, 1)
-    assert told.stderr == f"cin: {name}, line {line}: changed since it was written: its digest is another\n"

@@ -178,7 +178,7 @@ def test_limits_of_other_features_are_refused(examining_bundle: Bundle, tmp_path
     fields = examining_bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: examining_bundle.path(name) for name in examining_bundle.manifest.files}
     written = write_bundle(tmp_path / "bundle", files={**files, narrow.name: narrow}, manifest=fields)
-    with pytest.raises(BundleError, match=r"is about 8 features, the graphs tell \d+"):
+    with pytest.raises(BundleError, match=r"is about 8 features, the graphs have \d+"):
         written.feature_distance()
 
 

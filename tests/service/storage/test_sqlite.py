@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,12 +215,20 @@ def test_a_clock_that_is_set_back_keeps_nothing_for_longer(tmp_path: Path) -> No
     assert store.get(IDS[0], OWNER) is None
 
 
-def test_a_full_disk_keeps_what_there_is_and_takes_no_more(tmp_path: Path) -> None:
-    """SQLite says "full" at its own limit of pages in the same words as for a full disk."""
+def test_a_full_disk_keeps_what_there_is_and_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite reports its own limit of pages in the same words as a full disk."""
+    connect, opened = sqlite3.connect, list[sqlite3.Connection]()
+
+    def remembering(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **named))
+        return opened[-1]
+
+    monkeypatch.setattr("service.storage.sqlite.sqlite3.connect", remembering)
     records = SqliteRecords(tmp_path, ttl_seconds=60, max_bytes=2**30)
     records.put("first", _record())
-    pages = records._database.execute("PRAGMA page_count").fetchone()[0]
-    records._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+    (database,) = opened
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages + 1}")
     records.put("second", _record())
     with pytest.raises(RecordsFull, match="free disk space"):
         records.put("third", replace(_record(), prediction="x" * 100_000))
