@@ -10,10 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Flags = NDArray[np.bool_]
-Scores = NDArray[np.float64]
+from model_training.arrays import Flags, Scores
 
 # 95 % of a normal distribution lies within this many standard deviations.
 Z_95 = 1.959963984540054

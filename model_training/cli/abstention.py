@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +19,12 @@ from model_training.cli.options import (
     console,
 )
 from model_training.config import Config, DataConfig
+from model_training.files import write_json
 from model_training.release.abstention import add_abstention, read_judged
 from model_training.release.robustness import judge_degraded
 from model_training.release.variant_referrals import judge_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import write_text
 from service.bundle import Bundle, load_bundle
 
 
@@ -38,7 +37,7 @@ def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
 def _keep(figures: Path, bundle: Bundle, found: Mapping[str, Any]) -> None:
     """Write what was found, with the command that found it and the bundle that it is about."""
     about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
-    write_text(figures, json.dumps({**about, **found}, indent=2) + "\n")
+    write_json(figures, {**about, **found})
 
 
 def tell_abstention(bundle: Bundle, figures: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,9 @@ from model_training.data.audit.audit import audit_sets
 from model_training.data.audit.print import print_audit
 from model_training.data.download.download import download_challenge
 from model_training.data.download.official import BASE_URL
+from model_training.files import write_json, write_text
 from model_training.reporting.crops import crop_figures
 from model_training.training.command_line import command_line
-from model_training.training.run_folder import write_text
 
 
 @command
@@ -94,7 +93,7 @@ def crops(
     experiment = make_experiment(config, set_, data, cache, Path())
     out.parent.mkdir(parents=True, exist_ok=True)
     figures = crop_figures(experiment.training_sets()[0], experiment.config)
-    write_text(out, json.dumps({"command": command_line(), **figures}, indent=2) + "\n")
+    write_json(out, {"command": command_line(), **figures})
     to, factor = experiment.console, figures["magnified"]["factor"]
     to.print(
         f"{figures['magnified']['share']:.0%} of the crops are magnified; median {factor['p50']:.2f}", highlight=False

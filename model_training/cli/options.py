@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from model_training.config import load_config
+from model_training.files import Interrupted
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import Interrupted
 from model_training.training.trainer import TrainingError
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ LedgerOption = Annotated[Path, typer.Option(help="Where every reading of the tes
 RunsOption = Annotated[Path, typer.Option(help="Where the checkpoints of the trials are kept.")]
 ResultsOption = Annotated[Path, typer.Option(help="Where outcomes and tables are kept.")]
 MinutesOption = Annotated[
-    float | None, typer.Option(min=0, help="Stop after this long; the same command goes on from there.")
+    float | None, typer.Option(min=0, help="Stop after this long; run the same command again to resume.")
 ]
 PhotographsOption = Annotated[
     str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
@@ -67,7 +67,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             console().print(str(interruption), highlight=False)
             sys.exit(130)
         except KeyboardInterrupt:
-            console().print("stopped; the same command goes on from there", highlight=False)
+            console().print("stopped; run the same command again to resume", highlight=False)
             sys.exit(130)
         except (ValueError, TrainingError) as error:
             _fail(str(error))

@@ -7,9 +7,8 @@ every process of a distributed run knows all of them.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+from model_training.arrays import Indices
 
 
 def epoch_order(num_pictures: int, *, seed: int, epoch: int, stream: int = 0) -> Indices:
@@ -54,7 +53,7 @@ def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoc
     return _batches(np.stack([first, second]), batch_size)
 
 
-def _batches(order: NDArray[np.int64], batch_size: int) -> list[Indices]:
+def _batches(order: Indices, batch_size: int) -> list[Indices]:
     num_full = order.shape[1] // batch_size
     if num_full == 0:
         return [order]

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet, picture_digests
-from model_training.data.sampling import Indices
 
 # The folds are the same whatever the run's seed, so that configurations meet the same ones.
 FOLD_SEED = 2017

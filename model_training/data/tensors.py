@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_training.data.sampling import Indices
+from model_training.arrays import Indices
 
 
 def picture_tensor(frames: NDArray[np.uint8], indices: Indices, device: torch.device) -> Tensor:

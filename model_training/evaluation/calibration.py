@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_training.data.sampling import Indices
-from model_training.metrics import Flags, Scores, rates, wilson_interval
+from model_training.arrays import Flags, Indices, Scores
+from model_training.metrics import rates, wilson_interval
 from service.bundle import Interval, OperatingPoint
 
 

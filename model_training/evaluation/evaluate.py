@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from model_training.arrays import Indices, Scores
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import Indices
 from model_training.evaluation.calibration import Calibration, fit_calibration
 from model_training.evaluation.leakage import overlap, refuse_seen_pictures
 from model_training.evaluation.predictions import (
@@ -25,8 +24,8 @@ from model_training.evaluation.predictions import (
     write_truth,
 )
 from model_training.evaluation.test_ledger import record_reading
+from model_training.files import read_json, write_json, write_table
 from model_training.metrics import (
-    Scores,
     area_under_roc,
     argmax_decisions,
     average_precision,
@@ -41,7 +40,7 @@ from model_training.network.lesion_area_attention import LesionArea
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment, inference_device
 from model_training.training.recognition import predict_logits
-from model_training.training.run_folder import RunError, read_json, write_table, write_text
+from model_training.training.run_folder import RunError
 
 Split = Literal["validation", "test"]
 SPLITS: tuple[Split, ...] = ("validation", "test")
@@ -111,7 +110,7 @@ def evaluate(
         "metrics": metrics,
         "seen_in_training": asdict(seen),
     }
-    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    write_json(folder / "report.json", report)
     return metrics
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_training.metrics import Scores
-from model_training.training.run_folder import write_table
+from model_training.arrays import Scores
+from model_training.files import write_table
 
 
 def scored_classes(classes: Sequence[str]) -> list[int]:

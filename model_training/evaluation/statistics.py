@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
-from model_training.data.sampling import Indices
-from model_training.metrics import Z_95, Flags, Scores
+from model_training.arrays import Flags, Indices, Scores
+from model_training.metrics import Z_95
 
 NUM_RESAMPLES = 2000
 

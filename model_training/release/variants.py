@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.arrays import Indices
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import Indices
 from model_training.evaluation.evaluate import read_report
 from model_training.evaluation.predictions import scored_classes
 from model_training.evaluation.test_ledger import record_reading
+from model_training.files import write_json
 from model_training.metrics import area_under_roc, box_iou
 from model_training.release.fp16 import halve
 from model_training.release.int8 import NUM_CALIBRATION, quantise
 from model_training.release.parity import Outputs, Provider, run_onnx, usable
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import write_text
 from service.bundle import TensorSpec
 
 # What may differ from float32 on every set.
@@ -146,7 +145,7 @@ def convert_and_judge(
         gate |= _judge(experiment, precision, (float32, out), validation, specs, ledger=ledger, purpose=purpose)
     folder = experiment.evaluation(precision.name)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "gate.json", json.dumps(gate, indent=2) + "\n")
+    write_json(folder / "gate.json", gate)
     return JudgedGraph(out, gate)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from model_training.arrays import Flags, Indices, Scores
 from model_training.config import Config
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import Indices
-from model_training.metrics import Flags, Scores, area_under_roc
+from model_training.metrics import area_under_roc
 from model_training.network.crop import smallest_rectangle
 
 PERCENTILES = (5, 25, 50, 75, 95)

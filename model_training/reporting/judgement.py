@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.data.sampling import Indices
+from model_training.arrays import Flags, Indices, Scores
 from model_training.evaluation.calibration import (
     Calibration,
     brier_score,
@@ -29,7 +29,7 @@ from model_training.evaluation.calibration import (
 )
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, risk_coverage_area, stratified_resamples
-from model_training.metrics import Flags, Scores, area_under_roc, average_precision
+from model_training.metrics import area_under_roc, average_precision
 from service.bundle import OperatingPoint
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.10, 0.20)

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_curve
 
+from model_training.arrays import Scores
 from model_training.evaluation.calibration import reliability
 from model_training.evaluation.predictions import scored_classes
 from model_training.evaluation.statistics import risk_coverage
-from model_training.metrics import Scores
+from model_training.files import replace_atomically
 from model_training.reporting.judgement import Answers
 from model_training.reporting.text import with_interval
-from model_training.training.run_folder import replace_atomically
 
 INCHES, DOTS_PER_INCH = 4.6, 110
 GREY = "0.6"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model_training.data.sampling import Indices
+from model_training.arrays import Indices
 from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
+from model_training.files import write_json, write_text
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
 from model_training.reporting.plots import draw_plots
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import RunError, write_text
+from model_training.training.run_folder import RunError
 
 FIGURES_NAME = "figures.json"
 CHECKLIST_NAME = "CLEAR_DERM.md"
@@ -48,7 +48,7 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
     origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}
     fields = {"command": command_line(), **origin, "pictures": counts, "attention_weights": weights, "sets": judgement}
-    write_text(figures, json.dumps(fields, indent=2) + "\n")
+    write_json(figures, fields)
     write_text(checklist, clear_derm(experiment.config, start=about["start"], counts=counts, judgement=judgement))
     return Report((figures, checklist, *draw_plots(sets, judgement, folder)), judgement)
 

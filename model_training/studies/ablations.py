@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from model_training.arrays import Indices, Scores
 from model_training.config import NUM_FOLDS, load_config
 from model_training.data.isic import PictureSet
-from model_training.data.sampling import Indices
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
-from model_training.metrics import Scores, area_under_roc
+from model_training.files import write_text
+from model_training.metrics import area_under_roc
 from model_training.reporting.text import table
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, variant_of
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import write_text
 
 BASE = "base"
 

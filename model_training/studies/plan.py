@@ -13,13 +13,14 @@ from rich.table import Table
 from model_training.config import Config, StageConfig
 from model_training.data.isic import read_set
 from model_training.evaluation.leakage import refuse_seen_ids
+from model_training.files import write_json
 from model_training.network.feature_extraction import FeatureNetwork
 from model_training.network.lesion_area_attention import LesionAreaAttention
 from model_training.studies.timing import area_pace, recognition_pace
 from model_training.studies.trials import Trial, TrialError
 from model_training.training.pretrained import Start, load_start
 from model_training.training.recognition import build_network
-from model_training.training.run_folder import RunFolder, write_text
+from model_training.training.run_folder import RunFolder
 from model_training.training.trainer import training_precision
 
 
@@ -157,5 +158,5 @@ class _Estimate:
         if kind not in self._paces:
             self._paces[kind] = pace(config)
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._file, json.dumps(self._paces, indent=2) + "\n")
+            write_json(self._file, self._paces)
         return self._paces[kind] * epochs * max(1, num_pictures // stage.batch_size)

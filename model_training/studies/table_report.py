@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from model_training.arrays import Indices, Scores
 from model_training.data.isic import PictureSet
-from model_training.data.sampling import Indices
 from model_training.evaluation.evaluate import classification_figures
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, delong_test, implied_accuracy, stratified_resamples
-from model_training.metrics import Scores
+from model_training.files import write_text
 from model_training.reporting import text
 from model_training.studies.paper_tables import HEADS, Row, Table
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord
-from model_training.training.run_folder import write_text
 
 
 def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from rich.console import Console
 
 from model_training.config import Config
 from model_training.evaluation.evaluate import Split, evaluate
+from model_training.files import Interrupted, folder_lock, read_json, write_text
 from model_training.network.feature_extraction import StateDict
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import Interrupted, differences, folder_lock, read_json, write_text
+from model_training.training.run_folder import differences
 from model_training.training.trainer import training_precision
 
 PREDICTIONS, RECORD = "predictions.csv", "trial.json"
@@ -152,7 +153,7 @@ def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadl
         )
     for trial in trials:
         if deadline is not None and time.monotonic() >= deadline:
-            raise Interrupted("the time is up; the same command goes on from there")
+            raise Interrupted("the time is up; run the same command again to resume")
         folder, said = trial.experiment.folder, f"waiting for another command that runs {trial.name}"
         waiting = partial(console.print, said, highlight=False)
         with folder_lock(folder, waiting=waiting, deadline=deadline):

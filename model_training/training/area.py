@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_training.arrays import Indices
 from model_training.config import AreaConfig, NetworkConfig
 from model_training.data.augment import LIGHT, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.isic import DatasetError
-from model_training.data.sampling import Indices, random_batches
+from model_training.data.sampling import random_batches
 from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
 from model_training.metrics import jaccard
 from model_training.network.crop import crop

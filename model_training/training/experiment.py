@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.isic import classes_of, read_set
-from model_training.data.sampling import Indices
 from model_training.data.splits import hold_out_fold, hold_out_share
 from model_training.data.tensors import picture_tensor
+from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
 from model_training.training.area import AreaStage
 from model_training.training.pretrained import Start, load_start
 from model_training.training.recognition import RecognitionStage, build_network
-from model_training.training.run_folder import RunFolder, folder_lock
+from model_training.training.run_folder import RunFolder
 from model_training.training.trainer import Stage, make_fabric, train
 
 LOCATE_BATCH = 32

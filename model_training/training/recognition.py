@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_training.arrays import Indices
 from model_training.config import NetworkConfig, RecognitionConfig
 from model_training.data.augment import AUGMENTATIONS, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import Indices, balanced_pair_batches, random_batches, random_pair_batches
+from model_training.data.sampling import balanced_pair_batches, random_batches, random_pair_batches
 from model_training.data.tensors import frame_tensor, picture_tensor
 from model_training.metrics import area_under_roc
 from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities

@@ -10,60 +10,29 @@ atomically, so a killed run leaves the last complete state.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model_training.config import Config
+from model_training.files import read_json, replace_atomically, write_json, write_table, write_text
 from model_training.training.command_line import command_line
 from service.bundle import file_sha256
 
 
 class RunError(ValueError):
     """The run's folder does not allow what was asked; the text says what to do instead."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """Work was asked to stop before its end; nothing is lost, and the same command goes on from there."""
-
-
-@contextmanager
-def folder_lock(folder: Path, *, waiting: Callable[[], object], deadline: float | None = None) -> Iterator[None]:
-    """Keep ``folder`` to this process; calls ``waiting`` once when another has it, and waits for that to end.
-
-    Raises :class:`Interrupted` when it has not ended at ``deadline`` (``time.monotonic``).
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        try:
-            lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
-        except Timeout as error:
-            raise Interrupted(
-                f"another command still works in {folder}; the same command goes on from there"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class RunFolder:
@@ -125,7 +94,7 @@ class RunFolder:
 
     def write_json(self, name: str, fields: Mapping[str, Any]) -> None:
         """Write a JSON object into the run's file ``name``."""
-        write_text(self.path / name, json.dumps(fields, indent=2) + "\n")
+        write_json(self.path / name, fields)
 
     def write_pictures(self, digests: Mapping[str, str]) -> None:
         """Record what is trained on: ids to the SHA-256 of the pixels, empty where only the id is known."""
@@ -244,41 +213,6 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
-
-
-def read_json(path: Path, *, mend: str) -> dict[str, Any]:
-    """The JSON object in ``path``. Raises :class:`RunError` for a damaged one, which says to ``mend`` it."""
-    try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
-        raise RunError(f"{path} is damaged ({error}); {mend}") from error
-    return fields
-
-
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then put it in its place; on failure ``path`` is as before."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(scratch)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    replace_atomically(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file atomically."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -25,10 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from model_training.arrays import Indices
 from model_training.config import Config, StageConfig
-from model_training.data.sampling import Indices
+from model_training.files import Interrupted, replace_atomically
 from model_training.training.distributed import synchronise_batch_norms
-from model_training.training.run_folder import Interrupted, RunFolder, replace_atomically
+from model_training.training.run_folder import RunFolder
 from model_training.training.throughput import Throughput
 
 # Steps between two looks at the loss: each look waits for the device.
@@ -199,7 +200,7 @@ def train(
                     _finite_mean(totals["loss"], epoch, step)
                     state |= {"totals": _over_processes(totals, fabric), "seconds": earlier + throughput.seconds()}
                     _save_checkpoint(state, run, fabric)
-                    raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from there")
+                    raise Interrupted(f"stopped in epoch {epoch + 1}; run the same command again to resume")
             _finite_mean(totals["loss"], epoch, len(batches) - 1)
             metrics = {name: float(total) / len(batches) for name, total in _over_processes(totals, fabric).items()}
             metrics |= throughput.figures()

@@ -24,7 +24,8 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from model_training.training.run_folder import git_commit, write_text
+from model_training.files import write_text
+from model_training.training.run_folder import git_commit
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.benchmarks.limit import limit, limit_of_single_cores

@@ -16,7 +16,8 @@ import numpy as np
 import typer
 from playwright.sync_api import Browser, sync_playwright
 
-from model_training.training.run_folder import git_commit, write_text
+from model_training.files import write_text
+from model_training.training.run_folder import git_commit
 from service.api.routes.page import read_assets
 from service.settings import SHIPPED_BUNDLE, usable_cpus
 from tests.conftest import REPOSITORY

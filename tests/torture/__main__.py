@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model_training.training.run_folder import git_commit, write_text
+from model_training.files import write_text
+from model_training.training.run_folder import git_commit
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.conftest import REPOSITORY, find_data

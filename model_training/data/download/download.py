@@ -23,7 +23,7 @@ from model_training.data.download.fetch import fetch
 from model_training.data.download.official import BASE_URL, OFFICIAL_FILES, OfficialFile
 from model_training.data.download.unzip import CHUNK, DownloadError, Progress, unpack
 from model_training.data.isic import SET_NAMES, read_set
-from model_training.training.run_folder import write_text
+from model_training.files import write_text
 
 TIMEOUT_S = 60.0
 SUMS = "SHA256SUMS"

@@ -17,7 +17,7 @@ from typing import NoReturn
 import httpx
 
 from model_training.data.download.unzip import DownloadError, Progress, check_space
-from model_training.training.run_folder import write_text
+from model_training.files import write_text
 
 # Tries in a row that bring nothing new; one that does starts the count again, so a weak line gets there in the end.
 MAX_TRIES = 6

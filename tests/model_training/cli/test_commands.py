@@ -45,4 +45,4 @@ def test_control_c_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_training.training.experiment.Experiment.train_area", interrupted)
     result = CliRunner().invoke(app, ["area", "--run=anywhere"])
     assert result.exit_code == 130
-    assert result.output == "stopped; the same command goes on from there\n"
+    assert result.output == "stopped; run the same command again to resume\n"

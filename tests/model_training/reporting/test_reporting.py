@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
+from model_training.arrays import Scores
 from model_training.config import Config
 from model_training.data.isic import CLASSES_2017
 from model_training.evaluation.calibration import Calibration
-from model_training.metrics import Scores
 from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, error_prediction, judge, read_answers

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from model_training.config import Config
-from model_training.training.run_folder import Interrupted, RunError, RunFolder, folder_lock
+from model_training.files import Interrupted, folder_lock
+from model_training.training.run_folder import RunError, RunFolder
 from tests.model_training.locks import held_by_another_process
 
 
@@ -29,7 +30,7 @@ def test_waiting_ends_with_the_time_given(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path) as other:
         deadline = time.monotonic() + 0.05
         with (
-            pytest.raises(Interrupted, match="goes on from there"),
+            pytest.raises(Interrupted, match="to resume"),
             folder_lock(tmp_path, waiting=lambda: None, deadline=deadline),
         ):
             pytest.fail("the other one has it")

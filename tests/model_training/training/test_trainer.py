@@ -18,8 +18,9 @@ from torch import Tensor
 
 from model_training.config import Config, StageConfig
 from model_training.data.isic import DatasetError
+from model_training.files import Interrupted, replace_atomically
 from model_training.training.area import AreaStage
-from model_training.training.run_folder import Interrupted, RunError, RunFolder, replace_atomically
+from model_training.training.run_folder import RunError, RunFolder
 from model_training.training.trainer import TrainingError, learning_rate, make_fabric, training_precision
 from tests.conftest import REPOSITORY
 from tests.model_training.small_runs import CONFIG, run_small, small_frames
@@ -61,7 +62,7 @@ def test_ctrl_c_and_resume_end_in_the_same_weights(
     whole_run: tuple[str, Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     stage, folder, weights = whole_run
-    with pytest.raises(Interrupted, match="goes on from there"):
+    with pytest.raises(Interrupted, match="to resume"):
         run_small(stage, tmp_path, signal_after=5, number=signal.SIGINT)
     assert not RunFolder(tmp_path).weights.exists()
     stopped = torch.load(RunFolder(tmp_path).checkpoint, weights_only=True)
