@@ -1,4 +1,4 @@
-"""``cin-train abstention``, ``degraded`` and ``referrals``: when a bundle gives advice, and which."""
+"""``cin-train abstention``, ``robustness`` and ``variant-referrals``: the advice that a bundle gives."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from model_training.cli.options import (
     FiguresOption,
     LedgerOption,
     PhotographsOption,
+    app,
     command,
     console,
 )
 from model_training.config import Config, DataConfig
 from model_training.files import write_json
-from model_training.release.abstention import add_abstention, read_judged
-from model_training.release.robustness import judge_degraded
-from model_training.release.variant_referrals import judge_referrals
+from model_training.release.abstention import add_abstention, read_frames
+from model_training.release.robustness import measure_robustness
+from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, load_bundle
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
-    """The experiment that a bundle's pictures are those of; its run is not needed."""
+    """An experiment with the bundle's pictures, without its run."""
     config = Config(data=DataConfig.model_validate(bundle.manifest.provenance.config["recognition"]["data"]))
     return Experiment(config, data, cache, Path(), console())
 
 
-def _keep(figures: Path, bundle: Bundle, found: Mapping[str, Any]) -> None:
-    """Write what was found, with the command that found it and the bundle that it is about."""
+def _write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> None:
+    """Write ``figures`` with the running command and the bundle's name and version."""
     about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
-    write_json(figures, {**about, **found})
+    write_json(path, {**about, **figures})
 
 
-def tell_abstention(bundle: Bundle, figures: Path | None) -> None:
-    """Print how many pictures of each set get no advice, and keep the limits and that in ``figures``."""
+def report_abstention(bundle: Bundle, figures: Path | None) -> None:
+    """Print the share of each set that gets no advice, and write the limits and shares to ``figures``."""
     limits = bundle.manifest.abstention
     assert limits is not None
     if figures is not None:
-        _keep(figures, bundle, limits.model_dump())
+        _write_figures(figures, bundle, limits.model_dump())
     for measured in limits.measured:
         console().print(
             f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
@@ -56,68 +57,73 @@ def tell_abstention(bundle: Bundle, figures: Path | None) -> None:
 
 @command
 def abstention(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle whose graphs tell their features.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle whose graphs output features.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    version: Annotated[str, typer.Option(help="The version that the bundle becomes.")],
+    version: Annotated[str, typer.Option(help="The version of the bundle to write.")],
     photographs: PhotographsOption = None,
     figures: FiguresOption = None,
-    purpose: Annotated[str, typer.Option(help="What the test split is read for; without one it is not read.")] = "",
+    purpose: Annotated[str, typer.Option(help="Why the test split is read; without a purpose it is not read.")] = "",
     ledger: LedgerOption = LEDGER,
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Fit anew when a bundle gives no advice, as `export` does: to the pictures that it was trained on."""
+    """Fit the limits of a bundle again, as `export` does, to the pictures that it was trained on."""
     source = load_bundle(bundle)
-    if figures is not None:  # what the test set was read for must not be lost in the end
+    if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     manifest = source.manifest
     shown = None
     if photographs is not None:
         size, quality = manifest.frame_size, manifest.frame_jpeg_quality
-        shown = read_judged(data / photographs, frame_size=size, jpeg_quality=quality)
+        shown = read_frames(data / photographs, frame_size=size, jpeg_quality=quality)
     written = add_abstention(
         source,
         out,
         _experiment_of(source, data, cache),
+        version=version,
         ledger=ledger,
         purpose=purpose or None,
         photographs=shown,
-        version=version,
     )
-    tell_abstention(written, figures)
+    report_abstention(written, figures)
 
 
 @command
-def degraded(
+def robustness(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
     figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Blur, darken and brighten the validation pictures: what becomes of referrals, and how many get no advice."""
+    """Blur, darken and brighten the validation pictures; measure the effect on referrals and on abstention."""
     source = load_bundle(bundle)
     pictures = _experiment_of(source, data, cache).validation_set()
-    rows = judge_degraded(source, pictures)
+    rows = measure_robustness(source, pictures)
     point = source.manifest.default_operating_point
-    _keep(figures, source, {"set": pictures.name, "operating_point": point, "degraded": rows})
+    _write_figures(figures, source, {"set": pictures.name, "operating_point": point, "degraded": rows})
     for row in rows:
         shares = ", ".join(f"{name} {row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
         console().print(f"{row['kind']} {row['level']}: {shares}", highlight=False)
 
 
 @command
-def referrals(
+def variant_referrals(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
     figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Hold each variant's referrals of the validation pictures against float32's, at every operating point."""
+    """Compare each variant's referrals of the validation pictures with float32's, at every operating point."""
     source = load_bundle(bundle)
     pictures = _experiment_of(source, data, cache).validation_set()
-    rows = judge_referrals(source, pictures)
-    _keep(figures, source, {"set": pictures.name, "num_pictures": len(pictures), "referrals": rows})
+    rows = compare_referrals(source, pictures)
+    _write_figures(figures, source, {"set": pictures.name, "num_pictures": len(pictures), "referrals": rows})
     for row in rows:
         rates = ", ".join(f"{name} {row[name]['value']:.3f}" for name in ("sensitivity", "specificity"))
-        said = f"{row['operating_point']} {row['variant']}: {rates}; {row['changed']['value']:.1%} other than fp32's"
-        console().print(said, highlight=False)
+        changed = f"{row['changed']['value']:.1%} differ from fp32"
+        console().print(f"{row['operating_point']} {row['variant']}: {rates}; {changed}", highlight=False)
+
+
+# The names in the commands that earlier results record.
+app.command("degraded", hidden=True)(robustness)
+app.command("referrals", hidden=True)(variant_referrals)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from model_training.cli.abstention import tell_abstention
+from model_training.cli.abstention import report_abstention
 from model_training.cli.options import (
     LEDGER,
     CacheOption,
@@ -110,6 +110,6 @@ def export(
         figures.parent.mkdir(parents=True, exist_ok=True)
     shown = None if photographs is None else data / photographs
     bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown)
-    tell_abstention(bundle, figures)
+    report_abstention(bundle, figures)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

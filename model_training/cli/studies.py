@@ -24,7 +24,7 @@ from model_training.cli.options import (
     make_experiment,
 )
 from model_training.data.isic import DatasetError, read_set
-from model_training.studies.ablations import BASE, choices_result, fold_trials, write_choices_result
+from model_training.studies.ablations import BASE, ablation_result, fold_trials, write_ablation_result
 from model_training.studies.paper_tables import TABLES, Table
 from model_training.studies.plan import refuse_other_outcomes, runnable
 from model_training.studies.reproduce import table_trials
@@ -65,7 +65,7 @@ def reproduce(
     chosen = only(system or (), trials)
     refuse_other_outcomes(trials)
     deadline = _deadline(minutes)
-    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    left = runnable(chosen, template.console, timings=template.folder / "timings.json")
     if plan:
         return
     try:
@@ -93,7 +93,7 @@ def choose(
     chosen = only(choice or (), trials)
     refuse_other_outcomes(trials)
     deadline = _deadline(minutes)
-    left = runnable(chosen, template.console, paces=template.folder / "paces.json")
+    left = runnable(chosen, template.console, timings=template.folder / "timings.json")
     if all(trial.record() is None and trial not in chosen for trial in trials if trial.variant == BASE):
         template.console.print(f"without {BASE} nothing is compared: add --choice {BASE}", highlight=False)
     if plan:
@@ -101,7 +101,7 @@ def choose(
     try:
         _run(chosen, left, template.console, ledger=LEDGER, deadline=deadline)
     finally:
-        _write_choices(trials, data, results, template.console)
+        _write_ablations(trials, data, results, template.console)
 
 
 def _deadline(minutes: float | None) -> float | None:
@@ -117,13 +117,13 @@ def _run(
         raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
 
 
-def _write_choices(trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+def _write_ablations(trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
     try:
         train = read_set(data, trials[0].config.data.train, allow_missing=True)
     except DatasetError as error:
         console.print(f"the choices are not compared: {error}", highlight=False, markup=False)
     else:
-        write_choices_result(choices_result(trials, train, command=command_line()), results)
+        write_ablation_result(ablation_result(trials, train, command=command_line()), results)
 
 
 def _write_table(table: Table, trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:

@@ -38,7 +38,8 @@ from model_training.network.cin import summed_probabilities
 from model_training.network.crop import smallest_rectangle
 from model_training.network.lesion_area_attention import LesionArea
 from model_training.training.command_line import command_line
-from model_training.training.experiment import Experiment, inference_device
+from model_training.training.devices import inference_device
+from model_training.training.experiment import Experiment
 from model_training.training.recognition import predict_logits
 from model_training.training.run_folder import RunError
 

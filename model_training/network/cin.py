@@ -102,10 +102,10 @@ class ClinicalInspiredNetwork(nn.Module):
         """The branches that have weights of their own."""
         return list(dict.fromkeys(branch for branch in self.branches if isinstance(branch, Branch)))
 
-    def load_start(self, start: StateDict) -> None:
+    def load_pretrained(self, start: StateDict) -> None:
         """Take the feature extraction's weights, in every branch, from an ImageNet network of the same kind."""
         for branch in self.own_branches():
-            branch.features.stages.load_start(start)
+            branch.features.stages.load_pretrained(start)
 
     def forward(self, *pictures_B3SS: Tensor) -> TrainingOutput:
         """Training phase: each branch sees one picture of the pair."""

@@ -71,7 +71,7 @@ class ResNetStages(nn.Module):
             features.append(x)
         return features
 
-    def load_start(self, start: StateDict) -> None:
+    def load_pretrained(self, start: StateDict) -> None:
         """Take the weights of an ImageNet ResNet of the same depth with torchvision's names.
 
         A residual block that ``start`` lacks begins as the identity (its last BatchNorm at zero), so that the features

@@ -57,9 +57,9 @@ class LesionAreaAttention(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(widths[i], skips[i], widths[i + 1]) for i in range(len(skips)))
         self.score = nn.Conv2d(DECODER_CHANNELS[-1], 1, 1)
 
-    def load_start(self, start: StateDict) -> None:
+    def load_pretrained(self, start: StateDict) -> None:
         """Take the encoder's weights from an ImageNet ResNet18."""
-        self.encoder.load_start(start)
+        self.encoder.load_pretrained(start)
 
     def resize(self, picture_B3HW: Tensor) -> Tensor:
         """The picture at the resolution this module works at, free of aliasing."""

@@ -1,26 +1,27 @@
-"""When a model gives no advice: limits fitted to its training pictures, with the float32 graph that is served.
+"""Limits beyond which a bundle gives no advice, fitted to the training pictures with the float32 graph.
 
-How familiar a picture is comes from the network's features, the rest from its pixels. Every limit leaves out a small
-share of the training pictures; for familiarity each is judged by a Gaussian that was fitted without it. Pictures of
-validation and test, and others, are counted, with every variant's graph. How the constants came about is said
-in ``docs/RESULTS.md``, as far as it was recorded.
+The distance of a picture's features from those of the training set is the out-of-distribution score; sharpness,
+exposure and colour follow from its pixels. Each limit excludes a small share of the training pictures. Distances are
+cross-fitted: a Gaussian of the other folds scores each picture. The limits are then applied to validation pictures and
+others with every variant's graph. ``docs/RESULTS.md`` says how the constants were chosen.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.arrays import Frames, Scores
 from model_training.evaluation.calibration import proportion
 from model_training.evaluation.test_ledger import record_reading
 from model_training.release.parity import Outputs, run_onnx, usable
-from model_training.release.variants import PRECISIONS
+from model_training.release.variants import provider_of
 from model_training.reporting.abstention_card import with_abstention
 from model_training.training.experiment import Experiment
 from service.bundle import (
@@ -35,8 +36,8 @@ from service.bundle import (
     LimitReason,
     MeasuredAbstention,
     TensorSpec,
-    Variant,
     beyond_limits,
+    file_sha256,
     fit_feature_distance,
     measure_quality,
     read_feature_distance,
@@ -47,17 +48,16 @@ from service.imaging import PictureError, read_picture
 NUM_COMPONENTS = 128
 NUM_FOLDS = 5
 
-# Shares of the training pictures beyond each limit.
-UNFAMILIAR_SHARE = 0.01
+# Shares of the training pictures beyond each limit: of the feature distance, of image quality, of the lesion's size.
+DISTANT_SHARE = 0.01
 POOR_SHARE = 0.0025
 TINY_SHARE = 0.005
 
-Frames = NDArray[np.uint8]  # [N, F, F, 3]
+LESION_FRACTION = "lesion_fraction"
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Frames that are counted, and what they are called."""
+class NamedFrames(NamedTuple):
+    """Frames on which the limits are counted, and the name of their set."""
 
     name: str
     frames: Frames
@@ -68,60 +68,82 @@ def add_abstention(
     out: Path,
     experiment: Experiment,
     *,
+    version: str,
     ledger: Path,
     purpose: str | None,
-    photographs: Judged | None = None,
-    version: str | None = None,
+    photographs: NamedFrames | None = None,
 ) -> Bundle:
-    """Write ``bundle`` to ``out`` with limits at which it abstains, and with what came of them on each set.
+    """Write ``bundle`` to ``out`` as ``version``, with limits fitted again by :func:`fit_abstention`.
 
-    The test set is read with a ``purpose`` only, which ``ledger`` gets to know. ``photographs`` show anything but
-    dermoscopy. Raises :class:`BundleError` for a bundle that was trained on other pictures than ``experiment`` has, and
-    for one whose graphs have no output with features.
+    Raises :class:`BundleError` for a bundle that was trained on other pictures than ``experiment`` has, and for one
+    whose graphs do not output features.
     """
     manifest = bundle.manifest
-    train, validation = experiment.training_sets()
-    for pictures in (train, validation):
+    for pictures in experiment.training_sets():
         if manifest.provenance.data.get(pictures.name) != pictures.digest:
             raise BundleError(f"{bundle.folder} was made from other pictures than those of {pictures.name} here")
-    version = version or manifest.version
-    features = next((spec for spec in manifest.outputs if spec.name == FEATURES), None)
-    if features is None:
-        raise BundleError(f"{bundle.folder} has graphs that do not tell their features; export its run again")
-    graphs = {variant.name: bundle.path(variant.file) for variant in manifest.variants}
+    if FEATURES not in {spec.name for spec in manifest.outputs}:
+        raise BundleError(f"{bundle.folder} has graphs that do not output features; export its run again")
     with tempfile.TemporaryDirectory() as scratch:
         files = {name: bundle.path(name) for name in manifest.files}
-        with experiment.console.status(f"fitting the limits to {train.name}"):
-            found = examine(graphs["fp32"], np.asarray(train.frames), features)
-            files[FAMILIARITY_NAME] = Path(scratch) / FAMILIARITY_NAME
-            fit_feature_distance(found[FEATURES], num_components=NUM_COMPONENTS).save(files[FAMILIARITY_NAME])
-            distance = read_feature_distance(files[FAMILIARITY_NAME])
-            limits = fit_limits(np.asarray(train.frames), found, distance, fitted_on=f"{train.name} ({len(train)})")
-        sets = [Judged(validation.name, np.asarray(validation.frames))]
-        sets += [] if photographs is None else [photographs]
-        test = None if purpose is None else experiment.frames(experiment.config.data.test)
-        sets += [] if test is None else [Judged(test.name, np.asarray(test.frames))]
-        measured = []
-        for variant in manifest.variants:
-            if usable(_provider(variant), graphs[variant.name]):
-                for judged in sets:
-                    with experiment.console.status(f"examining {judged.name} with {variant.name}"):
-                        measured.append(_measure(judged, variant, graphs[variant.name], features, distance, limits))
-        if test is not None and purpose is not None:
-            weights = manifest.files[bundle.variant("fp32").file]
-            told = {f"abstained_{m.variant}": m.abstained.value for m in measured if m.measured_on == test.name}
-            record_reading(ledger, test, purpose=purpose, weights_sha256=weights, metrics=told)
-        abstention = limits.model_copy(update={"measured": measured})
-        files[MODEL_CARD_NAME] = Path(scratch) / MODEL_CARD_NAME
+        files |= {name: Path(scratch) / name for name in (FAMILIARITY_NAME, MODEL_CARD_NAME)}
+        abstention = fit_abstention(
+            experiment,
+            {variant.name: bundle.path(variant.file) for variant in manifest.variants},
+            manifest.outputs,
+            files[FAMILIARITY_NAME],
+            ledger=ledger,
+            purpose=purpose,
+            photographs=photographs,
+        )
         card = with_abstention(bundle.model_card(), abstention, name=manifest.name, version=version)
         files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
         fields = manifest.model_dump(exclude={"schema_version", "files"})
-        changed = {"version": version, "abstention": abstention}
-        return write_bundle(out, files=files, manifest={**fields, **changed})
+        return write_bundle(out, files=files, manifest={**fields, "version": version, "abstention": abstention})
 
 
-def read_judged(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> Judged:
-    """The pictures in a folder, as the graph takes them. Raises ``ValueError`` for a folder without, and for others."""
+def fit_abstention(
+    experiment: Experiment,
+    graphs: Mapping[str, Path],
+    outputs: Sequence[TensorSpec],
+    gaussian_file: Path,
+    *,
+    ledger: Path,
+    purpose: str | None,
+    photographs: NamedFrames | None = None,
+) -> Abstention:
+    """Fit the limits with ``graphs["fp32"]``, write the features' Gaussian, and count every set with every variant.
+
+    The sets are validation, ``photographs`` (anything but dermoscopy) and, with a ``purpose`` that ``ledger`` records,
+    test. ``graphs`` are by variant; those that do not run here on what they are made for are left out.
+    """
+    train, validation = experiment.training_sets()
+    needed = [spec for spec in outputs if spec.name in (FEATURES, LESION_FRACTION)]
+    with experiment.console.status(f"fitting the limits to {train.name}"):
+        frames = np.asarray(train.frames)
+        found = run_onnx(graphs["fp32"], frames, needed, batch=1)
+        fit_feature_distance(found[FEATURES], num_components=NUM_COMPONENTS).save(gaussian_file)
+        gaussian = read_feature_distance(gaussian_file)
+        limits = fit_limits(frames, found, gaussian, fitted_on=f"{train.name} ({len(train)})")
+    sets = [NamedFrames(validation.name, np.asarray(validation.frames))]
+    sets += [] if photographs is None else [photographs]
+    test = None if purpose is None else experiment.frames(experiment.config.data.test)
+    sets += [] if test is None else [NamedFrames(test.name, np.asarray(test.frames))]
+    measured = []
+    for variant, graph in graphs.items():
+        if usable(provider_of(variant), graph):
+            for counted in sets:
+                with experiment.console.status(f"counting {counted.name} with {variant}"):
+                    found = run_onnx(graph, counted.frames, needed, batch=1)
+                    measured.append(_count(counted, variant, found, gaussian, limits))
+    if test is not None and purpose is not None:
+        shares = {f"abstained_{m.variant}": m.abstained.value for m in measured if m.measured_on == test.name}
+        record_reading(ledger, test, purpose=purpose, weights_sha256=file_sha256(graphs["fp32"]), metrics=shares)
+    return limits.model_copy(update={"measured": measured})
+
+
+def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> NamedFrames:
+    """The pictures in ``folder`` as frames of the graph. Raises ``ValueError`` for an empty folder or another file."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder with pictures")
     frames = []
@@ -132,22 +154,16 @@ def read_judged(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> J
             raise ValueError(f"{path}: {error}") from error
     if not frames:
         raise ValueError(f"{folder} holds no pictures")
-    return Judged(folder.name, np.stack(frames))
+    return NamedFrames(folder.name, np.stack(frames))
 
 
-def examine(graph: Path, frames: Frames, features: TensorSpec) -> Outputs:
-    """The outputs that limits are about, for frames ``[N, F, F, 3]``."""
-    fraction = TensorSpec(name="lesion_fraction", dtype="float32", shape=["batch"], meaning="the lesion's share")
-    return run_onnx(graph, frames, [features, fraction], batch=1)
-
-
-def fit_limits(frames: Frames, found: Outputs, distance: FeatureDistance, *, fitted_on: str) -> Abstention:
-    """The limits that leave out the stated shares of training pictures; nothing is measured yet."""
-    qualities = [measure_quality(*pair, distance) for pair in zip(frames, found[FEATURES], strict=True)]
-    fractions = found["lesion_fraction"]
+def fit_limits(frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fitted_on: str) -> Abstention:
+    """The limits that exclude the constant shares of the training pictures; nothing is counted yet."""
+    qualities = [measure_quality(*pair, gaussian) for pair in zip(frames, found[FEATURES], strict=True)]
+    fractions = found[LESION_FRACTION]
     return Abstention(
         familiarity=FAMILIARITY_NAME,
-        max_unfamiliarity=float(np.quantile(cross_fitted(found[FEATURES]), 1 - UNFAMILIAR_SHARE)),
+        max_unfamiliarity=float(np.quantile(cross_fitted_distances(found[FEATURES]), 1 - DISTANT_SHARE)),
         min_sharpness=float(np.quantile([q.sharpness for q in qualities], POOR_SHARE)),
         max_dark_share=float(np.quantile([q.dark_share for q in qualities], 1 - POOR_SHARE)),
         max_bright_share=float(np.quantile([q.bright_share for q in qualities], 1 - POOR_SHARE)),
@@ -157,35 +173,37 @@ def fit_limits(frames: Frames, found: Outputs, distance: FeatureDistance, *, fit
     )
 
 
-def cross_fitted(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The unfamiliarity of each of ``[N, 2, C]`` features to a Gaussian fitted to the four fifths that it is not in."""
-    fold_N = np.random.default_rng(0).permutation(len(features)) % NUM_FOLDS
-    scores_N = np.empty(len(features))
+def cross_fitted_distances(features_N2C: NDArray[np.float32]) -> Scores:
+    """The distance ``[N]`` of each picture's features from a Gaussian fitted to the other folds."""
+    fold_N = np.random.default_rng(0).permutation(len(features_N2C)) % NUM_FOLDS
+    distance_N = np.empty(len(features_N2C))
     for fold in range(NUM_FOLDS):
-        fitted = fit_feature_distance(features[fold_N != fold], num_components=NUM_COMPONENTS)
-        scores_N[fold_N == fold] = fitted.of(features[fold_N == fold])
-    return scores_N
+        gaussian = fit_feature_distance(features_N2C[fold_N != fold], num_components=NUM_COMPONENTS)
+        distance_N[fold_N == fold] = gaussian.unfamiliarity(features_N2C[fold_N == fold])
+    return distance_N
 
 
-def judge(frames: Frames, found: Outputs, distance: FeatureDistance, limits: Abstention) -> list[list[LimitReason]]:
-    """The limits that each frame is beyond, with the network's features of it and the lesion's share in ``found``."""
-    parts = zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
-    return [beyond_limits(measure_quality(f, features, distance), float(s), limits) for f, features, s in parts]
+def exceeded_limits(
+    frames: Frames, found: Outputs, gaussian: FeatureDistance, limits: Abstention
+) -> list[list[LimitReason]]:
+    """The limits that each frame exceeds, by its pixels and the graph's outputs ``found``."""
+    parts = zip(frames, found[FEATURES], found[LESION_FRACTION], strict=True)
+    return [beyond_limits(measure_quality(f, features, gaussian), float(s), limits) for f, features, s in parts]
 
 
-def _measure(
-    judged: Judged, variant: Variant, graph: Path, features: TensorSpec, distance: FeatureDistance, limits: Abstention
+def num_abstained(reasons: Sequence[Sequence[LimitReason]]) -> int:
+    """How many pictures get no advice, given the limits that each exceeds."""
+    return sum(bool(ABSTAINS & set(exceeded)) for exceeded in reasons)
+
+
+def _count(
+    counted: NamedFrames, variant: str, found: Outputs, gaussian: FeatureDistance, limits: Abstention
 ) -> MeasuredAbstention:
-    reasons = judge(judged.frames, examine(graph, judged.frames, features), distance, limits)
-    num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in reasons)
+    reasons = exceeded_limits(counted.frames, found, gaussian, limits)
     return MeasuredAbstention(
-        measured_on=judged.name,
-        variant=variant.name,
+        measured_on=counted.name,
+        variant=variant,
         num_pictures=len(reasons),
-        abstained=proportion(num_abstained, len(reasons)),
-        num_by_reason=dict(Counter(reason for beyond in reasons for reason in beyond)),
+        abstained=proportion(num_abstained(reasons), len(reasons)),
+        num_by_reason=dict(Counter(reason for exceeded in reasons for reason in exceeded)),
     )
-
-
-def _provider(variant: Variant) -> Any:
-    return next((precision.provider for precision in PRECISIONS if precision.name == variant.name), "cpu")

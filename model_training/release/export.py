@@ -1,29 +1,23 @@
-"""The trained experiment as one ONNX graph, picture in and everything out, in a bundle that passed its gate."""
+"""The trained experiment as a model bundle: one ONNX graph, checked against PyTorch, and variants of less precision."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from model_training.config import DataConfig
+from model_training.arrays import Frames
 from model_training.data.frames import FrameSet
 from model_training.data.isic import read_set
-from model_training.evaluation.calibration import operating_points
-from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
-from model_training.evaluation.predictions import read_predictions
-from model_training.release.abstention import add_abstention, read_judged
-from model_training.release.deployed import (
-    DeployedCIN,
-    fold_batch_norms,
-    output_specs,
-    round_weights,
-)
+from model_training.evaluation.evaluate import read_calibration, read_report
+from model_training.release.abstention import NamedFrames, fit_abstention, read_frames
+from model_training.release.deployed import DeployedCIN, fold_batch_norms, output_specs, round_weights
 from model_training.release.graph import export_graph, ship_graph
+from model_training.release.manifest import manifest_fields
 from model_training.release.parity import (
     GATE_BATCHES,
     MAX_BOX_DIFFERENCE_PIXELS,
@@ -33,39 +27,80 @@ from model_training.release.parity import (
     run_torch,
 )
 from model_training.release.variants import PRECISIONS, JudgedGraph, Precision, convert_and_judge
-from model_training.reporting.model_card import INTENDED_USE, LICENCE, model_card
+from model_training.reporting.abstention_card import with_abstention
+from model_training.reporting.model_card import model_card
 from model_training.reporting.report import write_report
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import git_commit, stage_config
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
+    FAMILIARITY_NAME,
     MODEL_CARD_NAME,
     Bundle,
-    Canary,
-    DiagnosisClass,
-    Provenance,
     TensorSpec,
     Variant,
     check_target,
-    measure_reference,
     write_bundle,
 )
 from service.imaging import read_picture
 
 GRAPH_NAME = "cin-fp32.onnx"
 
-CLASSES = {
-    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True),
-    "seborrheic_keratosis": DiagnosisClass(name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False),
-    "nevus": DiagnosisClass(name="nevus", label="Nevus", malignant=False),
-    "benign": DiagnosisClass(name="benign", label="Benign", malignant=False),
-    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True),
-}
-
 
 class GateError(ValueError):
-    """The exported graph does not give what the network gives; no bundle was written."""
+    """The exported graph's outputs differ from the network's; no bundle was written."""
+
+
+class _Export(NamedTuple):
+    """One export: its inputs, and the folder for its files."""
+
+    experiment: Experiment
+    name: str
+    version: str
+    ledger: Path
+    scratch: Path
+    validation: FrameSet
+    specs: list[TensorSpec]
+
+
+class _Built(NamedTuple):
+    """One variant of the bundle, and its files by their names in the bundle."""
+
+    variant: Variant
+    files: dict[str, Path]
+
+
+def export_bundle(
+    experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path, photographs: Path | None = None
+) -> Bundle:
+    """Export the network, compare it with PyTorch on the whole validation set, and write the bundle to ``out``.
+
+    Needs both stages finished and the validation split evaluated; the card includes the test figures if they exist.
+    The bundle gets every variant that passes its gate (:mod:`model_training.release.variants`) and limits to abstain at
+    (:mod:`model_training.release.abstention`), which are also counted on the pictures in the folder ``photographs``:
+    anything but dermoscopy. ``ledger`` records each reading of the test set. Raises :class:`GateError`, and writes
+    nothing, when the graph differs from the network by more than the gate allows.
+    """
+    check_target(out)
+    config = experiment.config
+    if config.evaluation.views != 1:
+        raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
+    # Wrong arguments must fail here: what follows takes minutes, and may read the test set.
+    shown = None if photographs is None else _read_photographs(photographs, experiment)
+    validation = experiment.validation_set()
+    trained = deployed_network(experiment, len(validation.classes))
+    specs = output_specs(
+        num_classes=len(validation.classes),
+        size=config.network.size,
+        num_features=trained.num_features,
+        with_feature_attention=config.network.lesion_feature_attention,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        export = _Export(experiment, name, version, ledger, Path(folder), validation, specs)
+        unrounded_graph = export.scratch / "float32.onnx"
+        float32 = _build_float32(export, trained, unrounded_graph)
+        built = [float32, *_build_variants(export, unrounded_graph, float32.files[CANARY_PICTURE_NAME])]
+        return _write(export, built, out, shown)
 
 
 def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
@@ -76,224 +111,136 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
         size=experiment.config.network.size,
         calibration=read_calibration(experiment),
     )
-    network.network.distinguish = None  # the training phase's module
+    network.network.distinguish = None  # used in training only
     fold_batch_norms(network)
     return network.eval().requires_grad_(False)
 
 
-def export_bundle(
-    experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path, photographs: Path | None = None
-) -> Bundle:
-    """Export, hold against PyTorch on the whole validation set, and write the bundle.
+def _read_photographs(folder: Path, experiment: Experiment) -> NamedFrames:
+    data = experiment.config.data
+    return read_frames(folder, frame_size=data.frame_size, jpeg_quality=data.copies_jpeg_quality)
 
-    Needs both stages finished and the validation split evaluated; the test figures go into the card when they exist.
-    A variant of less precision is in the bundle when it passes its own gate, see
-    :mod:`model_training.release.variants`; when pictures get no advice is fitted to it last, see
-    :mod:`model_training.release.abstention`, and counted in the folder of ``photographs`` too, which show anything but
-    dermoscopy. Raises :class:`GateError`, and writes nothing, when the graph differs from the network by more than the
-    gate allows.
-    """
-    check_target(out)
-    config = experiment.config
-    if config.evaluation.views != 1:
-        raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
-    # First what may be wrong with what was asked for: what follows takes minutes, and may read the test set.
-    data = config.data
-    shown = (
-        None
-        if photographs is None
-        else read_judged(photographs, frame_size=data.frame_size, jpeg_quality=data.copies_jpeg_quality)
-    )
-    pictures = experiment.validation_set()
-    trained = deployed_network(experiment, len(pictures.classes))
-    specs = output_specs(
-        num_classes=len(pictures.classes),
-        size=config.network.size,
-        num_features=trained.num_features,
-        with_feature_attention=config.network.lesion_feature_attention,
-    )
+
+def _build_float32(export: _Export, trained: DeployedCIN, graph: Path) -> _Built:
+    """Write the float32 ``graph``, pass its gate, and add the canary picture with its outputs."""
     network = copy.deepcopy(trained)
     round_weights(network)
+    shipped = export.scratch / GRAPH_NAME
+    with export.experiment.console.status("exporting the graph"):
+        export_graph(network, graph, frame_size=export.experiment.config.data.frame_size, specs=export.specs)
+        ship_graph(graph, shipped)
+    variant = Variant(
+        name="fp32",
+        file=GRAPH_NAME,
+        description="float32 arithmetic on weights stored as float16",
+        gate=_pass_gate(export, trained, network, shipped),
+    )
+    return _Built(variant, {GRAPH_NAME: shipped, **_write_canary(export, network)})
+
+
+def _pass_gate(export: _Export, trained: DeployedCIN, rounded: DeployedCIN, graph: Path) -> dict[str, Any]:
+    """Compare ONNX Runtime with PyTorch on validation, and the rounded weights with the trained ones.
+
+    Returns the gate's figures. Raises :class:`GateError` when the graph differs by more than the gate allows.
+    """
+    pictures, specs, size = export.validation, export.specs, export.experiment.config.network.size
     frames = np.asarray(pictures.frames)
-    with tempfile.TemporaryDirectory() as scratch:
-        float32, graph = Path(scratch) / "float32.onnx", Path(scratch) / GRAPH_NAME
-        with experiment.console.status("exporting the graph"):
-            export_graph(network, float32, frame_size=config.data.frame_size, specs=specs)
-            ship_graph(float32, graph)
-        reference = run_torch(network, frames, specs, batch=16)
-        gate: dict[str, float | int | str | bool] = {"pictures": f"{pictures.name} ({len(pictures)})"}
-        for batch in GATE_BATCHES:
-            parity = compare(reference, run_onnx(graph, frames, specs, batch), size=config.network.size)
-            experiment.console.print(f"batch {batch}: {parity}", highlight=False)
-            if not parity.passed:
-                raise GateError(
-                    f"batch {batch}: {parity}; the limits are {MAX_PROBABILITY_DIFFERENCE} in probability, "
-                    f"no other diagnosis, {MAX_BOX_DIFFERENCE_PIXELS} pixels; no bundle was written"
-                )
-            gate[f"max_probability_difference_batch_{batch}"] = parity.max_probability_difference
-            gate[f"max_box_difference_pixels_batch_{batch}"] = parity.max_box_difference_pixels
-        rounding = compare(run_torch(trained, frames, specs, batch=16), reference, size=config.network.size)
-        gate["max_probability_difference_by_rounding"] = rounding.max_probability_difference
-        gate["max_box_difference_pixels_by_rounding"] = rounding.max_box_difference_pixels
-        gate["diagnoses_changed_by_rounding"] = rounding.diagnoses_changed
-        variant = Variant(
-            name="fp32",
-            file=GRAPH_NAME,
-            description="float32 arithmetic on weights stored as float16",
-            gate={**gate, "passed": True},
-        )
-        files = {GRAPH_NAME: graph, **_write_canary(experiment, pictures, network, specs, Path(scratch))}
-        variants = [variant]
-        for precision in PRECISIONS:
-            converted = Path(scratch) / f"converted-{precision.name}.onnx"
-            purpose = f"gate {name} {version} {precision.name}"
-            judged = convert_and_judge(experiment, precision, float32, converted, specs, ledger=ledger, purpose=purpose)
-            if judged.gate["passed"]:
-                written = _write_variant(precision, judged, files[CANARY_PICTURE_NAME], config.data, specs)
-                files |= {path.name: path for path in written}
-                variants.append(_variant(precision, written, judged.gate))
-            else:
-                experiment.console.print(f"{precision.name} is left out: {judged.gate}", highlight=False)
-        manifest = _manifest(experiment, pictures, specs, variants, name=name, version=version)
-        report = write_report(experiment, Path(scratch) / "report")
-        files |= {path.name: path for path in report.files}
-        card = Path(scratch) / MODEL_CARD_NAME
-        card.write_text(model_card(manifest, config, report.judgement), encoding="utf-8")
-        bundle = write_bundle(Path(scratch) / "bundle", files={**files, MODEL_CARD_NAME: card}, manifest=manifest)
-        evaluated = read_report(experiment, "test") is not None
-        return add_abstention(
-            bundle,
-            out,
-            experiment,
-            ledger=ledger,
-            purpose=f"abstention {name} {version}" if evaluated else None,
-            photographs=shown,
-        )
+    reference = run_torch(rounded, frames, specs, batch=16)
+    gate: dict[str, Any] = {"pictures": f"{pictures.name} ({len(pictures)})"}
+    for batch in GATE_BATCHES:
+        parity = compare(reference, run_onnx(graph, frames, specs, batch), size=size)
+        export.experiment.console.print(f"batch {batch}: {parity}", highlight=False)
+        if not parity.passed:
+            raise GateError(
+                f"batch {batch}: {parity}; the limits are {MAX_PROBABILITY_DIFFERENCE} in probability, "
+                f"no other diagnosis, {MAX_BOX_DIFFERENCE_PIXELS} pixels; no bundle was written"
+            )
+        gate[f"max_probability_difference_batch_{batch}"] = parity.max_probability_difference
+        gate[f"max_box_difference_pixels_batch_{batch}"] = parity.max_box_difference_pixels
+    rounding = compare(run_torch(trained, frames, specs, batch=16), reference, size=size)
+    gate["max_probability_difference_by_rounding"] = rounding.max_probability_difference
+    gate["max_box_difference_pixels_by_rounding"] = rounding.max_box_difference_pixels
+    gate["diagnoses_changed_by_rounding"] = rounding.diagnoses_changed
+    return {**gate, "passed": True}
 
 
-def _write_canary(
-    experiment: Experiment, pictures: FrameSet, network: DeployedCIN, specs: list[TensorSpec], folder: Path
-) -> dict[str, Path]:
-    """The first validation picture as it came, and what the network gives for it."""
-    data = experiment.config.data
+def _write_canary(export: _Export, network: DeployedCIN) -> dict[str, Path]:
+    """The original file of the first validation picture, and the network's outputs for it."""
+    data = export.experiment.config.data
     source = data.validation if data.fold is None and data.holdout is None else data.train
-    samples = {sample.id: sample for sample in read_set(experiment.data, source, allow_missing=True).samples}
-    sample = samples[pictures.ids[0]]
-    picture, expected = folder / CANARY_PICTURE_NAME, folder / CANARY_OUTPUTS_NAME
-    picture.write_bytes(sample.picture.read_bytes())
-    frame = read_picture(picture.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
-    outputs: dict[str, Any] = run_torch(network, frame[None], specs, batch=1)
+    samples = {sample.id: sample for sample in read_set(export.experiment.data, source, allow_missing=True).samples}
+    picture, expected = export.scratch / CANARY_PICTURE_NAME, export.scratch / CANARY_OUTPUTS_NAME
+    picture.write_bytes(samples[export.validation.ids[0]].picture.read_bytes())
+    outputs: dict[str, Any] = run_torch(network, _canary_frame(export, picture), export.specs, batch=1)
     np.savez_compressed(expected, **outputs)
     return {CANARY_PICTURE_NAME: picture, CANARY_OUTPUTS_NAME: expected}
 
 
-class _VariantFiles(NamedTuple):
-    """The graph as it is shipped, and what it gives for the canary picture."""
-
-    graph: Path
-    canary_outputs: Path
-
-
-def _write_variant(
-    precision: Precision, judged: JudgedGraph, canary: Path, data: DataConfig, specs: list[TensorSpec]
-) -> _VariantFiles:
-    folder = judged.path.parent
-    files = _VariantFiles(folder / f"cin-{precision.name}.onnx", folder / f"canary-{precision.name}.npz")
-    ship_graph(judged.path, files.graph)
-    frame = read_picture(canary.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame
-    outputs: dict[str, Any] = run_onnx(files.graph, frame[None], specs, batch=1, provider=precision.provider)
-    np.savez_compressed(files.canary_outputs, **outputs)
-    return files
+def _canary_frame(export: _Export, picture: Path) -> Frames:
+    """The canary as a batch of one frame."""
+    data = export.experiment.config.data
+    return read_picture(picture.read_bytes(), data.frame_size, jpeg_quality=data.copies_jpeg_quality).frame[None]
 
 
-def _variant(precision: Precision, files: _VariantFiles, gate: dict[str, Any]) -> Variant:
-    return Variant(
+def _build_variants(export: _Export, float32: Path, canary: Path) -> Iterator[_Built]:
+    """The variants of less precision that pass their gates."""
+    for precision in PRECISIONS:
+        judged = convert_and_judge(
+            export.experiment,
+            precision,
+            float32,
+            export.scratch / f"converted-{precision.name}.onnx",
+            export.specs,
+            ledger=export.ledger,
+            purpose=f"gate {export.name} {export.version} {precision.name}",
+        )
+        if judged.gate["passed"]:
+            yield _build_variant(export, precision, judged, canary)
+        else:
+            export.experiment.console.print(f"{precision.name} is left out: {judged.gate}", highlight=False)
+
+
+def _build_variant(export: _Export, precision: Precision, judged: JudgedGraph, canary: Path) -> _Built:
+    graph = export.scratch / f"cin-{precision.name}.onnx"
+    canary_outputs = export.scratch / f"canary-{precision.name}.npz"
+    ship_graph(judged.path, graph)
+    frame = _canary_frame(export, canary)
+    outputs: dict[str, Any] = run_onnx(graph, frame, export.specs, batch=1, provider=precision.provider)
+    np.savez_compressed(canary_outputs, **outputs)
+    variant = Variant(
         name=precision.name,
-        file=files.graph.name,
+        file=graph.name,
         description=precision.description,
-        gate=gate,
-        canary_outputs=files.canary_outputs.name,
+        gate=judged.gate,
+        canary_outputs=canary_outputs.name,
         canary_tolerance=precision.canary_tolerance,
     )
+    return _Built(variant, {graph.name: graph, canary_outputs.name: canary_outputs})
 
 
-def _manifest(
-    experiment: Experiment,
-    pictures: FrameSet,
-    specs: list[TensorSpec],
-    variants: list[Variant],
-    *,
-    name: str,
-    version: str,
-) -> dict[str, Any]:
-    config = experiment.config
-    classes = [CLASSES[c] for c in pictures.classes]
-    _, probabilities = read_predictions(experiment.evaluation("validation") / "predictions.csv", pictures.classes)
-    malignant = np.array([c.malignant for c in classes])
-    points = operating_points(
-        malignant[pictures.labels],
-        probabilities[:, malignant].sum(axis=1),
-        measured_on=f"{pictures.name} ({len(pictures)} pictures), on which the threshold was also chosen",
+def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFrames | None) -> Bundle:
+    """Add the report, the limits to abstain at and the card, and write the bundle."""
+    experiment, scratch = export.experiment, export.scratch
+    variants = [each.variant for each in built]
+    files = {name: path for each in built for name, path in each.files.items()}
+    report = write_report(experiment, scratch / "report")
+    files |= {path.name: path for path in report.files}
+    manifest = manifest_fields(
+        experiment, export.validation, export.specs, variants, name=export.name, version=export.version
     )
-    stages = {"recognition": experiment.recognition_run}
-    if config.network.lesion_area_attention:
-        stages["area"] = experiment.area_run
-    about = {stage: run.read_json("run.json") for stage, run in stages.items()}
-    resolved = {stage: {"precision": about[stage]["precision"], **stage_config(config, stage)} for stage in stages}
-    return {
-        "name": name,
-        "version": version,
-        "classes": classes,
-        "frame_size": config.data.frame_size,
-        "frame_jpeg_quality": config.data.copies_jpeg_quality,
-        "network_size": config.network.size,
-        "input": TensorSpec(
-            name="image",
-            dtype="uint8",
-            shape=["batch", config.data.frame_size, config.data.frame_size, 3],
-            meaning="the whole upright picture squashed to a square, sRGB",
-        ),
-        "outputs": specs,
-        "variants": variants,
-        "temperature": read_calibration(experiment).temperature_N.tolist(),
-        "prevalence": _prevalence(experiment),
-        "operating_points": points,
-        "default_operating_point": "balanced",
-        "reference": measure_reference(probabilities, list(pictures.classes), measured_on=pictures.name),
-        "provenance": Provenance(
-            git_commit=about["recognition"]["git_commit"],
-            created_at=datetime.now(UTC),
-            start=about["recognition"]["start"],
-            data=about["recognition"]["data"],
-            seeds=[config.seed],
-            config={**resolved, "export": {"git_commit": git_commit()}},
-            metrics=_reported_metrics(experiment),
-        ),
-        "licence": LICENCE,
-        "intended_use": INTENDED_USE,
-        "canary": Canary(
-            picture=CANARY_PICTURE_NAME,
-            outputs=CANARY_OUTPUTS_NAME,
-            tolerance=1e-3,
-            source=f"{pictures.ids[0]} of {pictures.name}, CC0",
-        ),
-    }
-
-
-def _prevalence(experiment: Experiment) -> dict[str, float]:
-    """The share of each class in the mix for which the probabilities hold."""
-    train, _ = experiment.training_sets()
-    if experiment.config.evaluation.prevalence == "balanced" and experiment.config.recognition.class_weights != "none":
-        return dict.fromkeys(train.classes, 1 / len(train.classes))
-    counts = np.bincount(train.labels, minlength=len(train.classes))
-    return dict(zip(train.classes, (counts / counts.sum()).tolist(), strict=True))
-
-
-def _reported_metrics(experiment: Experiment) -> dict[str, dict[str, float]]:
-    """The figures of every split that was evaluated, by the name of its set."""
-    found = {}
-    for split in SPLITS:
-        report = read_report(experiment, split)
-        if report is not None:
-            found[report["set"]] = report["metrics"]
-    return found
+    card = model_card(manifest, experiment.config, report.judgement)
+    files[FAMILIARITY_NAME] = scratch / FAMILIARITY_NAME
+    evaluated = read_report(experiment, "test") is not None
+    abstention = fit_abstention(
+        experiment,
+        {variant.name: files[variant.file] for variant in variants},
+        export.specs,
+        files[FAMILIARITY_NAME],
+        ledger=export.ledger,
+        purpose=f"abstention {export.name} {export.version}" if evaluated else None,
+        photographs=photographs,
+    )
+    files[MODEL_CARD_NAME] = scratch / MODEL_CARD_NAME
+    card = with_abstention(card, abstention, name=export.name, version=export.version)
+    files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
+    return write_bundle(out, files=files, manifest={**manifest, "abstention": abstention})

@@ -1,4 +1,4 @@
-"""What blur and wrong exposure do to a model's referrals, and how much of that its limits catch; on validation."""
+"""The effect of blur and wrong exposure on referrals, and how many such pictures the limits catch; on validation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from PIL import Image, ImageFilter
 
 from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
-from model_training.release.abstention import judge
+from model_training.release.abstention import LESION_FRACTION, exceeded_limits, num_abstained
 from model_training.release.parity import run_onnx
-from service.bundle import ABSTAINS, Bundle, BundleError
+from service.bundle import FEATURES, Bundle, BundleError
 
 Frame = NDArray[np.uint8]  # [F, F, 3]
 
 
 class Degradation(NamedTuple):
-    """A way in which pictures come out badly; blur in pixels of the frame, light as a factor of what there was."""
+    """A loss of image quality; ``level`` is the blur's radius in pixels of the frame, or the factor of the light."""
 
     kind: str
     level: float
@@ -28,12 +28,12 @@ class Degradation(NamedTuple):
 
 
 def blurred(radius: float) -> Degradation:
-    """Out of focus: a Gaussian of that radius."""
+    """Gaussian blur of that radius."""
     return Degradation("blur", radius, lambda picture: picture.filter(ImageFilter.GaussianBlur(radius)))
 
 
 def lit(factor: float) -> Degradation:
-    """More or less light, clipped at white."""
+    """Brightness multiplied by ``factor``, clipped at white."""
     return Degradation("light", factor, lambda picture: picture.point(lambda value: min(255, value * factor)))
 
 
@@ -44,42 +44,41 @@ DEGRADATIONS = (
     *(lit(factor) for factor in (1.4, 1.7, 2.0, 2.5, 3.0)),
 )
 
+_OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
-def judge_degraded(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
-    """For each degradation: the default operating point's rates if advice were given on all, and the share without.
 
-    With the float32 graph. Raises :class:`BundleError` for a bundle that never abstains.
+def measure_robustness(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
+    """Rates at the default operating point if no picture abstained, and the share that abstains, for each degradation.
+
+    Uses the float32 graph. Raises :class:`BundleError` for a bundle without limits to abstain at.
     """
-    manifest, limits, distance = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
-    if limits is None or distance is None:
+    manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.familiarity()
+    if limits is None or gaussian is None:
         raise BundleError(f"{bundle.folder} has no limits to abstain at; give it some: cin-train abstention")
     malignant_K = np.array([c.malignant for c in manifest.classes])
     point = manifest.operating_point()
-    graph, specs = bundle.path(bundle.variant("fp32").file), [s for s in manifest.outputs if s.name in _NEEDED]
+    graph, specs = bundle.path(bundle.variant("fp32").file), [s for s in manifest.outputs if s.name in _OUTPUTS]
     rows: list[dict[str, Any]] = []
     for degradation in DEGRADATIONS:
         frames = np.stack([_degrade(frame, degradation, manifest.frame_jpeg_quality) for frame in pictures.frames])
         found = run_onnx(graph, frames, specs, batch=1)
         scores_N = found["probabilities"][:, malignant_K].sum(axis=1)
         rates = measure(point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name)
-        num_abstained = sum(bool(ABSTAINS & set(beyond)) for beyond in judge(frames, found, distance, limits))
+        abstained = num_abstained(exceeded_limits(frames, found, gaussian, limits))
         rows.append(
             {
                 "kind": degradation.kind,
                 "level": degradation.level,
                 "sensitivity": rates.sensitivity.model_dump(),
                 "specificity": rates.specificity.model_dump(),
-                "abstained": proportion(num_abstained, len(frames)).model_dump(),
+                "abstained": proportion(abstained, len(frames)).model_dump(),
             }
         )
     return rows
 
 
-_NEEDED = {"probabilities", "lesion_fraction", "features"}
-
-
 def _degrade(frame: Frame, degradation: Degradation, jpeg_quality: int | None) -> Frame:
-    """The frame of a picture that came out so; pictures of a set of JPEG copies are stored as one again."""
+    """The degraded frame, compressed again where the set holds JPEG copies."""
     picture = degradation.change(Image.fromarray(frame))
     if jpeg_quality is None:
         return np.asarray(picture)

@@ -1,7 +1,7 @@
-"""Whom each variant of a bundle refers at each operating point, beside float32; on validation.
+"""Referrals of each variant of a bundle at each operating point, compared with float32; on validation.
 
-The gate of :mod:`~model_training.release.variants` is about AUC, diagnoses and boxes. A threshold is another matter:
-where many pictures lie near it, a small error moves some across.
+The gate of :mod:`~model_training.release.variants` checks AUC, diagnoses and boxes. It does not check thresholds: where
+many pictures lie near one, a small error moves some of them across.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ import numpy as np
 
 from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
-from model_training.release.parity import Provider, run_onnx, usable
-from model_training.release.variants import PRECISIONS
+from model_training.release.parity import run_onnx, usable
+from model_training.release.variants import provider_of
 from service.bundle import Bundle
 
-_PROVIDER_OF: dict[str, Provider] = {"fp32": "cpu", **{p.name: p.provider for p in PRECISIONS}}
 
+def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
+    """Sensitivity, specificity, and the share of pictures that are referred by one of variant and float32 only.
 
-def judge_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
-    """Sensitivity, specificity, and the share of pictures whose referral is another than float32's.
-
-    For every operating point and every variant that runs here on what it is made for: a CPU computes an fp16 graph in
-    float32.
+    One row for every operating point and every variant that runs here on the provider that it is made for: a CPU would
+    compute an fp16 graph in float32.
     """
     manifest = bundle.manifest
     malignant_K = np.array([c.malignant for c in manifest.classes])
     specs = [spec for spec in manifest.outputs if spec.name == "probabilities"]
     frames, scores = np.asarray(pictures.frames), {}
     for variant in sorted(manifest.variants, key=lambda v: v.name != "fp32"):
-        graph, provider = bundle.path(variant.file), _PROVIDER_OF[variant.name]
+        graph, provider = bundle.path(variant.file), provider_of(variant.name)
         if usable(provider, graph):
             found = run_onnx(graph, frames, specs, batch=1, provider=provider)["probabilities"]
             scores[variant.name] = found[:, malignant_K].sum(axis=1)

@@ -1,4 +1,4 @@
-"""Variants of less precision than float32, and the gate that each has to pass on whole sets of pictures."""
+"""Variants of less precision than float32, and the gate that each must pass on whole sets of pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from model_training.release.parity import Outputs, Provider, run_onnx, usable
 from model_training.training.experiment import Experiment
 from service.bundle import TensorSpec
 
-# What may differ from float32 on every set.
+# The largest differences from float32 allowed on any set.
 MAX_AUC_DIFFERENCE = 0.003
 MAX_DIAGNOSES_CHANGED = 0.005
 MIN_BOX_IOU = 0.98
@@ -35,7 +35,7 @@ class Fidelity:
     """How far a variant's answers on a whole set are from float32's."""
 
     num_pictures: int
-    # How many times as many pictures a second, one by one.
+    # Throughput on single pictures, relative to float32.
     speed: float
     max_auc_difference: float
     diagnoses_changed: float
@@ -54,7 +54,7 @@ class Fidelity:
 def compare_variants(
     reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
 ) -> Fidelity:
-    """A variant's outputs against float32's; ``scored`` are the classes whose AUC counts, each against the rest."""
+    """Compare a variant's outputs with float32's; ``scored`` are the classes whose one-against-rest AUC counts."""
     aucs = [
         [area_under_roc(labels == k, outputs["probabilities"][:, k].astype(np.float64)) for k in scored]
         for outputs in (reference, other)
@@ -85,14 +85,14 @@ def gate_figures(fidelities: Mapping[str, Fidelity]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Precision:
-    """A precision below float32, and what its graph is made by and for."""
+    """A precision below float32: how its graph is made, and the provider it is made for."""
 
     name: Literal["int8", "fp16"]
     description: str
     provider: Provider
-    # From the float32 graph to its own, with training frames ``[N, F, F, 3]`` to calibrate on.
+    # Writes its graph from the float32 one, calibrated on training frames ``[N, F, F, 3]``.
     convert: Callable[[Path, Path, NDArray[np.uint8]], None]
-    # Where floating point differs in the last digit, a value may be rounded to its neighbour.
+    # Wider than float32's: a last-digit difference may round a value to its neighbour.
     canary_tolerance: float = 1e-2
 
 
@@ -112,6 +112,11 @@ PRECISIONS = (
 )
 
 
+def provider_of(variant: str) -> Provider:
+    """The provider that the bundle's variant of this name is made for."""
+    return next((precision.provider for precision in PRECISIONS if precision.name == variant), "cpu")
+
+
 class JudgedGraph(NamedTuple):
     """A graph of less precision, and the figures of its gate."""
 
@@ -129,11 +134,11 @@ def convert_and_judge(
     ledger: Path,
     purpose: str,
 ) -> JudgedGraph:
-    """Convert the ``float32`` graph and judge it: on validation and, if it passes there, on an evaluated test set.
+    """Convert the ``float32`` graph and judge it on validation and, if it passes there, on an evaluated test set.
 
-    The test set is read once more for that, which ``ledger`` gets to know, with its ``purpose``. The figures are kept
-    as ``<run>/evaluation/<precision>/gate.json``, whether they pass or not. Without the provider that a precision is
-    made for nothing is judged, and nothing has passed: a CPU computes an fp16 graph in float32.
+    ``ledger`` records that reading of the test set with its ``purpose``. The figures are written to
+    ``<run>/evaluation/<precision>/gate.json`` whether they pass or not. Where the precision's provider is absent the
+    gate fails without figures: a CPU would compute an fp16 graph in float32.
     """
     train, validation = experiment.training_sets()
     chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
@@ -159,7 +164,7 @@ def _judge(
     ledger: Path,
     purpose: str,
 ) -> dict[str, Any]:
-    """The figures of the gate for ``graphs``, float32 and the other, on the provider that the precision is made for."""
+    """The gate's figures for ``graphs`` (float32, converted) on the provider that the precision is made for."""
 
     def judge(pictures: FrameSet) -> Fidelity:
         with experiment.console.status(f"judging {precision.name} on {pictures.name}"):
@@ -167,7 +172,7 @@ def _judge(
         return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=speed)
 
     fidelities = {validation.name: judge(validation)}
-    # What has failed already is no reason to read the test set.
+    # A variant that has failed on validation must not cost a reading of the test set.
     if fidelities[validation.name].passed and read_report(experiment, "test") is not None:
         test = experiment.frames(experiment.config.data.test)
         fidelities[test.name] = judge(test)
@@ -180,7 +185,7 @@ def _judge(
 def _answers(
     pictures: FrameSet, graphs: tuple[Path, Path], specs: Sequence[TensorSpec], provider: Provider
 ) -> tuple[Outputs, Outputs, float]:
-    """What both graphs answer for every picture, and how many times as fast the second one is."""
+    """Both graphs' outputs for every picture, and the second one's speed relative to the first."""
     needed = [spec for spec in specs if spec.name in ("probabilities", "crop_box")]
     answers: list[Outputs] = []
     seconds: list[float] = []

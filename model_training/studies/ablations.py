@@ -29,7 +29,7 @@ from model_training.training.experiment import Experiment
 
 BASE = "base"
 
-CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         BASE: (),
         "no-crop": ("network.lesion_area_attention=false",),
@@ -95,7 +95,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
     """The trials of all choices, fold by fold; without those that change nothing in this configuration."""
     assignments = [*assignments, "evaluation.prevalence=balanced"]  # as in the paper's tables
     base = load_config(config, assignments)
-    changing = [c for c in CHOICES if c == BASE or load_config(config, [*assignments, *CHOICES[c]]) != base]
+    changing = [c for c in ABLATIONS if c == BASE or load_config(config, [*assignments, *ABLATIONS[c]]) != base]
     trials = []
     for fold in range(NUM_FOLDS):
         for choice in changing:
@@ -104,7 +104,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
             first_stage = choice if choice in _OWN_FIRST_STAGE else BASE
             experiment = replace(
                 template,
-                config=load_config(config, [*assignments, *CHOICES[choice], f"data.fold={fold}"]),
+                config=load_config(config, [*assignments, *ABLATIONS[choice], f"data.fold={fold}"]),
                 folder=template.folder / "cross-validation" / trained_as / f"fold-{fold + 1}",
                 area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
             )
@@ -125,7 +125,7 @@ class _Fold:
     scores_NK: Scores
 
 
-def choices_result(trials: Sequence[Trial], train: PictureSet, *, command: str) -> dict[str, Any]:
+def ablation_result(trials: Sequence[Trial], train: PictureSet, *, command: str) -> dict[str, Any]:
     """Everything in ``cross-validation.json``: each choice's AUC over the folds, and its paired gain over the base.
 
     The gain is the mean over the folds that both have, with two 95 % intervals. ``low`` to ``high`` is a bootstrap over
@@ -163,7 +163,7 @@ def _choice(name: str, folds: Mapping[int, _Fold], base: Mapping[int, _Fold], cl
     metrics = {metric: {**columns[metric], **gain["metrics"].get(metric, {})} for metric in columns}
     return {
         "name": name,
-        "changes": list(CHOICES[name]),
+        "changes": list(ABLATIONS[name]),
         "folds": [fold + 1 for fold in folds],
         "shared_folds": gain["shared_folds"],
         "metrics": metrics,
@@ -228,15 +228,15 @@ def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
     return first - second
 
 
-def write_choices_result(result: Mapping[str, Any], results: Path) -> None:
+def write_ablation_result(result: Mapping[str, Any], results: Path) -> None:
     """Write ``cross-validation.json`` and ``cross-validation.md`` below ``results``."""
-    texts = {"json": json.dumps(result, indent=2) + "\n", "md": choices_markdown(result)}
+    texts = {"json": json.dumps(result, indent=2) + "\n", "md": ablation_markdown(result)}
     results.mkdir(parents=True, exist_ok=True)
     for suffix, text in texts.items():
         write_text(results / f"cross-validation.{suffix}", text)
 
 
-def choices_markdown(result: Mapping[str, Any]) -> str:
+def ablation_markdown(result: Mapping[str, Any]) -> str:
     """The choices for reading: each AUC with its gain, and what the gain in the mean is on every fold."""
     metrics = list(result["choices"][0]["metrics"]) if result["choices"] else []
     lines = [

@@ -1,4 +1,4 @@
-"""What is to be done before trials run: what cannot run here, what is done, and how long the rest will take."""
+"""The plan of a study: which trials are finished, which cannot run here, and how long the others will take."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from model_training.evaluation.leakage import refuse_seen_ids
 from model_training.files import write_json
 from model_training.network.feature_extraction import FeatureNetwork
 from model_training.network.lesion_area_attention import LesionAreaAttention
-from model_training.studies.timing import area_pace, recognition_pace
+from model_training.studies.timing import time_area_batch, time_recognition_batch
 from model_training.studies.trials import Trial, TrialError
-from model_training.training.pretrained import Start, load_start
+from model_training.training.devices import training_precision
+from model_training.training.pretrained import Pretrained, load_pretrained
 from model_training.training.recognition import build_network
 from model_training.training.run_folder import RunFolder
-from model_training.training.trainer import training_precision
 
 
-def runnable(trials: Sequence[Trial], console: Console, *, paces: Path) -> list[Trial]:
-    """Print the plan and return the trials that are left to run and can be run here.
+def runnable(trials: Sequence[Trial], console: Console, *, timings: Path) -> list[Trial]:
+    """Print the plan and return the unfinished trials that can run here.
 
-    Of a run that has begun, its own epochs tell the pace. What is timed for others is kept in the file ``paces``, so
-    that a command which works in pieces times each kind of network once.
+    The remaining time of a run that has begun follows from its finished epochs. Other networks are timed for a few
+    steps; the JSON file ``timings`` keeps the result, so that each kind is timed once.
     """
-    starts = _Starts()
-    obstacles = {trial.name: _obstacle(trial, starts) for trial in trials if trial.record() is None}
-    estimate = _Estimate(paces)
+    loader = _PretrainedLoader()
+    obstacles = {trial.name: _obstacle(trial, loader) for trial in trials if trial.record() is None}
+    estimate = _Estimate(timings)
     shown = Table("trial", "epochs done", "minutes left")
     for trial in trials:
         if trial.name not in obstacles:
@@ -50,42 +50,42 @@ def runnable(trials: Sequence[Trial], console: Console, *, paces: Path) -> list[
         console.print(f"{names} cannot be run here: {obstacle}", highlight=False, markup=False)
     left = [trial for trial in trials if trial.name in obstacles and obstacles[trial.name] is None]
     if left or not obstacles:
-        console.print(f"about {estimate.total / 3600:.1f} hours left at the pace measured here", highlight=False)
+        console.print(f"about {estimate.total / 3600:.1f} hours left at the speed measured here", highlight=False)
     return left
 
 
 def refuse_other_outcomes(trials: Sequence[Trial]) -> None:
-    """Raise :class:`TrialError` for an outcome that another configuration, or another start, has left.
+    """Raise :class:`TrialError` for an outcome of another configuration or of other pretrained weights.
 
-    Asked of all trials of a study, also of those that are not to run now: its tables show every outcome.
+    ``trials`` are all trials of a study, not only those that run now: its tables show every outcome.
     """
-    starts = _Starts()
+    loader = _PretrainedLoader()
     for trial in trials:
         record = trial.record()
         if record is None:
             continue
         try:
-            start = starts.load(trial.config.start, trial.config.network.features)
+            pretrained = loader.load(trial.config.start, trial.config.network.features)
         except ValueError:
-            continue  # No trial can be run from it, so nothing gets mixed.
-        if record.start_sha256 != (start.sha256 if start else None):
+            continue  # No trial can run from these weights, so outcomes cannot mix.
+        if record.start_sha256 != (pretrained.sha256 if pretrained else None):
             raise TrialError(
                 f"{trial.results} is the outcome of another start, {record.start}; set start to that one, or choose "
                 "another --results folder"
             )
 
 
-class _Starts:
-    """Every start loaded once, or why it cannot be."""
+class _PretrainedLoader:
+    """Loads each set of pretrained weights once, and remembers failures."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, FeatureNetwork], Start | ValueError | None] = {}
+        self._loaded: dict[tuple[str, FeatureNetwork], Pretrained | ValueError | None] = {}
 
-    def load(self, source: str, network: FeatureNetwork) -> Start | None:
-        """As :func:`load_start`."""
+    def load(self, source: str, network: FeatureNetwork) -> Pretrained | None:
+        """As :func:`load_pretrained`."""
         if (source, network) not in self._loaded:
             try:
-                self._loaded[source, network] = load_start(source, network)
+                self._loaded[source, network] = load_pretrained(source, network)
             except ValueError as error:
                 self._loaded[source, network] = error
         found = self._loaded[source, network]
@@ -94,59 +94,64 @@ class _Starts:
         return found
 
 
-def _obstacle(trial: Trial, starts: _Starts) -> str | None:
-    """What the trial would fail of after hours, None when nothing is known."""
+def _obstacle(trial: Trial, loader: _PretrainedLoader) -> str | None:
+    """A known reason for which the trial would fail later, else None."""
     try:
-        _check_data(trial, starts)
-        _check_start(trial.config, starts)
+        _check_data(trial, loader)
+        _check_pretrained(trial.config, loader)
     except ValueError as error:
         return str(error)
     return None
 
 
-def _check_start(config: Config, starts: _Starts) -> None:
-    start = starts.load(config.start, config.network.features)
-    if start is not None:
-        build_network(config.network, num_classes=2).load_start(start.weights)
+def _check_pretrained(config: Config, loader: _PretrainedLoader) -> None:
+    pretrained = loader.load(config.start, config.network.features)
+    if pretrained is not None:
+        build_network(config.network, num_classes=2).load_pretrained(pretrained.weights)
     # The first stage's encoder is a ResNet18 whatever the second stage's is.
-    start = starts.load(config.start, "resnet18") if config.network.lesion_area_attention else None
-    if start is not None:
-        LesionAreaAttention(input_size=config.network.area_size).load_start(start.weights)
+    pretrained = loader.load(config.start, "resnet18") if config.network.lesion_area_attention else None
+    if pretrained is not None:
+        LesionAreaAttention(input_size=config.network.area_size).load_pretrained(pretrained.weights)
 
 
-def _check_data(trial: Trial, starts: _Starts) -> None:
+def _check_data(trial: Trial, loader: _PretrainedLoader) -> None:
     experiment, config = trial.experiment, trial.config
     for name in experiment.training_set_names():
         read_set(experiment.data, name, allow_missing=config.data.allow_missing)
     if trial.split == "test":
         test = read_set(experiment.data, config.data.test, allow_missing=config.data.allow_missing)
         train = read_set(experiment.data, config.data.train, allow_missing=config.data.allow_missing)
-        start = starts.load(config.start, config.network.features)
-        seen = {sample.id for sample in train.samples} | set(start.seen if start else ())
+        pretrained = loader.load(config.start, config.network.features)
+        seen = {sample.id for sample in train.samples} | set(pretrained.seen if pretrained else ())
         refuse_seen_ids([sample.id for sample in test.samples if sample.id in seen], test.name, len(test.samples))
 
 
 class _Estimate:
     """Times every kind of network once, and counts a shared first stage in the first trial that needs it."""
 
-    def __init__(self, paces: Path) -> None:
+    def __init__(self, timings: Path) -> None:
         self.total = 0.0
-        self._file = paces
-        self._paces: dict[str, float] = json.loads(paces.read_text(encoding="utf-8")) if paces.is_file() else {}
+        self._file = timings
+        self._timings: dict[str, float] = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
         self._areas: set[Path] = set()
 
     def seconds_left(self, trial: Trial) -> float:
         config, experiment = trial.config, trial.experiment
         num_pictures = experiment.num_training_pictures()
-        left = self._left(config, experiment.recognition_run, config.recognition, num_pictures, recognition_pace)
+        left = self._left(config, experiment.recognition_run, config.recognition, num_pictures, time_recognition_batch)
         if config.network.lesion_area_attention and experiment.area_run.path not in self._areas:
             self._areas.add(experiment.area_run.path)
-            left += self._left(config, experiment.area_run, config.area, num_pictures, area_pace)
+            left += self._left(config, experiment.area_run, config.area, num_pictures, time_area_batch)
         self.total += left
         return left
 
     def _left(
-        self, config: Config, run: RunFolder, stage: StageConfig, num_pictures: int, pace: Callable[[Config], float]
+        self,
+        config: Config,
+        run: RunFolder,
+        stage: StageConfig,
+        num_pictures: int,
+        time_batch: Callable[[Config], float],
     ) -> float:
         done = [epoch["seconds"] for epoch in run.read_metrics()]
         epochs = stage.epochs - len(done)
@@ -154,9 +159,9 @@ class _Estimate:
             return 0.0
         if done:
             return epochs * float(np.mean(done))
-        kind = f"{pace.__name__} {training_precision(config)} {config.network} {stage}"
-        if kind not in self._paces:
-            self._paces[kind] = pace(config)
+        kind = f"{time_batch.__name__} {training_precision(config)} {config.network} {stage}"
+        if kind not in self._timings:
+            self._timings[kind] = time_batch(config)
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._file, self._paces)
-        return self._paces[kind] * epochs * max(1, num_pictures // stage.batch_size)
+            write_json(self._file, self._timings)
+        return self._timings[kind] * epochs * max(1, num_pictures // stage.batch_size)

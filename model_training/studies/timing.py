@@ -1,4 +1,4 @@
-"""How long training will take on this machine, measured on a few steps over random pictures."""
+"""The duration of training steps on this machine, measured on a few batches of noise."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from model_training.config import Config
 from model_training.data.frames import FrameSet
 from model_training.data.isic import CLASSES_2017
 from model_training.training.area import AreaStage
+from model_training.training.devices import make_fabric
+from model_training.training.optimisation import make_optimiser
 from model_training.training.recognition import RecognitionStage
-from model_training.training.trainer import Batch, Stage, make_fabric, make_optimiser
+from model_training.training.stage import Batch, Stage
 
-# The first step pays for memory and for choosing algorithms.
+# After one step more, which allocates memory and chooses algorithms.
 TIMED_STEPS = 2
 
 
-def area_pace(config: Config) -> float:
-    """Seconds for each batch of the first stage."""
+def time_area_batch(config: Config) -> float:
+    """Seconds per batch of the first stage."""
     frames = random_frames(config.area.batch_size, config.data.frame_size)
     fabric = make_fabric(config)
     return _seconds_per_batch(AreaStage(settings=config.area, **_common(config, frames, fabric.device)), fabric)
 
 
-def recognition_pace(config: Config) -> float:
-    """Seconds for each batch of the second stage."""
+def time_recognition_batch(config: Config) -> float:
+    """Seconds per batch of the second stage."""
     frames = random_frames(max(config.recognition.batch_size, len(CLASSES_2017)), config.data.frame_size)
     fabric = make_fabric(config)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
@@ -43,7 +45,7 @@ def recognition_pace(config: Config) -> float:
 
 
 def random_frames(num: int, frame_size: int) -> FrameSet:
-    """Pictures of noise with a mask and every class of ISIC 2017."""
+    """``num`` pictures of noise, each with a mask; together they have every class of ISIC 2017."""
     rng = np.random.default_rng(0)
     return FrameSet(
         name="noise",
@@ -59,7 +61,7 @@ def random_frames(num: int, frame_size: int) -> FrameSet:
 
 def _common(config: Config, frames: FrameSet, device: torch.device) -> dict[str, Any]:
     parts = {"network": config.network, "train": frames, "validation": frames}
-    return {**parts, "start": None, "seed": config.seed, "device": device}
+    return {**parts, "pretrained": None, "seed": config.seed, "device": device}
 
 
 def _seconds_per_batch(stage: Stage, fabric: Fabric) -> float:

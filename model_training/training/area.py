@@ -20,13 +20,13 @@ from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
 from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention
 from model_training.network.losses import area_loss
-from model_training.training.trainer import Batch
+from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32
 
 
 class AreaStage:
-    """What the training loop needs to know of the first stage."""
+    """The first stage. Raises :class:`DatasetError` when no training picture has a mask."""
 
     name = "area"
 
@@ -35,7 +35,7 @@ class AreaStage:
         *,
         settings: AreaConfig,
         network: NetworkConfig,
-        start: StateDict | None,
+        pretrained: StateDict | None,
         train: FrameSet,
         validation: FrameSet,
         seed: int,
@@ -53,10 +53,10 @@ class AreaStage:
         torch.manual_seed(seed)
         self.module = LesionAreaAttention(input_size=network.area_size)
         self.auxiliary = AuxiliaryBranch().to(device) if settings.auxiliary_weight > 0 else None
-        if start is not None:
-            self.module.load_start(start)
+        if pretrained is not None:
+            self.module.load_pretrained(pretrained)
             if self.auxiliary is not None:
-                self.auxiliary.blocks.load_start(start)
+                self.auxiliary.blocks.load_pretrained(pretrained)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Every picture that has a mask, once."""
@@ -84,7 +84,7 @@ class AreaStage:
         views = random_views(batch.num_whole, LIGHT, generator)[batch.share].to(self.device)
         colours = random_colours(batch.num_whole, LIGHT, generator)[batch.share]
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(views), 4)
-        # Picture and mask are resized as the module itself resizes what it is given, then share one view.
+        # Picture and mask are resized like the module's own input, then share one random view.
         size = self.module.input_size
         both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
         return change_colours(both[:, :3], colours), both[:, 3]

@@ -1,6 +1,6 @@
-"""Batch normalisation over all processes, so that a run does not depend on how many share its batches.
+"""Batch normalisation over all processes, so that the result does not depend on their number.
 
-``torch.nn.SyncBatchNorm`` does the same on GPUs but refuses CPUs, where nothing of it could be tested.
+``torch.nn.SyncBatchNorm`` does the same, but raises ``ValueError`` for tensors on the CPU, where the tests run.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation with the mean and variance of all processes' shares, which must be of equal size."""
+    """Batch normalisation with mean and variance over all processes, whose shares must be of equal size."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalised features; in evaluation mode as the module it replaces."""
+        """Normalised features ``[B, C, H, W]``; in evaluation mode the same as ``BatchNorm2d``."""
         if not self.training:
             return super().forward(x_BCHW)
         x = x_BCHW.float()
@@ -37,7 +37,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronise_batch_norms(module: nn.Module) -> None:
-    """Replace every BatchNorm2d below ``module``, in place; names and values of the parameters stay."""
+    """Replace every ``BatchNorm2d`` in ``module``, in place; parameters keep their names and values."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d):
             synchronised = SynchronisedBatchNorm2d(child.num_features, eps=child.eps, momentum=child.momentum)

@@ -1,4 +1,4 @@
-"""An experiment: one configuration, its data, and the folder that both stages and their results live in."""
+"""An experiment: one configuration, its data, and the folder with both training stages and their results."""
 
 from __future__ import annotations
 
@@ -26,58 +26,58 @@ from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
 from model_training.training.area import AreaStage
-from model_training.training.pretrained import Start, load_start
+from model_training.training.devices import make_fabric
+from model_training.training.pretrained import Pretrained, load_pretrained
 from model_training.training.recognition import RecognitionStage, build_network
 from model_training.training.run_folder import RunFolder
-from model_training.training.trainer import Stage, make_fabric, train
+from model_training.training.stage import Stage
+from model_training.training.trainer import train
 
 LOCATE_BATCH = 32
 
 
-def inference_device() -> torch.device:
-    """Where finished networks run: a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @dataclass(frozen=True)
 class Experiment:
-    """Everything the commands of ``cin-train`` share. ``data`` holds the official sets, ``cache`` prepared frames."""
+    """One configuration with its folders: ``data`` has the official sets, ``cache`` the prepared frames.
+
+    Properties and methods that read a run raise :class:`~model_training.training.run_folder.RunError` before it exists.
+    """
 
     config: Config
     data: Path
     cache: Path
     folder: Path
     console: Console
-    # Where the first stage, and what evaluations leave, live when experiments share the rest; else below ``folder``.
+    # Folders of the first stage and of the evaluations, for experiments that share one of them; default: in ``folder``.
     area_folder: Path | None = None
     evaluation_folder: Path | None = None
 
     @property
     def area_run(self) -> RunFolder:
-        """The first stage."""
+        """The run folder of the first stage."""
         return RunFolder((self.area_folder or self.folder) / "area")
 
     @property
     def recognition_run(self) -> RunFolder:
-        """The second stage."""
+        """The run folder of the second stage."""
         return RunFolder(self.folder / "recognition")
 
     def evaluation(self, split: str) -> Path:
-        """What the evaluation on that split leaves."""
+        """The folder of the evaluation on ``split``."""
         return (self.evaluation_folder or self.folder / "evaluation") / split
 
     def answered_by(self) -> dict[str, Any]:
-        """What decides the answers of the finished network: the weights of its stages, and how it is asked."""
+        """What determines the finished network's answers: the weights of its stages, and the evaluation settings."""
         stages = {"recognition": self.recognition_run}
         if self.config.network.lesion_area_attention:
             stages["area"] = self.area_run
-        asked = self.config.evaluation.model_dump(mode="json")
-        return asked | {name: run.weights_sha256() for name, run in stages.items()}
+        settings = self.config.evaluation.model_dump(mode="json")
+        return settings | {name: run.weights_sha256() for name, run in stages.items()}
 
     def log_prevalence(self, labels_N: Indices | None = None) -> Tensor:
-        """The shift of the logits ``[K]`` from the mix of classes that the loss has made to that of these labels.
+        """Logit shift ``[K]`` from the class mix that the weighted loss implies to the mix of ``labels_N``.
 
-        By default those of the training set. No shift with ``evaluation.prevalence = "balanced"``.
+        ``labels_N`` defaults to the training set's. All zero with ``evaluation.prevalence = "balanced"``.
         """
         train, _ = self.training_sets()
         num_classes = len(train.classes)
@@ -91,11 +91,11 @@ class Experiment:
         return log_shares(train.labels if labels_N is None else labels_N) - learnt
 
     def frames(self, name: str) -> FrameSet:
-        """The prepared frames of an official set, prepared now if they are not yet."""
+        """The prepared frames of an official set; prepares them on first use."""
         pictures = read_set(self.data, name, allow_missing=self.config.data.allow_missing)
         if pictures.missing_pictures or pictures.missing_masks:
             self.console.print(
-                f"{name}: going on without {len(pictures.missing_pictures)} missing pictures "
+                f"{name}: continues without {len(pictures.missing_pictures)} missing pictures "
                 f"and {len(pictures.missing_masks)} missing masks"
             )
         with Progress(console=self.console, transient=True) as bar:
@@ -104,17 +104,17 @@ class Experiment:
             return prepare_frames(pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done))
 
     @cached_property
-    def area_start(self) -> Start | None:
-        """The pre-trained weights that the first stage starts from; its encoder is always a ResNet18."""
-        return load_start(self.config.start)
+    def area_pretrained(self) -> Pretrained | None:
+        """The pretrained weights of the first stage, whose encoder is always a ResNet18."""
+        return load_pretrained(self.config.start)
 
     @cached_property
-    def recognition_start(self) -> Start | None:
-        """The pre-trained weights that the feature extraction starts from."""
-        return load_start(self.config.start, self.config.network.features)
+    def recognition_pretrained(self) -> Pretrained | None:
+        """The pretrained weights of the feature extraction."""
+        return load_pretrained(self.config.start, self.config.network.features)
 
     def training_sets(self) -> tuple[FrameSet, FrameSet]:
-        """What is trained on, and what is validated on: a set of its own, or a part held out."""
+        """The training set and the validation set, which is a set of its own or a held-out part of the training set."""
         data = self.config.data
         train = self.frames(data.train)
         if data.fold is not None:
@@ -124,33 +124,33 @@ class Experiment:
         return train, self.frames(data.validation)
 
     def training_set_names(self) -> list[str]:
-        """The official sets that training and validation take their pictures from."""
+        """The official sets that training and validation read."""
         data = self.config.data
         held_out = data.fold is not None or data.holdout is not None
         return [data.train] if held_out else [data.train, data.validation]
 
     def num_training_pictures(self) -> int:
-        """About how many pictures are trained on, without reading any."""
+        """The approximate number of training pictures, without reading any."""
         data = self.config.data
         num = len(read_set(self.data, data.train, allow_missing=data.allow_missing).samples)
         return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
 
     def classes(self) -> tuple[str, ...]:
-        """What the network tells apart, in the order of its answers."""
+        """The network's classes, in the order of its outputs."""
         return classes_of(self.config.data.train)
 
     def validation_set(self) -> FrameSet:
-        """What thresholds and temperatures are chosen on."""
+        """The set on which thresholds and temperatures are chosen."""
         return self.training_sets()[1]
 
     def train_area(self, *, deadline: float | None = None) -> None:
-        """Run or resume the first stage, until ``deadline`` (``time.monotonic``) at most."""
+        """Run or resume the first stage, at most until ``deadline`` (``time.monotonic``)."""
         with self._locked(self.area_run, deadline):
-            fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_start)
+            fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_pretrained)
             stage = AreaStage(
                 settings=self.config.area,
                 network=self.config.network,
-                start=self.area_start.weights if self.area_start else None,
+                pretrained=self.area_pretrained.weights if self.area_pretrained else None,
                 train=train_set,
                 validation=validation_set,
                 seed=self.config.seed,
@@ -159,13 +159,14 @@ class Experiment:
             self._train(stage, self.area_run, fabric, deadline)
 
     def train_recognition(self, *, deadline: float | None = None) -> None:
-        """Run or resume the second stage, on the crops that the first stage's weights give, until ``deadline``."""
+        """Run or resume the second stage on the first stage's crops, at most until ``deadline``."""
         with self._locked(self.recognition_run, deadline):
-            fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", self.recognition_start)
+            pretrained = self.recognition_pretrained
+            fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", pretrained)
             stage = RecognitionStage(
                 settings=self.config.recognition,
                 network=self.config.network,
-                start=self.recognition_start.weights if self.recognition_start else None,
+                pretrained=pretrained.weights if pretrained else None,
                 train=train_set,
                 validation=validation_set,
                 train_boxes=self.locate(train_set, fabric.device).box_B4,
@@ -176,25 +177,25 @@ class Experiment:
             self._train(stage, self.recognition_run, fabric, deadline)
 
     def _locked(self, run: RunFolder, deadline: float | None) -> AbstractContextManager[None]:
-        """One command at a time in a run's folder; of the processes of one command the first holds the lock.
+        """The lock of a run's folder, held by the first process of a command.
 
-        Commands that share a first stage may run side by side: the later one finds it finished.
+        Commands that share a first stage may run at the same time: the later one waits, and finds it finished.
         """
         if int(os.environ.get("RANK", "0")) != 0:
             return nullcontext()
-        said = f"waiting for another command that trains in {run.path}"
-        return folder_lock(run.path, waiting=lambda: self.console.print(said, highlight=False), deadline=deadline)
+        notice = f"waiting for another command that trains in {run.path}"
+        return folder_lock(run.path, waiting=lambda: self.console.print(notice, highlight=False), deadline=deadline)
 
-    def _begin(self, run: RunFolder, stage: str, start: Start | None) -> tuple[Fabric, FrameSet, FrameSet]:
-        """The devices, the pictures, and a run folder that says what is done with them."""
+    def _begin(self, run: RunFolder, stage: str, pretrained: Pretrained | None) -> tuple[Fabric, FrameSet, FrameSet]:
+        """Set up the devices and both sets of pictures, and record the run's provenance in its folder."""
         fabric = make_fabric(self.config)
         fabric.launch()
         # One process prepares the frames and begins the run; the others find both.
         with fabric.rank_zero_first():
             train_set, validation_set = self.training_sets()
             provenance: dict[str, Any] = {
-                "start": start.name if start else "none (random weights)",
-                "start_sha256": start.sha256 if start else None,
+                "start": pretrained.name if pretrained else "none (random weights)",
+                "start_sha256": pretrained.sha256 if pretrained else None,
                 "precision": fabric._precision.precision,
                 "data": {frames.name: frames.digest for frames in (train_set, validation_set)},
             }
@@ -203,14 +204,14 @@ class Experiment:
             if fabric.is_global_zero:
                 run.open(self.config, stage, provenance)
                 digests = dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True))
-                run.write_pictures({**(start.seen if start else {}), **digests})
+                run.write_pictures({**(pretrained.seen if pretrained else {}), **digests})
         return fabric, train_set, validation_set
 
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
         train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)
 
     def locator(self) -> LesionLocator | None:
-        """The first stage's finished network with the crop behind it; None when the experiment does without."""
+        """The first stage's finished network with the crop; None without lesion area attention."""
         network = self.config.network
         if not network.lesion_area_attention:
             return None
@@ -232,7 +233,7 @@ class Experiment:
         return network.eval()
 
     def locate(self, pictures: FrameSet, device: torch.device) -> LesionArea:
-        """Where the lesion is in every picture, on the CPU; the whole picture when the experiment does without A."""
+        """The lesion area of every picture, on the CPU; the whole picture without lesion area attention."""
         locator = self.locator()
         if locator is None:
             whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)

@@ -1,4 +1,4 @@
-"""The weights that the feature extraction starts from: ImageNet's, or those of an earlier run."""
+"""Pretrained weights of the feature extraction, the configuration's ``start``: ImageNet's, or an earlier run's."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from model_training.network.feature_extraction import IMAGENET_FILES, FeatureNet
 
 TORCHVISION_URLS = {depth: f"https://download.pytorch.org/models/{name}" for depth, name in IMAGENET_FILES.items()}
 
-# How the weights of a recognition run name the feature extraction of its first branch.
+# Prefix of the first branch's feature extraction in the weights of a recognition run.
 BRANCH_PREFIX = "branches.0.features.stages."
 
 
 @dataclass(frozen=True)
-class Start:
-    """Weights with torchvision's names, and the name by which results call them."""
+class Pretrained:
+    """Weights under torchvision's parameter names, and the name that results record."""
 
     name: str
     weights: StateDict
-    # The dermoscopy pictures that the weights were trained on: id to the SHA-256 of the pixels, "" where unknown.
+    # Dermoscopy pictures that the weights were trained on: id to the SHA-256 of the pixels, "" where it is unknown.
     seen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of names and values, by which equal starts are known whatever file they come from."""
+        """SHA-256 of names and values, which does not depend on the file format."""
         digest = hashlib.sha256()
         for name in sorted(self.weights):
             tensor = self.weights[name].cpu().contiguous()
@@ -43,12 +43,12 @@ class Start:
         return digest.hexdigest()
 
 
-def load_start(source: str, network: FeatureNetwork = "resnet18") -> Start | None:
-    """The start called ``source``: ``torchvision`` (downloaded once for ``network``'s depth, its hash checked), a
-    ``.pth`` or ``.safetensors`` file, or ``none``. Raises ``ValueError`` when it cannot be had.
+def load_pretrained(source: str, network: FeatureNetwork = "resnet18") -> Pretrained | None:
+    """Load the weights that ``source`` names: ``torchvision``, a ``.pth`` or ``.safetensors`` file, or ``none``.
 
-    A file has torchvision's names, or is the ``weights.safetensors`` of a recognition run, whose first branch is taken.
-    A ``pictures.csv`` beside it, as runs write it, tells which pictures the weights have seen.
+    ``torchvision`` is downloaded once for ``network``'s depth and checked against its hash. A file has torchvision's
+    names, or is the ``weights.safetensors`` of a recognition run, whose first branch is taken; a ``pictures.csv`` in
+    the same folder, as runs write it, lists the pictures seen. Raises ``ValueError`` for anything else.
     """
     if source == "none":
         return None
@@ -57,7 +57,7 @@ def load_start(source: str, network: FeatureNetwork = "resnet18") -> Start | Non
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"start is neither 'torchvision', 'none' nor a file: {source}")
-    return Start(path.name, _read(path), _seen(path.with_name("pictures.csv")))
+    return Pretrained(path.name, _read(path), _seen(path.with_name("pictures.csv")))
 
 
 def _read(path: Path) -> StateDict:
@@ -65,7 +65,7 @@ def _read(path: Path) -> StateDict:
         safe = path.suffix == ".safetensors"
         weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the formats have no common error
-        # PyTorch's own text goes on to advise reading what may hold code.
+        # Only the first line: PyTorch's message then advises a way of loading that may execute code.
         why = str(error).partition("\n")[0]
         raise ValueError(f"start is not a readable .pth or .safetensors file: {path} ({why})") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
@@ -74,7 +74,7 @@ def _read(path: Path) -> StateDict:
     return branch or weights
 
 
-def _download(depth: int) -> Start:
+def _download(depth: int) -> Pretrained:
     url = TORCHVISION_URLS[depth]
     try:
         weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -83,7 +83,7 @@ def _download(depth: int) -> Start:
             f"cannot download {url}, or read its copy in {torch.hub.get_dir()} ({error}); "
             "set start to the path of a copy of that file"
         ) from error
-    return Start(f"torchvision ResNet{depth} IMAGENET1K_V1", weights)
+    return Pretrained(f"torchvision ResNet{depth} IMAGENET1K_V1", weights)
 
 
 def _seen(table: Path) -> dict[str, str]:

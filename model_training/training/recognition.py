@@ -19,7 +19,7 @@ from model_training.network.cin import ClinicalInspiredNetwork, summed_probabili
 from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
 from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
-from model_training.training.trainer import Batch
+from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32
 
@@ -37,7 +37,7 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
 
 
 class RecognitionStage:
-    """What the training loop needs to know of the second stage; ``*_boxes`` ``[N, 4]`` are the first stage's."""
+    """The second stage; ``train_boxes`` and ``validation_boxes`` ``[N, 4]`` are the first stage's crop boxes."""
 
     name = "recognition"
 
@@ -46,7 +46,7 @@ class RecognitionStage:
         *,
         settings: RecognitionConfig,
         network: NetworkConfig,
-        start: StateDict | None,
+        pretrained: StateDict | None,
         train: FrameSet,
         validation: FrameSet,
         train_boxes: Tensor,
@@ -65,11 +65,11 @@ class RecognitionStage:
         self.weights = class_weights(self.labels, num_classes) if weighted else torch.ones(num_classes, device=device)
         torch.manual_seed(seed)
         self.module = build_network(network, num_classes)
-        if start is not None:
-            self.module.load_start(start)
+        if pretrained is not None:
+            self.module.load_pretrained(pretrained)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
-        """Pairs, in which each branch meets about every picture once; pictures for a single branch."""
+        """Batches of pairs, in which each branch gets about every picture once; of pictures for a single branch."""
         num, size = len(self.train), self.settings.batch_size
         if len(self.module.branches) == 1:
             return random_batches(num, size, seed=self.seed, epoch=epoch)
@@ -99,13 +99,12 @@ class RecognitionStage:
         return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
 
     def validate(self) -> dict[str, float]:
-        """AUC of each class against the rest, and their mean, from the summed probabilities."""
+        """AUC of each class against the rest, from the summed probabilities."""
         logits = predict_logits(self.module, self.validation, self.validation_boxes, self.size, self.device)
         probabilities, _ = summed_probabilities(logits, torch.ones(logits.shape[1]))
         truth = self.validation.labels[:, None] == np.arange(len(self.validation.classes))
         scores = probabilities.numpy().astype(np.float64)
-        aucs = {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
-        return aucs
+        return {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
 
 
 def predict_logits(
@@ -117,9 +116,9 @@ def predict_logits(
     *,
     num_views: int = 1,
 ) -> Tensor:
-    """Test phase on whole sets: the logits of both branches on the crop of every picture, ``[N, 2, K]`` on the CPU.
+    """The paper's test phase on a whole set: logits of both branches on each picture's crop, ``[N, 2, K]`` on the CPU.
 
-    With eight views they are the mean over the turns and mirrors of the crop.
+    ``num_views=8`` averages them over the quarter turns and mirror images of the crop.
     """
     logits: list[Tensor] = []
     for first in range(0, len(pictures), VALIDATION_BATCH):

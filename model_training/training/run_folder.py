@@ -1,10 +1,9 @@
-"""A run's folder: what was asked for, on which data, with which code, what came of it, and how to go on.
+"""The folder of one stage of one run.
 
-``config.json`` the resolved configuration; ``run.json`` provenance, and where it was gone on with; ``pictures.csv``
-what was trained on;
-``metrics.jsonl`` one line an epoch;
-``checkpoint.pt`` everything needed to go on; ``weights.safetensors`` the finished weights. Every file is replaced
-atomically, so a killed run leaves the last complete state.
+``config.json``: the resolved configuration. ``run.json``: provenance, and every resumption. ``pictures.csv``: the
+training pictures. ``metrics.jsonl``: one line per epoch. ``checkpoint.pt``: the state to resume from.
+``weights.safetensors``: the finished weights. Every file is replaced atomically, so a killed run leaves its last
+complete state.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from service.bundle import file_sha256
 
 
 class RunError(ValueError):
-    """The run's folder does not allow what was asked; the text says what to do instead."""
+    """The run's folder does not allow the request; the text says what to do instead."""
 
 
 class RunFolder:
@@ -46,10 +45,10 @@ class RunFolder:
         self.pictures = path / "pictures.csv"
 
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
-        """Begin a run here, or make sure that the one already here is the same, and note that it goes on.
+        """Begin a run here, or check that the folder holds the same run and record that it resumes.
 
         Raises :class:`RunError` when the folder holds a run with another configuration or other ``provenance``: data,
-        start, first stage or precision.
+        pretrained weights, first stage or precision.
         """
         resolved = stage_config(config, stage)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -57,10 +56,10 @@ class RunFolder:
             self._check_unchanged("configuration", self._config(stage), resolved)
             before = self.read_json("run.json")
             for what in sorted(provenance.keys() - {"start"}):
-                # A start may go by another name. The second stage learns from the crops of one first stage.
+                # The same pretrained weights may have another file name; "start_sha256" identifies them.
                 value = provenance[what]
                 begun = before.get(what, value)
-                hint = f"set precision={begun} to go on with it, " if what == "precision" else ""
+                hint = f"set precision={begun} to resume it, " if what == "precision" else ""
                 self._check_unchanged(_CALLED.get(what, what), {what: begun}, {what: value}, hint)
             if not self.weights.is_file():
                 resumed = [*before.get("resumed", []), environment()]
@@ -70,11 +69,11 @@ class RunFolder:
         self.write_json("config.json", resolved)
 
     def _config(self, stage: str) -> dict[str, Any]:
-        """What the run was begun with; keys that are younger than it had their defaults in it."""
+        """The run's own configuration; keys that were added later have their defaults in it."""
         return stage_config(Config.model_validate(self.read_json("config.json")), stage)
 
     def surroundings(self, key: str) -> list[str]:
-        """The different values of ``key`` of :func:`environment` under which the run was begun and gone on with."""
+        """The distinct values of ``key`` of :func:`environment`, over the run's start and its resumptions."""
         about = self.read_json("run.json")
         return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
@@ -97,11 +96,11 @@ class RunFolder:
         write_json(self.path / name, fields)
 
     def write_pictures(self, digests: Mapping[str, str]) -> None:
-        """Record what is trained on: ids to the SHA-256 of the pixels, empty where only the id is known."""
+        """Record the training pictures: ids to the SHA-256 of the pixels, empty where only the id is known."""
         write_table(self.pictures, ["id", "sha256"], digests.items())
 
     def read_pictures(self) -> dict[str, str]:
-        """What the run was trained on. Raises :class:`RunError` when the run has not begun."""
+        """The training pictures. Raises :class:`RunError` when the run has not begun."""
         if not self.pictures.is_file():
             raise RunError(f"{self.pictures} does not exist; {_HOW_TO_MAKE[self.pictures.name]}")
         with self.pictures.open(newline="", encoding="utf-8") as file:
@@ -114,11 +113,11 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     def training_seconds(self) -> float:
-        """How long the finished epochs took."""
+        """The duration of the finished epochs, in seconds."""
         return sum(line["seconds"] for line in self.read_metrics())
 
     def append_metrics(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Set the line of ``epoch`` in ``metrics.jsonl`` and drop the lines of later epochs."""
+        """Write the line of ``epoch`` in ``metrics.jsonl``; drops lines of the same and later epochs."""
         kept = [line for line in self.read_metrics() if line["epoch"] < epoch]
         text = "".join(json.dumps(line) + "\n" for line in [*kept, {"epoch": epoch, **metrics}])
         write_text(self.metrics, text)
@@ -130,14 +129,13 @@ class RunFolder:
         replace_atomically(self.weights, lambda path: save_file(tensors, path))
 
     def load_weights(self, config: Config, stage: str) -> dict[str, Tensor]:
-        """The finished weights, for whoever asks with the configuration that they were trained with.
+        """The finished weights of ``stage``.
 
-        Raises :class:`RunError` for another one, whose figures would be about a network that never was, and when the
-        stage has not finished.
+        Raises :class:`RunError` before the stage has finished, and when it was trained with another configuration.
         """
         self._check_finished()
         changed = differences(self._config(stage), stage_config(config, stage))
-        if changed := [key for key in changed if key not in _ABOUT_USE]:
+        if changed := [key for key in changed if key not in _NOT_TRAINING]:
             raise RunError(
                 f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
                 "give the --config and --set that it was trained with"
@@ -159,17 +157,18 @@ class RunFolder:
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
 
 
+# How error messages name the fields of ``provenance``.
 _CALLED = {"area_weights": "first stage", "start_sha256": "start"}
 
 _HOW_TO_MAKE = {
     "pictures.csv": "train this stage first: cin-train area or cin-train recognition",
 }
 
-# Keys that may change once a network is trained.
-_ABOUT_USE = frozenset({"data.test", "data.allow_missing"})
+# Keys that do not affect training, so that they may differ when the weights are used.
+_NOT_TRAINING = frozenset({"data.test", "data.allow_missing"})
 
-# The parts of the configuration that a stage's result depends on. The precision is kept beside it as what it came to:
-# "auto" is another one on another machine.
+# The parts of the configuration that a stage's result depends on. The precision is recorded separately, since "auto"
+# depends on the machine.
 _STAGE_SECTIONS = {
     "area": ("seed", "deterministic", "data", "network.area_size", "area"),
     "recognition": ("seed", "deterministic", "data", "network", "recognition"),
@@ -177,7 +176,7 @@ _STAGE_SECTIONS = {
 
 
 def stage_config(config: Config, stage: str) -> dict[str, Any]:
-    """The part of the configuration that decides the result of ``stage``."""
+    """The part of the configuration that determines the result of ``stage``."""
     fields = config.model_dump(mode="json")
     chosen: dict[str, Any] = {}
     for name in _STAGE_SECTIONS[stage]:
@@ -199,7 +198,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit this code is at, with ``-dirty`` when code differs from it; ``unknown`` outside a checkout."""
+    """The commit of this code, with ``-dirty`` when code differs from it; ``unknown`` outside a checkout."""
     here = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -208,7 +207,7 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        # What runs write into the checkout, results and the ledger, does not make them runs of other code.
+        # Only code counts: results and the ledger, which runs write into the checkout, do not make it dirty.
         changed = git("status", "--porcelain", "--untracked-files=no", "--", here.name, "service/*.py")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

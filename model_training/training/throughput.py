@@ -1,4 +1,4 @@
-"""How fast training runs: pictures a second, the share of the time that is computing, and what a GPU makes of it."""
+"""Training throughput: pictures per second, share of time spent computing, and a GPU's FLOP utilisation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-# Dense matrix multiplication in half precision by the makers' data sheets, in FLOP/s; without sparsity. Of the entries
-# whose words are in a card's name the first counts.
+# Dense half-precision matrix multiplication by the data sheets, in FLOP/s, without sparsity. The first entry whose
+# words are all in a card's name applies.
 PEAK_HALF_PRECISION = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -26,14 +26,14 @@ PEAK_HALF_PRECISION = {
 
 
 def peak_flops(device_name: str) -> float | None:
-    """The half-precision peak of a card by its name, None for one that is not in the table."""
-    # A100-SXM4-80GB is a name of several words; an L40 is no L4.
+    """The half-precision peak of a card in FLOP/s, by its name; None for a card that is not in the table."""
+    # Whole words: an L40 is not an L4. A100-SXM4-80GB counts as three words.
     words = set(device_name.replace("-", " ").split())
     return next((peak for name, peak in PEAK_HALF_PRECISION.items() if words.issuperset(name.split())), None)
 
 
 class Throughput:
-    """The figures of one epoch at a time; on a GPU with the FLOPs of a step, counted once."""
+    """The figures of one epoch at a time; on a GPU with the FLOPs of a step, which are counted once."""
 
     def __init__(self, device: torch.device, *, half_precision: bool) -> None:
         self._on_gpu = device.type == "cuda"
@@ -42,18 +42,18 @@ class Throughput:
         self.begin()
 
     def begin(self) -> None:
-        """An epoch, or what is left of it, begins."""
+        """Start an epoch, or the rest of one."""
         self._began, self._waited, self._pictures, self._steps = time.monotonic(), 0.0, 0, 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around waiting for the pictures of the next step."""
+        """Context for waiting for the next step's pictures."""
         began = time.monotonic()
         yield
         self._waited += time.monotonic() - began
 
     def counting_first_step(self) -> Any:
-        """Around a training step; the first one on a GPU is counted."""
+        """Context for a training step; counts the FLOPs of the first one on a GPU."""
         if not self._on_gpu or self._flops_per_step is not None:
             return nullcontext()
         return self._counting()
@@ -65,17 +65,19 @@ class Throughput:
         self._flops_per_step = counter.get_total_flops()
 
     def add(self, num_pictures: int) -> None:
-        """A step over ``num_pictures``, of all processes together, is done."""
+        """Count a finished step over ``num_pictures`` of all processes."""
         self._pictures += num_pictures
         self._steps += 1
 
     def seconds(self) -> float:
-        """Since the epoch began."""
+        """Seconds since the epoch started."""
         return time.monotonic() - self._began
 
     def figures(self) -> dict[str, float]:
-        """Pictures a second and the share of the time not spent waiting for pictures; on a GPU TFLOP/s and, for known
-        cards in half precision, their share of the peak (model FLOP utilisation), for this process.
+        """Pictures per second and the share of time not spent waiting for pictures.
+
+        On a GPU also this process's TFLOP/s and, in half precision on a known card, their share of the peak (model FLOP
+        utilisation).
         """
         if self._on_gpu:
             torch.cuda.synchronize()
@@ -92,6 +94,6 @@ class Throughput:
         return found
 
     def note(self, pictures_left: int) -> str:
-        """For the progress bar."""
-        pace = self._pictures / self.seconds()
-        return f"{pace:.1f} pictures/s  ETA {pictures_left / pace / 60:.0f} min"
+        """Text for the progress bar: speed and remaining time."""
+        per_second = self._pictures / self.seconds()
+        return f"{per_second:.1f} pictures/s  ETA {pictures_left / per_second / 60:.0f} min"

@@ -17,9 +17,10 @@ from model_training.config import Config
 from model_training.data.frames import FrameSet
 from model_training.data.isic import CLASSES_2017
 from model_training.training.area import AreaStage
+from model_training.training.devices import make_fabric
 from model_training.training.recognition import RecognitionStage
 from model_training.training.run_folder import RunFolder
-from model_training.training.trainer import make_fabric, train
+from model_training.training.trainer import train
 from tests.synthetic import synthesise
 
 CONFIG = Config.model_validate(
@@ -70,7 +71,7 @@ def run_small(
     fabric.launch()
     common: dict[str, Any] = {
         "network": CONFIG.network,
-        "start": None,
+        "pretrained": None,
         "train": frames,
         "validation": frames,
         "seed": CONFIG.seed,

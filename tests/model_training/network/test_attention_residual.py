@@ -21,7 +21,7 @@ def pair_of_networks() -> tuple[ResNetStages, ResNetStages]:
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
-    attending.load_start(plain.state_dict())
+    attending.load_pretrained(plain.state_dict())
     return plain, attending
 
 
@@ -67,6 +67,6 @@ def test_a_start_that_attends_keeps_its_weight() -> None:
     trained, fresh = ResNetStages(network="attention-resnet18"), ResNetStages(network="attention-resnet18")
     with torch.no_grad():
         trained.get_parameter("layer2.1.alpha").fill_(0.3)
-    fresh.load_start(trained.state_dict())
+    fresh.load_pretrained(trained.state_dict())
     assert float(fresh.get_parameter("layer2.1.alpha").detach()) == pytest.approx(0.3)
-    ResNetStages().load_start(trained.state_dict())
+    ResNetStages().load_pretrained(trained.state_dict())

@@ -67,13 +67,13 @@ def test_names_and_shapes_are_torchvisions(network: FeatureNetwork, depth: int) 
 @pytest.mark.parametrize(("network", "depth"), [("resnet18", 18), ("resnet50", 50)])
 def test_a_deeper_network_is_not_cut_to_size(network: FeatureNetwork, depth: int) -> None:
     with pytest.raises(ValueError, match=r"left out \['layer"):
-        ResNetStages(network=network).load_start(deeper(depth))
+        ResNetStages(network=network).load_pretrained(deeper(depth))
 
 
 def test_stages_that_are_not_built_may_be_in_the_start() -> None:
     weights = random_weights("resnet18")
     stages = ResNetStages(2)
-    stages.load_start({**weights, "fc.weight": torch.zeros(1000, 512)})
+    stages.load_pretrained({**weights, "fc.weight": torch.zeros(1000, 512)})
     assert torch.equal(stages.get_parameter("layer1.1.conv2.weight"), weights["layer1.1.conv2.weight"])
 
 
@@ -89,12 +89,12 @@ def test_a_start_of_another_depth_is_refused_with_the_file_that_fits(
     network: FeatureNetwork, other: FeatureNetwork, file: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"not a start for {network}: .*same depth.* such as {file}"):
-        ResNetStages(network=network).load_start(random_weights(other))
+        ResNetStages(network=network).load_pretrained(random_weights(other))
 
 
 def test_a_start_needs_no_count_of_batches() -> None:
     weights = {name: value for name, value in random_weights("resnet18").items() if "num_batches" not in name}
     stages = ResNetStages()
-    stages.load_start(weights)
+    stages.load_pretrained(weights)
     own = stages.state_dict()
     assert all(torch.equal(own[name], value) for name, value in weights.items())

@@ -43,7 +43,7 @@ def test_every_stage_halves_the_resolution() -> None:
 
 def test_a_start_is_taken_over_completely() -> None:
     stages, weights = ResNetStages(), torchvision_weights()
-    stages.load_start(weights)
+    stages.load_pretrained(weights)
     for name, value in stages.state_dict().items():
         assert torch.equal(value.float(), weights[name].to(value.dtype).float()), name
 
@@ -51,7 +51,7 @@ def test_a_start_is_taken_over_completely() -> None:
 def test_a_block_that_the_start_lacks_begins_as_the_identity() -> None:
     weights = {k: v for k, v in torchvision_weights().items() if not k.startswith("layer4.1")}
     stages = ResNetStages().eval()
-    stages.load_start(weights)
+    stages.load_pretrained(weights)
     x = torch.rand(2, 512, 4, 4)
     assert torch.equal(stages.get_submodule("layer4.1")(x), x)
 
@@ -59,9 +59,9 @@ def test_a_block_that_the_start_lacks_begins_as_the_identity() -> None:
 def test_a_start_with_holes_or_other_shapes_is_refused() -> None:
     weights = torchvision_weights()
     with pytest.raises(ValueError, match=r"missing \['layer1\.0\.conv2\.weight'"):
-        ResNetStages().load_start({k: v for k, v in weights.items() if k != "layer1.0.conv2.weight"})
+        ResNetStages().load_pretrained({k: v for k, v in weights.items() if k != "layer1.0.conv2.weight"})
     with pytest.raises(ValueError, match=r"other shape \['conv1\.weight'\]"):
-        ResNetStages().load_start({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)})
+        ResNetStages().load_pretrained({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)})
 
 
 def test_area_module_gives_a_map_at_its_own_size() -> None:

@@ -42,8 +42,8 @@ def test_synergic_learns_which_pairs_are_of_one_class() -> None:
 
 def test_attention_residual_starts_as_the_imagenet_network(imagenet: dict[str, Tensor]) -> None:
     plain, attending = ResNetStages().eval(), ResNetStages(network="attention-resnet18").eval()
-    plain.load_start(imagenet)
-    attending.load_start(imagenet)
+    plain.load_pretrained(imagenet)
+    attending.load_pretrained(imagenet)
     picture = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(attending(picture)[-1], plain(picture)[-1])
     own = set(attending.state_dict()) - set(plain.state_dict())
@@ -121,4 +121,4 @@ def test_feature_networks_say_how_wide_they_are() -> None:
 
 def test_a_start_of_another_depth_is_refused(imagenet: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match="the same depth"):
-        ResNetStages(network="resnet50").load_start(imagenet)
+        ResNetStages(network="resnet50").load_pretrained(imagenet)

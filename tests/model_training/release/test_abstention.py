@@ -12,9 +12,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
-from model_training.release.abstention import NUM_COMPONENTS, cross_fitted, examine, fit_limits
+from model_training.release.abstention import NUM_COMPONENTS, cross_fitted_distances, exceeded_limits, fit_limits
+from model_training.release.parity import run_onnx
 from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
-from service.bundle.abstention import ABSTAINS, beyond_limits, measure_quality
+from service.bundle.abstention import ABSTAINS
 from service.bundle.feature_distance import fit_feature_distance
 from service.inference.engine import Engine
 from tests.model_training.conftest import SmallExperiment
@@ -104,29 +105,22 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     bundle = load_bundle(small_experiment.bundle)
     train, _ = small_experiment.experiment().training_sets()
     frames = np.asarray(train.frames)
-    (spec,) = [spec for spec in bundle.manifest.outputs if spec.name == FEATURES]
-    found = examine(bundle.path(bundle.variant("fp32").file), frames, spec)
-    distance = bundle.feature_distance()
-    assert distance is not None
-    limits = fit_limits(frames, found, distance, fitted_on="these")
-    for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True):
-        quality = measure_quality(frame, features, distance)
-        assert "not_dermoscopy" not in beyond_limits(quality, float(fraction), limits)
-    beyond = [
-        reason
-        for frame, features, fraction in zip(frames, found[FEATURES], found["lesion_fraction"], strict=True)
-        for reason in beyond_limits(measure_quality(frame, features, distance), float(fraction), limits)
-    ]
-    assert all(beyond.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
+    found = run_onnx(bundle.path(bundle.variant("fp32").file), frames, bundle.manifest.outputs, batch=1)
+    gaussian = bundle.familiarity()
+    assert gaussian is not None
+    reasons = exceeded_limits(frames, found, gaussian, fit_limits(frames, found, gaussian, fitted_on="these"))
+    exceeded = [reason for of_one in reasons for reason in of_one]
+    assert "not_dermoscopy" not in exceeded
+    assert all(exceeded.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
 
 
 def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
     """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
     features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
     features[7] *= 4.0
-    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).of(features)
-    assert cross_fitted(features).argmax() == 7
-    assert cross_fitted(features)[7] > 5 * together[7]
+    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
+    assert cross_fitted_distances(features).argmax() == 7
+    assert cross_fitted_distances(features)[7] > 5 * together[7]
 
 
 def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, older: Bundle, tmp_path: Path) -> None:
@@ -140,9 +134,9 @@ def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, 
 
 
 def test_what_blur_and_light_do_is_told(small_experiment: SmallExperiment, tmp_path: Path) -> None:
-    figures = tmp_path / "degraded.json"
+    figures = tmp_path / "robustness.json"
     options = ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
-    result = CliRunner().invoke(app, ["degraded", str(small_experiment.bundle), "--figures", str(figures), *options])
+    result = CliRunner().invoke(app, ["robustness", str(small_experiment.bundle), "--figures", str(figures), *options])
     assert result.exit_code == 0, result.output
     told = json.loads(figures.read_text())
     rows = {(row["kind"], row["level"]): row for row in told["degraded"]}

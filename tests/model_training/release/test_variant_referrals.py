@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from model_training.cli.main import app
 from model_training.config import Config, DataConfig
 from model_training.data.frames import FrameSet
-from model_training.release.variant_referrals import judge_referrals
+from model_training.release.variant_referrals import compare_referrals
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, load_bundle
 from service.inference.engine import Engine
@@ -38,7 +38,7 @@ def test_referrals_are_those_of_the_engine(small_experiment: SmallExperiment) ->
     threshold = float(scores["fp32"][apart] + scores["int8"][apart]) / 2
     point = bundle.manifest.operating_point().model_copy(update={"threshold": threshold})
     manifest = bundle.manifest.model_copy(update={"operating_points": [point]})
-    rows = judge_referrals(bundle.model_copy(update={"manifest": manifest}), pictures)
+    rows = compare_referrals(bundle.model_copy(update={"manifest": manifest}), pictures)
     assert [row["variant"] for row in rows] == ["fp32", "int8"]
     melanoma = pictures.labels == 0
     for row in rows:

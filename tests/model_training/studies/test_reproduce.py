@@ -22,7 +22,7 @@ from model_training.data.isic import read_set
 from model_training.evaluation.predictions import read_predictions
 from model_training.evaluation.statistics import interval_over_folds
 from model_training.network.feature_extraction import ResNetStages
-from model_training.studies.ablations import CHOICES, fold_trials
+from model_training.studies.ablations import ABLATIONS, fold_trials
 from model_training.studies.paper_tables import SYSTEMS, TABLES
 from model_training.studies.plan import runnable
 from model_training.studies.reproduce import table_trials
@@ -53,22 +53,22 @@ def test_every_system_is_a_valid_configuration(system: str) -> None:
     assert network.lesion_feature_attention == (system in ("f", "af", "cin"))
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", ABLATIONS)
 def test_every_choice_is_a_valid_configuration_that_changes_something(choice: str) -> None:
-    changed = load_config(None, [*CHOICES[choice]]) != load_config(None)
+    changed = load_config(None, [*ABLATIONS[choice]]) != load_config(None)
     assert changed == (choice not in ("base", "sgd-step")), "the paper's own protocol is the default"
 
 
-@pytest.mark.parametrize(("base", "same"), [((), "sgd-step"), (CHOICES["adamw-cosine"], "adamw-cosine")])
+@pytest.mark.parametrize(("base", "same"), [((), "sgd-step"), (ABLATIONS["adamw-cosine"], "adamw-cosine")])
 def test_choices_that_change_nothing_are_not_tried(base: tuple[str, ...], same: str, tmp_path: Path) -> None:
     template = Experiment(load_config(None), tmp_path, tmp_path, tmp_path, Console(quiet=True))
     trials = fold_trials(template, tmp_path, config=None, assignments=base)
-    assert {trial.variant for trial in trials} == CHOICES.keys() - {same}
+    assert {trial.variant for trial in trials} == ABLATIONS.keys() - {same}
 
 
 def test_the_shipped_recipe_is_what_the_shipped_model_changes() -> None:
     configs = REPOSITORY / "model_training" / "configs"
-    recipe = load_config(configs / "isic2017-cpu.toml", CHOICES["shipped-recipe"])
+    recipe = load_config(configs / "isic2017-cpu.toml", ABLATIONS["shipped-recipe"])
     assert recipe == load_config(configs / "cin-isic2017.toml")
 
 
@@ -78,7 +78,7 @@ THE_PAPERS_OWN = {"batch_size", "decay_every", "learning_rate"}
 
 def test_every_key_of_the_network_and_its_training_is_varied_by_an_experiment() -> None:
     configs = [load_config(path) for path in (REPOSITORY / "model_training" / "configs").glob("*.toml")]
-    configs += [load_config(None, changes) for changes in (*CHOICES.values(), *SYSTEMS.values())]
+    configs += [load_config(None, changes) for changes in (*ABLATIONS.values(), *SYSTEMS.values())]
     dumps = [config.model_dump() for config in (load_config(None), *configs)]
     for section in ("network", "area", "recognition", "evaluation"):
         for key in dumps[0][section]:
@@ -294,9 +294,9 @@ def test_a_pace_is_measured_once_and_a_run_of_its_own_tells_better(
 ) -> None:
     timed: list[str] = []
     monkeypatch.setattr(
-        "model_training.studies.plan.recognition_pace", lambda config: timed.append("recognition") or 2.0
+        "model_training.studies.plan.time_recognition_batch", lambda config: timed.append("recognition") or 2.0
     )
-    monkeypatch.setattr("model_training.studies.plan.area_pace", lambda config: timed.append("area") or 1.0)
+    monkeypatch.setattr("model_training.studies.plan.time_area_batch", lambda config: timed.append("area") or 1.0)
     template = Experiment(load_config(None), small_tables.data, tmp_path, tmp_path / "runs", Console(quiet=True))
     settings = [*small_tables.settings, "recognition.epochs=4"]
     trials = table_trials([TABLES[1]], template, tmp_path, config=None, assignments=settings, num_seeds=1)
@@ -305,7 +305,7 @@ def test_a_pace_is_measured_once_and_a_run_of_its_own_tells_better(
 
     def hours_left() -> float:
         with (console := Console(width=200)).capture() as said:
-            assert runnable([trial], console, paces=tmp_path / "paces.json") == [trial]
+            assert runnable([trial], console, timings=tmp_path / "timings.json") == [trial]
         return float(re.findall(r"baseline/seed-0 +│ +\d of 4 +│ +(\d+)", said.get())[0]) / 60
 
     assert hours_left() == hours_left() == pytest.approx(round(4 * steps * 2.0 / 60) / 60)
@@ -436,7 +436,7 @@ def test_a_trial_that_another_command_has_finished_meanwhile_is_not_run_again(
     record, elsewhere = trial.results / "trial.json", tmp_path / "trial.json"
     record.rename(elsewhere)
     try:
-        assert runnable([trial], Console(quiet=True), paces=tmp_path / "paces.json") == [trial]
+        assert runnable([trial], Console(quiet=True), timings=tmp_path / "timings.json") == [trial]
     finally:
         elsewhere.rename(record)
     monkeypatch.setattr("model_training.studies.trials.run_trial", lambda *_, **__: pytest.fail("it is finished"))

@@ -16,7 +16,7 @@ from model_training.data.isic import CLASSES_2017, read_set
 from model_training.evaluation.predictions import read_predictions
 from model_training.evaluation.statistics import delong_test, interval_over_folds, stratified_resamples
 from model_training.metrics import area_under_roc
-from model_training.studies.ablations import CHOICES, choices_markdown
+from model_training.studies.ablations import ABLATIONS, ablation_markdown
 from model_training.studies.paper_tables import TABLE_1, TABLE_2, TABLE_3, Table
 from model_training.studies.table_report import markdown
 from model_training.studies.trials import TrialRecord
@@ -281,7 +281,7 @@ def test_no_choice_is_better_by_the_rule_but_the_recipe() -> None:
 def test_what_the_text_says_of_how_many_folds_there_are() -> None:
     choices = {choice["name"]: choice for choice in read_json("choices-at-128/cross-validation.json")["choices"]}
     folds = [len(choices[name]["folds"]) for name in choices.keys() - {"base"}]
-    left_out = len(CHOICES.keys() - choices.keys() - {"adamw-cosine"})
+    left_out = len(ABLATIONS.keys() - choices.keys() - {"adamw-cosine"})
     (falls_short,) = re.findall(r"^\*\*What falls short.*?(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL)
     said = f"{left_out} have no cross-validation, {folds.count(1)} have one fold, and {folds.count(5)} have five"
     assert said in " ".join(falls_short.split())
@@ -292,7 +292,7 @@ def test_choices_that_were_not_run_are_named() -> None:
     run = {choice["name"] for choice in read_json("choices-at-128/cross-validation.json")["choices"]}
     (listed,) = re.findall(r"^Not run: (.+?)\.$", section("What the paper leaves open"), flags=re.MULTILINE | re.DOTALL)
     # The short configuration's own optimiser is no choice against itself.
-    assert set(re.findall(r"`([\w-]+)`", listed)) == CHOICES.keys() - run - {"adamw-cosine"}
+    assert set(re.findall(r"`([\w-]+)`", listed)) == ABLATIONS.keys() - run - {"adamw-cosine"}
 
 
 def test_what_the_text_says_of_d() -> None:
@@ -316,7 +316,7 @@ def test_tables_for_reading_are_those_of_the_figures(number: int) -> None:
 def test_choices_for_reading_are_those_of_the_figures() -> None:
     folder = RESULTS / "choices-at-128"
     result = read_json("choices-at-128/cross-validation.json")
-    assert (folder / "cross-validation.md").read_text(encoding="utf-8") == choices_markdown(result)
+    assert (folder / "cross-validation.md").read_text(encoding="utf-8") == ablation_markdown(result)
 
 
 def test_what_the_text_says_of_the_time_it_took() -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import model_training.training.pretrained as start_module
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.feature_extraction import ResNetStages
-from model_training.training.pretrained import load_start
+from model_training.training.pretrained import load_pretrained
 from model_training.training.run_folder import RunFolder
 
 
@@ -43,35 +43,35 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_torchvision_is_downloaded_once_and_its_hash_checked(served: Path) -> None:
-    start = load_start("torchvision")
+    start = load_pretrained("torchvision")
     assert start is not None
     assert start.name == "torchvision ResNet18 IMAGENET1K_V1"
-    ResNetStages().load_start(start.weights)
+    ResNetStages().load_pretrained(start.weights)
     served.unlink()
-    assert load_start("torchvision") is not None, "the second time it is read from the copy"
+    assert load_pretrained("torchvision") is not None, "the second time it is read from the copy"
 
 
 def test_a_file_with_another_hash_is_refused(served: Path) -> None:
     served.write_bytes(served.read_bytes() + b"x")
     with pytest.raises(ValueError, match=r"cannot download .*set start to the path"):
-        load_start("torchvision")
+        load_pretrained("torchvision")
 
 
 @pytest.mark.usefixtures("served")
 def test_the_download_is_that_of_the_networks_depth() -> None:
-    assert load_start("torchvision", "attention-resnet18") is not None
+    assert load_pretrained("torchvision", "attention-resnet18") is not None
     with pytest.raises(ValueError, match=r"cannot download .*absent"):
-        load_start("torchvision", "resnet50")
+        load_pretrained("torchvision", "resnet50")
 
 
 def test_a_file_says_what_it_has_seen(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"conv1.weight": torch.zeros(2)}, path)
-    plain = load_start(str(path))
+    plain = load_pretrained(str(path))
     assert plain is not None
     assert (plain.name, plain.seen) == ("weights.safetensors", {})
     (tmp_path / "pictures.csv").write_text("id,sha256\nISIC_0000001,ab\nISIC_0000002,\n")
-    trained = load_start(str(path))
+    trained = load_pretrained(str(path))
     assert trained is not None
     assert trained.seen == {"ISIC_0000001": "ab", "ISIC_0000002": ""}
 
@@ -82,7 +82,7 @@ def test_a_start_is_known_by_its_content(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "b.pth")
     save_file({**weights, "conv1.weight": torch.rand(2, 3)}, tmp_path / "c.safetensors")
     save_file({**weights, "conv1.weight": weights["conv1.weight"].reshape(3, 2)}, tmp_path / "d.safetensors")
-    starts = [load_start(str(path)) for path in sorted(tmp_path.iterdir())]
+    starts = [load_pretrained(str(path)) for path in sorted(tmp_path.iterdir())]
     first, second, *others = [start.sha256 for start in starts if start is not None]
     assert first == second
     assert len({first, *others}) == 3
@@ -92,13 +92,13 @@ def test_the_list_of_what_was_seen_must_be_readable(tmp_path: Path) -> None:
     path, table = tmp_path / "weights.safetensors", tmp_path / "pictures.csv"
     save_file({"conv1.weight": torch.zeros(2)}, path)
     table.write_text("id,sha256\nISIC_0000001,ab\n", encoding="utf-8-sig")
-    start = load_start(str(path))
+    start = load_pretrained(str(path))
     assert start is not None
     assert start.seen == {"ISIC_0000001": "ab"}
     for content in ("picture,sha256\nISIC_0000001,ab\n", ""):
         table.write_text(content)
         with pytest.raises(ValueError, match=r"no column 'id'.*columns id,sha256"):
-            load_start(str(path))
+            load_pretrained(str(path))
 
 
 def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.save_weights(network.state_dict())
     run.write_pictures({"ISIC_0000001": "ab"})
-    start = load_start(str(run.weights), "attention-resnet18")
+    start = load_pretrained(str(run.weights), "attention-resnet18")
     assert start is not None
     assert start.seen == {"ISIC_0000001": "ab"}
     stages = ResNetStages(network="attention-resnet18")
-    stages.load_start(start.weights)
+    stages.load_pretrained(start.weights)
     first, second = (network.get_submodule(f"branches.{i}.features.stages").state_dict() for i in range(2))
     assert all(torch.equal(value, first[name]) for name, value in stages.state_dict().items())
     assert not torch.equal(stages.conv1.weight, second["conv1.weight"])
@@ -122,16 +122,16 @@ def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
 def test_a_checkpoint_is_not_a_start(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "checkpoint.pth")
     with pytest.raises(ValueError, match="save the state_dict alone"):
-        load_start(str(tmp_path / "checkpoint.pth"))
+        load_pretrained(str(tmp_path / "checkpoint.pth"))
 
 
 def test_a_damaged_copy_in_the_cache_is_named(served: Path, tmp_path: Path) -> None:
-    load_start("torchvision")
+    load_pretrained("torchvision")
     copy = next((tmp_path / "hub").rglob(served.name))
     for content in (b"", b"damaged"):
         copy.write_bytes(content)
         with pytest.raises(ValueError, match=r"read its copy in .*hub"):
-            load_start("torchvision")
+            load_pretrained("torchvision")
 
 
 def test_the_real_files_are_asked_for() -> None:
@@ -142,10 +142,10 @@ def test_the_real_files_are_asked_for() -> None:
 
 
 def test_what_cannot_be_a_start(tmp_path: Path) -> None:
-    assert load_start("none") is None
+    assert load_pretrained("none") is None
     with pytest.raises(ValueError, match="nor a file"):
-        load_start(str(tmp_path / "absent.pth"))
+        load_pretrained(str(tmp_path / "absent.pth"))
     for name in ("broken.pth", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"not weights")
         with pytest.raises(ValueError, match=r"not a readable \.pth or \.safetensors"):
-            load_start(str(tmp_path / name))
+            load_pretrained(str(tmp_path / name))

@@ -55,7 +55,7 @@ def test_a_run_goes_on_in_its_precision_on_another_machine(tmp_path: Path) -> No
     provenance = {"data": {}, "start": "none"}
     run = RunFolder(tmp_path)
     run.open(Config(precision="auto"), "recognition", provenance | {"precision": "32-true"})
-    with pytest.raises(RunError, match="set precision=32-true to go on with it"):
+    with pytest.raises(RunError, match="set precision=32-true to resume it"):
         run.open(Config(precision="auto"), "recognition", provenance | {"precision": "bf16-mixed"})
     run.open(Config(precision="32-true"), "recognition", provenance | {"precision": "32-true"})
 

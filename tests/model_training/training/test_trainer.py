@@ -20,8 +20,10 @@ from model_training.config import Config, StageConfig
 from model_training.data.isic import DatasetError
 from model_training.files import Interrupted, replace_atomically
 from model_training.training.area import AreaStage
+from model_training.training.devices import make_fabric, training_precision
+from model_training.training.optimisation import learning_rate
 from model_training.training.run_folder import RunError, RunFolder
-from model_training.training.trainer import TrainingError, learning_rate, make_fabric, training_precision
+from model_training.training.trainer import TrainingError
 from tests.conftest import REPOSITORY
 from tests.model_training.small_runs import CONFIG, run_small, small_frames
 
@@ -44,7 +46,7 @@ def test_a_first_stage_without_any_mask_is_refused() -> None:
         AreaStage(
             settings=CONFIG.area,
             network=CONFIG.network,
-            start=None,
+            pretrained=None,
             train=bare,
             validation=frames,
             seed=0,

@@ -1,0 +1,122 @@
+"""The fields of a bundle's manifest that follow from the experiment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from model_training.arrays import Scores
+from model_training.data.frames import FrameSet
+from model_training.evaluation.calibration import operating_points
+from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
+from model_training.evaluation.predictions import read_predictions
+from model_training.reporting.model_card import INTENDED_USE, LICENCE
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import git_commit, stage_config
+from service.bundle import (
+    CANARY_OUTPUTS_NAME,
+    CANARY_PICTURE_NAME,
+    Canary,
+    DiagnosisClass,
+    OperatingPoint,
+    Provenance,
+    TensorSpec,
+    Variant,
+    measure_reference,
+)
+
+CLASSES = {
+    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True),
+    "seborrheic_keratosis": DiagnosisClass(name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False),
+    "nevus": DiagnosisClass(name="nevus", label="Nevus", malignant=False),
+    "benign": DiagnosisClass(name="benign", label="Benign", malignant=False),
+    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True),
+}
+
+
+def manifest_fields(
+    experiment: Experiment,
+    validation: FrameSet,
+    specs: list[TensorSpec],
+    variants: list[Variant],
+    *,
+    name: str,
+    version: str,
+) -> dict[str, Any]:
+    """The manifest's fields but ``abstention``; the first picture of ``validation`` is the canary."""
+    data = experiment.config.data
+    _, probabilities = read_predictions(experiment.evaluation("validation") / "predictions.csv", validation.classes)
+    return {
+        "name": name,
+        "version": version,
+        "classes": [CLASSES[c] for c in validation.classes],
+        "frame_size": data.frame_size,
+        "frame_jpeg_quality": data.copies_jpeg_quality,
+        "network_size": experiment.config.network.size,
+        "input": TensorSpec(
+            name="image",
+            dtype="uint8",
+            shape=["batch", data.frame_size, data.frame_size, 3],
+            meaning="the whole upright picture squashed to a square, sRGB",
+        ),
+        "outputs": specs,
+        "variants": variants,
+        "temperature": read_calibration(experiment).temperature_N.tolist(),
+        "prevalence": _prevalence(experiment),
+        "operating_points": _operating_points(validation, probabilities),
+        "default_operating_point": "balanced",
+        "reference": measure_reference(probabilities, list(validation.classes), measured_on=validation.name),
+        "provenance": _provenance(experiment),
+        "licence": LICENCE,
+        "intended_use": INTENDED_USE,
+        "canary": Canary(
+            picture=CANARY_PICTURE_NAME,
+            outputs=CANARY_OUTPUTS_NAME,
+            tolerance=1e-3,
+            source=f"{validation.ids[0]} of {validation.name}, CC0",
+        ),
+    }
+
+
+def _operating_points(validation: FrameSet, probabilities_NK: Scores) -> list[OperatingPoint]:
+    malignant_K = np.array([CLASSES[c].malignant for c in validation.classes])
+    return operating_points(
+        malignant_K[validation.labels],
+        probabilities_NK[:, malignant_K].sum(axis=1),
+        measured_on=f"{validation.name} ({len(validation)} pictures), on which the threshold was also chosen",
+    )
+
+
+def _provenance(experiment: Experiment) -> Provenance:
+    config = experiment.config
+    stages = {"recognition": experiment.recognition_run}
+    if config.network.lesion_area_attention:
+        stages["area"] = experiment.area_run
+    about = {stage: run.read_json("run.json") for stage, run in stages.items()}
+    resolved = {stage: {"precision": about[stage]["precision"], **stage_config(config, stage)} for stage in stages}
+    return Provenance(
+        git_commit=about["recognition"]["git_commit"],
+        created_at=datetime.now(UTC),
+        start=about["recognition"]["start"],
+        data=about["recognition"]["data"],
+        seeds=[config.seed],
+        config={**resolved, "export": {"git_commit": git_commit()}},
+        metrics=_reported_metrics(experiment),
+    )
+
+
+def _prevalence(experiment: Experiment) -> dict[str, float]:
+    """The share of each class in the mix for which the probabilities are calibrated."""
+    train, _ = experiment.training_sets()
+    if experiment.config.evaluation.prevalence == "balanced" and experiment.config.recognition.class_weights != "none":
+        return dict.fromkeys(train.classes, 1 / len(train.classes))
+    counts = np.bincount(train.labels, minlength=len(train.classes))
+    return dict(zip(train.classes, (counts / counts.sum()).tolist(), strict=True))
+
+
+def _reported_metrics(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """The figures of every evaluated split, by the name of its set."""
+    reports = [report for split in SPLITS if (report := read_report(experiment, split)) is not None]
+    return {report["set"]: report["metrics"] for report in reports}

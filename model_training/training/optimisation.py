@@ -1,0 +1,37 @@
+"""Optimisers and learning-rate schedules of both training stages."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from model_training.config import StageConfig
+
+
+def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
+    """The learning rate when the share ``done`` (0..1) of ``epoch`` is finished."""
+    if settings.schedule == "step":
+        return settings.learning_rate * 0.1 ** (epoch // settings.decay_every)
+    position = (epoch + done) / settings.epochs
+    warm_up = 0.1
+    if position < warm_up:
+        return settings.learning_rate * max(position / warm_up, 0.01)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
+
+
+def make_optimiser(module: nn.Module, settings: StageConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum 0.9, or AdamW, over the parameters that require gradients."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    fused = torch.cuda.is_available()
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            settings.learning_rate,
+            momentum=0.9,
+            weight_decay=settings.weight_decay,
+            nesterov=True,
+            fused=fused,
+        )
+    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)

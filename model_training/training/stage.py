@@ -1,0 +1,55 @@
+"""What a training stage gives to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model_training.arrays import Indices
+from model_training.config import StageConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's share of one batch, loaded onto its device."""
+
+    indices: Indices  # [sides, share]: one side for pictures, two for pairs
+    loaded: list[Tensor]
+    # How many pictures each side has over all processes, and which of them are in this share.
+    num_whole: int
+    share: slice
+
+    @property
+    def num_pictures(self) -> int:
+        """The pictures of the whole batch, over all sides and processes."""
+        return len(self.indices) * self.num_whole
+
+
+class Stage(Protocol):
+    """One of the paper's two training stages."""
+
+    name: str
+
+    @property
+    def settings(self) -> StageConfig:
+        """How the stage is optimised."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network that is optimised."""
+
+    def batches(self, epoch: int) -> Sequence[Indices]:
+        """The batches of an epoch over all processes, indices ``[sides, batch]``."""
+
+    def load(self, indices: Indices) -> list[Tensor]:
+        """The input of ``losses`` for these pictures, read from the prepared frames, on the CPU."""
+
+    def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses on this process's share; ``loss`` is minimised. Random draws cover the whole batch."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on the validation set, in float32."""
