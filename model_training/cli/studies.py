@@ -1,4 +1,4 @@
-"""``cin-train reproduce`` and ``choose``: many experiments."""
+"""``cin-train reproduce`` and ``ablations``: studies of many experiments."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from model_training.cli.options import (
     ResultsOption,
     RunsOption,
     SetOption,
+    app,
     command,
     make_experiment,
 )
 from model_training.data.isic import DatasetError, read_set
-from model_training.studies.ablations import BASE, ablation_result, fold_trials, write_ablation_result
+from model_training.studies.ablation_report import write_ablation_result
+from model_training.studies.ablations import BASE, ablation_result, fold_trials
 from model_training.studies.paper_tables import TABLES, Table
 from model_training.studies.plan import refuse_other_outcomes, runnable
 from model_training.studies.reproduce import table_trials
@@ -48,7 +50,7 @@ def reproduce(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Rerun the paper's tables, system by system and seed by seed; the same command goes on after an interruption."""
+    """Rerun the paper's tables, system by system and seed by seed; the same command resumes after an interruption."""
     unknown = sorted(set(table or ()) - set(TABLES))
     if unknown:
         raise ValueError(f"there is no table {unknown[0]}; the paper's are {', '.join(map(str, TABLES))}")
@@ -76,8 +78,11 @@ def reproduce(
 
 
 @command
-def choose(
-    choice: Annotated[list[str] | None, typer.Option(help="Only this choice, e.g. base; may be repeated.")] = None,
+def ablations(
+    ablation: Annotated[
+        list[str] | None,
+        typer.Option("--ablation", "--choice", help="Only this ablation, e.g. base; may be repeated."),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop: nothing is run or written.")] = False,
     minutes: MinutesOption = None,
     runs: RunsOption = Path("runs"),
@@ -87,21 +92,25 @@ def choose(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Compare what the paper leaves open by five-fold cross-validation on the training set."""
+    """Compare settings that the paper leaves open, by five-fold cross-validation on the training set."""
     template = make_experiment(config, set_, data, cache, runs)
     trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
-    chosen = only(choice or (), trials)
+    chosen = only(ablation or (), trials)
     refuse_other_outcomes(trials)
     deadline = _deadline(minutes)
     left = runnable(chosen, template.console, timings=template.folder / "timings.json")
     if all(trial.record() is None and trial not in chosen for trial in trials if trial.variant == BASE):
-        template.console.print(f"without {BASE} nothing is compared: add --choice {BASE}", highlight=False)
+        template.console.print(f"without {BASE} nothing is compared: add --ablation {BASE}", highlight=False)
     if plan:
         return
     try:
         _run(chosen, left, template.console, ledger=LEDGER, deadline=deadline)
     finally:
         _write_ablations(trials, data, results, template.console)
+
+
+# The name in the commands that earlier results record.
+app.command("choose", hidden=True)(ablations)
 
 
 def _deadline(minutes: float | None) -> float | None:
@@ -111,7 +120,7 @@ def _deadline(minutes: float | None) -> float | None:
 def _run(
     trials: Sequence[Trial], left: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None
 ) -> None:
-    """Run what is ``left`` of the ``trials`` and can be run. Raises :class:`TrialError` if not all of them can."""
+    """Run the trials in ``left``. Raises :class:`TrialError` when some of ``trials`` cannot run here."""
     run_trials(left, console, ledger=ledger, deadline=deadline)
     if unfinished := [trial.name for trial in trials if trial.record() is None]:
         raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
@@ -121,7 +130,7 @@ def _write_ablations(trials: Sequence[Trial], data: Path, results: Path, console
     try:
         train = read_set(data, trials[0].config.data.train, allow_missing=True)
     except DatasetError as error:
-        console.print(f"the choices are not compared: {error}", highlight=False, markup=False)
+        console.print(f"the ablations are not compared: {error}", highlight=False, markup=False)
     else:
         write_ablation_result(ablation_result(trials, train, command=command_line()), results)
 

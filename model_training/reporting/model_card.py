@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_training.config import Config, NetworkConfig
-from model_training.evaluation.calibration import SENSITIVITIES
 from model_training.evaluation.statistics import NUM_RESAMPLES
-from model_training.reporting.text import partitions, table, with_interval
+from model_training.reporting.card_tables import (
+    calibration_table,
+    discrimination_table,
+    error_prediction_note,
+    figures_table,
+    gate_list,
+    operating_point_notes,
+    operating_points_table,
+    predictive_values_table,
+    prevalence_note,
+    rare_class_note,
+    specificities_table,
+)
+from model_training.reporting.text import partitions
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (
@@ -124,18 +136,18 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         commit=provenance.git_commit,
         exported_at=provenance.config["export"]["git_commit"],
         temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
-        figures=_figures(provenance.metrics),
-        rare=_rare(provenance.metrics),
-        discrimination=_discrimination(judgement),
-        points=_points(judgement),
-        point_notes=_point_notes(judgement),
+        figures=figures_table(provenance.metrics),
+        rare=rare_class_note(provenance.metrics),
+        discrimination=discrimination_table(judgement),
+        points=operating_points_table(judgement),
+        point_notes=operating_point_notes(judgement),
         measured_on=list(judgement)[-1],
-        predictive_values=_predictive_values(list(judgement.values())[-1]),
-        specificities=_specificities(judgement),
-        calibration=_calibration(judgement),
-        prevalence=_prevalence(manifest["prevalence"]),
-        error_prediction=_error_prediction(judgement),
-        gate="\n".join(f"- {v.name}: {_gate_text(v.gate)}" for v in manifest["variants"]),
+        predictive_values=predictive_values_table(list(judgement.values())[-1]),
+        specificities=specificities_table(judgement),
+        calibration=calibration_table(judgement),
+        prevalence=prevalence_note(manifest["prevalence"]),
+        error_prediction=error_prediction_note(judgement),
+        gate=gate_list(manifest["variants"]),
     )
 
 
@@ -205,146 +217,4 @@ def _input_source(config: Config) -> str:
     return (
         f"copies of the pictures squashed to {size} x {size} pixels and stored as JPEG of quality {quality}, not the "
         f"originals. {detail} The service squashes and compresses larger pictures likewise."
-    )
-
-
-def _figures(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    sets = list(metrics)
-    names = list(dict.fromkeys(name for figures in metrics.values() for name in figures))
-    header = f"| Figure | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}"
-    rows = [f"| {n} | {' | '.join(_number(n, metrics[s].get(n)) for s in sets)} |" for n in names]
-    return "\n".join([header, *rows])
-
-
-def _rare(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """What the class of highest probability is not good for."""
-    name, figures = list(metrics.items())[-1]
-    told = [
-        f"{task} is the class of highest probability for {figures[key]:.0%} of its pictures in `{name}`"
-        for task in ("melanoma", "malignant")
-        if (key := f"{task}_sensitivity_argmax") in figures and figures[key] < 0.5
-    ]
-    if not told:
-        return ""
-    sentence = told[0][0].upper() + told[0][1:]
-    return (
-        f"\n**{sentence}**: where a class is rare, another one is nearly always likelier. Whether somebody should look "
-        "closer is what the operating points are for, not the class of highest probability.\n"
-    )
-
-
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if name.startswith("num_") else f"{value:.3f}"
-
-
-def _discrimination(judgement: Mapping[str, Any]) -> str:
-    rows = [
-        [task.replace("_", " "), name, with_interval(figures["auc"]), with_interval(figures["ap"])]
-        for name, judged in judgement.items()
-        for task, figures in judged["discrimination"].items()
-    ]
-    return table(["Class against the rest", "Set", "AUC", "AP"], rows)
-
-
-def _points(judgement: Mapping[str, Any]) -> str:
-    rows = [
-        [p["name"], f"{p['threshold']:.4f}", name, with_interval(p["sensitivity"]), with_interval(p["specificity"])]
-        for name, judged in judgement.items()
-        for p in judged["operating_points"]
-    ]
-    return table(["Name", "Threshold", "Set", "Sensitivity", "Specificity"], rows)
-
-
-def _point_notes(judgement: Mapping[str, Any]) -> str:
-    """What the table hides: points that are one and the same, and points that do not keep what they were chosen for."""
-    chosen = next(iter(judgement.values()))["operating_points"]
-    notes = [
-        f"- `{point['name']}` and `{other['name']}` are the same threshold here."
-        for i, point in enumerate(chosen)
-        for other in chosen[i + 1 :]
-        if other["threshold"] == point["threshold"]
-    ]
-    for name, judged in judgement.items():
-        for point in judged["operating_points"]:
-            aim, found = SENSITIVITIES.get(point["name"], 0.0), point["sensitivity"]
-            if found["value"] < aim:
-                kept = f"has {with_interval(found)} on `{name}`"
-                notes.append(f"- `{point['name']}` was chosen for a sensitivity of {aim:g} and {kept}.")
-    return "\n".join(["", *notes, ""]) if notes else ""
-
-
-def _predictive_values(judged: Mapping[str, Any]) -> str:
-    points = judged["operating_points"]
-    rows = []
-    for i, first in enumerate(points[0]["predictive_values"]):
-        at = [point["predictive_values"][i] for point in points]
-        share = f"{first['prevalence']:.1%}"
-        if first["prevalence"] == judged["prevalence"]:
-            share += " (this set)"
-        rows.append([share, *(f"{with_interval(v['positive'])} / {with_interval(v['negative'])}" for v in at)])
-    return table(["Prevalence", *(point["name"] for point in points)], rows)
-
-
-def _specificities(judgement: Mapping[str, Any]) -> str:
-    asked = list(next(iter(judgement.values()))["specificity_at_sensitivity"])
-    rows = [
-        [name, *(with_interval(judged["specificity_at_sensitivity"][se]) for se in asked)]
-        for name, judged in judgement.items()
-    ]
-    return table(["Set", *(f"SE {se}" for se in asked)], rows)
-
-
-def _calibration(judgement: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            name,
-            when,
-            *(with_interval(figures[measure]) for measure in _CALIBRATION),
-        ]
-        for name, judged in judgement.items()
-        for when, figures in judged["calibration"].items()
-    ]
-    return table(["Set", "Calibration", *_CALIBRATION.values()], rows)
-
-
-_CALIBRATION = {
-    "calibration_error": "ECE",
-    "calibration_error_equal_mass": "ECE, bins of equal size",
-    "classwise_calibration_error": "ECE by class",
-    "brier_score": "Brier score",
-}
-
-
-def _prevalence(shares: Mapping[str, float]) -> str:
-    mix = ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
-    return f"The probabilities hold where lesions are mixed as here: {mix}. Elsewhere they have to be converted."
-
-
-def _error_prediction(judgement: Mapping[str, Any]) -> str:
-    """Which sign tells errors from right answers: said as the interval allows."""
-    sentences = []
-    for name, judged in judgement.items():
-        found = judged["error_prediction"]
-        if found is None:
-            return "Both branches are one network here, so they cannot disagree; 1 - max p is the only sign of doubt."
-        gain = found["gain"]
-        if gain["low"] > 0:
-            verdict = "predicts errors better than 1 - max p"
-        elif gain["high"] < 0:
-            verdict = "predicts errors worse than 1 - max p"
-        else:
-            verdict = "is not shown to predict errors better or worse than 1 - max p"
-        sentences.append(
-            f"- On `{name}` the branches' disagreement {verdict}: area under the risk-coverage curve "
-            f"{found['area_by_disagreement']:.3f} against {found['area_by_probability']:.3f}, gain "
-            f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]."
-        )
-    return "\n".join(sentences)
-
-
-def _gate_text(gate: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}" for name, value in gate.items()
     )

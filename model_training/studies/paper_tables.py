@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 3 as printed, and the experiments by which we rerun their rows.
+"""The paper's Tables 1 to 3 as printed, and the experiments that reproduce their rows.
 
 Figures go by the names of :func:`~model_training.evaluation.evaluate.classification_figures`; ACC, SE and SP follow
 the paper's rule, the class of highest probability.
@@ -26,20 +26,20 @@ class Challenge:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: the name it has in the paper, the figures printed there, and the system that we run for it, if any."""
+    """One row: its name in the paper, the printed figures, and the system that reproduces it, if any."""
 
     name: str
     paper: Mapping[str, float] = field(default_factory=dict)
     system: str | None = None
-    # How many pictures beside the challenge's the printed figures were trained with, where the paper says so.
+    # Number of further training pictures behind the printed figures, where the paper gives it.
     external: int | None = None
-    # The system that differs from this one in nothing but the module in question, where the baseline differs in more.
+    # The system that differs from this one in one module only, where the baseline differs in more.
     control: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its data, its rows, the figures it shows, and how many test pictures of each task are positive."""
+    """One table: its data, rows and figures, and the number of positive test pictures of each task."""
 
     number: int
     title: str
@@ -48,11 +48,11 @@ class Table:
     num_positive: Mapping[str, int]
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
-    # The system that the others are tested against.
+    # The system that the others are compared with.
     baseline: str | None = None
 
     def systems(self) -> tuple[str, ...]:
-        """The systems that are ours to run, in the order of the rows."""
+        """The systems to run, in the order of the rows."""
         return tuple(row.system for row in self.rows if row.system is not None)
 
 
@@ -85,8 +85,7 @@ def _modules(area: bool, attention: bool, distinguish: bool, branches: str) -> t
 # Without the distinguish module nothing needs a second branch.
 _BASELINE = _modules(False, False, False, "single")
 
-# What each system changes in the experiment's configuration. The systems that the paper compares with see the whole
-# picture.
+# The changes of each system to the configuration. The systems that the paper compares with see the whole picture.
 SYSTEMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "baseline": _BASELINE,
@@ -95,7 +94,7 @@ SYSTEMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "d": _modules(False, False, True, "separate"),
         "af": _modules(True, True, False, "single"),
         "cin": _modules(True, True, True, "separate"),
-        # D brings a second network with it: this tells what two networks do without being compared.
+        # D needs a second network; this row shows the effect of the second network alone.
         "two-branches": _modules(False, False, False, "separate"),
         "sdl": (*_modules(False, False, True, "separate"), "network.distinguish_form=synergic"),
         "arl": (*_BASELINE, "network.features=attention-resnet18"),
@@ -145,7 +144,7 @@ TABLE_1 = Table(
             _keratosis(auc=0.960, acc=0.915, se=0.644, sp=0.959),
             "af",
         ),
-        # The control of D here would be A and F in two branches, which no table has.
+        # The control of D would be A and F in two branches, which no table has.
         Row("CIN (A+F+D)", _keratosis(auc=0.981, acc=0.943, se=0.829, sp=0.965), "cin"),
         Row("Baseline, two branches", {}, "two-branches"),
     ),

@@ -1,4 +1,4 @@
-"""The trials behind the paper's tables, and the tables with our figures beside the printed ones."""
+"""The trials behind the paper's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model_training.studies.paper_tables import SYSTEMS, Table
 from model_training.studies.trials import Trial
 from model_training.training.experiment import Experiment
 
-# The paper takes the class of highest probability as its weighted loss has made them.
+# As the paper: probabilities for the class mix that the weighted loss implies.
 _AS_PRINTED = "evaluation.prevalence=balanced"
 
 
@@ -26,8 +26,7 @@ def table_trials(
 ) -> list[Trial]:
     """The trials of these tables, each once, one seed after the other.
 
-    Every trial is ``template`` with a configuration and a folder of its own; the systems of a seed share the first
-    stage.
+    Every trial has ``template`` with its own configuration and folder; the systems of a seed share the first stage.
     """
     tables = list(tables)
     trials: dict[str, Trial] = {}

@@ -1,8 +1,7 @@
-"""The paper's tables with our figures beside the printed ones: ``table-N.json`` and, for reading, ``table-N.md``."""
+"""The paper's tables with the printed figures and ours, as ``table-N.json`` and, for reading, ``table-N.md``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from model_training.data.isic import PictureSet
 from model_training.evaluation.evaluate import classification_figures
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, delong_test, implied_accuracy, stratified_resamples
-from model_training.files import write_text
+from model_training.files import write_json, write_text
 from model_training.reporting import text
 from model_training.studies.paper_tables import HEADS, Row, Table
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord
 
 
 def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:
-    """Everything in ``table-N.json``: the printed figures, ours from the finished trials, and how they compare.
+    """The contents of ``table-N.json``: printed figures, our figures from the finished trials, and their difference.
 
     Ours: mean and standard deviation over the seeds, and the 95 % bootstrap interval of that mean over
     stratified resamples of the test pictures.
@@ -115,10 +114,10 @@ def _against(
     labels_N: Indices,
     classes: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Paired comparisons with ``reference`` for every seed that both systems have.
+    """Paired comparisons with ``reference``, for every seed that both systems have.
 
-    A DeLong test of each task's AUC, but of none of which the set has too few pictures of one outcome; of their mean,
-    which has no such test, the bootstrap interval.
+    A DeLong test of each task's AUC, unless the set has fewer than two pictures of an outcome; for the mean AUC, which
+    has no such test, a bootstrap interval.
     """
     if reference is None or row.system in (None, reference):
         return []
@@ -149,7 +148,7 @@ def _against(
 
 
 def _mean_gain(ours_NK: Scores, base_NK: Scores, labels_N: Indices, classes: Sequence[str]) -> dict[str, float | None]:
-    """What ``ours`` gains in the mean AUC, with its 95 % interval over stratified resamples of the pictures."""
+    """The gain of ``ours`` in the mean AUC, with its 95 % interval over stratified resamples of the pictures."""
 
     def gain(chosen_N: Indices) -> float:
         ours, base = (classification_figures(labels_N[chosen_N], s[chosen_N], classes) for s in (ours_NK, base_NK))
@@ -160,7 +159,7 @@ def _mean_gain(ours_NK: Scores, base_NK: Scores, labels_N: Indices, classes: Seq
 
 
 def printed_inconsistencies(table: Table) -> list[str]:
-    """Printed figures that contradict others of their row, beyond what rounding to three digits allows."""
+    """Printed figures that contradict others of the same row by more than rounding to three digits."""
     return [found for row in table.rows for found in (*_accuracies(table, row), *_means(table, row))]
 
 
@@ -191,13 +190,12 @@ def _means(table: Table, row: Row) -> Iterator[str]:
 def write_table_result(result: Mapping[str, Any], results: Path) -> None:
     """Write ``table-N.json`` and ``table-N.md`` below ``results``."""
     results.mkdir(parents=True, exist_ok=True)
-    contents = {"json": json.dumps(result, indent=2) + "\n", "md": markdown(result)}
-    for suffix, content in contents.items():
-        write_text(results / f"table-{result['table']}.{suffix}", content)
+    write_json(results / f"table-{result['table']}.json", result)
+    write_text(results / f"table-{result['table']}.md", markdown(result))
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """The table for reading: for each figure the paper's, ours with its interval, and the difference."""
+    """``table-N.md``: for each figure the printed value, ours with its interval, and the difference."""
     names = list(result["rows"][0]["metrics"])
     lines = [
         f"# Table {result['table']}: {result['title']}",
@@ -226,7 +224,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _origin(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the rows were trained from, in and with; a row that differs from others is not left unsaid."""
+    """Pretrained weights, machine, precision and commits of our rows, all different values included."""
     ours = [row for row in rows if row["seeds"]]
     if not ours:
         return []

@@ -1,7 +1,7 @@
-"""Trials: one configuration trained, evaluated once, and its outcome kept, resumably.
+"""Trials: each trains one configuration, evaluates it once, and keeps the outcome.
 
-A trial ends in a folder of its own below ``results/``: ``predictions.csv`` as the official scorer takes it, and
-``trial.json`` with what was run. A trial that is there is done; what is half done goes on from its checkpoint.
+The outcome is a folder in ``results/`` with ``predictions.csv``, in the official scorer's format, and ``trial.json``.
+A trial with an outcome is finished; an interrupted one resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -29,31 +29,30 @@ PREDICTIONS, RECORD = "predictions.csv", "trial.json"
 
 
 class TrialError(ValueError):
-    """The trials cannot be run as asked; the text says what to change."""
+    """The trials cannot run as requested; the text says what to change."""
 
 
 class TrialRecord(BaseModel):
-    """What was run in a trial, and what came of it."""
+    """The configuration, provenance and figures of a finished trial."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     config: dict[str, Any]
     start: str
-    # Of the start's names and values; None for random weights.
+    # SHA-256 of the pretrained weights' names and values; None for random weights.
     start_sha256: str | None
-    # In which the recognition stage was trained, and on which machines and by which commits it was begun and gone on
-    # with.
+    # Of the recognition stage; machines and commits over its start and its resumptions.
     precision: str
     machine: str
     git_commits: list[str]
-    # How long the epochs of each stage took, with their validation; several trials may share the first stage.
+    # Duration of each stage's epochs, validation included; several trials may share the first stage.
     seconds: dict[str, float]
-    # Of the first stage's weights; None without one, and in outcomes from before it was kept.
+    # Of the first stage's weights; None without a first stage, and in outcomes older than this field.
     area_sha256: str | None = None
-    # How strongly the attention ended up to act: alpha and beta of Eqn 3, and those of attention residual blocks.
+    # The learnt alpha and beta of Eqn 3, and alpha of attention residual blocks.
     attention_weights: dict[str, float] = {}
-    # Figures on the set on which the temperatures were fitted.
+    # Figures on the set that the temperatures were fitted on.
     validation: dict[str, float]
     evaluated_on: str
     digest: str
@@ -72,7 +71,7 @@ class TrialRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration to be trained and evaluated on ``split``; ``results`` keeps the outcome.
+    """One configuration to train and to evaluate on ``split``; the outcome goes to the folder ``results``.
 
     ``name`` is study/variant/repetition, such as ``isic2017/cin/seed-0``.
     """
@@ -84,7 +83,7 @@ class Trial:
 
     @property
     def variant(self) -> str:
-        """The system or the choice that is tried."""
+        """The system of a table, or the ablation."""
         return variant_of(self.name)
 
     @property
@@ -93,7 +92,7 @@ class Trial:
         return self.experiment.config
 
     def record(self) -> TrialRecord | None:
-        """The outcome, None while there is none. Raises :class:`TrialError` when it is another configuration's."""
+        """The outcome, None before the trial has finished. Raises :class:`TrialError` for another configuration's."""
         path = self.results / RECORD
         if not path.is_file() or not (self.results / PREDICTIONS).is_file():
             return None
@@ -115,17 +114,17 @@ class Trial:
 
 
 def attention_weights(weights: StateDict) -> dict[str, float]:
-    """The learnt factors of the attention terms by their names in ``weights``; none in a network without attention."""
+    """The learnt factors of the attention terms, by their names in ``weights``; empty without attention."""
     return {name: float(value) for name, value in weights.items() if name.endswith((".alpha", ".beta"))}
 
 
 def variant_of(name: str) -> str:
-    """The variant that a trial of this name is about."""
+    """The variant in a trial's name."""
     return name.split("/")[1]
 
 
 def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of these variants, of all when none is named. Raises :class:`TrialError` for a variant of none."""
+    """The trials of ``variants``, all trials if that is empty. Raises :class:`TrialError` for an unknown variant."""
     known = list(dict.fromkeys(trial.variant for trial in trials))
     if unknown := [variant for variant in variants if variant not in known]:
         raise TrialError(f"there is no {', '.join(unknown)}; choose among {', '.join(known)}")
@@ -133,40 +132,39 @@ def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    """The configuration without what differs from machine to machine: the start's path, and what is asked of precision.
+    """The configuration without the keys that depend on the machine: the path of the weights, and the precision.
 
-    An older outcome knows nothing of keys that came later: to it they have their defaults.
+    Keys that are newer than an outcome have their defaults in it.
     """
     return config.model_dump(mode="json", exclude={"start", "precision"})
 
 
 def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:
-    """Run what is not done. Commands side by side do not run a trial twice.
+    """Run the unfinished trials. Locks keep commands that run at the same time from running a trial twice.
 
-    Raises :class:`Interrupted` at ``deadline`` (``time.monotonic``) or when asked to stop; the next call goes on from
-    there.
+    Raises :class:`Interrupted` at ``deadline`` (``time.monotonic``) and after a signal; the next call resumes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrialError(
             "trials run on one device each; instead of torchrun start one command for each GPU, with --system or "
-            "--choice and CUDA_VISIBLE_DEVICES"
+            "--ablation and CUDA_VISIBLE_DEVICES"
         )
     for trial in trials:
         if deadline is not None and time.monotonic() >= deadline:
             raise Interrupted("the time is up; run the same command again to resume")
-        folder, said = trial.experiment.folder, f"waiting for another command that runs {trial.name}"
-        waiting = partial(console.print, said, highlight=False)
+        folder, notice = trial.experiment.folder, f"waiting for another command that runs {trial.name}"
+        waiting = partial(console.print, notice, highlight=False)
         with folder_lock(folder, waiting=waiting, deadline=deadline):
             if trial.record() is None:
                 console.rule(trial.name)
                 record = run_trial(trial, ledger=ledger, deadline=deadline)
                 auc = record.metrics.get("mean_auc")
-                said = "no mean AUC: the set lacks a class" if auc is None else f"mean AUC {auc:.4f}"
-                console.print(f"{trial.name}: {said}", highlight=False)
+                figure = "no mean AUC: the set lacks a class" if auc is None else f"mean AUC {auc:.4f}"
+                console.print(f"{trial.name}: {figure}", highlight=False)
 
 
 def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> TrialRecord:
-    """Train what is not trained yet, evaluate, and keep the outcome."""
+    """Train the stages that are unfinished, evaluate, and write the outcome."""
     experiment = trial.experiment
     runs = {"recognition": experiment.recognition_run}
     if trial.config.network.lesion_area_attention:

@@ -456,10 +456,10 @@ def test_choices_are_compared_fold_by_fold_and_never_on_the_test_set(
     small_tables: SmallTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model_training.studies.ablations.NUM_FOLDS", 2)
-    monkeypatch.setattr("model_training.studies.ablations._CONTROLS", {"no-crop": "eight-views", "base": "not-run"})
-    arguments = ["--choice=base", "--choice=no-crop", "--choice=eight-views"]
+    monkeypatch.setattr("model_training.studies.ablations.CONTROLS", {"no-crop": "eight-views", "base": "not-run"})
+    arguments = ["--ablation=base", "--ablation=no-crop", "--ablation=eight-views"]
     before = (small_tables.root / "ledger.jsonl").read_text()
-    result = small_tables.command("choose", *arguments)
+    result = small_tables.command("ablations", *arguments)
     assert result.exit_code == 0, result.output
     told = json.loads((small_tables.root / "results" / "cross-validation.json").read_text())
     choices = told["choices"]
@@ -505,14 +505,14 @@ def test_choices_on_crops_by_another_network_are_not_compared(
     small_tables: SmallTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model_training.studies.ablations.NUM_FOLDS", 1)
-    arguments = ["--choice=base", "--choice=wide-crop", f"--results={tmp_path}"]
-    assert (first := small_tables.command("choose", *arguments)).exit_code == 0, first.output
+    arguments = ["--ablation=base", "--ablation=wide-crop", f"--results={tmp_path}"]
+    assert (first := small_tables.command("ablations", *arguments)).exit_code == 0, first.output
     path = tmp_path / "trials" / "cross-validation" / "wide-crop" / "fold-1" / "trial.json"
     record = json.loads(path.read_text())
     area = small_tables.root / "runs" / "cross-validation" / "lesion-area" / "base" / "fold-1"
     assert record["area_sha256"] == next(iter(file_sha256(p) for p in area.rglob("weights*.safetensors")))
     path.write_text(json.dumps({**record, "area_sha256": "0" * 64}))
-    result = small_tables.command("choose", *arguments)
+    result = small_tables.command("ablations", *arguments)
     assert result.exit_code == 1
     assert "differ in their first stage; rerun one of them" in " ".join(result.output.split())
 
@@ -522,7 +522,7 @@ def test_choices_on_other_sets_are_compared_by_their_own_figures(
 ) -> None:
     monkeypatch.setattr("model_training.studies.ablations.NUM_FOLDS", 1)
     folders = [f"--{folder}={tmp_path / folder}" for folder in ("runs", "results")]
-    result = small_tables.command("choose", "--choice=no-crop", "--set", "data.train=isic2016-train", *folders)
+    result = small_tables.command("ablations", "--ablation=no-crop", "--set", "data.train=isic2016-train", *folders)
     assert result.exit_code == 0, result.output
     assert "without base nothing is compared" in " ".join(result.output.split())
     (choice,) = json.loads((tmp_path / "results" / "cross-validation.json").read_text())["choices"]

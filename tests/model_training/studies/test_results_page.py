@@ -16,7 +16,8 @@ from model_training.data.isic import CLASSES_2017, read_set
 from model_training.evaluation.predictions import read_predictions
 from model_training.evaluation.statistics import delong_test, interval_over_folds, stratified_resamples
 from model_training.metrics import area_under_roc
-from model_training.studies.ablations import ABLATIONS, ablation_markdown
+from model_training.studies.ablation_report import ablation_markdown
+from model_training.studies.ablations import ABLATIONS
 from model_training.studies.paper_tables import TABLE_1, TABLE_2, TABLE_3, Table
 from model_training.studies.table_report import markdown
 from model_training.studies.trials import TrialRecord
