@@ -38,10 +38,10 @@ class DataConfig(_Section):
     fold: int | None = Field(None, ge=0, lt=NUM_FOLDS)
     # F: side in pixels of the frames that are prepared from the pictures; not more than the pictures hold.
     frame_size: int = Field(256, ge=32)
-    # Set when the sets hold JPEG copies at frame size, to the quality of those copies: the service then compresses what
-    # it resizes likewise, so that an original looks as its copy would.
+    # The quality of the JPEG copies, when the sets hold copies at frame size: the service then compresses resized
+    # originals the same way, so that they look like the copies.
     copies_jpeg_quality: int | None = Field(None, ge=1, le=95)
-    # Go on when pictures or masks are missing (a picture without a mask trains the recognition stage only).
+    # Continue when pictures or masks are missing (a picture without a mask trains the recognition stage only).
     allow_missing: bool = False
 
     @model_validator(mode="after")
@@ -63,19 +63,19 @@ class NetworkConfig(_Section):
     distinguish: bool = True
     # How Eqns 1 to 3 are normalised.
     attention: Literal["stabilised", "literal", "row"] = "stabilised"
-    # Where alpha and beta of Eqn 3 start: at 0 the attention begins as the identity, and grows by about the learning
-    # rate a step.
+    # Initial value of alpha and beta of Eqn 3. At 0 the attention starts as the identity, and grows by about the
+    # learning rate per step.
     attention_start: float = Field(0.0, ge=0, le=1)
     # Shared branches make the sum over branches a no-op. "single" trains on pictures instead of pairs: the rows of
     # Table 1 without the distinguish module.
     branches: Literal["separate", "shared", "single"] = "separate"
-    # What compares the pictures of a pair: the paper's module, or the three linear layers of synergic deep learning.
+    # How the pictures of a pair are compared: the paper's module, or three linear layers as in synergic deep learning.
     distinguish_form: Literal["convolutional", "synergic"] = "convolutional"
     # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
     features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.
     crop_threshold: float = Field(0.5, gt=0, lt=1)
-    # What is narrower than this share of the map's side is a speck, not a lesion.
+    # Areas narrower than this share of the map's side are removed as specks.
     crop_opening: float = Field(0.02, ge=0, le=0.2)
     # Skin kept around the smallest rectangle, as a share of its side.
     crop_margin: float = Field(0.05, ge=0, le=1)
@@ -115,33 +115,33 @@ class RecognitionConfig(StageConfig):
     distinguish_weight: float = Field(1.0, ge=0)
     # "balanced" makes every other pair one of the same class.
     pairs: Literal["random", "balanced"] = "random"
-    # How far pictures are scaled, shifted and recoloured in training, which the paper does not mention: see
-    # ``data/augment.py``.
+    # Strength of scaling, shifts and colour changes in training, which the paper does not mention: ``data/augment.py``.
     augmentation: Literal["light", "strong"] = "light"
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 
 
 class EvaluationConfig(_Section):
-    """How a finished network is asked; nothing here changes the training."""
+    """How a finished network is evaluated; without effect on training."""
 
     # 8 averages the logits over the turns and mirrors of the crop (test-time augmentation); the paper uses 1.
     views: Literal[1, 8] = 1
-    # For which mix of classes the probabilities hold. The weights of Eqn 4 make every class equally likely
-    # ("balanced", which the paper's figures are taken from); "training" gives each its share of the training set back.
+    # The class prevalence that the probabilities are calibrated for: "balanced", which follows from the weights of
+    # Eqn 4 and which the paper's figures use, or "training", that of the training set.
     prevalence: Literal["balanced", "training"] = "balanced"
 
 
 class Config(_Section):
-    """Everything that decides the result of a run."""
+    """Everything that determines the result of a run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
-    # Refuse operations whose result varies from run to run on the same GPU; slower. One kind of CPU never varies.
+    # Refuse operations whose result varies between runs on the same GPU; slower. CPUs do not vary.
     deterministic: bool = False
     # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16),
     # else float32.
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    # "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or "none".
+    # Pretrained weights: "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or
+    # "none".
     start: str = "torchvision"
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
@@ -168,11 +168,11 @@ def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(fields)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {_said(e)} (got {e['input']!r})" for e in error.errors()]
+        lines = [f"{'.'.join(map(str, e['loc']))}: {_message(e)} (got {e['input']!r})" for e in error.errors()]
         raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(lines)) from error
 
 
-def _said(error: ErrorDetails) -> str:
+def _message(error: ErrorDetails) -> str:
     return "there is no such key" if error["type"] == "extra_forbidden" else error["msg"]
 
 

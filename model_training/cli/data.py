@@ -30,14 +30,14 @@ def download(
     challenge: Annotated[str, typer.Argument(help="isic2016 or isic2017.")],
     data: DataOption = Path("data"),
     base_url: Annotated[
-        str, typer.Option(envvar="CIN_DATA_URL", help="Where a mirror has the files, without the year.")
+        str, typer.Option(envvar="CIN_DATA_URL", help="Address of a mirror, without the year.")
     ] = BASE_URL,
     keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep archives once unpacked.")] = False,
     accept_changed: Annotated[
-        bool, typer.Option("--accept-changed", help="Take files that are not those known so far.")
+        bool, typer.Option("--accept-changed", help="Accept files that differ from the known ones.")
     ] = False,
 ) -> None:
-    """Download and unpack the official files of a challenge; the same command goes on after an interruption."""
+    """Download and unpack the official files of a challenge; the same command resumes after an interruption."""
     download_challenge(
         challenge,
         data,
@@ -74,7 +74,7 @@ def prepare(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Decode the pictures that training and validation use once, so that training never has to."""
+    """Decode the training and validation pictures once, for all later commands."""
     experiment = make_experiment(config, set_, data, cache, Path())
     for frames in experiment.training_sets():
         masks = int(frames.has_mask.sum())
@@ -89,7 +89,7 @@ def crops(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """What a crop to the lesion magnifies, and what its size alone would tell, by the training set's outlines."""
+    """Measure the crops' magnification, and the AUC of the lesion's size alone, from the training set's outlines."""
     experiment = make_experiment(config, set_, data, cache, Path())
     out.parent.mkdir(parents=True, exist_ok=True)
     figures = crop_figures(experiment.training_sets()[0], experiment.config)

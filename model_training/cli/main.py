@@ -11,7 +11,7 @@ try:
     from model_training.cli.options import app
 except ModuleNotFoundError as error:  # where only what serving needs is installed
     if (error.name or "").partition(".")[0] in ("model_training", "service"):
-        raise  # ours: no installation mends it
+        raise  # a bug: no installation helps
     raise SystemExit(
         f"cin-train: {error.name} is not installed, as all that training needs beyond serving; install the extra "
         "`train` (pip install --editable '.[train]' --constraint constraints.txt), or run `make test`, which does"

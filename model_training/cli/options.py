@@ -1,4 +1,4 @@
-"""What the commands of ``cin-train`` have in common: their options, and how they end."""
+"""Options shared by the commands of ``cin-train``, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ DataOption = Annotated[
     Path, typer.Option("--data", envvar="CIN_DATA", help="Folder that holds isic2016/ and isic2017/.")
 ]
 CacheOption = Annotated[
-    Path, typer.Option("--cache", envvar="CIN_CACHE", help="Where decoded pictures are kept between runs.")
+    Path, typer.Option("--cache", envvar="CIN_CACHE", help="Folder for decoded pictures, shared by runs.")
 ]
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of this experiment; one experiment, one folder.")]
 
-LedgerOption = Annotated[Path, typer.Option(help="Where every reading of the test split is recorded.")]
-RunsOption = Annotated[Path, typer.Option(help="Where the checkpoints of the trials are kept.")]
-ResultsOption = Annotated[Path, typer.Option(help="Where outcomes and tables are kept.")]
+LedgerOption = Annotated[Path, typer.Option(help="File that records every reading of the test split.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder for the checkpoints of the trials.")]
+ResultsOption = Annotated[Path, typer.Option(help="Folder for outcomes and tables.")]
 MinutesOption = Annotated[
-    float | None, typer.Option(min=0, help="Stop after this long; run the same command again to resume.")
+    float | None, typer.Option(min=0, help="Stop after this many minutes; run the same command again to resume.")
 ]
 PhotographsOption = Annotated[
     str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
 ]
 FiguresOption = Annotated[
-    Path | None, typer.Option(dir_okay=False, help="File for the limits and what came of them, .json.")
+    Path | None, typer.Option(dir_okay=False, help="File for the limits and the shares that they exclude, .json.")
 ]
 LEDGER = Path("results/test-ledger.jsonl")
 
@@ -57,7 +57,7 @@ P = ParamSpec("P")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """A command whose known errors end in one clear line and exit code 1, an interruption in 130."""
+    """Register a command: known errors end in one line and exit code 1, interruptions in 130."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -83,7 +83,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def console() -> Console:
-    """Where a command reports; long lines are the terminal's to wrap."""
+    """The console for a command's output; the terminal wraps long lines."""
     return Console(soft_wrap=True)
 
 

@@ -55,7 +55,7 @@ def recognition(
 def evaluate(
     run: RunOption,
     split: Annotated[str, typer.Option(help="validation (also fits the temperatures) or test.")] = "validation",
-    purpose: Annotated[str, typer.Option(help="What the test split is read for; goes into the ledger.")] = "",
+    purpose: Annotated[str, typer.Option(help="Why the test split is read; recorded in the ledger.")] = "",
     force: Annotated[
         bool, typer.Option(help="Evaluate on pictures the model has seen, and report the overlap.")
     ] = False,
@@ -106,7 +106,7 @@ def export(
 ) -> None:
     """Export a finished, evaluated run as a model bundle, once the graph has passed its gate."""
     experiment = make_experiment(config, set_, data, cache, run)
-    if figures is not None:  # what the test set was read for must not be lost in the end
+    if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     shown = None if photographs is None else data / photographs
     bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown)

@@ -1,7 +1,7 @@
 """Augmentation on tensors: geometry as one affine map for each picture, colour as arithmetic on the result.
 
-The geometry is handed to :func:`model_training.network.crop.crop`, so that cropping, turning and scaling a picture cost
-one interpolation. Draws come from the generator given, on the CPU, so that they do not depend on the device.
+:func:`model_training.network.crop.crop` applies the geometry, so that cropping, turning and scaling cost one
+interpolation. Random numbers come from the given generator, on the CPU, so that they do not depend on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures are changed at most. Dermoscopy has no upright: every turn and mirror image is as likely."""
+    """The largest changes. Dermoscopy has no upright orientation: all turns and mirror images are equally likely."""
 
     # From 1/scale to scale, evenly in the logarithm.
     scale: float
@@ -23,7 +23,7 @@ class Augmentation:
     shift: float
     # Brightness, contrast and saturation, each by up to this share.
     colour: float
-    # Red, green and blue each on their own, as another lamp or camera would.
+    # Red, green and blue separately, as with another lamp or camera.
     tint: float
 
 
@@ -52,9 +52,9 @@ def random_views(num: int, limits: Augmentation, generator: torch.Generator) -> 
 
 
 def random_colours(num: int, limits: Augmentation, generator: torch.Generator) -> Tensor:
-    """By what shares brightness, contrast, saturation, red, green and blue change, ``[num, 6]``."""
+    """Random relative changes of brightness, contrast, saturation, red, green and blue, ``[num, 6]``."""
     jitter = _both_ways((3, num), generator).T * limits.colour
-    # Without tints nothing is drawn for them.
+    # Without tint the generator is not advanced.
     tint = _both_ways((num, 3), generator) * limits.tint if limits.tint else torch.zeros(num, 3)
     return torch.cat([jitter, tint], dim=1)
 

@@ -1,8 +1,8 @@
 """Prepared frames: every picture of a set decoded once, kept as one memory-mapped array of uint8.
 
-The frames come from :func:`service.imaging.read_picture`, the function that serves, so training and serving see the
+The frames come from :func:`service.imaging.read_picture`, which the service uses too, so training and serving see the
 same pixels. A prepared set is a folder named by the SHA-256 of everything that went into it (the bytes of pictures
-and masks, labels, frame size, format version): what is there is always right, and stale sets are never read.
+and masks, labels, frame size, format version), so a stale set is never read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from service.imaging import PictureError, PictureLimits, read_picture
 
 FORMAT_VERSION = 1
 
-# Research sets hold originals far larger than what a service accepts.
+# Research sets contain originals far larger than a service accepts.
 TRAINING_LIMITS = PictureLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 Progress = Callable[[int, int], None]
@@ -81,7 +81,7 @@ def prepare_frames(
 
 
 def picture_digests(frames_NFF3: NDArray[np.uint8]) -> list[str]:
-    """The SHA-256 of every frame's pixels, by which equal pictures under different ids are found."""
+    """The SHA-256 of every frame's pixels, which identifies equal pictures under different ids."""
     return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames_NFF3]
 
 
@@ -90,7 +90,7 @@ def open_frames(folder: Path) -> FrameSet:
     try:
         return _open(folder)
     except (ValueError, EOFError, OSError) as error:
-        raise FrameError(f"{folder} is damaged ({error}); delete it, and it is prepared again") from error
+        raise FrameError(f"{folder} is damaged ({error}); delete it to prepare it again") from error
 
 
 def _open(folder: Path) -> FrameSet:
@@ -123,7 +123,7 @@ def _file_digest(path: Path) -> bytes:
 
 @cache
 def _digest_of_version(version: tuple[Path, int, int]) -> bytes:
-    """A study opens the same set for every one of its trials; within a command an unchanged file is read once."""
+    """The digest of an unchanged file, read once per process: a study opens the same set for every trial."""
     return hashlib.sha256(version[0].read_bytes()).digest()
 
 

@@ -15,7 +15,7 @@ CLASSES_2017 = ("melanoma", "seborrheic_keratosis", "nevus")
 
 
 class DatasetError(ValueError):
-    """The folder does not hold the official set; the text names files or ids and says how to go on."""
+    """The folder does not hold the official set; the text names files or ids and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One official set, and the ids whose picture or mask is not there."""
+    """One official set, and the ids whose picture or mask is missing."""
 
     name: str
     classes: tuple[str, ...]
@@ -83,7 +83,7 @@ SET_NAMES = tuple(_LAYOUTS)
 
 
 def classes_of(name: str) -> tuple[str, ...]:
-    """What the pictures of the official set ``name`` show, in the order of its labels."""
+    """The classes of the official set ``name``, in the order of its labels."""
     return _LAYOUTS[name].classes
 
 
@@ -109,7 +109,7 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
     if not allow_missing and (missing_pictures or missing_masks):
         raise DatasetError(
             f"{name}: {_name_ids('picture', missing_pictures)}; {_name_ids('mask', missing_masks)}. "
-            "Complete the set, or go on without them: --set data.allow_missing=true"
+            "Complete the set, or continue without them: --set data.allow_missing=true"
         )
     samples = tuple(Sample(id, pictures[id], masks.get(id), label) for id, label in labels.items() if id in pictures)
     if not samples:
@@ -127,7 +127,7 @@ def _name_ids(what: str, ids: tuple[str, ...]) -> str:
 def _files_by_id(base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]) -> dict[str, Path]:
     """Files named id + suffix + extension, by id.
 
-    Case differs between the years. What else lies there, superpixels for one, comes under names that are no id.
+    Upper and lower case differ between the years. Other files, such as superpixels, have names that are no ids.
     """
     folder = next((base / f for f in folders if (base / f).is_dir()), None)
     found: dict[str, Path] = {}

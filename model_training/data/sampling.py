@@ -1,7 +1,7 @@
-"""Random pairs of pictures for the two branches, and random batches for the first stage.
+"""Batches of pictures for the first stage, and batches of pairs for the two branches.
 
-Every draw is a function of (seed, epoch): a resumed run sees the same batches as one that was never interrupted, and
-every process of a distributed run knows all of them.
+Every draw is a function of (seed, epoch): a resumed run gets the same batches as an uninterrupted one, and every
+process of a distributed run computes all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from model_training.arrays import Indices
 
 
 def epoch_order(num_pictures: int, *, seed: int, epoch: int, stream: int = 0) -> Indices:
-    """A permutation of the pictures, ``[N]``; ``stream`` tells independent ones of the same epoch apart."""
+    """A permutation of the pictures, ``[N]``; ``stream`` selects one of several independent orders."""
     return np.random.default_rng((seed, epoch, stream)).permutation(num_pictures)
 
 
@@ -22,11 +22,10 @@ def random_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int)
 
 
 def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Random pairs in batches ``[2, batch]``; each branch meets every picture at most once in an epoch.
+    """Random pairs in batches ``[2, batch]``; each branch gets every picture at most once in an epoch.
 
-    A last batch that is not full is dropped: 16 of ISIC 2017's 2,000 pictures at batch 32, others in every epoch.
-
-    Pairs of a picture with itself are left in: at one in N they are too rare to matter.
+    A last batch that is not full is dropped: 16 of ISIC 2017's 2,000 pictures at batch 32, others in each epoch.
+    Pairs of a picture with itself occur; at one in N pairs they are negligible.
     """
     first = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=0)
     second = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=1)
@@ -34,10 +33,10 @@ def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch:
 
 
 def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Pairs in batches ``[2, batch]``, every other one of the same class; the first branch meets every picture at
-    most once.
+    """Pairs in batches ``[2, batch]``, of which every other one has the same class; the first branch gets every picture
+    at most once.
 
-    The partner is drawn among all pictures of the same class, or among all of the other classes. Raises ``ValueError``
+    The partner is drawn from all pictures of the same class, or from all of the other classes. Raises ``ValueError``
     when there is only one class.
     """
     if len(np.unique(labels_N)) < 2:

@@ -1,6 +1,6 @@
-"""What is held out of a training set to stand in for a validation set: folds of a cross-validation, or a random share.
+"""Splits of a training set into training and validation pictures: folds of a cross-validation, or a random share.
 
-Every class keeps its share, and pictures that are equal pixel for pixel stay on one side.
+Splits are stratified by class, and pictures that are equal pixel for pixel stay on the same side.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet, picture_digests
 
-# The folds are the same whatever the run's seed, so that configurations meet the same ones.
+# Independent of the run's seed, so that all configurations use the same folds.
 FOLD_SEED = 2017
 
 
 def hold_out_fold(pictures: FrameSet, fold: int) -> tuple[FrameSet, FrameSet]:
-    """The pictures without part ``fold`` (from 0) of five, and that part."""
+    """The pictures without fold number ``fold`` (from 0), and that fold."""
     place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
     return _split(pictures, place_N % NUM_FOLDS == fold, f"fold {fold + 1} of {NUM_FOLDS}")
 
@@ -32,9 +32,9 @@ def hold_out_share(pictures: FrameSet, share: float, *, seed: int) -> tuple[Fram
 
 
 def shuffled_places(labels_N: Indices, groups_N: Indices, *, seed: int) -> tuple[Indices, Indices]:
-    """The place of every picture's group in a random order of its class, ``[N]``, and how many groups the class has.
+    """The position of each picture's group in a random order of its class, ``[N]``, and the class's number of groups.
 
-    A group that lies in several classes counts with its first picture.
+    A group with several classes belongs to that of its first picture.
     """
     rng = np.random.default_rng(seed)
     leaders = np.unique(groups_N)

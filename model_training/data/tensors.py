@@ -1,4 +1,4 @@
-"""Prepared frames to tensors on the device."""
+"""Prepared frames and masks as tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture_tensor(frames: NDArray[np.uint8], indices: Indices, device: torch.de
 
 
 def frame_tensor(frames_BFF3: Tensor) -> Tensor:
-    """uint8 frames ``[B, F, F, 3]``, as the service hands them over, to float32 ``[B, 3, F, F]`` in 0..1."""
+    """uint8 frames ``[B, F, F, 3]``, the input of the exported graph, to float32 ``[B, 3, F, F]`` in 0..1."""
     return frames_BFF3.permute(0, 3, 1, 2).float() / 255.0
 
 

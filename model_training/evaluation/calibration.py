@@ -1,8 +1,8 @@
-"""Temperatures and operating points, fitted on the validation set, and how well calibrated the outcome is.
+"""Temperatures and operating points, fitted on the validation set, and measures of calibration.
 
-A network learns from the weighted loss of Eqn 4 as if every class were equally frequent, so its softmax overstates the
-rare ones. Multiplying by each class's share of the training set takes that back, and fits nothing; what is left, too
-much or too little confidence, is the temperatures'.
+The weighted loss of Eqn 4 makes every class equally frequent, so the network's softmax overstates rare ones.
+Multiplying by each class's share of the training set corrects that without fitting anything; the temperatures then
+correct over- or underconfidence.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from service.bundle import Interval, OperatingPoint
 
 
 class Calibration(NamedTuple):
-    """What lies between a branch's logits z and its probabilities, softmax(z / T + log_prevalence)."""
+    """The parameters of a branch's probabilities, softmax(z / T + log_prevalence), given its logits z."""
 
     temperature_N: Tensor
     log_prevalence_K: Tensor
 
     def as_lists(self) -> dict[str, list[float]]:
-        """Itself as JSON keeps it."""
+        """The parameters as JSON fields."""
         return {"temperature": self.temperature_N.tolist(), "log_prevalence": self.log_prevalence_K.tolist()}
 
 
 def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, *, fitted_at_K: Tensor, used_at_K: Tensor) -> Calibration:
-    """Fit each branch's temperature on labelled pictures, for use where the classes are mixed otherwise.
+    """Fit each branch's temperature on labelled pictures, for use at another class prevalence.
 
-    ``fitted_at_K`` shifts the logits to the mix of these pictures, ``used_at_K`` to that of the later ones: a
-    temperature that had to make up for a wrong mix would be wrong elsewhere.
+    ``fitted_at_K`` shifts the logits to the prevalence of these pictures, ``used_at_K`` to that of later ones:
+    otherwise the temperature would also correct the prevalence, and be wrong at another one.
     """
     # Inference tensors cannot take part in fitting.
     branches = [logits_BNK[:, i].clone() for i in range(logits_BNK.shape[1])]
@@ -54,7 +54,7 @@ def fit_temperature(logits_NK: Tensor, labels_N: Tensor, log_prevalence_K: Tenso
         return value
 
     optimiser.step(loss)
-    # Perfectly separated pictures would send it to zero or infinity.
+    # On perfectly separated pictures it would go to zero or infinity.
     return float(log_temperature.detach().exp().clamp(0.05, 20.0))
 
 
@@ -74,7 +74,7 @@ def calibration_error(confidence_N: Scores, correct_N: Flags, *, equal_mass: boo
 def reliability(
     confidence_N: Scores, correct_N: Flags, *, equal_mass: bool = False, num_bins: int = 15
 ) -> list[tuple[float, float, float]]:
-    """For each bin that is not empty: its share of the pictures, mean confidence, and accuracy."""
+    """Share of the pictures, mean confidence and accuracy of each bin that is not empty."""
     order = np.argsort(confidence_N, kind="stable")
     if equal_mass:
         bins = np.array_split(order, num_bins)
@@ -87,9 +87,9 @@ def reliability(
 
 
 def classwise_calibration_error(labels_N: Indices, probabilities_NK: Scores, *, num_bins: int = 15) -> float:
-    """The mean over the classes of the distance between a class's probability and its frequency, over bins of it.
+    """The calibration error of each class's probability, averaged over the classes.
 
-    The highest probability can look calibrated while every class is off, where those above make up for those below.
+    The highest probability can look calibrated although no class is, when errors of opposite sign cancel.
     """
     errors = [
         calibration_error(probabilities_NK[:, k], labels_N == k, num_bins=num_bins)
@@ -111,8 +111,8 @@ def specificity_at(sensitivity: float, malignant_N: Flags, scores_N: Scores) -> 
     return float((scores_N[~malignant_N] < threshold).mean())
 
 
-# Sensitivities that operating points are chosen for. The dermatologists' is their mean on 100 of the ISBI 2016 test
-# pictures (Marchetti et al., 2018).
+# The sensitivities that operating points are chosen for. ``dermatologist`` is the dermatologists' mean on 100 of the
+# ISBI 2016 test pictures (Marchetti et al., 2018).
 SENSITIVITIES = {"high-sensitivity": 0.95, "dermatologist": 0.82}
 
 
@@ -137,7 +137,7 @@ def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) 
 
 
 def measure(name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *, measured_on: str) -> OperatingPoint:
-    """The operating point of a threshold, with what it gives on these pictures."""
+    """The operating point at ``threshold``, with its sensitivity and specificity on these pictures."""
     referred_N = scores_N >= threshold
     return OperatingPoint(
         name=name,
@@ -170,6 +170,6 @@ def predictive_values(point: OperatingPoint, prevalence: float) -> tuple[Interva
 
 
 def proportion(successes: int, total: int) -> Interval:
-    """A share with its 95 % interval (Wilson)."""
+    """A proportion with its 95 % interval (Wilson)."""
     low, high = wilson_interval(successes, total)
     return Interval(value=successes / total, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Figures of a finished experiment on a whole set, from one ``predictions.csv`` that the official scorer accepts."""
+"""The evaluation of a finished experiment on a whole set, with a ``predictions.csv`` for the official scorer."""
 
 from __future__ import annotations
 
@@ -47,16 +47,25 @@ Split = Literal["validation", "test"]
 SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
+class _Answers(NamedTuple):
+    """The network's answers to a whole set of N pictures."""
+
+    scores_NK: Scores
+    branches_NBK: Scores
+    calibration: Calibration
+    located: LesionArea
+
+
 def evaluate(
     experiment: Experiment, split: Split, *, ledger: Path, purpose: str = "", force: bool = False
 ) -> dict[str, float]:
-    """Evaluate on a split, write everything to ``<run>/evaluation/<split>/``, and return the figures.
+    """Evaluate on a split, write the results to ``<run>/evaluation/<split>/``, and return the figures.
 
     The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
-    Every reading of the test split is recorded in ``ledger``, with its ``purpose`` and its figures, before anything is
-    written; without a purpose it is refused (``ValueError``). So is a test set of which the model has seen pictures
-    (:class:`LeakageError`); ``force`` prints the overlap and writes it into the report instead. A set of other classes
-    than the model's is answered as :func:`~model_training.evaluation.predictions.answers_for` says, or refused.
+    ``ledger`` records each reading of the test split, with its ``purpose`` and figures, before anything is written.
+    Raises ``ValueError`` for the test split without a purpose, and for a set whose classes do not follow from the
+    model's (:func:`~model_training.evaluation.predictions.answers_for`); :class:`LeakageError` when the model has seen
+    test pictures, unless ``force`` is set, which writes the overlap into the report instead.
     """
     if split == "test" and not purpose:
         raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
@@ -64,11 +73,43 @@ def evaluate(
     seen = overlap(experiment, pictures)
     if not force:
         refuse_seen_pictures(seen, pictures)
-    for said in seen.as_sentences(pictures.name, len(pictures)):
-        experiment.console.print(said, highlight=False)
-    config = experiment.config
-    device = inference_device()
-    own_classes = experiment.classes()
+    for sentence in seen.as_sentences(pictures.name, len(pictures)):
+        experiment.console.print(sentence, highlight=False)
+    answers = _answer(experiment, split, pictures)
+    metrics: dict[str, float] = {"num_pictures": len(pictures)}
+    metrics |= classification_figures(pictures.labels, answers.scores_NK, pictures.classes)
+    lesions = None
+    if experiment.config.network.lesion_area_attention and pictures.has_mask.any():
+        lesions = _judge_lesions(pictures, answers.located, experiment.config.network.crop_margin)
+        metrics |= lesions.metrics
+    # JSON has no NaN: figures that are undefined on this set are left out.
+    metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
+    if split == "test":
+        weights = experiment.recognition_run.weights_sha256()
+        record_reading(ledger, pictures, purpose=purpose, weights_sha256=weights, metrics=metrics)
+    folder = experiment.evaluation(split)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder / "predictions.csv", pictures.ids, answers.scores_NK, pictures.classes)
+    write_branches(folder / "branches.csv", pictures.ids, answers.branches_NBK, pictures.classes)
+    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
+    if lesions is not None:
+        write_table(folder / "lesions.csv", _LESION_COLUMNS, lesions.rows)
+    report = {
+        "command": command_line(),
+        "set": pictures.name,
+        "digest": pictures.digest,
+        "answered_by": experiment.answered_by(),
+        **answers.calibration.as_lists(),
+        "metrics": metrics,
+        "seen_in_training": asdict(seen),
+    }
+    write_json(folder / "report.json", report)
+    return metrics
+
+
+def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answers:
+    """Run the network on ``pictures``, with temperatures fitted to them on validation, and read from there on test."""
+    config, device, own_classes = experiment.config, inference_device(), experiment.classes()
     network = experiment.recognition_network(len(own_classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
@@ -80,43 +121,16 @@ def evaluate(
         calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
     else:
         calibration = read_calibration(experiment)
-    probabilities, per_branch = (
+    probabilities, branches = (
         answers_for(pictures.classes, answers, own_classes) for answers in summed_probabilities(logits, *calibration)
     )
-    # As whoever reads predictions.csv has them.
+    # Completed as in predictions.csv, so that the figures are those of the file.
     scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
-    metrics = {"num_pictures": len(pictures), **classification_figures(pictures.labels, scores, pictures.classes)}
-    found = None
-    if config.network.lesion_area_attention and pictures.has_mask.any():
-        found = _judge_lesions(pictures, located, config.network.crop_margin)
-        metrics |= found.metrics
-    # JSON has no NaN: a figure that is not defined on this set is left out.
-    metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
-    if split == "test":
-        weights = experiment.recognition_run.weights_sha256()
-        record_reading(ledger, pictures, purpose=purpose, weights_sha256=weights, metrics=metrics)
-    folder = experiment.evaluation(split)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder / "predictions.csv", pictures.ids, scores, pictures.classes)
-    write_branches(folder / "branches.csv", pictures.ids, per_branch.double().numpy(), pictures.classes)
-    write_truth(folder / "truth.csv", pictures.ids, pictures.labels.tolist(), pictures.classes)
-    if found is not None:
-        write_table(folder / "lesions.csv", _LESION_COLUMNS, found.rows)
-    report = {
-        "command": command_line(),
-        "set": pictures.name,
-        "digest": pictures.digest,
-        "answered_by": experiment.answered_by(),
-        **calibration.as_lists(),
-        "metrics": metrics,
-        "seen_in_training": asdict(seen),
-    }
-    write_json(folder / "report.json", report)
-    return metrics
+    return _Answers(scores, branches.double().numpy(), calibration, located)
 
 
 def read_calibration(experiment: Experiment) -> Calibration:
-    """What was fitted on validation. Raises :class:`RunError` before that was evaluated."""
+    """The calibration fitted on validation. Raises :class:`RunError` before validation was evaluated."""
     report = read_report(experiment, "validation")
     if report is None:
         raise RunError(f"{experiment.folder} is not evaluated yet; run first: cin-train evaluate --split validation")
@@ -124,10 +138,10 @@ def read_calibration(experiment: Experiment) -> Calibration:
 
 
 def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
-    """What the evaluation on ``split`` reported; None before there was one.
+    """The report of the evaluation on ``split``; None before there is one.
 
-    Raises :class:`RunError` when other weights, or the same ones asked in another way, gave those answers, and when
-    they are about another test set than the configuration's.
+    Raises :class:`RunError` when it is about other weights or evaluation settings, or about another test set than the
+    configuration's.
     """
     path = experiment.evaluation(split) / "report.json"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Test pictures that a model has seen: refused, or said out loud in the report."""
+"""Test pictures that a model was trained on: an error, or reported with the figures."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from model_training.training.experiment import Experiment
 
 
 class LeakageError(ValueError):
-    """The model was trained on pictures of the set it is to be tested on."""
+    """The model was trained on pictures of the test set."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Ids of test pictures that the model has seen, by their id and (under another id) by their pixels."""
+    """Ids of test pictures that the model was trained on, under the same id or as equal pixels under another id."""
 
     same_id: tuple[str, ...]
     same_pixels: tuple[str, ...]
 
     def as_sentences(self, name: str, num_pictures: int) -> list[str]:
-        """What readers of figures on the ``num_pictures`` of the set ``name`` have to know of it."""
+        """The overlap as sentences for a report on the set ``name`` of ``num_pictures``."""
         return overlap_sentences(name, num_pictures, same_id=len(self.same_id), same_pixels=len(self.same_pixels))
 
 
 def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels: int) -> list[str]:
-    """That so many pictures of the set ``name`` were trained on; nothing where none was."""
-    said = []
+    """One sentence for each kind of overlap of the set ``name`` with the training pictures; empty without any."""
+    sentences = []
     for num, what in (
         (same_id, "trained on: figures on them mean nothing"),
         (same_pixels, "trained on, pixel for pixel, under other ids"),
     ):
         if num:
-            said.append(f"{num} of the {num_pictures} pictures of {name} {'was' if num == 1 else 'were'} {what}.")
-    return said
+            sentences.append(f"{num} of the {num_pictures} pictures of {name} {'was' if num == 1 else 'were'} {what}.")
+    return sentences
 
 
 def seen_by(experiment: Experiment) -> dict[str, str]:
-    """Every picture that either stage, or the start it came from, was trained on: ids to pixel digests.
+    """Every picture that a stage or its pretrained weights were trained on: ids to pixel digests.
 
     The digest is empty where only the id is known.
     """
@@ -49,7 +49,7 @@ def seen_by(experiment: Experiment) -> dict[str, str]:
 
 
 def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
-    """The pictures of ``test`` that the experiment's model has seen."""
+    """The pictures of ``test`` that the experiment's model was trained on."""
     seen = seen_by(experiment)
     digests = set(seen.values())
     same_id = tuple(id for id in test.ids if id in seen)
@@ -60,7 +60,7 @@ def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
 def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
     """Raise :class:`LeakageError` when test pictures were trained on under their own id.
 
-    A few copies under other ids are part of the official sets; they are reported, not refused.
+    The official sets contain a few copies under other ids; those are reported only.
     """
     refuse_seen_ids(found.same_id, test.name, len(test))
 

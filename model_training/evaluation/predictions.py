@@ -1,7 +1,7 @@
-"""``predictions.csv`` and ``truth.csv`` as the official scorer (isic-challenge-scoring) takes them.
+"""``predictions.csv`` and ``truth.csv`` in the format of the official scorer (isic-challenge-scoring).
 
-A set of two classes has one column, ``malignant``; the three classes of 2017 have two, and the third probability is
-what remains.
+A set of two classes has one column, ``malignant``; the three classes of 2017 have two. The probability of the class
+without a column is one minus the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def scored_classes(classes: Sequence[str]) -> list[int]:
 
 
 def write_predictions(path: Path, ids: Sequence[str], probabilities_NK: Scores, classes: Sequence[str]) -> None:
-    """Write the scored classes' probabilities, every digit of them, atomically."""
+    """Write the scored classes' probabilities in full precision, atomically."""
     columns = scored_classes(classes)
     rows = ([id, *(repr(float(row[k])) for k in columns)] for id, row in zip(ids, probabilities_NK, strict=True))
     write_table(path, ["image", *(classes[k] for k in columns)], rows)
@@ -70,10 +70,10 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
 
 
 def answers_for(classes: Sequence[str], answers: Tensor, own_classes: Sequence[str]) -> Tensor:
-    """The ``answers`` ``[..., K]`` of a model that tells ``own_classes`` apart, as probabilities of ``classes``.
+    """Probabilities ``answers`` ``[..., K]`` of ``own_classes``, converted to probabilities of ``classes``.
 
-    A model of the 2017 classes answers the question of 2016 as well: melanoma is malignant, the others are benign.
-    Raises ``ValueError`` where one set of classes does not follow from the other.
+    The classes of 2016 follow from those of 2017: melanoma is malignant, the others are benign. Raises ``ValueError``
+    when ``classes`` do not follow from ``own_classes``.
     """
     if tuple(classes) == tuple(own_classes):
         return answers
@@ -86,10 +86,10 @@ def answers_for(classes: Sequence[str], answers: Tensor, own_classes: Sequence[s
 
 
 def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores:
-    """The same with the class that has no column as what the scored ones leave of one."""
+    """``probabilities_NK`` with the class without a column set to one minus the scored ones."""
     columns = scored_classes(classes)
     rest = next(i for i in range(len(classes)) if i not in columns)
     completed = probabilities_NK.copy()
-    # The scored ones may exceed one together by the last digit of float32.
+    # In float32 the sum of the scored ones may exceed one by the last digit.
     completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
     return completed

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap, DeLong's test, the spread over folds; what printed rates imply about each other."""
+"""Uncertainty of figures: bootstrap, DeLong's test, variance over folds, risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def delong_test(truth_N: Flags, first_N: Scores, second_N: Scores) -> AucDiffere
 
 
 def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
-    """For each positive the share of negatives below it (ties half), for each negative that of positives above it."""
+    """The share of negatives below each positive, and of positives above each negative; ties count half."""
     positive, negative = scores_SN[:, truth_N], scores_SN[:, ~truth_N]
     wins = (positive[:, :, None] > negative[:, None, :]) + 0.5 * (positive[:, :, None] == negative[:, None, :])
     return wins.mean(axis=2), wins.mean(axis=1)
@@ -60,10 +60,10 @@ def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
 def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
     """95 % interval of the mean gain over some of the ``num_folds`` folds of one cross-validation.
 
-    Each fold is a training of its own, so the spread of their gains holds what other pictures change, in training and
-    in judging; not what a seed does that all folds share. They share most of what they are trained on as well: the
-    variance is corrected for that by Nadeau and Bengio (2003), a heuristic, and
-    Student's t has as many degrees of freedom as there are folds, less one. Raises ``ValueError`` for a single fold.
+    The variance of the gains over the folds includes the effect of other training and test pictures, but not that of
+    the seed, which is the same in all folds. Folds share most of their training pictures; the variance is corrected
+    for that after Nadeau and Bengio (2003), a heuristic. Student's t has one degree of freedom less than there are
+    folds. Raises ``ValueError`` for a single fold.
     """
     num = len(gains_F)
     if num < 2:
@@ -75,12 +75,12 @@ def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
 
 
 def implied_accuracy(sensitivity: float, specificity: float, num_positive: int, num_negative: int) -> float:
-    """The accuracy that a sensitivity and a specificity amount to."""
+    """The accuracy that follows from a sensitivity and a specificity."""
     return (sensitivity * num_positive + specificity * num_negative) / (num_positive + num_negative)
 
 
 def risk_coverage(errors_N: Flags, confidence_N: Scores) -> Scores:
-    """The share of errors among the n most confident answers, for n = 1 to N; equal confidences share their errors."""
+    """The error rate among the n most confident answers, for n = 1 to N; equal confidences share their errors."""
     levels, group_N = np.unique(-confidence_N, return_inverse=True)
     mean_error = np.bincount(group_N, weights=errors_N) / np.bincount(group_N)
     assert len(mean_error) == len(levels)
@@ -89,5 +89,5 @@ def risk_coverage(errors_N: Flags, confidence_N: Scores) -> Scores:
 
 
 def risk_coverage_area(errors_N: Flags, confidence_N: Scores) -> float:
-    """Area under the risk-coverage curve: the lower, the better the confidence tells errors from right answers."""
+    """Area under the risk-coverage curve: lower when the confidence separates errors from correct answers better."""
     return float(risk_coverage(errors_N, confidence_N).mean())

@@ -1,4 +1,4 @@
-"""The ledger of the test sets: one line for each time that one was read, and what for."""
+"""The test ledger: one line for each reading of a test set, with its purpose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_training.training.run_folder import git_commit
 def record_reading(
     ledger: Path, pictures: FrameSet, *, purpose: str, weights_sha256: str, metrics: Mapping[str, float]
 ) -> None:
-    """Append a reading of ``pictures`` to ``ledger`` (JSON lines), in one write: commands side by side lose no line."""
+    """Append a reading of ``pictures`` to ``ledger`` (JSON lines), in one write: concurrent commands lose no line."""
     entry = {
         "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "set": pictures.name,

@@ -1,4 +1,4 @@
-"""Attention residual learning (Zhang et al., TMI 2019): residual blocks that attend with what they have learnt.
+"""Attention residual learning (Zhang et al., TMI 2019): residual blocks whose own features are the attention map.
 
 A block's own residual features, normalised over the positions, become the attention map for its input; the only new
 parameter is the map's weight. For the comparison in the paper's tables.
@@ -17,10 +17,10 @@ class AttentionResidualBlock(ResNetBlock):
     """y = ReLU(F(x) + x + alpha R(F(x)) . x), with MONAI's two-convolution block as F.
 
     R is the softmax over the H x W positions of each channel. Its values sum to one, so that R . x is x / (H W) on
-    average; as for the lesion feature attention the product is multiplied by H x W. Literally there is no such gain:
-    the same block with ``alpha`` H x W times as large, which small steps from zero would not reach.
-    ``alpha`` starts at zero: the block starts as the residual block that the ImageNet start was trained as, and since R
-    is never zero it learns from the first step on.
+    average; the product is multiplied by H x W, as in the lesion feature attention. The paper has no such gain; without
+    it ``alpha`` would have to be H x W times as large, which small steps from zero would not reach. ``alpha`` starts at
+    zero, where the block is the residual block that was pretrained on ImageNet; R is never zero, so ``alpha`` learns
+    from the first step on.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,7 +32,7 @@ class AttentionResidualBlock(ResNetBlock):
         learnt = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
         identity = x if self.downsample is None else self.downsample(x)
         num_positions = learnt.shape[2] * learnt.shape[3]
-        # float32 also under autocast: a softmax over thousands of positions falls below half precision's smallest.
+        # float32 also under autocast: a softmax over thousands of positions underflows half precision.
         attention = learnt.float().flatten(2).softmax(dim=2).view_as(learnt) * num_positions
         attended = self.alpha * attention * identity
         return self.act(learnt + identity + attended.to(learnt.dtype))

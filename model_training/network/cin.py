@@ -29,7 +29,7 @@ class BranchOutput(NamedTuple):
 class TrainingOutput(NamedTuple):
     """The network on a batch of pairs, or of single pictures for a network of one branch."""
 
-    # What each branch says of the pictures it saw.
+    # Of each branch, for its pictures.
     logits_BK: list[Tensor]
     # The logit of "both are of the same class"; None without the distinguish module.
     same_B: Tensor | None
@@ -69,9 +69,9 @@ class ClinicalInspiredNetwork(nn.Module):
     """The recognition part of CIN: everything behind the lesion area attention module.
 
     ``branches="shared"`` makes both branches one set of weights; the sum over branches at test time is then the
-    branch's own answer. ``attention=None`` and ``distinguish=None`` switch F and D of the paper's Table 1 off;
-    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs. With
-    ``distinguish="synergic"`` the pair is compared as in synergic deep learning.
+    one branch's output. ``attention=None`` and ``distinguish=None`` switch F and D of the paper's Table 1 off;
+    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs.
+    ``distinguish="synergic"`` compares the pair as synergic deep learning does.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class ClinicalInspiredNetwork(nn.Module):
         self.distinguish = compare[distinguish](channels) if distinguish else None
 
     def own_branches(self) -> list[Branch]:
-        """The branches that have weights of their own."""
+        """The distinct branches: one if they share their weights."""
         return list(dict.fromkeys(branch for branch in self.branches if isinstance(branch, Branch)))
 
-    def load_pretrained(self, start: StateDict) -> None:
-        """Take the feature extraction's weights, in every branch, from an ImageNet network of the same kind."""
+    def load_pretrained(self, pretrained: StateDict) -> None:
+        """Load the weights of an ImageNet network of the same kind into every branch's feature extraction."""
         for branch in self.own_branches():
-            branch.features.stages.load_pretrained(start)
+            branch.features.stages.load_pretrained(pretrained)
 
     def forward(self, *pictures_B3SS: Tensor) -> TrainingOutput:
         """Training phase: each branch sees one picture of the pair."""
@@ -125,7 +125,8 @@ def summed_probabilities(
 ) -> tuple[Tensor, Tensor]:
     """The paper's test phase: the branches' sum, halved to stay a probability, ``[B, K]``, and each ``[B, 2, K]``.
 
-    ``log_prevalence_K`` is how much more likely each class is than the weighted loss has made it, up to a constant.
+    ``log_prevalence_K`` is added to the logits: the log of each class's prevalence relative to that of the weighted
+    loss, up to a constant.
     """
     logits_BNK = logits_BNK.float() / temperature_N.view(1, -1, 1)
     if log_prevalence_K is not None:

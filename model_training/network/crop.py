@@ -14,7 +14,7 @@ from torch.nn import functional as F
 def open_mask(mask_BHW: Tensor, kernel_size: int) -> Tensor:
     """Morphological opening of a 0/1 mask: removes what is narrower than ``kernel_size`` (odd, in pixels).
 
-    Beyond the border the lesion is taken to go on, so that one which touches the border is not eroded there.
+    The lesion is assumed to continue beyond the border, so that it is not eroded there.
     """
     pad = kernel_size // 2
     mask_B1HW = mask_BHW.unsqueeze(1)

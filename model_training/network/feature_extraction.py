@@ -34,7 +34,7 @@ _BLOCKS: Mapping[str, tuple[type[ResNetBlock] | type[ResNetBottleneck], list[int
 
 
 def depth_of(network: FeatureNetwork) -> int:
-    """Layers with weights, which is what tells the ImageNet files apart."""
+    """The ResNet's depth, which identifies its ImageNet file."""
     return 50 if network == "resnet50" else 18
 
 
@@ -71,24 +71,23 @@ class ResNetStages(nn.Module):
             features.append(x)
         return features
 
-    def load_pretrained(self, start: StateDict) -> None:
-        """Take the weights of an ImageNet ResNet of the same depth with torchvision's names.
+    def load_pretrained(self, pretrained: StateDict) -> None:
+        """Load the weights of an ImageNet ResNet of the same depth, under torchvision's names.
 
-        A residual block that ``start`` lacks begins as the identity (its last BatchNorm at zero), so that the features
-        before it pass unchanged; attention residual blocks keep their attention's weight where ``start`` has none.
-        Raises ``ValueError`` when anything else is missing, has another shape, or would be left out: the first blocks
-        of a deeper network are no network.
+        A residual block that ``pretrained`` lacks starts as the identity (its last BatchNorm at zero), so that features
+        pass it unchanged; attention residual blocks keep their ``alpha`` where ``pretrained`` has none. Raises
+        ``ValueError`` when anything else is missing, has another shape, or would be left out, as in a deeper network.
         """
         own = self.state_dict()
         blocks = _residual_blocks(own)
-        theirs = {block for block in _residual_blocks(start) if block.split(".")[0] in self.layer_names}
+        theirs = {block for block in _residual_blocks(pretrained) if block.split(".")[0] in self.layer_names}
         absent = blocks - theirs
-        # BatchNorm counts batches for a momentum that is not used here, and not every file has the count.
+        # BatchNorm's batch count is unused here, and not every file has it.
         optional = (".alpha", ".num_batches_tracked")
         needed = [key for key in own if not key.endswith(optional) and not _residual_blocks([key]) & absent]
-        taken = {key: start[key].to(own[key].dtype) for key in own if key in start}
+        taken = {key: pretrained[key].to(own[key].dtype) for key in own if key in pretrained}
         wrong = {
-            "missing": [key for key in needed if key not in start],
+            "missing": [key for key in needed if key not in pretrained],
             "other shape": [key for key, value in taken.items() if value.shape != own[key].shape],
             "left out": sorted(theirs - blocks),
         }
@@ -114,8 +113,8 @@ def _residual_blocks(keys: Iterable[str]) -> set[str]:
 class FeatureExtraction(nn.Module):
     """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to features ``[B, num_channels, H/32, W/32]``.
 
-    With them come those of layer1 to layer3, pooled, ``[B, num_early_channels]``: texture and colour, which layer4
-    leaves behind for what tells the classes apart.
+    Also returns the pooled features of layer1 to layer3, ``[B, num_early_channels]``: they describe texture and colour,
+    which layer4 discards.
     """
 
     def __init__(self, network: FeatureNetwork = "resnet18") -> None:
@@ -132,7 +131,7 @@ class FeatureExtraction(nn.Module):
 
 
 def normalise(picture_B3HW: Tensor) -> Tensor:
-    """Values 0..1 in sRGB to the mean and deviation that the ImageNet start was trained with."""
+    """Normalise sRGB values 0..1 by the mean and deviation of ImageNet."""
     mean = torch.tensor(IMAGENET_MEAN, device=picture_B3HW.device, dtype=picture_B3HW.dtype).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=picture_B3HW.device, dtype=picture_B3HW.dtype).view(1, 3, 1, 1)
     return (picture_B3HW - mean) / std

@@ -1,4 +1,4 @@
-"""Lesion area attention module (paper, section 2 and Fig. 2): where the lesion is.
+"""Lesion area attention module (paper, section 2 and Fig. 2): segments the lesion.
 
 An encoder-decoder gives a score for each pixel; the auxiliary branch compares features of the picture seen through
 the predicted and through the true map, in training only. The crop itself is in :mod:`model_training.network.crop`.
@@ -42,8 +42,8 @@ class DecoderBlock(nn.Module):
 class LesionAreaAttention(nn.Module):
     """U-Net over the first three residual layers of ResNet18.
 
-    It works at ``input_size`` whatever it is given: it needs the outline, not the texture, and dominates the cost of
-    inference otherwise. ``input_size`` is in pixels and a multiple of 16.
+    It resizes its input to ``input_size`` pixels, a multiple of 16: the outline does not need full resolution, at which
+    this module would dominate the cost of inference.
     """
 
     def __init__(self, *, input_size: int) -> None:
@@ -57,12 +57,12 @@ class LesionAreaAttention(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(widths[i], skips[i], widths[i + 1]) for i in range(len(skips)))
         self.score = nn.Conv2d(DECODER_CHANNELS[-1], 1, 1)
 
-    def load_pretrained(self, start: StateDict) -> None:
-        """Take the encoder's weights from an ImageNet ResNet18."""
-        self.encoder.load_pretrained(start)
+    def load_pretrained(self, pretrained: StateDict) -> None:
+        """Load the weights of an ImageNet ResNet18 into the encoder."""
+        self.encoder.load_pretrained(pretrained)
 
     def resize(self, picture_B3HW: Tensor) -> Tensor:
-        """The picture at the resolution this module works at, free of aliasing."""
+        """The picture resized to ``input_size``, with antialiasing."""
         size = (self.input_size, self.input_size)
         return F.interpolate(picture_B3HW, size, mode="bilinear", align_corners=False, antialias=True)
 
@@ -78,8 +78,8 @@ class LesionAreaAttention(nn.Module):
 class AuxiliaryBranch(nn.Module):
     """The auxiliary learning part (Fig. 2b): L1 between features seen through the two maps, after each conv block.
 
-    The blocks are the stem and layer1 of the ImageNet start, frozen: blocks that learn to minimise their own L1 loss
-    end up giving zero. The pictures are multiplied by the maps, because a rectangle has no gradient.
+    The blocks are the frozen stem and layer1 of the pretrained ResNet18: blocks trained to minimise their own L1 loss
+    would output zero. The pictures are multiplied by the maps, because a crop has no gradient.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class LesionLocator(nn.Module):
         self.opening = 2 * round(opening * size / 2) + 1
 
     def forward(self, picture_B3HW: Tensor) -> LesionArea:
-        """Whole pictures, values 0..1, to where their lesion is."""
+        """Whole pictures ``[B, 3, H, W]``, values 0..1, to their lesion areas."""
         logits_B1HW = self.area(picture_B3HW).float().unsqueeze(1)
         resized = F.interpolate(logits_B1HW, (self.size, self.size), mode="bilinear", align_corners=False)
         attention_BSS = torch.sigmoid(resized.squeeze(1))

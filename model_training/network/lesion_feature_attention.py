@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 AttentionForm = Literal["stabilised", "literal", "row"]
 
-# A map that is zero everywhere has no sum to be divided by.
+# Keeps an all-zero map finite.
 EPSILON = 1e-6
 
 
 class AttendedFeatures(NamedTuple):
-    """What the module gives: F_A of Eqn 3, Q of Eqn 1 and P of Eqn 2 (both before any gain)."""
+    """The module's outputs: F_A of Eqn 3, Q of Eqn 1 and P of Eqn 2 (both before any gain)."""
 
     features_BCHW: Tensor
     spatial_BCHW: Tensor
@@ -33,7 +33,7 @@ def correlation_normalisation(query_BMK: Tensor, key_BMK: Tensor, form: Attentio
     """Eqn 2: the softmax of the products of all positions with all positions, ``[B, M, M]``.
 
     ``literal``: over the whole matrix, as printed. ``stabilised``: the same on products scaled by 1/sqrt(K), without
-    which one entry takes all. ``row``: each row by itself, scaled, as in other self-attention.
+    which a single entry takes all the weight. ``row``: each row by itself, scaled, as in other self-attention.
     """
     scale = 1.0 if form == "literal" else query_BMK.shape[2] ** -0.5
     # float32 also under autocast: the products overflow half precision.
@@ -80,7 +80,7 @@ class CorrelationAttention(nn.Module):
 
 
 class LesionFeatureAttention(nn.Module):
-    """F_A = alpha (Q . F) + beta (P * F) + F (Eqn 3); alpha and beta are learnt, from ``start`` on.
+    """F_A = alpha (Q . F) + beta (P * F) + F (Eqn 3); alpha and beta are learnt, with initial value ``start``.
 
     At zero the block starts as the identity, and its convolutions learn from the second step on.
     The ``stabilised`` form multiplies Q . F by H x W and P * F by M: Q and P sum to one over that many entries, so that

@@ -1,9 +1,9 @@
-"""Synergic learning (Zhang et al., MICCAI 2018): three linear layers tell whether two pictures are of the same class.
+"""Synergic learning (Zhang et al., MICCAI 2018): three linear layers decide whether two pictures have the same class.
 
-What SDL has in place of the distinguish module, for the comparison in the paper's tables. The CIN paper speaks of
-"three single linear layers"; a ReLU lies between them here, since three linear layers in a row are one: its logit would
-be a sum of one term for each picture, and no such sum tells pairs of the same class from mixed ones when the classes
-are equally frequent. Their width is that of the branches' own hidden layer.
+SDL's counterpart of the distinguish module, for the comparison in the paper's tables. The CIN paper describes "three
+single linear layers". Here a ReLU lies between them, since three linear layers in a row are one: its logit would be a
+sum of one term per picture, which cannot separate pairs of one class from mixed pairs when the classes are equally
+frequent. Their width is that of the branches' hidden layer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole network as the service runs it: one module, picture in and everything out, with weights ready to ship."""
+"""The whole network as the service runs it: one module from the frame to every output, with its weights prepared."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from model_training.network.crop import crop
 from model_training.network.lesion_area_attention import LesionLocator
 from service.bundle import FEATURES, TensorSpec
 
-# Smaller tensors (biases, constants of the graph) are not worth two bytes' saving each.
+# Smaller tensors (biases, constants of the graph) save too little to be stored as float16.
 MIN_HALF_PRECISION_SIZE = 1024
 
 
 class DeployedCIN(nn.Module):
-    """The whole network as the service runs it: uint8 frames ``[B, F, F, 3]`` in, every output of the contract out."""
+    """The whole network as the service runs it: uint8 frames ``[B, F, F, 3]`` to the outputs of the bundle contract."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class DeployedCIN(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """How many features each branch tells a picture's familiarity by."""
+        """The number of features per branch from which the feature distance is computed."""
         return self.network.own_branches()[0].features.num_early_channels
 
 
@@ -109,7 +109,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def round_weights(module: nn.Module) -> None:
-    """Round the weights to what float16 can hold, in place; they stay float32 tensors."""
+    """Round the weights to float16 values, in place; the tensors stay float32."""
     for parameter in module.parameters():
         if parameter.numel() >= MIN_HALF_PRECISION_SIZE:
             parameter.data = parameter.data.half().float()

@@ -1,4 +1,4 @@
-"""The network as one ONNX graph, and the form in which it is shipped."""
+"""Exports the network as one ONNX graph, and prepares the graph for a bundle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: Se
 
 
 def ship_graph(graph: Path, path: Path) -> None:
-    """Write the graph as it is shipped: checked, large float32 weights stored as float16, without stack traces."""
+    """Write the graph for a bundle: checked, large float32 weights stored as float16, without stack traces."""
     model = onnx.load(graph)
     store_half_precision(model)
     forget_stack_traces(model)
@@ -44,7 +44,7 @@ def ship_graph(graph: Path, path: Path) -> None:
 
 
 def forget_stack_traces(model: onnx.ModelProto) -> None:
-    """Drop what PyTorch's exporter notes of each node's Python code: it names the folders of the machine."""
+    """Remove the exporter's stack trace from each node: it contains paths of this machine."""
     for node in model.graph.node:
         kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
         del node.metadata_props[:]
@@ -52,7 +52,7 @@ def forget_stack_traces(model: onnx.ModelProto) -> None:
 
 
 def store_half_precision(model: onnx.ModelProto) -> None:
-    """Store large float32 weights as float16, where that loses nothing, behind a cast that is folded at load time."""
+    """Store large float32 weights as float16 where that is exact, behind a cast that is folded at load time."""
     casts = []
     for weight in model.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < MIN_HALF_PRECISION_SIZE:

@@ -1,8 +1,8 @@
 """The int8 variant for CPUs: most convolutions on uint8 activations and int8 weights, calibrated on training pictures.
 
-Floating point stay the parts whose rounding moves answers: the lesion area's, whose map decides the crop box, the
-finest convolutions of both branches (every later layer carries their error on), both attention maps and the classifier.
-Which they are was measured on training pictures.
+Parts whose rounding changes answers stay in floating point: the lesion area attention, which determines the crop box;
+the finest convolutions of both branches, whose error all later layers propagate; both attention maps; the classifier.
+The choice was made by measurements on training pictures.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-# Pictures of the training set that show what range each activation has.
+# Training pictures from which the activations' ranges are calibrated.
 NUM_CALIBRATION = 96
 
-# Share of a tensor's values that its range takes in, in percent: a handful of outliers would cost all others precision.
+# Percentage of an activation's values within its range: a few outliers would cost all other values precision.
 RANGE_PERCENTILE = 99.999
 
-# Pictures whose activations are in memory at a time.
+# Pictures whose activations are in memory at the same time.
 _CALIBRATION_STRIDE = 4
 
-_QUANTISED = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.")
+_QUANTISED_WEIGHTS = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.")
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
-    """Frames ``[N, F, F, 3]`` one by one, from any to any."""
+    """Frames ``[N, F, F, 3]``, one by one."""
 
     def __init__(self, frames: NDArray[np.uint8]) -> None:
         self._frames = frames
@@ -47,7 +47,7 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ha
         return len(self._frames)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Which frames come next."""
+        """Set the range of frames that :meth:`get_next` returns."""
         self._next, self._end = start_index, min(end_index, len(self._frames))
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -67,9 +67,9 @@ def quantise(graph: Path, out: Path, frames: NDArray[np.uint8]) -> None:
     convolutions = [
         node.name
         for node in model.graph.node
-        if node.op_type == "Conv" and any(name in weights and _QUANTISED.search(name) for name in node.input)
+        if node.op_type == "Conv" and any(name in weights and _QUANTISED_WEIGHTS.search(name) for name in node.input)
     ]
-    with redirect_stdout(io.StringIO()):  # it tells of every step
+    with redirect_stdout(io.StringIO()):  # it prints every step
         quantize_static(
             prepared,
             out,

@@ -1,4 +1,4 @@
-"""ONNX Runtime held against PyTorch on the same frames: the gate that every exported graph has to pass."""
+"""ONNX Runtime compared with PyTorch on the same frames: the gate that every exported graph must pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model_training.release.deployed import DeployedCIN
 from service.bundle import TensorSpec
 
-# Both in float32, with the weights as the file stores them.
+# Both compute in float32, with the weights as the file stores them.
 MAX_PROBABILITY_DIFFERENCE = 1e-4
 MAX_BOX_DIFFERENCE_PIXELS = 0.5
 GATE_BATCHES = (1, 3, 16)
@@ -25,7 +25,7 @@ GATE_BATCHES = (1, 3, 16)
 Outputs = dict[str, NDArray[Any]]
 Provider = Literal["cpu", "cuda"]
 
-# TensorFloat-32 would be one more way to round.
+# Without TensorFloat-32, which rounds more.
 _PROVIDERS: dict[Provider, list[Any]] = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"],
@@ -58,7 +58,7 @@ def usable(provider: Provider, graph: Path) -> bool:
 
 def _open(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
     if provider == "cuda":
-        onnxruntime.set_default_logger_severity(4)  # that there is no GPU shows in get_providers()
+        onnxruntime.set_default_logger_severity(4)  # get_providers() shows a missing GPU
         with redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
     return onnxruntime.InferenceSession(path, providers=_PROVIDERS[provider])
@@ -66,7 +66,7 @@ def _open(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far ONNX Runtime is from PyTorch on the same frames."""
+    """The largest differences between ONNX Runtime and PyTorch on the same frames."""
 
     num_pictures: int
     max_probability_difference: float

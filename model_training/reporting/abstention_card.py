@@ -1,4 +1,4 @@
-"""The model card's section on pictures that get no advice."""
+"""The model card's section on abstention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from model_training.data.isic import SET_NAMES
 from model_training.reporting.text import table
 from service.bundle import Abstention, MeasuredAbstention
 
-# Of dermoscopy pictures as many may be left without advice, and of others as many should be.
+# The aims: at most this share of dermoscopy pictures without advice, at least this share of others.
 MOST_DERMOSCOPY = 0.02
 LEAST_OTHERS = 0.95
 
@@ -32,7 +32,7 @@ Shares without advice with their 95 % intervals (Wilson); a picture may have sev
 
 
 def with_abstention(card: str, abstention: Abstention, *, name: str, version: str) -> str:
-    """The card of ``name`` as of ``version``, with the section on these limits in front of the export gate's."""
+    """``card`` with the title ``name version``, and the section on these limits before that on the export gate."""
     card = re.sub(rf"\A# {re.escape(name)} .*", f"# {name} {version}", card)
     card = re.sub(rf"{_TITLE}\n.*?(?=^## |\Z)", "", card, flags=re.DOTALL | re.MULTILINE)
     section = _SECTION.format(
@@ -46,7 +46,7 @@ def with_abstention(card: str, abstention: Abstention, *, name: str, version: st
 
 
 def _misses(measured: list[MeasuredAbstention]) -> str:
-    """What was aimed at, and what misses it."""
+    """The aims, and the sets that miss them."""
     aims = f"Aimed at: at most {MOST_DERMOSCOPY:.0%} of dermoscopy pictures, at least {LEAST_OTHERS:.0%} of others."
     missed = [
         f"`{m.measured_on}` with {m.variant}"

@@ -1,6 +1,6 @@
 """The CLEAR Derm checklist (Daneshjou et al., JAMA Dermatology 2022), filled from a run.
 
-What a run cannot know about its pictures is answered "not recorded", which is an answer too.
+Items that a run has no information on are answered "not recorded".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a crop to the lesion magnifies, and what it takes away: from the true outlines of a training set.
+"""The magnification of crops, and the information in the lesion's size that they remove, from a set's true outlines.
 
-The lesion area attention module shows the network every lesion equally large. How large it was is gone then, and below
-the frame's resolution the crop adds pixels but no detail.
+The lesion area attention module gives the network every lesion at the same size, so the network cannot see its true
+size. A crop with fewer pixels than the network's input is enlarged without gaining detail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH = 64
 
 
 def crop_figures(pictures: FrameSet, config: Config) -> dict[str, Any]:
-    """How well the lesion's size alone tells each class from the rest, and how far its crop is magnified.
+    """The AUC of the lesion's size alone for each class against the rest, and the magnification of the crops.
 
     Sizes are shares of the picture's area; a crop's side is the square root of its area in pixels of the frame.
     Raises ``ValueError`` for a set without outlines.

@@ -1,7 +1,7 @@
-"""What a finished experiment is worth to its users: calibration, operating points, and when not to trust an answer.
+"""The judgement of a finished experiment: discrimination, calibration, operating points, prediction of errors.
 
-Everything follows from the answers of an evaluated run (``evaluation/<split>/branches.csv``) and the true labels;
-thresholds are chosen on validation, and measured on both splits.
+It follows from the answers of an evaluated run (``evaluation/<split>/branches.csv``) and the true labels. Thresholds
+are chosen on validation and measured on both splits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SENSITIVITIES = (0.82, 0.89, 0.95)
 
 @dataclass(frozen=True)
 class Answers:
-    """What the network said of the N pictures of a set, and the truth."""
+    """The network's probabilities for the N pictures of a set, and their labels."""
 
     classes: tuple[str, ...]
     labels: Indices  # [N]
@@ -53,20 +53,20 @@ class Answers:
 
     @property
     def uncalibrated(self) -> Scores:
-        """The mean of the branches as the weighted loss has left them, ``[N, K]``."""
+        """The mean of the branches before calibration, ``[N, K]``."""
         logits = (np.log(np.maximum(self.branches, 1e-300)) - self.log_prevalence) * self.temperature[:, None]
         powers = np.exp(logits - logits.max(axis=2, keepdims=True))
         return (powers / powers.sum(axis=2, keepdims=True)).mean(axis=1)
 
     @property
     def malignant(self) -> tuple[Flags, Scores]:
-        """Which pictures show a malignant lesion, and the probability given to that."""
+        """Which pictures show a malignant lesion, and their probability of that class; ``[N]`` each."""
         k = next(i for i, name in enumerate(self.classes) if name in ("melanoma", "malignant"))
         return self.labels == k, self.probabilities[:, k]
 
     @property
     def wrong(self) -> Flags:
-        """Where the class of highest probability is not the true one."""
+        """Where the class of highest probability is not the true one, ``[N]``."""
         return self.probabilities.argmax(axis=1) != self.labels
 
     @property
@@ -76,20 +76,20 @@ class Answers:
 
     @property
     def disagreement(self) -> Scores | None:
-        """Total variation distance between the branches, ``[N]``; None where both are one network."""
+        """Total variation distance between the branches, ``[N]``; None when both are one network."""
         distance = 0.5 * np.abs(self.branches[:, 0] - self.branches[:, -1]).sum(axis=1)
         return distance if distance.any() else None
 
 
 def read_answers(folder: Path, calibration: Calibration) -> Answers:
-    """The answers that an evaluation left in ``folder``."""
+    """The answers in the evaluation ``folder``. Raises ``ValueError`` when its files do not list the same pictures."""
     with (folder / "branches.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     first = "branch_1_"
     classes = tuple(name.removeprefix(first) for name in header if name.startswith(first))
     ids, truth = read_predictions(folder / "truth.csv", classes)
     if ids != [row[0] for row in rows]:
-        raise ValueError(f"{folder}: branches.csv and truth.csv are about other pictures; evaluate that split again")
+        raise ValueError(f"{folder}: branches.csv and truth.csv list different pictures; evaluate that split again")
     values = np.array([[float(value) for value in row[1:]] for row in rows])
     return Answers(
         classes,
@@ -181,7 +181,7 @@ def error_prediction(answers: Answers) -> dict[str, Any] | None:
     """Does the branches' disagreement predict an error better than 1 - max p? Areas under the risk-coverage curves.
 
     ``gain`` is the area by 1 - max p minus that by disagreement, with its 95 % interval over resamples of the pictures:
-    above zero where disagreement is the better sign. None where both branches are one network.
+    above zero where disagreement predicts errors better. None when both branches are one network.
     """
     if answers.disagreement is None:
         return None

@@ -43,7 +43,7 @@ def _draw(sets: Mapping[str, Answers], judgement: Mapping[str, Any], draw: Draw,
 
 
 def _tasks(answers: Answers) -> list[tuple[str, str, Scores, Scores]]:
-    """For each scored class: its key, how it is written, the truth, and its probability."""
+    """Key, display name, truth and probability of each scored class."""
     return [
         (answers.classes[k], answers.classes[k].replace("_", " "), answers.labels == k, answers.probabilities[:, k])
         for k in scored_classes(answers.classes)

@@ -24,7 +24,7 @@ CHECKLIST_NAME = "CLEAR_DERM.md"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, and what it says."""
+    """The written files, and the judgement in them."""
 
     files: tuple[Path, ...]
     judgement: dict[str, Any]
@@ -33,7 +33,7 @@ class Report:
 def write_report(experiment: Experiment, folder: Path) -> Report:
     """Write ``figures.json``, the plots and ``CLEAR_DERM.md`` about an evaluated run into ``folder``.
 
-    The test split is reported when it was evaluated. Raises ``RunError`` unless the validation split was.
+    The test split is included if it was evaluated. Raises ``RunError`` before the validation split was.
     """
     sets, seen = _evaluated_sets(experiment)
     judgement = judge(sets)
@@ -54,9 +54,9 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
 
 def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[str, dict[str, list[str]]]]:
-    """The answers on validation and, where it was evaluated, on test, and what of both was seen in training, by set.
+    """The answers on validation and, if it was evaluated, on test, and the ids seen in training, both by set.
 
-    Raises ``RunError`` for a test set of other classes than the model's: its temperatures are not about those.
+    Raises ``RunError`` for a test set of other classes than the model's, which its temperatures do not apply to.
     """
     calibration = read_calibration(experiment)
     found: dict[str, Answers] = {}
@@ -76,7 +76,7 @@ def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[st
 
 
 def _attention_weights(experiment: Experiment, num_classes: int) -> list[dict[str, float]]:
-    """Alpha and beta of Eqn 3 in each branch: how much the lesion feature attention has to say."""
+    """Alpha and beta of Eqn 3 in each branch: the weights of the lesion feature attention."""
     attentions = [branch.attention for branch in experiment.recognition_network(num_classes).own_branches()]
     return [{"alpha": a.alpha.item(), "beta": a.beta.item()} for a in attentions if a is not None]
 

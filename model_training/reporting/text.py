@@ -1,4 +1,4 @@
-"""What the texts for people have in common: Markdown tables, figures with intervals, and which sets did what."""
+"""Markdown shared by reports: tables, figures with intervals, and the partition of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def with_interval(figure: Mapping[str, float]) -> str:
 
 
 def partitions(train: str, validation: str, judged: Mapping[str, Any]) -> str:
-    """Which set was trained on, chosen on, and reported on, and which of their pictures were trained on as well."""
+    """The training, validation and reported sets, and how many reported pictures the model was trained on."""
     reported = [f"`{name}`" for name in judged if name != validation]
     text = f"Trained on `{train}`, temperatures and thresholds chosen on `{validation}`, "
     text += f"reported on {', '.join(reported)}." if reported else "not evaluated on a test set."

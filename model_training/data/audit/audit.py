@@ -1,6 +1,6 @@
-"""What a reader of figures should know about the sets: shared pictures, copies, contradicting labels, what is missing.
+"""The audit of the sets: shared pictures, copies, contradicting labels, missing and damaged files.
 
-Findings are facts about the files that lie there, not errors; no prediction is read.
+Findings are facts about the files, not errors; no prediction is read.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MELANOMA = frozenset({"melanoma", "malignant"})
 
 
 class AuditError(ValueError):
-    """There is nothing to look at; the text says what to change."""
+    """There is nothing to examine; the text says what to change."""
 
 
 @dataclass(frozen=True)
 class SetReport:
-    """One set: whether it could be read, what lies there, and the official counts of its classes."""
+    """One set: its status, the files found, and the official counts of its classes."""
 
     name: str
     status: str  # read, absent or unreadable
@@ -47,7 +47,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class SharedIds:
-    """Ids that two sets share, whether or not their pictures lie there, and how many the official tables share."""
+    """Ids that two sets share, with or without a picture file, and the number that the official tables share."""
 
     first: str
     second: str
@@ -57,7 +57,7 @@ class SharedIds:
 
 @dataclass(frozen=True)
 class Copies:
-    """Pictures under different ids that are one: all places of the same bytes, or of two files that look alike.
+    """One picture under different ids: all places of the same bytes, or of two files that look alike.
 
     ``correlation`` and ``distance`` (bits) are those of the two files; 1 and 0 where the bytes are the same.
     """
@@ -70,7 +70,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Conflict:
-    """One picture with two diagnoses; ``by`` tells how it was recognised: id, bytes or look."""
+    """One picture with two diagnoses; ``by`` is how it was recognised: id, bytes or look."""
 
     first: str
     first_diagnosis: str
@@ -127,7 +127,7 @@ def audit_sets(root: Path, only: Sequence[str] = (), *, console: Console) -> Aud
 
 
 def _table_is_there(root: Path, name: str) -> bool:
-    """Whether the set's table lies there, which tells a set that is damaged from one that was never downloaded."""
+    """Whether the set's table exists, so that the set is damaged rather than not downloaded."""
     challenge, _, split = name.partition("-")
     word = {"train": "_Training_", "validation": "_Validation_", "test": "_Test_"}[split]
     return any(word in table.name for table in (root / challenge).glob("*_Part3*_GroundTruth.csv"))
@@ -163,7 +163,7 @@ def _shared_ids(found: dict[str, PictureSet]) -> Iterable[SharedIds]:
 
 
 def find_copies(examined: Sequence[Examined]) -> list[Copies]:
-    """Different ids with the same bytes, and different files that look alike; the surest first."""
+    """Different ids with the same bytes, then different files that look alike, most alike first."""
     by_bytes: defaultdict[str, list[Examined]] = defaultdict(list)
     for each in examined:
         if each.sha256:
@@ -174,7 +174,7 @@ def find_copies(examined: Sequence[Examined]) -> list[Copies]:
     greys = np.stack([grey for _, grey in decoded]) if decoded else np.zeros((0, 32, 32), dtype=np.float32)
     for pair in similar_pairs(greys):
         first, second = decoded[pair.first][0], decoded[pair.second][0]
-        # The same id in another size or compression is one picture by its name already.
+        # The same id in another size or compression is known to be one picture.
         if {each.id for each in first} != {each.id for each in second}:
             copies.append(Copies(_places([*first, *second]), False, pair.correlation, pair.distance))
     return copies
@@ -185,9 +185,9 @@ def _places(pictures: Iterable[Examined]) -> tuple[str, ...]:
 
 
 def find_conflicts(examined: Sequence[Examined], copies: Iterable[Copies]) -> list[Conflict]:
-    """Pictures that are one (by id, by bytes, by look) and that the tables call different things.
+    """One picture (by id, bytes or look) to which the tables give different diagnoses.
 
-    Within a challenge any two classes contradict each other; across challenges melanoma and everything else do.
+    Within a challenge any two classes contradict each other; across challenges only melanoma and the other classes do.
     """
     by_place = {each.place: each for each in examined}
     by_id: defaultdict[str, list[Examined]] = defaultdict(list)

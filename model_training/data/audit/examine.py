@@ -1,4 +1,4 @@
-"""Every picture and mask of a set read, decoded and hashed once, for the audit."""
+"""Reads, decodes and hashes every picture and mask of a set once, for the audit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model_training.data.frames import TRAINING_LIMITS
 from model_training.data.isic import PictureSet, Sample
 from service.imaging import PictureError, read_picture
 
-# Large enough that a 256-pixel copy is hashed as it is.
+# A 256-pixel copy is hashed without being resized.
 FRAME_SIZE = 256
 
 

@@ -1,4 +1,4 @@
-"""The audit on the terminal."""
+"""Prints the audit on the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from model_training.data.audit.audit import AuditReport, SetReport, pairs_of_sets
 
-# More than this many findings of a kind are only counted; the JSON file has them all.
+# Findings printed of each kind; the JSON file has all of them.
 SHOWN = 10
 
 

@@ -1,6 +1,6 @@
-"""The official files from their official addresses: downloaded, checked, unpacked.
+"""Downloads the official files from their official addresses, checks and unpacks them.
 
-Sums go into ``SHA256SUMS`` on the first download and are compared ever after (``sha256sum --check`` reads it as well).
+``SHA256SUMS`` records each file's digest at its first download, for later comparison; ``sha256sum --check`` reads it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class _Download:
-    """What every file of one call shares."""
+    """The settings of one call."""
 
     client: httpx.Client
     address: str
@@ -61,14 +61,14 @@ def download_challenge(
     files: Sequence[OfficialFile] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Download what is not there yet of ``challenge`` (``isic2016`` or ``isic2017``) into its folder below ``root``.
+    """Download the missing files of ``challenge`` (``isic2016`` or ``isic2017``) into its folder below ``root``.
 
-    The addresses are ``base_url/<year>/<name>``. What is there already is checked and kept; files placed there by hand
-    are used. Archives are deleted once unpacked unless ``keep_archives``. ``accept_changed`` takes files that are not
-    those known so far; ``files`` replaces the official list. An interrupted call is completed by the same call.
+    The addresses are ``base_url/<year>/<name>``. Existing files, also those placed there by hand, are checked and kept.
+    Archives are deleted after unpacking unless ``keep_archives``. ``accept_changed`` accepts files whose digest differs
+    from the known one; ``files`` replaces the official list. Calling again completes an interrupted call.
 
-    Raises :class:`DownloadError` for anything that keeps a file from being had, and
-    :class:`~model_training.data.isic.DatasetError` when what was had does not make complete sets.
+    Raises :class:`DownloadError` when a file cannot be obtained, and
+    :class:`~model_training.data.isic.DatasetError` when the files do not make complete sets.
     """
     if challenge not in OFFICIAL_FILES:
         raise DownloadError(f"there is no challenge {challenge!r}; choose {' or '.join(OFFICIAL_FILES)}")
@@ -96,7 +96,7 @@ def download_challenge(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Two downloads would write the same parts. Raises :class:`DownloadError` while another one runs."""
+    """Lock ``folder``. Raises :class:`DownloadError` while another download holds it."""
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
@@ -105,7 +105,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _obtain(download: _Download, file: OfficialFile) -> str:
-    """Make sure that ``file`` is there, whole and unpacked; returns in words what was done."""
+    """Make sure that ``file`` is present, complete and unpacked; returns a description of what was done."""
     target, unpacked = download.folder / file.name, download.folder / file.folder
     is_unpacked, done = file.is_archive and unpacked.is_dir(), "already here"
     if is_unpacked:
@@ -114,7 +114,7 @@ def _obtain(download: _Download, file: OfficialFile) -> str:
         kept = download.keep_archives and file.name in read_sums(download.folder / SUMS)
         if kept or not target.is_file():
             return done
-        # An archive that nothing is known of yet, or that was to be deleted: a call was killed before it had finished.
+        # Otherwise an archive without a recorded sum, or one not yet deleted, remains from a call that was killed.
     elif not target.is_file():
         url = f"{download.address}/{file.name}"
         fetch(download.client, url, target, progress=_reporter(download.bar, file.name), pause=download.pause)
@@ -126,7 +126,7 @@ def _obtain(download: _Download, file: OfficialFile) -> str:
         unpack(target, unpacked, progress=_reporter(download.bar, f"unpacking {file.name}"))
         _check_complete(unpacked, file, accept_changed=download.accept_changed)
         done += ", unpacked"
-    # Only now: the sum of an archive that cannot be unpacked would refuse the sound one ever after.
+    # Only after unpacking: the sum of a damaged archive would make later calls refuse the intact one.
     _record_sum(download.folder / SUMS, file.name, sums.sha256)
     if file.is_archive and not download.keep_archives:
         target.unlink()
@@ -134,7 +134,7 @@ def _obtain(download: _Download, file: OfficialFile) -> str:
 
 
 def file_sums(path: Path) -> Sums:
-    """Both digests in one reading."""
+    """Both digests, in one pass over the file."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -163,7 +163,7 @@ def _record_sum(path: Path, name: str, sha256: str) -> None:
 
 
 def _check_sums(target: Path, sums: Sums, file: OfficialFile) -> None:
-    """Compare with the recorded and the known sum; a file that differs is set aside so that it is not used again."""
+    """Compare with the recorded and the known sum; renames a file that differs, so that it is not used again."""
     recorded = read_sums(target.parent / SUMS).get(file.name)
     if recorded not in (None, sums.sha256):
         difference = f"its SHA-256 is {sums.sha256}, {SUMS} has {recorded} from the first time"
@@ -200,7 +200,7 @@ def _reporter(bar: ProgressBar, description: str) -> Progress:
     task = bar.add_task(description, total=None)
 
     def report(done: int, total: int) -> None:
-        # A finished line goes: what is done is printed above the bar.
+        # A finished file's line is hidden; its outcome is printed above the bar.
         bar.update(task, completed=done, total=total, visible=done < total)
 
     return report

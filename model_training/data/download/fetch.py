@@ -1,7 +1,7 @@
-"""One file over HTTP, however often the connection drops.
+"""Downloads one file over HTTP, and resumes when the connection drops.
 
-A download goes into ``NAME.part`` beside its target, with the server's version of the file in ``NAME.part.json``, so
-that a later call goes on where this one stopped and never joins two versions.
+A download is written to ``NAME.part`` next to its target, with the server's version of the file in ``NAME.part.json``,
+so that a later call resumes it and never joins two versions. pooch, the usual library for this, cannot resume.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import httpx
 from model_training.data.download.unzip import DownloadError, Progress, check_space
 from model_training.files import write_text
 
-# Tries in a row that bring nothing new; one that does starts the count again, so a weak line gets there in the end.
+# Consecutive attempts without progress; progress resets the count, so that slow connections succeed.
 MAX_TRIES = 6
 LONGEST_PAUSE_S = 60.0
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class _TryAgainError(Exception):
-    """This try failed in a way that the next one may not."""
+    """This attempt failed in a way that may pass."""
 
 
 def fetch(
@@ -37,11 +37,11 @@ def fetch(
     progress: Progress = lambda done, total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Download ``url`` to ``target``, going on from an earlier part of the same version of the file.
+    """Download ``url`` to ``target``; resumes an earlier part of the same version of the file.
 
-    Dropped connections, passing server errors and wrong lengths are tried again, with longer and longer pauses.
-    ``progress`` is told bytes done and in all. Raises :class:`DownloadError` when that does not help, or at once where
-    the server refuses or the disk is too small; what has arrived stays.
+    Dropped connections, transient server errors and wrong lengths are retried with growing pauses. ``progress`` gets
+    the bytes done and the total. Raises :class:`DownloadError` when retries fail, or at once when the server refuses or
+    the disk is too small; the received part is kept.
     """
     part = target.with_name(f"{target.name}.part")
     furthest, failures = _size(part), 0
@@ -50,13 +50,13 @@ def fetch(
             _receive(client, url, part, progress)
             break
         except (httpx.TransportError, _TryAgainError) as error:
-            # Further than ever: a server that always starts over and always breaks off must not be asked for ever.
+            # Progress means further than ever: a server that always restarts and drops must not be retried forever.
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures >= MAX_TRIES:
                 raise DownloadError(
-                    f"{url}: {error or type(error).__name__}; {MAX_TRIES} tries in a row brought nothing new. "
-                    f"{_size(part):,} bytes are kept: run the same command again to go on from there"
+                    f"{url}: {error or type(error).__name__}; {MAX_TRIES} attempts in a row made no progress. "
+                    f"{_size(part):,} bytes are kept: run the same command again to resume"
                 ) from error
             pause(min(2.0 ** (failures - 1), LONGEST_PAUSE_S))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -66,7 +66,7 @@ def fetch(
 
 
 def _receive(client: httpx.Client, url: str, part: Path, progress: Progress) -> None:
-    """One try: ask for what is missing and write it behind what is there."""
+    """One attempt: request the missing bytes and append them to the part."""
     version = _read_version(part, url)
     offset = _size(part) if version else 0
     headers = {"Accept-Encoding": "identity"}
@@ -75,7 +75,7 @@ def _receive(client: httpx.Client, url: str, part: Path, progress: Progress) -> 
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == 416 and offset:
             if response.headers.get("Content-Range") == f"bytes */{offset}":
-                return  # the last try was cut off after the last byte
+                return  # the last attempt was cut off after the last byte
             _start_over(part, "the server's file is shorter than the part that is here")
         _check_status(response, url)
         if response.status_code == 206:
@@ -86,7 +86,7 @@ def _receive(client: httpx.Client, url: str, part: Path, progress: Progress) -> 
         check_space(part.parent, total - offset, f"downloading {url}")
         progress(offset, total)
         with part.open("ab" if offset else "wb") as out:
-            # In the pieces that come: gathering them into larger ones would lose what was gathered when a line drops.
+            # Chunks are written as they arrive: a buffer would be lost when the connection drops.
             for chunk in response.iter_raw():
                 out.write(chunk)
                 offset += len(chunk)
@@ -120,7 +120,7 @@ def _length(response: httpx.Response, url: str) -> int:
 
 
 def _resumed_total(response: httpx.Response, part: Path, offset: int, version: str | None) -> int:
-    """The whole length that a partial answer names, once it is sure that it continues the part that is here."""
+    """The file's length by a partial response; starts over unless the response continues this part."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     # Some servers honour Range but not If-Range.
     if found is None or int(found[1]) != offset or _version(response) != version:
@@ -135,7 +135,7 @@ def _start_over(part: Path, why: str) -> NoReturn:
 
 
 def _version(response: httpx.Response) -> str | None:
-    """What tells versions of the file apart: a strong ETag, else the time of the last change."""
+    """The version of the file: a strong ETag, else the time of the last change."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
@@ -145,7 +145,7 @@ def _version_file(part: Path) -> Path:
 
 
 def _write_version(part: Path, url: str, response: httpx.Response) -> None:
-    # The old part goes first: it must never be seen beside the new version.
+    # The old part is removed first, so that it never exists together with the new version.
     part.unlink(missing_ok=True)
     write_text(_version_file(part), json.dumps({"url": url, "version": _version(response)}) + "\n")
 

@@ -1,8 +1,8 @@
 """Official facts about the ISIC 2016 and ISIC 2017 challenges: addresses, file names, counts, known overlaps.
 
-The organisers publish no checksums. The MD5 sums are those that public code records for the same addresses, each in two
-places or more that agree (dm_nevis by Google DeepMind is one); those of the 2017 tables were confirmed on the files.
-Files without one are compared with their first download only.
+The organisers publish no checksums. The MD5 sums are recorded by public code for the same addresses, each by two
+or more sources that agree (dm_nevis by Google DeepMind is one); those of the 2017 tables were confirmed on the files.
+Files without an MD5 sum are only compared with their first download.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ CLASS_COUNTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 
-# Ids that two sets share, counted from the official tables; pairs that are not named share none.
+# Ids that two sets share, counted in the official tables; pairs that are not listed share none.
 SHARED_IDS: Mapping[frozenset[str], int] = MappingProxyType(
     {
         frozenset({"isic2016-train", "isic2017-train"}): 746,

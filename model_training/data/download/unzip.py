@@ -1,7 +1,7 @@
-"""Unpack an archive of pictures, masks or tables without trusting it.
+"""Unpacks an untrusted archive of pictures, masks or tables.
 
-Everything is checked before the first byte is written, only the wanted kinds are taken, each under its bare name, and
-the folder appears complete or not at all.
+All entries are checked before the first byte is written. Only the wanted kinds are unpacked, without their folders, and
+the target folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ CHUNK = 2**20
 
 
 class DownloadError(ValueError):
-    """An official file cannot be had or is not what it should be; the text says how to go on."""
+    """An official file cannot be obtained or is not the expected one; the text says what to do."""
 
 
 class ArchiveError(DownloadError):
-    """The archive is damaged or holds what no official archive does; nothing of it was unpacked."""
+    """The archive is damaged or differs from any official one; nothing was unpacked."""
 
 
 def unpack(archive: Path, folder: Path, *, progress: Progress = lambda done, total: None) -> None:
     """Unpack the wanted files of the zip file ``archive`` into the new ``folder``, without its inner folders.
 
-    ``progress`` is told bytes done and in all. Raises :class:`ArchiveError` when the archive is damaged, encrypted,
+    ``progress`` gets the bytes done and the total. Raises :class:`ArchiveError` when the archive is damaged, encrypted,
     too large or ambiguous, or has an entry that is a link or points outside, and when the disk is too small.
     """
-    # One name for each folder, so that what a killed run left is found and removed.
+    # A fixed name for each folder, so that the remains of a killed run are found and removed.
     scratch = folder.with_name(f".unpacking-{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = lambda done, tot
                         done += len(chunk)
                         progress(done, total)
         scratch.rename(folder)
-    # A damaged archive shows in many ways; the checksum of every entry is compared while it is read.
+    # Damage raises different errors; the checksum of every entry is compared while it is read.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise ArchiveError(
             f"{archive} cannot be unpacked ({error}); delete it and run the same command again, or unpack it "
@@ -118,7 +118,7 @@ def _check_entry(info: zipfile.ZipInfo, archive: Path) -> None:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raise :class:`DownloadError` when ``needed`` bytes do not fit beside ``folder``'s files."""
+    """Raise :class:`DownloadError` when ``folder``'s disk has fewer than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(
@@ -128,7 +128,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def readable_size(num_bytes: int) -> str:
-    """Bytes in words: ``5.8 GB``."""
+    """A number of bytes with its unit: ``5.8 GB``."""
     size = float(num_bytes)
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
