@@ -38,6 +38,7 @@ serve: $(VENV)/.serve-ready
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 GRAFANA_PASSWORD := docker/secrets/grafana-password
 up: .env $(GRAFANA_PASSWORD)
+	VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --detach --build
 
 # Also what was started before .env changed.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from service.settings import SHIPPED_BUNDLE
 from tests.compose.stack import Stack, compose_command, missing_engine
-from tests.conftest import find_data
+from tests.conftest import REPOSITORY, find_data
 
 # It stays, as the cache of the next build.
 IMAGE = "clinical-inspired-network:test"
@@ -49,7 +50,8 @@ def picture() -> bytes:
 def image(compose: list[str], tmp_path_factory: pytest.TempPathFactory, note: Callable[[str], None]) -> str:
     """The CPU image, built by compose."""
     began = time.monotonic()
-    Stack(compose, IMAGE, tmp_path_factory.mktemp("build")).compose("build", "service")
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    Stack(compose, IMAGE, tmp_path_factory.mktemp("build"), VERSION=version).compose("build", "service")
     note(f"image built in {time.monotonic() - began:.0f} s")
     return IMAGE
 

@@ -7,6 +7,7 @@ import re
 import time
 import tomllib
 from collections.abc import Callable
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
@@ -15,6 +16,12 @@ from tests.conftest import REPOSITORY
 from tests.test_project import pins
 
 BASE = "python:3.11-slim-bookworm"
+
+
+def project() -> dict[str, Any]:
+    """The table ``project`` of ``pyproject.toml``."""
+    table: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return table
 
 
 def python(image: str, script: str) -> str:
@@ -41,10 +48,9 @@ def test_how_fast_it_starts(image: str, note: Callable[[str], None]) -> None:
 
 def test_what_it_says_of_itself(image: str) -> None:
     config = inspect(image)["Config"]
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
-    assert labels["version"] == project["version"]
-    assert labels["licenses"] == project["license"]
+    assert labels["version"] == project()["version"]
+    assert labels["licenses"] == project()["license"]
     assert labels["base.name"] == BASE
     assert {"title", "description", "revision"} <= labels.keys()
     assert config["User"] == "10001:10001"
@@ -58,7 +64,7 @@ def test_every_package_is_pinned_and_none_is_for_training(image: str) -> None:
         "'/opt/cin/lib/python3.11/site-packages'])}))"
     )
     installed = {canonicalize_name(name): version for name, version in json.loads(python(image, script)).items()}
-    assert installed.pop("clinical-inspired-network") == "0.1.0"
+    assert installed.pop("clinical-inspired-network") == project()["version"]
     assert {name: pins().get(name) for name in installed} == installed
     assert "onnxruntime" in installed
     assert not {"torch", "monai", "onnx", "onnxruntime-gpu", "pip", "setuptools", "uv"} & installed.keys()
@@ -92,7 +98,7 @@ def test_the_same_sources_give_the_same_files(image: str) -> None:
     command = ["docker", "build", "--no-cache", "--file", "docker/Dockerfile", "--target", "code", "--tag", again, "."]
     run(*command, cwd=REPOSITORY)
     try:
-        for name in ("service", "clinical_inspired_network-0.1.0.dist-info"):
+        for name in ("service", f"clinical_inspired_network-{project()['version']}.dist-info"):
             folder = f"/opt/cin/lib/python3.11/site-packages/{name}"
             built, rebuilt = files(image, folder), files(again, folder)
             assert built.count("\n") > 5

@@ -92,7 +92,7 @@ def test_no_group_leaves_a_gap_that_a_pending_alert_falls_into() -> None:
 
 
 def test_every_alert_has_a_section_in_the_handbook() -> None:
-    handbook = (REPOSITORY / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
+    handbook = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
     alerts = [rule for rule in rules() if "alert" in rule]
     assert [rule["alert"] for rule in alerts if f"`{rule['alert']}`" not in handbook] == []
     assert {rule["labels"]["severity"] for rule in alerts} == {"page", "ticket"}
