@@ -52,7 +52,7 @@ def measure_robustness(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any
 
     Uses the float32 graph. Raises :class:`BundleError` for a bundle without limits to abstain at.
     """
-    manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.familiarity()
+    manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
     if limits is None or gaussian is None:
         raise BundleError(f"{bundle.folder} has no limits to abstain at; give it some: cin-train abstention")
     malignant_K = np.array([c.malignant for c in manifest.classes])

@@ -106,7 +106,7 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     train, _ = small_experiment.experiment().training_sets()
     frames = np.asarray(train.frames)
     found = run_onnx(bundle.path(bundle.variant("fp32").file), frames, bundle.manifest.outputs, batch=1)
-    gaussian = bundle.familiarity()
+    gaussian = bundle.feature_distance()
     assert gaussian is not None
     reasons = exceeded_limits(frames, found, gaussian, fit_limits(frames, found, gaussian, fitted_on="these"))
     exceeded = [reason for of_one in reasons for reason in of_one]

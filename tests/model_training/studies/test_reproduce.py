@@ -318,7 +318,7 @@ def test_a_pace_is_measured_once_and_a_run_of_its_own_tells_better(
 
 @pytest.mark.parametrize(("config", "results"), [("isic2017", "protocol"), ("isic2017-cpu", ".")])
 def test_the_outcomes_in_the_repository_are_in_nobodys_way(config: str, results: str, tmp_path: Path) -> None:
-    """``make reproduce`` and the command of ``docs/RESULTS.md`` both go on where they are."""
+    """``make reproduce`` and the command of ``docs/reproduction.md`` both go on where they are."""
     template = Experiment(load_config(None), tmp_path, tmp_path, tmp_path, Console(quiet=True))
     folder, path = REPOSITORY / "results" / results / "trials", REPOSITORY / f"model_training/configs/{config}.toml"
     settings = ["data.allow_missing=true"] if config.endswith("cpu") else []
