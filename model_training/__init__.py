@@ -1,6 +1,6 @@
-"""Training, evaluation and export."""
+"""Training, evaluation and export of the Clinical-Inspired Network, and the command ``cin-train``."""
 
 import os
 
-# ONNX Runtime tells its makers about every process and model unless this is said before it is first imported.
+# ONNX Runtime sends telemetry to its makers unless this is set before it is first imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

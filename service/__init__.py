@@ -1,6 +1,6 @@
-"""The HTTP service."""
+"""The HTTP service and the command ``cin``: a model bundle in, answers to dermoscopic images out. No PyTorch."""
 
 import os
 
-# ONNX Runtime tells its makers about every process and model unless this is said before it is first imported.
+# ONNX Runtime sends telemetry to its makers unless this is set before it is first imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

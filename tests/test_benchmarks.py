@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -178,16 +177,6 @@ def _not_there(result: dict[str, Any]) -> set[str]:
     return missing | (set() if "soak" in result["ours"] else {"resident MB grown in the soak"})
 
 
-def test_the_page_shows_the_measured_ratios() -> None:
-    page = (REPOSITORY / "docs" / "PERFORMANCE.md").read_text()
-    for path in RESULTS:
-        for name, ratio in json.loads(path.read_text())["ratios"].items():
-            row = f"| {name} | {ratio['value']:g} | {ratio['target']} | {'met' if ratio['met'] else '**missed**'} |"
-            assert row in page, f"{path.name}: {row}"
-    shown = re.findall(r"^\| (.*?) \| [0-9.]+ \| at (?:least|most) ", page, re.MULTILINE)
-    assert len(shown) == sum(len(json.loads(path.read_text())["ratios"]) for path in RESULTS)
-
-
 @pytest.mark.parametrize("load", [0.3, 0.7])
 def test_the_queue_waits_as_long_as_theory_says(load: float) -> None:
     """Pollaczek and Khinchine for one server and constant service; the times of more servers lie below."""
@@ -196,10 +185,3 @@ def test_the_queue_waits_as_long_as_theory_says(load: float) -> None:
     assert one.min() == pytest.approx(seconds)
     assert one.mean() == pytest.approx(seconds + load * seconds / (2 * (1 - load)), rel=0.02)
     assert seconds < two.mean() < one.mean()
-
-
-def test_the_documentation_says_what_was_measured_of_the_page() -> None:
-    measured = json.loads((REPOSITORY / "results" / "page.json").read_text(encoding="utf-8"))["milliseconds"]
-    text = (REPOSITORY / "docs" / "PERFORMANCE.md").read_text(encoding="utf-8")
-    for name, figures in measured.items():
-        assert f"| {name} | {figures['median']:g} | {figures['p95']:g} | {figures['highest']:g} |" in text

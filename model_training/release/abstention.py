@@ -179,7 +179,7 @@ def cross_fitted_distances(features_N2C: NDArray[np.float32]) -> Scores:
     distance_N = np.empty(len(features_N2C))
     for fold in range(NUM_FOLDS):
         gaussian = fit_feature_distance(features_N2C[fold_N != fold], num_components=NUM_COMPONENTS)
-        distance_N[fold_N == fold] = gaussian.unfamiliarity(features_N2C[fold_N == fold])
+        distance_N[fold_N == fold] = gaussian.of(features_N2C[fold_N == fold])
     return distance_N
 
 

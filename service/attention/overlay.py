@@ -1,9 +1,9 @@
 """Attention maps drawn over the picture, or alone; pure functions from arrays to arrays, and one encoder.
 
 The colour scales are fixed. Lesion area attention: 0 to 1. Spatial attention is a multiple of the average spot,
-correlation attention a multiple of the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint's opacity grows
-with the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is not
-drawn; the overlay says so instead.
+correlation attention a multiple of the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint's opacity
+grows with the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is
+not drawn; the overlay says so instead.
 """
 
 from __future__ import annotations

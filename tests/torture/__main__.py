@@ -26,7 +26,6 @@ from tests.conftest import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import attacks, crashes, failures, inputs, overload, schema, shutdown, soak, storage, strangers
 from tests.torture.plan import Plan, short
-from tests.torture.report import filled
 from tests.torture.rows import Row
 
 AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
@@ -99,9 +98,6 @@ def main(
     result = result_of(plan, rows, tests, time.monotonic() - began)
     path = out or REPOSITORY / "results" / "torture.json"
     write_text(path, json.dumps(result, indent=2) + "\n")
-    if not (is_short or only or out):
-        page = REPOSITORY / "docs" / "RELIABILITY.md"
-        write_text(page, filled(page.read_text(encoding="utf-8"), result))
     Console(width=160).print(shown(result))
     violated = [row["name"] for row in result["checks"] if Row(**row).is_violation]
     console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)

@@ -1,4 +1,4 @@
-"""The tables of ``docs/RELIABILITY.md``, made from ``results/torture.json``."""
+"""The generated tables of ``docs/reliability.md``, from ``results/torture.json``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ Result = Mapping[str, Any]
 
 
 def tables(result: Result) -> dict[str, str]:
-    """Every table, by the name of its place in the page."""
+    """Every table, by name."""
     return {"measured": _measured(result), "figures": _figures(result), "failures": _failures(result)}
-
-
-def filled(page: str, result: Result) -> str:
-    """The page with its tables as the result has them: between ``<!-- name -->`` and ``<!-- end of name -->``."""
-    for name, text in tables(result).items():
-        place = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-        assert place.search(page), f"the page has no place for {name}"
-        page = place.sub(f"\n{text}\n\n".replace("\\", "\\\\"), page)
-    return page
 
 
 def _measured(result: Result) -> str:

@@ -86,16 +86,6 @@ def test_its_limits_are_those_that_were_fitted_and_counted(shipped_bundle: Bundl
         assert counted["not_dermoscopy"].abstained.value == 22 / 24
 
 
-def test_what_is_said_of_poor_pictures() -> None:
-    said = " ".join((REPOSITORY / "docs" / "http.md").read_text(encoding="utf-8").split())
-    path = REPOSITORY / "results" / "cin-isic2017-1.4.0" / "degraded.json"
-    rows = {(r["kind"], r["level"]): r for r in json.loads(path.read_text(encoding="utf-8"))["degraded"]}
-    blurred, dark = rows["blur", 6.0]["sensitivity"]["value"], 1 - rows["light", 0.3]["specificity"]["value"]
-    assert f"a blur of 6 of the 256 pixels takes the sensitivity for melanoma to {blurred:.2f}" in said
-    assert f"at 0.3 of the light for {dark:.2f} of the pictures" in said
-    assert rows["light", 0.2]["sensitivity"]["value"] < 0.5
-
-
 @pytest.mark.data
 def test_photographs_get_no_advice_and_originals_do(shipped: TestClient, data_root: Path) -> None:
     def decision(picture: Image.Image | Path) -> dict[str, Any]:
