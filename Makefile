@@ -2,12 +2,25 @@
 # make up      build and start the whole stack with Docker: service, proxy, records, monitoring
 # make upgrade replace the running replicas by new ones without turning a request away
 # make down    end the stack
-# make test    set up everything and run linters, type checker and tests
+#
+# make fmt     format the code
+# make lint    linter, formatting, import rules
+# make types   type checker
+# make unit    tests that start no process, train nothing and need neither browser nor Docker: under a minute
+# make service tests of the service
+# make train   tests of training
+# make page    tests of the web page in a browser
+# make compose tests of the stack in Docker
+# make one     one test: make one T=path::name
+# make test    set up everything; lint, types and all tests
+# make cov     all tests with line and branch coverage, processes that they start included
+# make hooks   run fmt, lint and types before every commit
+# make docs    rewrite the generated parts of README.md and docs/
+#
 # make sbom    write the bill of materials of what serving needs to build/sbom.json (CycloneDX)
 # make audit-packages  look every pinned package up among the known vulnerabilities; needs the internet
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
-# make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; the same
-#              command goes on where it was
+# make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; resumes
 # make torture attacks, faults, overload and bad input against services on this machine; a quarter of an hour, or
 #              TORTURE=--short for two minutes
 # make bench   measure the service beside the limit of this machine and other servers; BENCH="--help" for its options
@@ -16,17 +29,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 comma := ,
-INPUTS := pyproject.toml constraints.txt
+INPUTS := pyproject.toml constraints.txt .ci/install.py
 # The type checker of the page's JavaScript, for the tests alone.
 PAGE_TESTS := tests/page
 # CUDA libraries are gigabytes: only where there is a driver that could use them.
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
-INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := .ci/install.py
 
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down upgrade test torture sbom audit-packages reproduce gpu bench clean
+.PHONY: help serve up down upgrade fmt lint types unit service train page compose one test cov hooks docs sbom \
+	audit-packages reproduce gpu torture bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -60,20 +74,61 @@ $(GRAFANA_PASSWORD):
 	@chmod 644 $@
 	@echo "Grafana's password for the user admin is in $@"
 
-# What trains runs side by side, one thread of OpenMP and one core each; what is timed or overloaded has the machine to
-# itself. Both parts run whatever the other finds. PYTEST_ARGS takes options such as -k and -x, no paths; it may choose
-# no test of one part (exit status 5), but not of both.
-REPORTS ?=
-PYTEST = $(BIN)/python -m pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
-test: $(VENV)/.test-ready
+fmt: $(VENV)/.test-ready
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.test-ready
 	$(BIN)/mypy
-	@training=0; rest=0; \
-	OMP_NUM_THREADS=1 $(call PYTEST,training) --numprocesses=logical --maxprocesses=8 --dist=loadfile tests/model_training \
-		|| training=$$?; \
-	$(call PYTEST,rest) --ignore=tests/model_training || rest=$$?; \
-	case $$training,$$rest in 0,0|0,5|5,0) ;; *) echo "tests/model_training ended with $$training, the rest with $$rest"; exit 1;; esac
+
+# PYTEST_ARGS takes options such as -k and -x, no paths. On a worker per core, each with one thread of OpenMP.
+REPORTS ?=
+RUN ?= python -m
+PYTEST = $(BIN)/$(RUN) pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses=logical --maxprocesses=8 --dist=loadgroup
+
+# Tests marked `alone` have the machine to themselves, after the others and whatever those found. An empty selection
+# (exit status 5) is no failure of one part.
+define both
+	@many=0; alone=0; \
+	$(call SIDE_BY_SIDE,many) -m "not alone" $1 || many=$$?; \
+	$(call PYTEST,alone) -m alone $1 || alone=$$?; \
+	case $$many,$$alone in 0,0|0,5|5,0) ;; *) echo "side by side ended with $$many, alone with $$alone"; exit 1;; esac
+endef
+
+unit: $(VENV)/.test-ready
+	$(call SIDE_BY_SIDE,unit) -m "not integration and not alone" --ignore=tests/page --ignore=tests/compose
+
+service train page compose: $(VENV)/.test-ready
+	$(call both,$(if $(filter train,$@),tests/model_training,tests/$@))
+
+T ?= $(error say which test: make one T=path::name)
+one: $(VENV)/.test-ready
+	$(call PYTEST,one) $(T)
+
+test: lint types
+	$(call both,tests)
+
+# A folder of its own for every run; `combine` takes what all processes wrote.
+cov: $(VENV)/.test-ready
+	@rm -rf build/coverage
+	@mkdir -p build/coverage
+	$(MAKE) --no-print-directory tested RUN="coverage run -m"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+tested:
+	$(call both,tests)
+
+hooks: $(VENV)/.test-ready
+	$(BIN)/pre-commit install
+
+docs: $(VENV)/.test-ready
+	$(BIN)/python -m docs.generate
 
 sbom: $(VENV)/.test-ready
 	$(BIN)/python .ci/sbom.py build/sbom.json
@@ -114,23 +169,23 @@ clean:
 # A stamp is written last, so an interrupted installation is done again.
 $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
 	@echo "Installing what serving needs ..."
-	@$(BIN)/python $(INSTALL) --editable '.$(if $(HAS_DRIVER),[gpu],)'
+	@$(BIN)/python $(INSTALL) '.$(if $(HAS_DRIVER),[gpu],)'
 	@touch $@
 
 $(VENV)/.test-ready: $(INPUTS) $(PAGE_TESTS)/package-lock.json | $(VENV)/.created
 	@echo "Installing what training and testing need ..."
-	@$(BIN)/python $(INSTALL) --editable '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]'
-	@if command -v npm >/dev/null; then npm ci --silent --prefix $(PAGE_TESTS); fi
+	@if command -v npm >/dev/null; then npm ci --silent --prefix $(PAGE_TESTS) & fi; \
+	$(BIN)/python $(INSTALL) '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
 	@touch $@ $(VENV)/.serve-ready
 
 $(VENV)/.torture-ready: $(INPUTS) | $(VENV)/.test-ready
 	@echo "Installing a fuzzer ..."
-	@$(BIN)/python $(INSTALL) --editable '.[train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BIN)/python $(INSTALL) '.[train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@
 
 $(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created
 	@echo "Installing the other servers ..."
-	@$(BENCH_VENV)/bin/python $(INSTALL) --editable '.[train,dev,bench$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BENCH_VENV)/bin/python $(INSTALL) '.[train,dev,bench$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@
 
 $(VENV)/.created $(BENCH_VENV)/.created:

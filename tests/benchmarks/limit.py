@@ -27,10 +27,12 @@ def limit(variant: str, provider: str, pictures: Sequence[bytes], *, seconds: fl
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[NDArray[np.uint8]]] = deque()
 
+        def frame_of(data: bytes) -> NDArray[np.uint8]:
+            return bundle.read_picture(data).frame
+
         def run() -> int:
             while len(ahead) < 2 * max(batch, threads):
-                data = next(upcoming)
-                ahead.append(pool.submit(lambda data=data: bundle.read_picture(data).frame))
+                ahead.append(pool.submit(frame_of, next(upcoming)))
             session.run(None, {"image": np.stack([ahead.popleft().result() for _ in range(batch)])})
             return batch
 

@@ -142,7 +142,7 @@ def test_what_is_set_for_the_stack_sends_a_service_beside_it_nowhere(tmp_path: P
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     (tmp_path / ".env").write_text(re.sub("^# ([A-Z_]+=)", r"\1", example, flags=re.MULTILINE))
     assert "\nSERVED_BUNDLE=" in (tmp_path / ".env").read_text()
-    beside = Settings(_env_file=tmp_path / ".env")  # type: ignore[call-arg]
+    beside = Settings(_env_file=tmp_path / ".env")
     assert (beside.bundle, beside.max_batch) == (SHIPPED_BUNDLE, 16)
 
 

@@ -138,7 +138,7 @@ def test_only_the_proxy_is_published_and_only_here(stack: Stack) -> None:
 def test_nobody_inside_can_reach_out_and_only_the_service_reaches_redis(stack: Stack) -> None:
     networks = json.loads(run("docker", "network", "inspect", *(f"{stack.project}_{n}" for n in NETWORKS)).stdout)
     assert {network["Name"].rpartition("_")[2]: network["Internal"] for network in networks} == NETWORKS
-    attached = {service: set() for service in SERVICES}
+    attached: dict[str, set[str]] = {service: set() for service in SERVICES}
     for service, names in attached.items():
         for id in stack.containers(service):
             names |= {name.rpartition("_")[2] for name in inspect(id)["NetworkSettings"]["Networks"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ from model_training.metrics import (
 from model_training.network.cin import summed_probabilities
 from model_training.network.losses import class_weights
 
-CLOSE = {"abs": 1e-12, "rel": 0}
+CLOSE: dict[str, Any] = {"abs": 1e-12, "rel": 0}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))

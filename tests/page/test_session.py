@@ -30,7 +30,7 @@ def view(page: Page, pane: int) -> list[float]:
       const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
       return [scale / fit, (stage.clientWidth / 2 - x) / (width * scale)];
     }"""
-    return page.locator(".pane .stage").nth(pane).evaluate(measure)  # type: ignore[no-any-return]
+    return page.locator(".pane .stage").nth(pane).evaluate(measure)
 
 
 def test_two_pictures_side_by_side(visit: Visit) -> None:

@@ -275,9 +275,9 @@ def picture_bytes(picture: Image.Image, image_format: str = "PNG", **options: An
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     powers = np.exp(logits - logits.max())
-    return powers / powers.sum()  # type: ignore[no-any-return]
+    return powers / powers.sum()
 
 
 def _pooled(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     step = len(values) // side
-    return values.reshape(side, step, side, step).mean(axis=(1, 3))  # type: ignore[no-any-return]
+    return values.reshape(side, step, side, step).mean(axis=(1, 3))

@@ -149,7 +149,7 @@ class _Soak:
 
     async def _abandoned(self, _: aiohttp.ClientSession) -> None:
         data = self._pictures[-1]
-        _, writer = await asyncio.open_connection(*self._served.address)
+        writer = (await asyncio.open_connection(*self._served.address))[1]
         writer.write(post(len(data)) + data[: self._chance.randrange(len(data))])
         with suppress(ConnectionError):
             await writer.drain()

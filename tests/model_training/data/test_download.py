@@ -295,7 +295,7 @@ def test_a_full_disk_is_seen_before_the_first_byte(
     server: Server, fetched: Fetched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(fetched.target.parent)._replace(free=len(BODY) - 1)
-    monkeypatch.setattr(unzip.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"needs 10\.2 kB, .* has 10\.2 kB left; free some space"):
         fetched()
     assert not fetched.part.exists()
@@ -411,7 +411,7 @@ def test_damaged_archives(archive: Path, damage: str) -> None:
 
 def test_a_full_disk_is_seen_before_unpacking(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(archive.parent)._replace(free=3)
-    monkeypatch.setattr(unzip.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     archive.write_bytes(zipped({"ISIC_0000001.jpg": b"four"}))
     with pytest.raises(DownloadError, match=r"unpacking Some_Data\.zip needs 4 bytes, .* has 3 bytes left"):
         unpack(archive, archive.with_suffix(""))

@@ -82,8 +82,10 @@ def bottleneck(x: Tensor, weights: dict[str, Tensor], name: str, stride: int) ->
     """One block of ResNet50 as torchvision has it: the stride is on the 3 x 3 convolution."""
 
     def normalised(y: Tensor, norm: str) -> Tensor:
-        w = {part: weights[f"{name}.{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
-        return F.batch_norm(y, **w)
+        mean, var, weight, bias = (
+            weights[f"{name}.{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(y, mean, var, weight, bias)
 
     y = F.relu(normalised(F.conv2d(x, weights[f"{name}.conv1.weight"]), "bn1"))
     y = F.relu(normalised(F.conv2d(y, weights[f"{name}.conv2.weight"], stride=stride, padding=1), "bn2"))

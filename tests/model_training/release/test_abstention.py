@@ -53,7 +53,7 @@ def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
     engine = Engine(bundle, variant="fp32", provider="cpu", threads=1)
     known = bundle.canary_outputs()[FEATURES][0]
     (answer,) = engine.run(engine.canary_frame[None])
-    np.testing.assert_allclose(answer.features, known, atol=1e-4)
+    assert answer.features == pytest.approx(known, abs=1e-4)
 
 
 def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(

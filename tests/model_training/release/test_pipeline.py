@@ -16,11 +16,10 @@ from fastapi.testclient import TestClient
 from isic_challenge_scoring.classification import ClassificationMetric, ClassificationScore
 from typer.testing import CliRunner
 
-import model_training.release.export as export_module
 from model_training.cli.main import app
 from model_training.release.deployed import fold_batch_norms, output_specs, round_weights
 from model_training.release.export import deployed_network
-from model_training.release.parity import run_torch
+from model_training.release.parity import run_onnx, run_torch
 from service.app import create_app
 from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
@@ -120,14 +119,12 @@ def test_photographs_that_are_not_there_cost_no_reading_of_the_test_set(
 def test_a_failing_gate_writes_no_bundle(
     small_experiment: SmallExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = export_module.run_onnx
-
     def tampered(*arguments: object) -> dict[str, np.ndarray]:
-        outputs = honest(*arguments)  # type: ignore[arg-type]
+        outputs = run_onnx(*arguments)  # type: ignore[arg-type]
         outputs["probabilities"] = outputs["probabilities"] + np.float32(2e-4)
         return outputs
 
-    monkeypatch.setattr(export_module, "run_onnx", tampered)
+    monkeypatch.setattr("model_training.release.export.run_onnx", tampered)
     ledger = str(small_experiment.ledger.parent / "other.jsonl")
     result = small_experiment.command("export", "--out", str(tmp_path / "bundle"), "--ledger", ledger)
     assert result.exit_code == 1

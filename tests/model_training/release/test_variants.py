@@ -44,7 +44,7 @@ def test_fidelity_is_what_scikit_learn_says() -> None:
     shifted = np.array([[0.25, 0.25, 0.75, 0.5]], np.float32)
     found = compare_variants(outputs(first), outputs(second, shifted), labels, [0, 1], speed=1.0)
     aucs = [[roc_auc_score(labels == k, p[:, k]) for k in (0, 1)] for p in (first, second)]
-    assert found.max_auc_difference == pytest.approx(np.abs(np.subtract(*aucs)).max())
+    assert found.max_auc_difference == pytest.approx(np.abs(np.diff(aucs, axis=0)).max())
     assert found.diagnoses_changed == pytest.approx((first.argmax(1) != second.argmax(1)).mean())
     pixels = [np.zeros((8, 8), int) for _ in range(2)]
     pixels[0][2:6, 2:6] = pixels[1][2:4, 2:6] = 1
@@ -142,7 +142,11 @@ def test_the_test_set_is_not_read_for_what_has_failed_already(
     experiment, ledger = small_experiment.experiment(), tmp_path / "ledger.jsonl"
     fidelity = Fidelity(12, 1.0, 0.0, 0.0 if passed else 0.5, 1.0)
     monkeypatch.setattr("model_training.release.variants.compare_variants", lambda *_, **__: fidelity)
-    again = replace(INT8, convert=lambda float32, out, _: shutil.copy(quantised[1], out))
+
+    def convert(_: Path, out: Path, __: object) -> None:
+        shutil.copy(quantised[1], out)
+
+    again = replace(INT8, convert=convert)
     judged = convert_and_judge(
         experiment, again, quantised[0], tmp_path / "8.onnx", SPECS, ledger=ledger, purpose="gate of a test"
     )

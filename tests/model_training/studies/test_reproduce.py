@@ -120,8 +120,8 @@ class SmallTables:
 
     def trial(self, system: str) -> Trial:
         """The first seed's trial of Table 1, as the command makes it."""
-        folders = (self.root / name for name in ("data", "cache", "runs"))
-        template = Experiment(load_config(None), *folders, Console(quiet=True))
+        data, cache, runs = (self.root / name for name in ("data", "cache", "runs"))
+        template = Experiment(load_config(None), data, cache, runs, Console(quiet=True))
         trials = table_trials(
             [TABLES[1]],
             template,

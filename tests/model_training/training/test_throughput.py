@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
-import model_training.training.throughput as throughput_module
 from model_training.training.throughput import Throughput, peak_flops
 
 
@@ -13,7 +14,7 @@ from model_training.training.throughput import Throughput, peak_flops
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, to be set by the test."""
     now = [100.0]
-    monkeypatch.setattr(throughput_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -245,7 +246,7 @@ def test_one_caller_cannot_take_every_place(tiny_bundle: Bundle, tmp_path: Path)
 def test_who_asked_is_told_by_a_trusted_proxy_alone(
     tiny_bundle: Bundle, trusted: str | None, counted_together: bool
 ) -> None:
-    settings = {} if trusted is None else {"CIN_TRUSTED_PROXIES": trusted}
+    settings: dict[str, Any] = {} if trusted is None else {"CIN_TRUSTED_PROXIES": trusted}
     with served(tiny_bundle.folder, CIN_CALLER_RATE="1", **settings) as service, service.client() as client:
         answers = [client.get("/model", headers={"X-Forwarded-For": f"203.0.113.{n}"}) for n in range(12)]
     assert (429 in {answer.status_code for answer in answers}) == counted_together
@@ -268,12 +269,13 @@ def test_other_machines_are_not_served_without_keys(tmp_path: Path) -> None:
 def test_they_are_when_that_is_said_in_so_many_words(tiny_bundle: Bundle, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     make_key(keys, "clinic")
-    for settings in (
+    several: tuple[dict[str, Any], ...] = (
         {"CIN_HOST": "0.0.0.0", "CIN_ALLOW_ANYONE": "true"},
         {"CIN_HOST": "0.0.0.0", "CIN_KEYS": str(keys)},
         # A container's own address is beyond loopback, where it is published is not.
         {"CIN_HOST": "0.0.0.0", "CIN_PUBLISHED": "127.0.0.1:8000", "CIN_KEYS": ""},
-    ):
+    )
+    for settings in several:
         with served(tiny_bundle.folder, **settings) as service:
             assert service.end() == 0
             warned = "other machines can reach" in "".join(service.output)

@@ -25,7 +25,7 @@ from tests.service.tiny_bundle import FRAME, dark_square, expected_outputs, pict
 def _predict(client: TestClient, data: bytes) -> dict[str, Any]:
     answer = client.post("/predict", content=data, headers={"content-type": "image/png"})
     assert answer.status_code == 200
-    return answer.json()  # type: ignore[no-any-return]
+    return answer.json()
 
 
 def _picture(content: bytes) -> Image.Image:

@@ -72,7 +72,7 @@ def test_no_wrong_answer_is_given_and_the_process_ends(
     only_the_canary_can_tell = fault in ("drifting", "hanging")
     errs, half = tmp_path / "fault", tmp_path / "half"
     half.write_text(fault)
-    settings = {
+    settings: dict[str, Any] = {
         "CIN_CANARY_SECONDS": "0.3" if only_the_canary_can_tell else "300",
         "CIN_DEADLINE_SECONDS": "1",
         "CIN_FAREWELL_SECONDS": "1",

@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,7 +51,7 @@ def _pictures(real: Image.Image) -> dict[str, bytes]:
     for tag in (270, 315, 33432, 305, 316):
         tiff[tag] = PATIENT
     told = {"exif": _exif(real), "icc_profile": _profile()}
-    options = {
+    options: dict[str, Any] = {
         "JPEG": {**told, "comment": PATIENT.encode(), "xmp": xmp},
         "PNG": {**told, "pnginfo": png},
         "WEBP": {**told, "xmp": xmp},
@@ -85,7 +86,7 @@ def watched(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
     """It says all it can: its log is the one for debugging."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "tmp").mkdir()
-    settings = {
+    settings: dict[str, Any] = {
         "CIN_KEYS": str(folder / "keys.json"),
         "CIN_AUDIT": str(folder / "audit.jsonl"),
         "CIN_LOG_LEVEL": "debug",

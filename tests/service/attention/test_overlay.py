@@ -267,8 +267,8 @@ def related(partners: dict[tuple[int, int], tuple[int, int]]) -> AttentionMaps:
     matrix = np.zeros((SIDE, SIDE, SIDE, SIDE), dtype=np.float32)
     for spot, partner in partners.items():
         matrix[spot][partner] = 1 / len(partners)
-    matrix = matrix.reshape(SIDE**2, SIDE**2)
-    return maps(correlation=np.stack([matrix, matrix]))
+    flat = matrix.reshape(SIDE**2, SIDE**2)
+    return maps(correlation=np.stack([flat, flat]))
 
 
 @pytest.mark.parametrize("view", ["frame", "crop"])
@@ -278,7 +278,7 @@ def test_a_spot_shows_what_it_relates_to(view: View, spot: tuple[int, int], part
     x = WIDTH * (BOX[0] + (BOX[2] - BOX[0]) * (spot[1] + 0.5) / SIDE)
     y = HEIGHT * (BOX[1] + (BOX[3] - BOX[1]) * (spot[0] + 0.5) / SIDE)
     moved = cells(change(drawn, kind="correlation", view=view, spot=(x, y)), view)
-    assert np.unravel_index(moved.argmax(), moved.shape) == partner
+    assert divmod(int(moved.argmax()), moved.shape[1]) == partner
     assert moved[spot] < moved[partner]
 
 
@@ -304,7 +304,7 @@ def test_half_precision_and_softmax_by_row_look_the_same(rows_sum_to_one: bool, 
     matrix /= matrix.sum(axis=1, keepdims=True)
     pairs = np.stack([matrix, matrix])
     expected = render(maps(correlation=pairs / 16), OverlayOptions(kind="correlation")).astype(int)
-    other = (pairs if rows_sum_to_one else pairs / 16).astype(dtype)
+    other: NDArray[Any] = (pairs if rows_sum_to_one else pairs / 16).astype(dtype)
     shown = render(maps(correlation=other), OverlayOptions(kind="correlation")).astype(int)
     assert np.abs(shown - expected).max() <= 2
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -403,7 +403,7 @@ def test_what_cannot_be_written_leaves_all_as_it_was(
 
 
 @pytest.fixture
-def copies_until_interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def copies_until_interrupted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The third file is cut off half-way, and the user gives up."""
     copied: list[Path] = []
 
@@ -446,7 +446,8 @@ def test_a_copy_that_went_wrong_is_not_put_in_place(
 def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
     folder: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, refused = Path.rename, []
+    rename = Path.rename
+    refused: list[Path] = []
 
     def rename_once(path: Path, target: Path) -> Path:
         if target == folder and not refused:

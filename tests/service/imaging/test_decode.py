@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,7 +318,8 @@ def srgb_encoded(linear: float) -> float:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_colours_follow_the_profile(image_format: str) -> None:
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(image_format, {})
+    lossless: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = lossless.get(image_format, {})
     data = encoded(uniform("RGB", (20, 90, 200)), image_format, icc_profile=swapped_linear_profile(), **options)
     expected = [srgb_encoded(value / 255) for value in (200, 90, 20)]
     np.testing.assert_allclose(only_colour(data), expected, atol=4 if image_format == "JPEG" else 1.5)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,7 +211,8 @@ def test_wide_colours_become_srgb(primaries: dict[bytes, tuple[float, float, flo
     curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)
     profile = icc_profile(b"RGB ", b"XYZ ", {**{name: _xyz(xyz) for name, xyz in primaries.items()}, **curves})
     colour = (150, 110, 90)  # skin, which lies within sRGB
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(image_format, {})
+    lossless: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = lossless.get(image_format, {})
     data = picture_bytes(Image.new("RGB", (40, 40), colour), image_format, icc_profile=profile, **options)
     linear = (np.array(colour) / 255) ** 2.2
     xyz = np.array([primaries[name] for name in (b"rXYZ", b"gXYZ", b"bXYZ")]).T @ linear

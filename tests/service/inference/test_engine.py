@@ -116,7 +116,7 @@ def test_the_fastest_variant_is_chosen_and_held_to_its_own_canary(
     manifest = tiny_bundle.manifest
     expected = tiny_bundle.canary_outputs()
     expected["probabilities"] = expected["probabilities"] + 0.1
-    np.savez(tmp_path / "own.npz", **expected)
+    np.savez(tmp_path / "own.npz", **expected)  # type: ignore[arg-type]
     quick = manifest.variants[0].model_copy(
         update={"name": "int8", "file": "quick.onnx", "canary_outputs": "own.npz", "canary_tolerance": 0.2}
     )

@@ -64,7 +64,7 @@ def test_the_threshold_itself_refers(manifest: Manifest) -> None:
 
 
 def test_each_operating_point_decides_for_itself(manifest: Manifest) -> None:
-    def refers(name: str) -> bool:
+    def refers(name: str) -> bool | None:
         return decide(_answer(0.2), manifest, manifest.operating_point(name), width=500, height=500).refer
 
     assert not refers("balanced")
