@@ -39,7 +39,7 @@ INSTALL := .ci/install.py
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down upgrade fmt lint types unit service train page compose one test cov hooks docs sbom \
+.PHONY: help serve up down upgrade fmt lint types unit service train page compose one test tests cov hooks docs sbom \
 	audit-packages reproduce gpu torture bench clean
 .DEFAULT_GOAL := help
 
@@ -111,18 +111,17 @@ T ?= $(error say which test: make one T=path::name)
 one: $(VENV)/.test-ready
 	$(call PYTEST,one) $(T)
 
-test: lint types
+test: lint types tests
+tests: $(VENV)/.test-ready
 	$(call both,tests)
 
 # A folder of its own for every run; `combine` takes what all processes wrote.
 cov: $(VENV)/.test-ready
 	@rm -rf build/coverage
 	@mkdir -p build/coverage
-	$(MAKE) --no-print-directory tested RUN="coverage run -m"
+	$(MAKE) --no-print-directory tests RUN="coverage run -m"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-tested:
-	$(call both,tests)
 
 hooks: $(VENV)/.test-ready
 	$(BIN)/pre-commit install

@@ -13,20 +13,57 @@ from service.settings import SHIPPED_BUNDLE
 
 REPOSITORY = Path(__file__).parent.parent
 
-# What makes a test more than a unit test: where it is, or what it stands on.
-INTEGRATION_FOLDERS = {"compose", "page"}
+TESTS = REPOSITORY / "tests"
+
+# Tests that start processes, train, or drive a browser or the stack: by folder or module, or by what they stand on.
+INTEGRATION = (
+    "compose",
+    "model_training/cli",
+    "model_training/evaluation/test_test_ledger.py",
+    "model_training/release",
+    "model_training/studies",
+    "model_training/training",
+    "page",
+    "service/access/test_access.py",
+    "service/api/test_faults.py",
+    "service/api/test_privacy.py",
+    "service/audit",
+    "service/bundle/test_drift_reference.py",
+    "service/bundle/test_shipped_bundle.py",
+    "service/cli",
+    "service/imaging/test_hostile.py",
+    "service/server",
+    "test_documented_commands.py",
+)
 INTEGRATION_FIXTURES = {"small_experiment", "real_redis"}
+# These measure time or overload the machine.
+ALONE = ("service/server/test_overload.py", "service/server/test_connections.py")
+# Each of these has a fixture that all its tests share.
+TOGETHER = ("compose", "page")
+
+
+def pytest_configure() -> None:
+    """A list that names what is gone is out of date."""
+    missing = [name for name in (*INTEGRATION, *ALONE, *TOGETHER) if not (TESTS / name).exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(missing)}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark integration tests, and keep together on one worker what shares an expensive fixture."""
+    """Mark the tests, and keep on one worker of pytest-xdist what shares an expensive fixture."""
     for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        places = {item.path, *item.path.parents}
+
+        def within(names: tuple[str, ...], places: set[Path] = places) -> str | None:
+            return next((name for name in names if TESTS / name in places), None)
+
         shared = INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if folder in INTEGRATION_FOLDERS or shared or item.get_closest_marker("alone"):
+        if within(ALONE):
+            item.add_marker(pytest.mark.alone)
+        if within(INTEGRATION) or shared or item.get_closest_marker("alone"):
             item.add_marker(pytest.mark.integration)
-        group = folder if folder in INTEGRATION_FOLDERS else min(shared, default=str(item.path))
+        group = within(TOGETHER) or min(shared, default=item.nodeid.partition("::")[0])
         item.add_marker(pytest.mark.xdist_group(group))
 
 

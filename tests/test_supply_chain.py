@@ -81,6 +81,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.integration
 def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: Path, shipped_bundle: Bundle) -> None:
     text = bill.read_text(encoding="utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
@@ -110,6 +111,7 @@ def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: P
         assert str(place) not in text
 
 
+@pytest.mark.integration
 def test_known_vulnerabilities_are_looked_for_in_every_pin() -> None:
     planned = subprocess.run(
         ["make", "-n", "audit-packages"], cwd=REPOSITORY, capture_output=True, text=True, check=True

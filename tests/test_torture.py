@@ -1,4 +1,4 @@
-"""The short torture violates nothing, its parts tell right from wrong."""
+"""The short torture violates nothing, and its parts tell right from wrong."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.torture.rows import Row, at_least, at_most, goal, none_of, p99
 RESULT = REPOSITORY / "results" / "torture.json"
 
 
+@pytest.mark.alone
 def test_the_short_torture_violates_nothing(tmp_path: Path) -> None:
     out = tmp_path / "torture.json"
     command = [sys.executable, "-m", "tests.torture", "--short", "--out", str(out)]

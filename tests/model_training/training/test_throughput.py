@@ -47,9 +47,9 @@ def test_peaks_by_name() -> None:
 
 def test_the_counter_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     """A 10 x 20 by 20 x 30 product is 2 x 6,000 FLOPs forward, and twice that backward."""
-    monkeypatch.setattr(throughput_module.torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(throughput_module.torch.cuda, "get_device_name", lambda _: "Test card")
-    monkeypatch.setitem(throughput_module.PEAK_HALF_PRECISION, "Test card", 36_000.0)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Test card")
+    monkeypatch.setitem(PEAK_HALF_PRECISION, "Test card", 36_000.0)
     throughput = Throughput(torch.device("cuda"), half_precision=True)
     first, second = torch.rand(10, 20, requires_grad=True), torch.rand(20, 30, requires_grad=True)
     with throughput.counting_first_step():

@@ -1,0 +1,50 @@
+"""The documented training commands, as printed, on the small experiment."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from model_training.cli.main import app
+from tests.conftest import REPOSITORY
+from tests.documented import commands_of
+from tests.model_training.conftest import SETTINGS, SmallExperiment
+
+COMMANDS = [command.replace(".venv/bin/cin-train", "cin-train") for command in commands_of("train")]
+# These would take hours, or gigabytes.
+PLANNED = {"choose": "--plan", "reproduce": "--plan", "download": "--help"}
+
+
+def test_there_is_one_for_every_step() -> None:
+    assert {shlex.split(command)[1] for command in COMMANDS} >= {
+        *("download", "audit", "prepare", "area", "recognition", "evaluate", "report", "export", "choose")
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    """Both stages are finished, so their commands resume at the end."""
+    places = {
+        "runs/cin": str(small_experiment.run),
+        "runs/cin/report": str(tmp_path / "report"),
+        "bundles/mine": str(tmp_path / "bundles" / "mine"),
+        "data": str(small_experiment.data),
+        "audit.json": str(tmp_path / "audit.json"),
+    }
+    name, *words = [places.get(word, word) for word in shlex.split(command)[1:]]
+    words = [str(REPOSITORY / word) if word.startswith("model_training/configs/") else word for word in words]
+    # Pretrained weights are not in the repository.
+    words = shlex.split(re.sub(r"--set start=\S+", "", shlex.join(words)))
+    if name not in ("audit", "download"):
+        words += ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+        words += [part for setting in SETTINGS for part in ("--set", setting)]
+    if name in ("choose", "reproduce"):
+        words += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    if name in PLANNED and PLANNED[name] not in words:
+        words.append(PLANNED[name])
+    result = CliRunner().invoke(app, [name, *words])
+    assert result.exit_code == 0, result.output
