@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from service.access.keys import create_key
 from tests.conftest import REPOSITORY
 
 PROGRAM = "from service.cli.main import main; main()"
+# Of this process's environment only what `make cov` needs to measure others.
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 @dataclass
@@ -44,6 +47,7 @@ def served(
 ) -> Iterator[Served]:
     """A service that takes requests; ``before`` runs in its process first, and ``program`` instead of ours."""
     environment = {
+        **MEASURED,
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -95,7 +99,7 @@ def cin(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run one ``cin`` command to its end."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
-        env={"PYTHONPATH": str(REPOSITORY), **settings},
+        env={**MEASURED, "PYTHONPATH": str(REPOSITORY), **settings},
         capture_output=True,
         text=True,
         timeout=60,
