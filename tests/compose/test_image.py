@@ -63,7 +63,7 @@ def test_every_package_is_pinned_and_none_is_for_training(image: str) -> None:
         "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions(path=["
         "'/opt/cin/lib/python3.11/site-packages'])}))"
     )
-    installed = {canonicalize_name(name): version for name, version in json.loads(python(image, script)).items()}
+    installed = {str(canonicalize_name(name)): version for name, version in json.loads(python(image, script)).items()}
     assert installed.pop("clinical-inspired-network") == project()["version"]
     assert {name: pins().get(name) for name in installed} == installed
     assert "onnxruntime" in installed

@@ -109,7 +109,7 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     gaussian = bundle.feature_distance()
     assert gaussian is not None
     reasons = exceeded_limits(frames, found, gaussian, fit_limits(frames, found, gaussian, fitted_on="these"))
-    exceeded = [reason for of_one in reasons for reason in of_one]
+    exceeded: list[str] = [reason for of_one in reasons for reason in of_one]
     assert "not_dermoscopy" not in exceeded
     assert all(exceeded.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
 
@@ -118,7 +118,7 @@ def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
     """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
     features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
     features[7] *= 4.0
-    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
+    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).of(features)
     assert cross_fitted_distances(features).argmax() == 7
     assert cross_fitted_distances(features)[7] > 5 * together[7]
 

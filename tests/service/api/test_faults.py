@@ -21,7 +21,7 @@ from service.bundle import Bundle
 from service.inference.answers import Answer, DeviceError, EngineError, OutOfMemory
 from service.inference.engine import Engine
 from service.inference.sessions import HostSession, Outputs
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.faults import DEVICE_ERRORS, NO_MEMORY, PROGRAM
 from tests.service.served import served
 from tests.service.tiny_bundle import FRAME, dark_square, picture_bytes
@@ -205,7 +205,7 @@ def test_different_pictures_may_get_one_answer_where_the_canary_is_right(
 def test_a_device_that_is_stuck_at_the_canarys_answer_is_found_out(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (known,) = [engine.sessions.batched.run(engine.canary_frame[None])]  # type: ignore[arg-type]
+    (known,) = [engine.sessions.batched.run(engine.canary_frame[None])]
 
     def change(_: Outputs, frames: NDArray[np.uint8], turn: int) -> Outputs:  # noqa: ARG001
         return {name: np.repeat(values, len(frames), axis=0) for name, values in known.items()}
@@ -278,17 +278,19 @@ def test_a_session_that_never_finds_memory_again_ends_the_process(
     assert "cudaMalloc" not in reason
 
 
-def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(start: Start) -> None:
+def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with start() as client:
         service = service_of(client)
-        keep = service.records.store.put
+        keep = store_of(client).put
 
         def put(id: str, record: Any) -> None:
             keep(id, record)
             assert client.portal is not None
             client.portal.start_task_soon(lambda: service.health.fail("the canary tripped")).result()
 
-        service.records.store.put = put
+        monkeypatch.setattr(store_of(client), "put", put)
         check_problem(post(client, PICTURES[0]), 503, "the canary tripped")
     with start() as client:
         service = service_of(client)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.api.upload import MULTIPART_OVERHEAD
 from service.storage.store import RecordsError, RecordsFull
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post, post_form
 
@@ -170,7 +170,7 @@ def test_a_prediction_that_cannot_be_kept_is_none(
     def fail(*_: object) -> None:
         raise kind("/var/cin does not work")
 
-    monkeypatch.setattr(service_of(client).records.store, "put", fail)
+    monkeypatch.setattr(store_of(client), "put", fail)
     response = post(client, picture_bytes(dark_square()))
     check_problem(response, status, "kept")
     assert "/var" not in response.text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import service.inference.tuning
 from service.bundle import Bundle
 from service.inference.engine import Engine
 from service.inference.sessions import GpuOptions, HostSession, Outputs, Session, Sessions
@@ -41,7 +41,7 @@ class Ticking:
 def test_another_way_is_taken_when_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, other: Ticking, taken: bool
 ) -> None:
-    monkeypatch.setattr(service.inference.tuning.time, "perf_counter", lambda: Ticking.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: Ticking.now)
     assert is_faster(other, Ticking(1.0), np.zeros((1, 2, 2, 3), np.uint8)) == taken
 
 
@@ -77,19 +77,19 @@ def test_the_fastest_sessions_are_taken(
 ) -> None:
     runs = [(FIRST, 4), (LAST, 4), (FIRST, 1), (LAST, 1), (FIRST_RECORDED, 1), (LAST_RECORDED, 1)]
     takes: dict[GpuOptions, dict[int, float]] = {}
-    for (gpu, batch), time in zip(runs, seconds, strict=True):
-        if time is not None:
-            takes.setdefault(gpu, {})[batch] = time
+    for (gpu, batch), took in zip(runs, seconds, strict=True):
+        if took is not None:
+            takes.setdefault(gpu, {})[batch] = took
 
     def load(gpu: GpuOptions) -> Session:
         if gpu not in takes:
             raise RuntimeError("not on this GPU")
         return Timed(gpu, takes[gpu])
 
-    monkeypatch.setattr(service.inference.tuning.time, "perf_counter", lambda: Ticking.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: Ticking.now)
     present = Timed(FIRST, takes[FIRST])
-    batch, one = (np.zeros((num, 2, 2, 3), np.uint8) for num in (4, 1))
-    chosen = fastest_sessions(Sessions(present, present), load, FIRST, batch=batch, single=one)
+    batch_frames, frame = (np.zeros((num, 2, 2, 3), np.uint8) for num in (4, 1))
+    chosen = fastest_sessions(Sessions(present, present), load, FIRST, batch=batch_frames, single=frame)
     assert [session.gpu for session in (chosen.batched, chosen.single)] == [batched, single]  # type: ignore[attr-defined]
 
 
