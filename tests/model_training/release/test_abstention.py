@@ -118,7 +118,7 @@ def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
     """One that is unlike all others is far from them; a Gaussian that was fitted to it as well would find it near."""
     features = np.random.default_rng(0).normal(9.0, 1.0, (40, 2, 8)).astype(np.float32)
     features[7] *= 4.0
-    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).unfamiliarity(features)
+    together = fit_feature_distance(features, num_components=NUM_COMPONENTS).of(features)
     assert cross_fitted_distances(features).argmax() == 7
     assert cross_fitted_distances(features)[7] > 5 * together[7]
 
