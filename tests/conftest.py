@@ -15,12 +15,20 @@ REPOSITORY = Path(__file__).parent.parent
 
 TESTS = REPOSITORY / "tests"
 
-# Tests that start processes, train, or drive a browser or the stack: by folder or module, or by what they stand on.
+# Tests that start processes, train for longer than a second, or drive a browser or the stack: by folder, module or
+# name, or by what they stand on.
 INTEGRATION = (
     "compose",
     "model_training/cli",
+    "model_training/data/test_audit.py",
+    "model_training/data/test_download.py::test_a_second_download_into_the_same_folder",
+    "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
+    "model_training/network/test_network.py::test_gradients_reach_every_parameter_after_one_step",
+    "model_training/network/test_network.py::test_second_stage_learns_eight_pairs_by_heart",
+    "model_training/network/test_relatives.py",
     "model_training/release",
+    "model_training/reporting/test_reporting.py::test_discrimination_is_scikit_learns",
     "model_training/studies",
     "model_training/training",
     "page",
@@ -44,7 +52,7 @@ TOGETHER = ("compose", "page")
 
 def pytest_configure() -> None:
     """A list that names what is gone is out of date."""
-    missing = [name for name in (*INTEGRATION, *ALONE, *TOGETHER) if not (TESTS / name).exists()]
+    missing = [name for name in (*INTEGRATION, *ALONE, *TOGETHER) if not (TESTS / name.partition("::")[0]).exists()]
     if missing:
         raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(missing)}")
 
@@ -53,17 +61,16 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and keep on one worker of pytest-xdist what shares an expensive fixture."""
     for item in items:
-        places = {item.path, *item.path.parents}
-
-        def within(names: tuple[str, ...], places: set[Path] = places) -> str | None:
-            return next((name for name in names if TESTS / name in places), None)
-
+        # Of a/b.py::c[d]: a, a/b.py and a/b.py::c.
+        path, _, name = item.nodeid.removeprefix("tests/").partition("::")
+        parts = path.split("/")
+        places = {"/".join(parts[: i + 1]) for i in range(len(parts))} | {f"{path}::{name.partition('[')[0]}"}
         shared = INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if within(ALONE):
+        if places.intersection(ALONE):
             item.add_marker(pytest.mark.alone)
-        if within(INTEGRATION) or shared or item.get_closest_marker("alone"):
+        if places.intersection(INTEGRATION) or shared or item.get_closest_marker("alone"):
             item.add_marker(pytest.mark.integration)
-        group = within(TOGETHER) or min(shared, default=item.nodeid.partition("::")[0])
+        group = min(places.intersection(TOGETHER) or shared, default=path)
         item.add_marker(pytest.mark.xdist_group(group))
 
 
