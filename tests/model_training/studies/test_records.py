@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from model_training.data.isic import CLASSES_2017, read_set
 from model_training.evaluation.predictions import read_predictions
-from model_training.studies.ablations import choices_markdown
+from model_training.studies.ablations import ablation_markdown
 from model_training.studies.table_report import markdown
 from model_training.studies.training_mix import SHIPPED, training_mix_result, with_prior
 from service.bundle import load_bundle
@@ -35,7 +35,7 @@ def test_tables_for_reading_are_those_of_the_figures(number: int) -> None:
 
 def test_cross_validation_for_reading_is_that_of_the_figures() -> None:
     path = RESULTS / "choices-at-128" / "cross-validation.md"
-    assert path.read_text(encoding="utf-8") == choices_markdown(read_json("choices-at-128/cross-validation.json"))
+    assert path.read_text(encoding="utf-8") == ablation_markdown(read_json("choices-at-128/cross-validation.json"))
 
 
 def test_every_reading_of_the_test_set_has_a_known_purpose() -> None:
