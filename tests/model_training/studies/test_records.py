@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from model_training.data.isic import CLASSES_2017, read_set
 from model_training.evaluation.predictions import read_predictions
-from model_training.studies.ablations import ablation_markdown
+from model_training.studies.ablation_report import ablation_markdown
 from model_training.studies.table_report import markdown
 from model_training.studies.training_mix import SHIPPED, training_mix_result, with_prior
 from service.bundle import load_bundle
