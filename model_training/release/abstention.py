@@ -3,7 +3,7 @@
 The distance of a picture's features from those of the training set is the out-of-distribution score; sharpness,
 exposure and colour follow from its pixels. Each limit excludes a small share of the training pictures. Distances are
 cross-fitted: a Gaussian of the other folds scores each picture. The limits are then applied to validation pictures and
-others with every variant's graph. ``docs/RESULTS.md`` says how the constants were chosen.
+others with every variant's graph. ``docs/reproduction.md`` says how the constants were chosen.
 """
 
 from __future__ import annotations
