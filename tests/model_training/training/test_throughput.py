@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from model_training.training.throughput import Throughput, peak_flops
+from model_training.training.throughput import PEAK_HALF_PRECISION, Throughput, peak_flops
 
 
 @pytest.fixture
