@@ -16,12 +16,12 @@ from tests.model_training.conftest import SETTINGS, SmallExperiment
 
 COMMANDS = [command.replace(".venv/bin/cin-train", "cin-train") for command in commands_of("train")]
 # These would take hours, or gigabytes.
-PLANNED = {"choose": "--plan", "reproduce": "--plan", "download": "--help"}
+PLANNED = {"ablations": "--plan", "reproduce": "--plan", "download": "--help"}
 
 
 def test_there_is_one_for_every_step() -> None:
     assert {shlex.split(command)[1] for command in COMMANDS} >= {
-        *("download", "audit", "prepare", "area", "recognition", "evaluate", "report", "export", "choose")
+        *("download", "audit", "prepare", "area", "recognition", "evaluate", "report", "export", "ablations")
     }
 
 
@@ -42,7 +42,7 @@ def test_training_commands(command: str, small_experiment: SmallExperiment, tmp_
     if name not in ("audit", "download"):
         words += ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
         words += [part for setting in SETTINGS for part in ("--set", setting)]
-    if name in ("choose", "reproduce"):
+    if name in ("ablations", "reproduce"):
         words += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     if name in PLANNED and PLANNED[name] not in words:
         words.append(PLANNED[name])
