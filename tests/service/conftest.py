@@ -15,6 +15,7 @@ from service.app import create_app
 from service.bundle import Bundle
 from service.runtime import Service
 from service.settings import Settings
+from service.storage.store import RecordStore
 from tests.service.real_redis import RealRedis
 from tests.service.tiny_bundle import write_tiny_bundle
 
@@ -63,6 +64,13 @@ def service_of(client: TestClient) -> Service:
     """The object graph behind a client."""
     service: Service = client.app.state.service  # type: ignore[attr-defined]
     return service
+
+
+def store_of(client: TestClient) -> RecordStore:
+    """Where a client's service keeps its records."""
+    store = service_of(client).records.store
+    assert store is not None
+    return store
 
 
 @pytest.fixture

@@ -281,14 +281,16 @@ def test_a_session_that_never_finds_memory_again_ends_the_process(
 def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(start: Start) -> None:
     with start() as client:
         service = service_of(client)
-        keep = service.records.store.put
+        store = service.records.store
+        assert store is not None
+        keep = store.put
 
         def put(id: str, record: Any) -> None:
             keep(id, record)
             assert client.portal is not None
             client.portal.start_task_soon(lambda: service.health.fail("the canary tripped")).result()
 
-        service.records.store.put = put
+        store.put = put  # type: ignore[method-assign]
         check_problem(post(client, PICTURES[0]), 503, "the canary tripped")
     with start() as client:
         service = service_of(client)

@@ -25,7 +25,7 @@ from service.bundle import Bundle
 from service.inference.sessions import HostSession, Outputs
 from service.metrics import Metrics
 from service.storage.store import Record
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.served import Served, make_key, served
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post
@@ -118,7 +118,7 @@ def test_given_up_while_it_was_kept_it_is_not_kept(
 ) -> None:
     log = tmp_path / "audit.jsonl"
     with start(audit=log, deadline_seconds=0.5) as client:
-        records = service_of(client).records.store
+        records = store_of(client)
         put, kept = records.put, []
 
         def slow(id: str, record: Record) -> None:
@@ -146,7 +146,7 @@ def test_given_up_while_it_was_written_down_it_is_not_kept(
 
         monkeypatch.setattr(AuditFile, "append", slow)
         check_problem(post(client, PICTURE), 504)
-        _until(lambda: service.records.store.purge().kept == 0, "it is deleted")
+        _until(lambda: store_of(client).purge().kept == 0, "it is deleted")
     answered, given_up = _predictions(log)
     assert (answered["outcome"], given_up["outcome"]) == ("answered", "given-up")
     assert answered["id"] == given_up["id"]
@@ -174,7 +174,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
             task = asyncio.create_task(work)
             while not _predictions(log):
                 await asyncio.sleep(0.01)
-            assert service.records.store.purge().kept == 1
+            assert store_of(client).purge().kept == 1
             await asyncio.sleep(0.05)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -183,7 +183,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
         monkeypatch.setattr(service.network.batcher, "submit", second_hangs)
         assert client.portal is not None
         client.portal.call(play)
-        _until(lambda: service.records.store.purge().kept == 0, "it is deleted")
+        _until(lambda: store_of(client).purge().kept == 0, "it is deleted")
     noted = _predictions(log)
     assert [entry["outcome"] for entry in noted] == ["answered", "given-up", "given-up"]
     assert noted[0]["id"] in [entry.get("id") for entry in noted[1:]]
@@ -375,7 +375,7 @@ def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, mon
         monkeypatch.setattr(AuditFile, "append", fail)
         check_problem(post(client, PICTURE), 503, "audit log")
         monkeypatch.undo()
-        assert service.records.store.purge().kept == 0
+        assert store_of(client).purge().kept == 0
 
 
 def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -> None:
