@@ -88,6 +88,8 @@ def run_curl(command: str, folder: Path, port: int) -> None:
 
 
 def run_cin(command: str, folder: Path) -> None:
+    if command.startswith("CIN_KEYS=") and " keys create " not in command:
+        run_cin(f"{command.partition(' ')[0]} .venv/bin/cin keys create clinic-0", folder)
     words = command.replace(".venv/bin/cin ", f"{shlex.quote(CIN)} ")
     done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
