@@ -22,7 +22,10 @@ class Health:
     def __init__(
         self, network: Network, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
     ) -> None:
-        """``on_fatal`` gets the reason why the process should end; a canary slower than the timeout is a failure."""
+        """``on_fatal`` gets the reason why the process should end.
+
+        A canary slower than the timeout is a failure, unless other images were answered meanwhile: then it was busy.
+        """
         self._network, self._metrics, self._on_fatal = network, metrics, on_fatal
         self._timeout_seconds = timeout_seconds
         self._recovery: asyncio.Task[None] | None = None
@@ -42,13 +45,17 @@ class Health:
         """Run the canary image through every session, then through the queue; a wrong answer sets the latch."""
         engine = self._network.engine
         tolerance = engine.bundle.canary_tolerance(engine.variant.name)
+        num_finished = self._network.batcher.num_finished
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 difference = await self._network.batcher.call(engine.canary_difference)
                 queued = await self._network.batcher.submit(engine.canary_frame)
             self.canary_difference = max(difference, engine.difference_from_canary(queued))
         except TimeoutError:
-            self.fail("the canary picture got no answer in time")
+            if self._network.batcher.num_finished > num_finished:
+                log.warning("the canary picture got no answer in time, other pictures did; it is tried again later")
+            else:
+                self.fail("the canary picture got no answer in time")
         except Stopped:
             return  # the service is shutting down
         except Exception as error:  # whatever the cause, the known answer did not come

@@ -25,6 +25,7 @@ from service.imaging.structure import (
     TooManyParts,
     check_parts,
     check_tiles,
+    is_simple_profile,
 )
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
@@ -208,7 +209,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert from the picture's ICC profile to sRGB; a broken profile, or one for other channels, is ignored."""
-    if not profile:
+    if not profile or not is_simple_profile(profile):
         return image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -23,6 +23,9 @@ _MOST_SCANS = 100
 # 20 MB in the smallest chunks that encoders write; a picture of 50,000 rows in strips of one row.
 _MOST_CHUNKS = _MOST_STRIPS = 50_000
 
+_MOST_TAGS = 100
+_MOST_NODES = 1_000_000
+
 _START_OF_SCAN, _END_OF_PICTURE = 0xDA, 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
 # Within a scan, FF before 00 is data, and FF before D0 to D7 is a restart marker.
@@ -51,6 +54,30 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
     tags = getattr(image, "tag_v2", {})
     if tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) > max_pixels:
         raise TooManyParts("too large tiles")
+
+
+def is_simple_profile(profile: bytes) -> bool:
+    """Whether the colour engine applies this ICC profile in bounded time (ICC.1:2022, sections 7.3 and 10).
+
+    Camera and display profiles have some twenty tags, and printer profiles tables of a hundred thousand nodes. Chains
+    of processing elements, which no camera writes, may repeat one element a million times.
+    """
+    try:
+        (num_tags,) = struct.unpack_from(">I", profile, 128)
+        if num_tags > _MOST_TAGS:
+            return False
+        for position in range(132, 132 + 12 * num_tags, 12):
+            _, offset, _ = struct.unpack_from(">4sII", profile, position)
+            kind = profile[offset : offset + 4]
+            if kind == b"mpet":
+                return False
+            if kind in (b"mft1", b"mft2"):
+                channels, outputs, grid = profile[offset + 8 : offset + 11]
+                if grid**channels * outputs > _MOST_NODES:
+                    return False
+    except (struct.error, ValueError):  # cut off: the colour engine refuses it
+        return True
+    return True
 
 
 def _check_jpeg(data: bytes) -> None:

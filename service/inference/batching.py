@@ -78,6 +78,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="inference") if cpu_pool is None else None
         self._collectors: list[asyncio.Task[None]] = []
         self._stopped = False
+        self.num_finished = 0  # batches, of which some may have failed
 
     @property
     def depth(self) -> int:
@@ -146,6 +147,7 @@ class Batcher:
             if batch:
                 await self._answer(batch)
                 batch.clear()
+                self.num_finished += 1
             if not self._waiting:
                 self._arrived.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -255,3 +256,36 @@ def test_every_orientation_gets_the_same_answer(client: TestClient, sample_pictu
 
 def test_every_problem_of_a_picture_is_one_of_the_closed_set() -> None:
     assert {status for status, _ in REFUSED.values()} <= {problem.status for problem in PROBLEM_TYPES}
+
+
+def _chain(num: int) -> bytes:
+    """A multiProcessElement tag that applies one matrix ``num`` times; every entry of its table is the same."""
+    element = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1e-6, 0, 0)
+    head = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, num)
+    return head + struct.pack(">II", len(head) + 8 * num, len(element)) * num + element
+
+
+def _table(grid: int) -> bytes:
+    """The head of a table of ``grid`` x ``grid`` x ``grid`` nodes, whatever follows."""
+    return b"mft2" + bytes(4) + bytes([3, 3, grid, 0])
+
+
+COSTLY_PROFILES = {
+    "chain": {b"D2B0": _chain(50_000)},
+    "chain in another tag": {b"B2D1": _chain(50_000)},
+    "many tags": {b"%04d" % number: b"text" + bytes(4) for number in range(101)},
+    "large table": {b"A2B0": _table(255)},
+}
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("name", COSTLY_PROFILES)
+def test_a_profile_that_costs_minutes_never_reaches_the_colour_engine(
+    monkeypatch: pytest.MonkeyPatch, name: str, image_format: str
+) -> None:
+    plain, tagged = (
+        picture_bytes(Image.new("RGB", (40, 40), (180, 120, 100)), image_format, icc_profile=profile)
+        for profile in (None, icc_profile(b"RGB ", b"XYZ ", COSTLY_PROFILES[name]))
+    )
+    monkeypatch.setattr(ImageCms, "profileToProfile", lambda *_, **__: pytest.fail("the colour engine was asked"))
+    assert np.array_equal(read_picture(tagged, 32).frame, read_picture(plain, 32).frame)
