@@ -96,7 +96,7 @@ def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: P
         "pillow",
         "numpy",
         "redis",
-        "httptools",
+        "h11",
         "fastapi-offline",
     } <= versions.keys()
     assert not {"torch", "monai", "pytest", "ruff", "cyclonedx-bom"} & versions.keys()

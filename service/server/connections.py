@@ -7,23 +7,32 @@ all connections are in use, the one that has been silent longest is closed for t
 from __future__ import annotations
 
 import asyncio
-import http
-from collections import OrderedDict
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import h11
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from service.problems import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEOUT, ProblemType, problem_response
+from service.server.lingering import LingeringTransport
+from service.server.open_files import room_for_connections
+from service.server.strict_http import StrictConnection
 
 Closed = Literal["head_timeout", "body_timeout", "unread", "head_too_large", "malformed", "pipelined", "too_many"]
+Phase = Literal["head", "body", "answer", "closing"]
 
 # Bytes a second at which a client must read an answer.
 _READING_PACE = 16_000
 _MOST_PIPELINED = 16
 # Seconds in which a new connection may have sent bytes that were not read yet.
 _YOUNG_SECONDS = 0.25
+# What a client may send after its answer, and how long it may be silent then.
+_MOST_DISCARDED = 128 * 2**20
+_LINGER_SECONDS = 5.0
+# The parser copies what it is given several times; larger pieces take fresh pages for each copy.
+_PIECE = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,7 @@ class Guard:
         """``on_close`` gets the reason for which a connection was closed by a limit."""
         self.limits, self.on_close = limits, on_close
         self._open: set[GuardedProtocol] = set()
-        # Connections that wait for their client, the longest silent one first.
-        self._silent: OrderedDict[GuardedProtocol, None] = OrderedDict()
+        self._most: int | None = None
         shortest = min(limits.head_seconds, limits.stall_seconds, limits.body_seconds)
         self._interval = min(1.0, shortest / 4)
         self._next_sweep: asyncio.TimerHandle | None = None
@@ -55,14 +63,17 @@ class Guard:
         return GuardedProtocol(self, *arguments, **named)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Whether a new connection may stay; closes a silent one for it if need be."""
+        """Whether a new connection may stay; closes the longest silent one for it if need be."""
+        if self._most is None:  # at the first one the service has opened all files it keeps
+            self._most = room_for_connections(self.limits.max_connections)
         now = connection.loop.time()
-        if len(self._open) >= self.limits.max_connections:
-            oldest = next(iter(self._silent), None)
-            if oldest is None or now - oldest.heard < _YOUNG_SECONDS:
+        if len(self._open) >= self._most:
+            silent = [other for other in self._open if other.awaits_client]
+            longest = min(silent, key=lambda other: other.heard, default=None)
+            if longest is None or now - longest.heard < _YOUNG_SECONDS:
                 return False
-            self.forget(oldest)
-            oldest.give_up("too_many")
+            self.forget(longest)
+            longest.give_up("too_many")
         self._open.add(connection)
         self._sweep_later(connection.loop)
         return True
@@ -70,17 +81,6 @@ class Guard:
     def forget(self, connection: GuardedProtocol) -> None:
         """Remove a connection that has ended."""
         self._open.discard(connection)
-        self._silent.pop(connection, None)
-
-    def wait_for(self, connection: GuardedProtocol) -> None:
-        """Note that the client sent something and is to send more."""
-        if connection in self._open:
-            self._silent[connection] = None
-            self._silent.move_to_end(connection)
-
-    def is_served(self, connection: GuardedProtocol) -> None:
-        """Note that the service is working on an answer."""
-        self._silent.pop(connection, None)
 
     def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Schedule one check of all connections, unless one is scheduled."""
@@ -95,133 +95,118 @@ class Guard:
             self._sweep_later(loop)
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(H11Protocol):
     """Uvicorn's protocol for one connection, with a deadline for everything it waits for."""
+
+    transport: LingeringTransport  # type: ignore[assignment]
 
     def __init__(self, guard: Guard, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._guard, self._limits = guard, guard.limits
-        self._reads: Literal["nothing", "head", "body"] = "nothing"
+        self.conn = StrictConnection(guard.limits.max_head_bytes)
+        self._phase: Phase = "head"
         self._since = self.heard = self.loop.time()
-        self._head_bytes = self._loose_bytes = 0
+        self._num_pipelined = self._num_discarded = 0
         self._must_be_read_by: float | None = None
-        self._answered: RequestResponseCycle | None = None
-        self._refusal = MALFORMED, "this is not HTTP, or not a request this server takes"
 
     # What the client does
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See :class:`asyncio.Protocol`."""
-        super().connection_made(transport)
-        if self._guard.admit(self):
-            self._guard.wait_for(self)
-        else:
+        super().connection_made(LingeringTransport(transport, self._may_still_send))  # type: ignore[arg-type]
+        if not self._guard.admit(self):
             self._refuse("too_many", NOT_READY, "too many connections at once; try again shortly")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._guard.forget(self)
-        self._tell_disconnected()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
-        if self.transport.is_closing():
-            return
         self.heard = self.loop.time()
-        self._loose_bytes += len(data)
-        if not self._is_answering():
-            self._guard.wait_for(self)
-        super().data_received(data)
-        if self._loose_bytes > self._limits.max_head_bytes:
-            self._too_large()
-            self.send_400_response("")
+        self._num_pipelined = 0
+        for start in range(0, len(data), _PIECE):
+            if self.transport.is_closing():
+                self._discard(len(data) - start)
+                return
+            super().data_received(data[start : start + _PIECE])
+        self._enter_phase()
 
-    # What the parser finds
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`: nearly all was read."""
+        self._must_be_read_by = None
+        super().resume_writing()
 
-    def on_message_begin(self) -> None:
-        """First byte of a request; the first request's time runs from the connection's beginning."""
-        if self.cycle is not None:
-            self._since = self.loop.time()
-        self._reads, self._head_bytes = "head", 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Part of the request's URL."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """End of the head."""
-        self._reads, self._since, self._loose_bytes = "body", self.loop.time(), 0
-        super().on_headers_complete()
-        if not self.pipeline:
-            self._answered = self.cycle
-        if len(self.pipeline) > _MOST_PIPELINED:
-            self._guard.on_close("pipelined")
-            self.transport.abort()
-            raise ValueError("too many requests before the first answer")
-
-    def on_body(self, body: bytes) -> None:
-        """Part of the body."""
-        self._loose_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """End of the request."""
-        self._reads, self._loose_bytes = "nothing", 0
-        if self._is_answering():
-            self._guard.is_served(self)
-        super().on_message_complete()
+    # What the server does
 
     def on_response_complete(self) -> None:
-        """The answer is written, but perhaps not read yet."""
-        self._since = self.loop.time() if self._reads != "body" else self._since
-        if self.pipeline:
-            self._answered = self.pipeline[-1][0]
+        """The answer was written, though perhaps not read; a request that was sent ahead begins."""
+        answered = self.cycle
         super().on_response_complete()
-        if not self._is_answering():
-            self._guard.wait_for(self)
+        self._enter_phase()
+        if self.cycle is not answered:
+            self._num_pipelined += 1
+            if self._num_pipelined > _MOST_PIPELINED:
+                self.give_up("pipelined")
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - what Uvicorn would say
-        """Refuse a malformed request, once the requests before it are answered."""
-        if self.transport.is_closing():
-            return
-        if self.pipeline or (self._reads != "body" and self._is_answering()):
-            self.cycle.keep_alive = False
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - Uvicorn's own text
+        """Refuse what the parser has just rejected."""
+        error = sys.exception()
+        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
+            detail = f"the address and headers have more than {self._limits.max_head_bytes:,} bytes; send fewer"
+            self._refuse("head_too_large", HEAD_TOO_LARGE, detail)
         else:
-            problem, detail = self._refusal
-            self._refuse("malformed" if problem is MALFORMED else "head_too_large", problem, detail)
+            self._refuse("malformed", MALFORMED, "this is not HTTP, or not a request this server takes")
+
+    def shutdown(self) -> None:
+        """The server ends: an answer may be read until just before the server cuts off the work itself."""
+        if not self.transport.is_closing():
+            super().shutdown()
+        patience = self.config.timeout_graceful_shutdown
+        if patience is not None:
+            self.loop.call_later(0.9 * patience, self.transport.abort)
+
+    def give_up(self, reason: Closed) -> None:
+        """Close at once, whatever is still to be sent or received."""
+        self._guard.on_close(reason)
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.end()
 
     # What time does
 
+    @property
+    def awaits_client(self) -> bool:
+        """Whether it is the client's turn."""
+        phase = self._enter_phase()
+        return phase == "closing" or (phase != "answer" and not self.flow.read_paused)
+
     def check(self, now: float) -> None:
-        """Close the connection when the client is past a deadline."""
+        """Close the connection if its client is past a deadline."""
+        phase = self._enter_phase()
         if self._is_left_unread(now):
             self.give_up("unread")
-        elif self.transport.is_closing() or self.flow.read_paused or (self._reads != "body" and self._is_answering()):
+        elif phase == "closing":
+            self._check_lingering(now)
+        elif phase == "answer" or self.flow.read_paused:
             self.heard = now
-        elif self._reads == "body":
-            self._check_body(now)
+        elif phase == "body":
+            if now - self.heard > self._limits.stall_seconds or now - self._since > self._limits.body_seconds:
+                detail = "the request's body did not arrive in time; send it again"
+                self._refuse("body_timeout", REQUEST_TIMEOUT, detail)
         elif now - self._since > self._limits.head_seconds:
-            if self._reads == "head":
+            if self.conn.trailing_data[0]:
                 self._refuse("head_timeout", REQUEST_TIMEOUT, "the request's headers did not arrive in time")
             else:
                 self.give_up("head_timeout")
 
-    def _check_body(self, now: float) -> None:
-        if now - self.heard > self._limits.stall_seconds or now - self._since > self._limits.body_seconds:
-            if self.cycle.response_started:
-                self.give_up("body_timeout")
-            else:
-                self._refuse(
-                    "body_timeout", REQUEST_TIMEOUT, "the request's body did not arrive in time; send it again"
-                )
+    def _check_lingering(self, now: float) -> None:
+        if self.transport.get_write_buffer_size():  # the client is reading
+            self.heard = self._since = now
+        elif now - self.heard > _LINGER_SECONDS or now - self._since > self._limits.body_seconds:
+            self.transport.abort()
 
     def _is_left_unread(self, now: float) -> bool:
         unread = self.transport.get_write_buffer_size()
@@ -231,54 +216,40 @@ class GuardedProtocol(HttpToolsProtocol):
             self._must_be_read_by = now + self._limits.stall_seconds + unread / _READING_PACE
         return self._must_be_read_by is not None and now > self._must_be_read_by
 
-    def give_up(self, reason: Closed) -> None:
-        """Close at once."""
-        self._guard.on_close(reason)
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self.transport.close()
-
-    def shutdown(self) -> None:
-        """The server stops: clients may read their answers until just before its own deadline."""
-        super().shutdown()
-        patience = self.config.timeout_graceful_shutdown
-        if patience is not None:
-            self.loop.call_later(0.9 * patience, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`: the client has read nearly everything."""
-        self._must_be_read_by = None
-        super().resume_writing()
-
     # Helpers
 
-    def _is_answering(self) -> bool:
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+    def _enter_phase(self) -> Phase:
+        """Where the connection is; notes when that began."""
+        phase: Phase
+        if self.transport.is_closing():
+            phase = "closing"
+        elif self.conn.their_state is h11.SEND_BODY:
+            phase = "body"
+        else:
+            phase = "head" if self.cycle is None or self.cycle.response_complete else "answer"
+        if phase != self._phase:
+            self._phase, self._since = phase, self.loop.time()
+        return phase
 
-    def _count(self, num_bytes: int) -> None:
-        self._loose_bytes = 0
-        self._head_bytes += num_bytes
-        if self._head_bytes > self._limits.max_head_bytes:
-            self._too_large()
-            raise ValueError("the head is too large")
+    def _may_still_send(self) -> bool:
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR) or bool(self.conn.trailing_data[0])
 
-    def _too_large(self) -> None:
-        detail = f"the address and headers have more than {self._limits.max_head_bytes:,} bytes; send fewer"
-        self._refusal = HEAD_TOO_LARGE, detail
-
-    def _tell_disconnected(self) -> None:
-        """Tell every pending request that the client left; Uvicorn tells only the last one."""
-        if self._answered is not None:
-            self._answered.disconnected = True
-            self._answered.message_event.set()
+    def _discard(self, num_bytes: int) -> None:
+        self._num_discarded += num_bytes
+        if self._num_discarded > _MOST_DISCARDED:
+            self.transport.abort()
 
     def _refuse(self, reason: Closed, problem: ProblemType, detail: str) -> None:
-        """Send the problem and close."""
+        """Answer with the problem where no answer has begun, and close."""
         self._guard.on_close(reason)
-        response = problem_response(problem, detail, {"Connection": "close", "Cache-Control": "no-store"})
-        lines = [b"HTTP/1.1 %d %s" % (problem.status, http.HTTPStatus(problem.status).phrase.encode())]
-        lines += [name + b": " + value for name, value in response.raw_headers]
-        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
-        self._tell_disconnected()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            response = problem_response(problem, detail, {"Connection": "close", "Cache-Control": "no-store"})
+            head = h11.Response(
+                status_code=problem.status, headers=response.raw_headers, reason=STATUS_PHRASES[problem.status]
+            )
+            for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()

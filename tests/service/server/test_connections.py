@@ -7,7 +7,6 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import Mock, patch
@@ -128,7 +127,7 @@ def test_empty_lines_are_no_request(served: Served) -> None:
     with connect(served.address) as connection:
         connection.sendall(get("/healthz"))
         seconds, said = trickle_until_closed(connection, b"\r\n", pause=0.1)
-    assert statuses(said) == [200]
+    assert statuses(said) == [200, 400]
     assert seconds < 4 * HEAD_SECONDS
 
 
@@ -175,12 +174,8 @@ def test_a_body_after_its_answer_ends_as_well(served: Served) -> None:
 def test_who_does_not_read_is_closed(served: Served) -> None:
     before = closed(served, "unread")
     with connect(served.address, receive_buffer=4096) as connection:
-        connection.settimeout(0.5)
-        with suppress(TimeoutError, ConnectionError):
-            for _ in range(300):
-                connection.sendall(get("/openapi.json"))
-                time.sleep(0.02)  # it waits for the answer, and reads none of it
-        until(lambda: closed(served, "unread") > before, seconds=30)
+        connection.sendall(12 * get("/docs/swagger-ui-bundle.js"))  # more than the system buffers
+        until(lambda: closed(served, "unread") > before, seconds=150)
 
 
 def test_who_reads_slowly_but_reads_gets_everything(served: Served) -> None:
@@ -265,7 +260,7 @@ def test_a_longer_body_than_announced_is_another_request(served: Served) -> None
 def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     with connect(served.address) as connection:
         connection.sendall(get("/healthz") + post(len(PICTURE)) + PICTURE + get("/nothing") + get("/healthz") + b"junk")
-        assert statuses(read_all(connection)) == [200, 200, 404, 200]
+        assert statuses(read_all(connection)) == [200, 200, 404, 200, 408]
 
 
 def test_a_flood_of_pipelined_requests_is_cut(served: Served) -> None:

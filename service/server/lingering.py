@@ -1,0 +1,42 @@
+"""A close that the client notices after it has read the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+class LingeringTransport:
+    """A transport that ends its own half first while the client may still send.
+
+    The system resets a connection that is closed with unread input, and the reset discards the answer at the client.
+    So ``close`` sends the end of the stream and keeps reading; the protocol discards what arrives until the client
+    closes, or until it calls ``end`` or ``abort``. Everything else is the transport's own.
+    """
+
+    def __init__(self, transport: asyncio.Transport, may_still_send: Callable[[], bool]) -> None:
+        self._transport, self._may_still_send = transport, may_still_send
+        self.lingers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether anything more is sent."""
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close after the answer; at once where the client has sent everything."""
+        if self.is_closing():
+            return
+        if not (self._may_still_send() and self._transport.can_write_eof()):
+            self._transport.close()
+            return
+        self.lingers = True
+        self._transport.resume_reading()
+        self._transport.write_eof()
+
+    def end(self) -> None:
+        """Close at once what lingers."""
+        self._transport.close()

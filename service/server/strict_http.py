@@ -1,0 +1,73 @@
+"""HTTP/1.1 as h11 reads it, without what servers and proxies read differently."""
+
+from __future__ import annotations
+
+import re
+
+import h11
+
+# Each chunk costs as much as many bytes, so that a body has this many whatever its size, and more only as it grows.
+_FREE_CHUNKS = 1024
+_BYTES_PER_CHUNK = 64
+
+_WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
+_WISHES = frozenset({b"upgrade", b"http2-settings"})
+
+
+class StrictConnection(h11.Connection):
+    """The server's side of one connection.
+
+    Heads of more than ``max_head_bytes`` and requests whose end can be read in two ways are errors. A wish for another
+    protocol is removed (RFC 9110 section 7.8). An answer before the end of its request says that it is the last.
+    """
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=max_head_bytes)
+        self._max_head_bytes = max_head_bytes
+        self._num_chunks = self._num_bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See :meth:`h11.Connection.next_event`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_chunks = self._num_bytes = 0
+            self._check(event)
+            return _simplified(event)
+        if isinstance(event, h11.Data):
+            self._num_chunks += event.chunk_start
+            self._num_bytes += len(event.data)
+            if self._num_chunks > _FREE_CHUNKS + self._num_bytes // _BYTES_PER_CHUNK:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
+
+    def _check(self, request: h11.Request) -> None:
+        size = len(request.method) + len(request.target) + sum(len(n) + len(v) + 4 for n, v in request.headers)
+        if size > self._max_head_bytes:
+            raise h11.RemoteProtocolError("head too large", error_status_hint=431)
+        if request.http_version not in (b"1.0", b"1.1"):
+            raise h11.RemoteProtocolError("another version", error_status_hint=505)
+        names = {name for name, _ in request.headers}
+        if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+            raise h11.RemoteProtocolError("two lengths")
+
+    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
+        """See :meth:`h11.Connection.send`."""
+        if isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY:
+            headers = [*event.headers, (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        return super().send(event)
+
+
+def _simplified(request: h11.Request) -> h11.Request:
+    """Without wishes, and with a path for its target."""
+    headers = [(name, value) for name, value in request.headers if name not in _WISHES]
+    target = request.target
+    if not target.startswith(b"/"):
+        # As clients of proxies send it (RFC 9112 section 3.2.2).
+        parts = _WHOLE_ADDRESS.fullmatch(target)
+        if parts is None or (b"host", parts["host"]) not in headers:
+            raise h11.RemoteProtocolError("no path, or that of another host")
+        target = parts["path"]
+    elif len(headers) == len(request.headers):
+        return request
+    return h11.Request(method=request.method, target=target, headers=headers, http_version=request.http_version)
