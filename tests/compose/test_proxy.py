@@ -1,0 +1,165 @@
+"""What the stack's nginx refuses, and that it lets no address take all of it; as a process of this machine."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.bundle import Bundle
+from service.problems import MEDIA_TYPE, PROBLEM_TYPES
+from tests.service.server.proxies import missing, nginx_of_the_stack
+from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
+from tests.torture.served import Served
+from tests.torture.sockets import connect, post, read_all, statuses
+from tests.torture.strangers import make_key
+
+PICTURE = picture_bytes(dark_square(), "JPEG")
+Address = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose network costs nothing."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the keys are."""
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="module")
+def key(keys: Path) -> str:
+    """A valid one."""
+    return make_key(keys, "clinic")
+
+
+def _proxied(settings: dict[str, str], folder: Path, key: str | None = None) -> Iterator[Address]:
+    if reason := missing("nginx"):
+        pytest.skip(reason)
+    with Served(settings, key=key) as served, nginx_of_the_stack(served.address, folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def proxy(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """nginx in front of a service that asks for no keys."""
+    yield from _proxied({"CIN_BUNDLE": str(tiny_bundle.folder)}, tmp_path_factory.mktemp("proxy"))
+
+
+@pytest.fixture(scope="module")
+def proxy_with_keys(
+    tiny_bundle: Bundle, keys: Path, key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Address]:
+    """nginx in front of a service that asks for keys."""
+    settings = {"CIN_BUNDLE": str(tiny_bundle.folder), "CIN_KEYS": str(keys), "CIN_TRUSTED_PROXIES": "*"}
+    yield from _proxied(settings, tmp_path_factory.mktemp("keyed"), key)
+
+
+def predict(proxy: Address, key: str | None = None) -> httpx.Response:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.post(f"http://{proxy[0]}:{proxy[1]}/predict", files={"image": PICTURE}, headers=headers, timeout=30)
+
+
+def read_problem(connection: socket.socket) -> bytes:
+    """What is answered while the client keeps the connection."""
+    connection.settimeout(5)
+    answer = b""
+    while not answer.endswith(b"}") and (part := connection.recv(65536)):
+        answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (post(30 * 2**20), 413),
+        (b"GET /-/caller HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    ],
+    ids=[
+        "no host",
+        "two hosts",
+        "space before a colon",
+        "gzip",
+        "HTTP/2.0",
+        "negative length",
+        "TRACE",
+        "metrics",
+        "long header",
+        "long address",
+        "large upload",
+        "question about the caller",
+    ],
+)
+def test_what_it_refuses_is_a_problem_of_the_known_types(proxy: Address, request_: bytes, status: int) -> None:
+    with connect(proxy) as connection:
+        connection.sendall(request_)
+        answer = read_problem(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert statuses(answer) == [status]
+    assert f"Content-Type: {MEDIA_TYPE}".encode() in head
+    problem = json.loads(body)
+    types = {known.uri: (known.status, known.title) for known in PROBLEM_TYPES}
+    assert types[problem["type"]] == (problem["status"], problem["title"]) == (status, problem["title"])
+
+
+def test_a_stranger_without_a_key_is_refused_before_the_upload(proxy_with_keys: Address, key: str) -> None:
+    for fields in ([], ["Authorization: Bearer cin_" + "A" * 43]):
+        with connect(proxy_with_keys) as connection:
+            connection.sendall(post(20_000_000, *fields) + b"\xff\xd8")
+            answer = read_problem(connection)
+        assert statuses(answer) == [401]
+        assert b"\r\nwww-authenticate: bearer" in answer.lower()
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "urn:cin:problem:unauthorized"
+    assert predict(proxy_with_keys, key).status_code == 200
+    assert predict(proxy_with_keys).status_code == 401
+
+
+def test_slow_uploads_hold_no_place(proxy: Address) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(proxy)) for _ in range(36)]
+        for connection in slow:
+            connection.sendall(post(20_000_000) + b"\xff\xd8")
+        time.sleep(0.3)
+        assert [predict(proxy).status_code for _ in range(3)] == [200] * 3
+        began = time.monotonic()
+        for connection in slow:
+            read_all(connection)
+        assert time.monotonic() - began < 20
+
+
+def test_one_address_cannot_have_every_upload(proxy: Address) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(proxy)) for _ in range(45)]
+        for connection in slow:
+            connection.sendall(post(20_000_000) + b"\xff\xd8")
+        time.sleep(0.5)
+        refused = 0
+        for connection in slow:
+            connection.setblocking(False)
+            try:
+                refused += connection.recv(12) == b"HTTP/1.1 429"
+            except BlockingIOError:
+                continue
+        assert refused == 7
+        with socket.create_connection(proxy, timeout=5, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(post(len(PICTURE)) + PICTURE)
+            assert other.recv(12) == b"HTTP/1.1 200"
