@@ -163,6 +163,8 @@ class GuardedProtocol(H11Protocol):
         """The server ends: an answer may be read until just before the server cuts off the work itself."""
         if not self.transport.is_closing():
             super().shutdown()
+            if self.transport.lingers:  # without an answer that could be read
+                self.transport.end()
         patience = self.config.timeout_graceful_shutdown
         if patience is not None:
             self.loop.call_later(0.9 * patience, self.transport.abort)

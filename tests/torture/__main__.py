@@ -24,13 +24,30 @@ from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.conftest import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
-from tests.torture import attacks, crashes, failures, inputs, overload, schema, shutdown, soak, storage, strangers
+from tests.torture import (
+    attacks,
+    crashes,
+    early_answers,
+    failures,
+    inputs,
+    overload,
+    schema,
+    shutdown,
+    slow_uploads,
+    smuggling,
+    soak,
+    storage,
+    strangers,
+)
 from tests.torture.plan import Plan, short
 from tests.torture.rows import Row
 
 AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "inputs": inputs.check,
     "attacks": attacks.check,
+    "smuggling": smuggling.check,
+    "early answers": early_answers.check,
+    "slow uploads": slow_uploads.check,
     "overload": overload.check,
     "soak": soak.check,
     "storage": storage.check,
