@@ -244,6 +244,18 @@ def test_what_is_no_request(served: Served, request_: bytes) -> None:
         check_problem(read_all(connection), 400, "malformed-request")
 
 
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (100, 415)])
+def test_a_body_in_many_small_chunks(served: Served, size: int, status: int) -> None:
+    chunk = b"%x\r\n%s\r\n" % (size, b"v" * size)
+    with connect(served.address) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + 5000 * chunk
+            + b"0\r\n\r\n"
+        )
+        assert statuses(read_answer(connection)) == [status]
+
+
 def test_a_shorter_body_than_announced_gets_no_answer(served: Served) -> None:
     with connect(served.address) as connection:
         connection.sendall(post(len(PICTURE) + 10) + PICTURE)
