@@ -78,6 +78,8 @@ RECIPES: Mapping[str, AttentionRecipe] = MappingProxyType(
         "row-from-one": AttentionRecipe("row"),
         "row-positions": AttentionRecipe("row", head="positions"),
         "stabilised-positions": AttentionRecipe(head="positions"),
+        "row-cosine-2": AttentionRecipe("row", similarity="cosine", sharpness=2.0),
+        "row-cosine-2-positions": AttentionRecipe("row", similarity="cosine", sharpness=2.0, head="positions"),
         "cosine-2": AttentionRecipe(similarity="cosine", sharpness=2.0),
         "cosine-4": AttentionRecipe(similarity="cosine", sharpness=4.0),
         "row-cosine-4": AttentionRecipe("row", similarity="cosine", sharpness=4.0),
