@@ -18,8 +18,10 @@ from model_training.cli.options import (
     make_experiment,
 )
 from model_training.config import NUM_FOLDS
+from model_training.studies.control_report import control_table
 from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, control_data, run_control
 from model_training.training.command_line import command_line
+from model_training.training.run_folder import write_text
 
 
 @command
@@ -60,3 +62,4 @@ def controls(
                 figures = "  ".join(f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float))
                 said = f"{control.name}: {figures}  ({time.monotonic() - begun:.0f} s)"
                 experiment.console.print(said, highlight=False)
+    write_text(results / f"{study}.md", control_table(study, records.by_name) + "\n")

@@ -35,8 +35,8 @@ class DistinguishRecipe:
     optimiser: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = 3e-4
     initialisation: Literal["default", "he"] = "default"
-    # Batch normalisation behind every convolution.
-    norm: bool = False
+    # Batch normalisation of both images' features, or behind every convolution as well.
+    norm: Literal["none", "input", "all"] = "none"
     pairs: Literal["random", "balanced"] = "random"
     num_steps: int = 392
 
@@ -45,10 +45,13 @@ RECIPES: Mapping[str, DistinguishRecipe] = MappingProxyType(
     {
         "sgd": DistinguishRecipe("sgd", 1e-3),
         "sgd-he": DistinguishRecipe("sgd", 1e-3, "he"),
-        "sgd-norm": DistinguishRecipe("sgd", 1e-3, norm=True),
+        "sgd-input-norm": DistinguishRecipe("sgd", 1e-3, norm="input"),
+        "sgd-norm": DistinguishRecipe("sgd", 1e-3, norm="all"),
         "adamw": DistinguishRecipe(),
         "adamw-he": DistinguishRecipe(initialisation="he"),
-        "adamw-norm": DistinguishRecipe(norm=True),
+        "adamw-norm": DistinguishRecipe(norm="all"),
+        "adamw-input-norm": DistinguishRecipe(norm="input"),
+        "adamw-he-input-norm": DistinguishRecipe(initialisation="he", norm="input"),
         "adamw-1e-3": DistinguishRecipe(learning_rate=1e-3),
         "adamw-he-1e-3": DistinguishRecipe(learning_rate=1e-3, initialisation="he"),
         "adamw-he-balanced": DistinguishRecipe(initialisation="he", pairs="balanced"),
@@ -65,11 +68,11 @@ def make_distinguish(channels: int, recipe: DistinguishRecipe) -> Distinguish:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
-    if recipe.norm:
-        layers: list[nn.Module] = []
+    if recipe.norm != "none":
+        layers: list[nn.Module] = [nn.BatchNorm2d(2 * channels)]
         for layer in module.analyse:
             layers.append(layer)
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and recipe.norm == "all":
                 layers.append(nn.BatchNorm2d(layer.out_channels))
         module.analyse = nn.Sequential(*layers)
     return module
