@@ -177,7 +177,10 @@ def train_branch(
     scalars = [branch.alpha, branch.beta]
     others = [p for name, p in branch.named_parameters() if name not in ("alpha", "beta")]
     rate = recipe.learning_rate
-    groups = [{"params": others}, {"params": scalars, "lr": rate * recipe.scalar_rate, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": scalars, "lr": rate * recipe.scalar_rate, "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, rate, weight_decay=1e-2)
     labels = torch.from_numpy(labels_N)
     weights = class_weights(labels, NUM_CLASSES)
