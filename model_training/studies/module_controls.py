@@ -17,7 +17,6 @@ from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet
 from model_training.data.sampling import Indices
 from model_training.data.splits import FOLD_SEED, equal_pictures, shuffled_places
-from model_training.network.feature_extraction import ResNetStages
 from model_training.studies.attention_control import RECIPES as ATTENTION_RECIPES
 from model_training.studies.attention_control import attention_control
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
@@ -79,10 +78,8 @@ def control_data(pictures: FrameSet, start: Start, view: View, layer: Layer, *, 
 
     Crops are taken around the masks: controls compare recipes, and are no estimate of a whole network's figures.
     """
-    network = ResNetStages()
-    network.load_start(start.weights)
     boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
-    features = frozen_features(pictures, boxes, network, size=INPUT_SIZE, cache=cache)[layer]
+    features = frozen_features(pictures, boxes, start, size=INPUT_SIZE, cache=cache)[layer]
     return ControlData(np.ascontiguousarray(features), pictures.labels, folds_of(pictures))
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from model_training.data.frames import FrameSet, prepare_frames
 from model_training.data.isic import read_set
 from model_training.data.sampling import Indices
-from model_training.network.feature_extraction import ResNetStages
 from model_training.studies.distinguish_control import (
     RECIPES,
     make_distinguish,
@@ -88,10 +87,8 @@ def layer4(training_set: FrameSet, data_root: Path, tmp_path_factory: pytest.Tem
     """Frozen features of the lesions."""
     start = load_start(str(data_root.parent / "weights" / "resnet18_imagenet_no_layer4.1.safetensors"))
     assert start is not None
-    network = ResNetStages()
-    network.load_start(start.weights)
     boxes = lesion_boxes(training_set, margin=0.25)
-    return frozen_features(training_set, boxes, network, size=SIZE, cache=tmp_path_factory.mktemp("features"))["layer4"]
+    return frozen_features(training_set, boxes, start, size=SIZE, cache=tmp_path_factory.mktemp("features"))["layer4"]
 
 
 @pytest.mark.data
