@@ -18,10 +18,10 @@ from model_training.cli.options import (
     make_experiment,
 )
 from model_training.config import NUM_FOLDS
+from model_training.files import write_text
 from model_training.studies.control_report import control_table
 from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, control_data, run_control
 from model_training.training.command_line import command_line
-from model_training.training.run_folder import write_text
 
 
 @command
@@ -45,11 +45,11 @@ def controls(
     if unknown := sorted(set(recipe or ()) - set(names)):
         raise ValueError(f"there is no recipe {unknown[0]}; choose among {', '.join(names)}")
     experiment = make_experiment(config, set_, data, cache, Path("runs"))
-    if experiment.recognition_start is None:
+    if experiment.recognition_pretrained is None:
         raise ValueError("frozen features need pretrained weights: set start")
     records = Records(results / f"{study}.json")
     features = control_data(
-        experiment.frames(experiment.config.data.train), experiment.recognition_start, view, layer, cache=cache
+        experiment.frames(experiment.config.data.train), experiment.recognition_pretrained, view, layer, cache=cache
     )
     for seed in range(seeds):
         for number in fold or range(1, NUM_FOLDS + 1):

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_training.data.sampling import Indices, random_batches
+from model_training.arrays import Indices
+from model_training.data.sampling import random_batches
 from model_training.evaluation.module_figures import (
     central_importance,
     deletion_insertion,

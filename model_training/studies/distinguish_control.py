@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from model_training.data.sampling import Indices, balanced_pair_batches, random_pair_batches
+from model_training.arrays import Indices
+from model_training.data.sampling import balanced_pair_batches, random_pair_batches
 from model_training.metrics import area_under_roc
 from model_training.network.distinguish import Distinguish
 from model_training.network.losses import distinguish_loss

@@ -19,7 +19,7 @@ from model_training.data.frames import FrameSet
 from model_training.data.tensors import mask_tensor, picture_tensor
 from model_training.network.crop import crop, smallest_rectangle
 from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, normalise
-from model_training.training.pretrained import Start
+from model_training.training.pretrained import Pretrained
 
 Layer = Literal["layer3", "layer4"]
 
@@ -47,19 +47,19 @@ def whole_images(pictures: FrameSet) -> Tensor:
 
 
 def frozen_features(
-    pictures: FrameSet, boxes_N4: Tensor, start: Start, *, size: int, cache: Path
+    pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, *, size: int, cache: Path
 ) -> dict[Layer, FeatureMaps]:
     """Maps ``[N, C, h, w]`` of layer3 and layer4 on crops of ``size`` pixels, memory-mapped from ``cache``.
 
     What an interrupted call has computed is kept.
     """
-    folder = cache / f"features-{_digest(pictures, boxes_N4, start, size)[:16]}"
+    folder = cache / f"features-{_digest(pictures, boxes_N4, pretrained, size)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     maps = {layer: _open(folder / f"{layer}.npy", len(pictures), layer, size) for layer in _STAGES}
     counter = folder / "done.txt"
     done = int(counter.read_text(encoding="utf-8")) if counter.is_file() else 0
     network = ResNetStages().eval()
-    network.load_start(start.weights)
+    network.load_pretrained(pretrained.weights)
     for first in range(done, len(pictures), BATCH):
         indices = np.arange(first, min(first + BATCH, len(pictures)))
         crops = crop(picture_tensor(pictures.frames, indices, torch.device("cpu")), boxes_N4[indices], size)
@@ -80,7 +80,7 @@ def _open(path: Path, num: int, layer: Layer, size: int) -> np.memmap[tuple[int,
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
 
-def _digest(pictures: FrameSet, boxes_N4: Tensor, start: Start, size: int) -> str:
-    digest = hashlib.sha256(f"{pictures.digest} {start.sha256} {size}".encode())
+def _digest(pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, size: int) -> str:
+    digest = hashlib.sha256(f"{pictures.digest} {pretrained.sha256} {size}".encode())
     digest.update(boxes_N4.numpy().tobytes())
     return digest.hexdigest()

@@ -13,17 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import Indices
 from model_training.data.splits import FOLD_SEED, equal_pictures, shuffled_places
+from model_training.files import write_text
 from model_training.studies.attention_control import RECIPES as ATTENTION_RECIPES
 from model_training.studies.attention_control import attention_control
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
 from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
 from model_training.studies.frozen_features import Layer, frozen_features, lesion_boxes, whole_images
-from model_training.training.pretrained import Start
-from model_training.training.run_folder import write_text
+from model_training.training.pretrained import Pretrained
 
 Study = Literal["distinguish", "attention"]
 View = Literal["crop", "whole"]
@@ -73,13 +73,13 @@ def folds_of(pictures: FrameSet) -> Indices:
     return place_N % NUM_FOLDS
 
 
-def control_data(pictures: FrameSet, start: Start, view: View, layer: Layer, *, cache: Path) -> ControlData:
+def control_data(pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path) -> ControlData:
     """The frozen features of ``pictures``, computed unless ``cache`` holds them.
 
     Crops are taken around the masks: controls compare recipes, and are no estimate of a whole network's figures.
     """
     boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
-    features = frozen_features(pictures, boxes, start, size=INPUT_SIZE, cache=cache)[layer]
+    features = frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer]
     return ControlData(np.ascontiguousarray(features), pictures.labels, folds_of(pictures))
 
 

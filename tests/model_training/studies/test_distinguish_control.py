@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from model_training.arrays import Indices
 from model_training.data.frames import FrameSet, prepare_frames
 from model_training.data.isic import read_set
-from model_training.data.sampling import Indices
 from model_training.studies.distinguish_control import (
     RECIPES,
     make_distinguish,
@@ -23,7 +23,7 @@ from model_training.studies.distinguish_control import (
 )
 from model_training.studies.frozen_features import frozen_features, lesion_boxes
 from model_training.studies.module_controls import folds_of
-from model_training.training.pretrained import load_start
+from model_training.training.pretrained import load_pretrained
 
 # Smaller than the networks' input, so that the test takes a minute or two on one core.
 SIZE = 128
@@ -85,10 +85,12 @@ def training_set(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> F
 @pytest.fixture(scope="module")
 def layer4(training_set: FrameSet, data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float16]:
     """Frozen features of the lesions."""
-    start = load_start(str(data_root.parent / "weights" / "resnet18_imagenet_no_layer4.1.safetensors"))
-    assert start is not None
+    pretrained = load_pretrained(str(data_root.parent / "weights" / "resnet18_imagenet_no_layer4.1.safetensors"))
+    assert pretrained is not None
     boxes = lesion_boxes(training_set, margin=0.25)
-    return frozen_features(training_set, boxes, start, size=SIZE, cache=tmp_path_factory.mktemp("features"))["layer4"]
+    return frozen_features(training_set, boxes, pretrained, size=SIZE, cache=tmp_path_factory.mktemp("features"))[
+        "layer4"
+    ]
 
 
 @pytest.mark.data
