@@ -93,6 +93,8 @@ class StageConfig(_Section):
     epochs: int = Field(60, gt=0)
     batch_size: int = Field(32, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
+    # The learning rate of modules without pretrained weights, as a multiple of ``learning_rate``.
+    new_module_rate: float = Field(1.0, gt=0)
     optimiser: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = Field(1e-4, ge=0)
     # "step" multiplies the learning rate by 0.1 every ``decay_every`` epochs (the paper); "cosine" warms up for a

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from model_training.config import StageConfig
+from model_training.network.feature_extraction import ResNetStages
 
 
 def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
@@ -21,9 +23,25 @@ def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (position - warm_up) / (1 - warm_up)))
 
 
+def parameter_groups(module: nn.Module, new_module_rate: float) -> list[dict[str, Any]]:
+    """The parameters that require gradients, with ``rate``: the multiple of the learning rate that they train at.
+
+    The feature extraction has ImageNet weights to lose; all other modules begin with random ones.
+    """
+    stages = [part for part in module.modules() if isinstance(part, ResNetStages)]
+    pretrained = {id(parameter) for part in stages for parameter in part.parameters()}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if new_module_rate == 1:
+        return [{"params": trained, "rate": 1.0}]
+    return [
+        {"params": [p for p in trained if id(p) in pretrained], "rate": 1.0},
+        {"params": [p for p in trained if id(p) not in pretrained], "rate": new_module_rate},
+    ]
+
+
 def make_optimiser(module: nn.Module, settings: StageConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum 0.9, or AdamW, over the parameters that require gradients."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters = parameter_groups(module, settings.new_module_rate)
     fused = torch.cuda.is_available()
     if settings.optimiser == "sgd":
         return torch.optim.SGD(

@@ -1,0 +1,154 @@
+"""The figures of :mod:`module_figures` for a trained network on a set of lesion crops: does its attention act?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model_training.evaluation.module_figures import (
+    central_importance,
+    deletion_insertion,
+    effective_columns,
+    effective_rows,
+    mean_interval,
+    probability_change,
+    random_importance,
+    row_spread,
+    shuffled,
+)
+from model_training.network.cin import BranchOutput, ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.lesion_feature_attention import LesionFeatureAttention
+
+BATCH = 32
+
+
+@contextmanager
+def attention_switched_off(network: ClinicalInspiredNetwork) -> Iterator[None]:
+    """Within it alpha and beta of Eqn 3 are zero."""
+    modules = [module for module in network.modules() if isinstance(module, LesionFeatureAttention)]
+    learnt = [(module.alpha.detach().clone(), module.beta.detach().clone()) for module in modules]
+    with torch.no_grad():
+        for module in modules:
+            module.alpha.zero_()
+            module.beta.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, (alpha, beta) in zip(modules, learnt, strict=True):
+                module.alpha.copy_(alpha)
+                module.beta.copy_(beta)
+
+
+def probabilities(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> Tensor:
+    """The network's answers ``[N, K]``, uncalibrated."""
+    return torch.cat([_sum(network.diagnose(part)) for part in crops_N3SS.split(BATCH)])
+
+
+def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> dict[str, float]:
+    """How far the answers move without F, and how many positions P relates; means over images and branches.
+
+    Crops are float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
+    """
+    network.eval()
+    rows, columns, spread, answers = [], [], [], []
+    with torch.no_grad():
+        for part in crops_N3SS.split(BATCH):
+            branches = network.diagnose(part)
+            answers.append(_sum(branches))
+            for branch in branches:
+                correlation = _correlation(branch)
+                rows.append(effective_rows(correlation))
+                columns.append(effective_columns(correlation))
+                spread.append(row_spread(correlation))
+        with attention_switched_off(network):
+            without = probabilities(network, crops_N3SS)
+    return {
+        "change_without_attention": probability_change(torch.cat(answers), without),
+        "effective_columns": float(torch.cat(columns).mean()),
+        "effective_rows": float(torch.cat(rows).mean()),
+        "row_spread": float(torch.cat(spread).mean()),
+        "positions": float(rows[0].new_tensor(_correlation(branches[0]).shape[1])),
+    }
+
+
+def faithfulness_figures(
+    network: ClinicalInspiredNetwork, crops_N3SS: Tensor, *, num_steps: int = 7, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Deletion and insertion of cells of the crop, for the predicted class, by the order of each map.
+
+    A deleted cell shows the crop's mean colour. ``*_gain`` is by how much a map is better than random ones, with its
+    95 % interval over the images; maps: correlation (the columns' sums of P), spatial (the channels' mean of Q),
+    gradient (times what deletion would change), the centre, and both of the paper's shuffled.
+    """
+    network.eval()
+    generator = torch.Generator().manual_seed(seed)
+    areas: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for crops in crops_N3SS.split(BATCH):
+        blank = crops.mean(dim=(2, 3), keepdim=True).expand_as(crops)
+        with torch.no_grad():
+            chosen_B = _sum(network.diagnose(crops)).argmax(dim=1)
+
+        def score(changed: Tensor, chosen_B: Tensor = chosen_B) -> Tensor:
+            with torch.no_grad():
+                return _sum(network.diagnose(changed)).gather(1, chosen_B[:, None]).squeeze(1)
+
+        for name, importance in _importance_maps(network, crops, blank, chosen_B, generator).items():
+            found = deletion_insertion(score, crops, blank, importance, num_steps=num_steps)
+            areas.setdefault(name, []).append(found)
+    deletion = {name: torch.cat([area[0] for area in parts]) for name, parts in areas.items()}
+    insertion = {name: torch.cat([area[1] for area in parts]) for name, parts in areas.items()}
+    return {
+        name: {
+            "deletion": float(deletion[name].mean()),
+            "insertion": float(insertion[name].mean()),
+            "deletion_gain": mean_interval(deletion["random"] - deletion[name])._asdict(),
+            "insertion_gain": mean_interval(insertion[name] - insertion["random"])._asdict(),
+        }
+        for name in areas
+        if name != "random"
+    }
+
+
+def _importance_maps(
+    network: ClinicalInspiredNetwork, crops: Tensor, blank: Tensor, chosen_B: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    leaf = crops.clone().requires_grad_(True)
+    branches = network.diagnose(leaf)
+    (gradient,) = torch.autograd.grad(_sum(branches).gather(1, chosen_B[:, None]).sum(), leaf)
+    spatial_Bhw = torch.stack([_spatial(branch).mean(dim=1) for branch in branches]).mean(dim=0).detach()
+    columns_BM = torch.stack([_correlation(branch).sum(dim=1) for branch in branches]).mean(dim=0).detach()
+    num, side = spatial_Bhw.shape[0], spatial_Bhw.shape[1]
+    correlation_Bhw = columns_BM.view_as(spatial_Bhw)
+    by_gradient = F.adaptive_avg_pool2d((gradient * (crops - blank)).sum(dim=1, keepdim=True), side).squeeze(1)
+    return {
+        "random": random_importance(num, side, generator),
+        "centre": central_importance(num, side),
+        "gradient": by_gradient.detach(),
+        "correlation": correlation_Bhw,
+        "correlation-shuffled": shuffled(correlation_Bhw, generator),
+        "spatial": spatial_Bhw,
+        "spatial-shuffled": shuffled(spatial_Bhw, generator),
+    }
+
+
+def _sum(branches: list[BranchOutput]) -> Tensor:
+    logits = torch.stack([branch.logits_BK for branch in branches], dim=1)
+    return summed_probabilities(logits, logits.new_ones(logits.shape[1]))[0]
+
+
+def _correlation(branch: BranchOutput) -> Tensor:
+    if branch.correlation_BMM is None:
+        raise ValueError("the network has no lesion feature attention")
+    return branch.correlation_BMM
+
+
+def _spatial(branch: BranchOutput) -> Tensor:
+    if branch.spatial_BCHW is None:
+        raise ValueError("the network has no lesion feature attention")
+    return branch.spatial_BCHW

@@ -1,0 +1,316 @@
+"""Does the lesion feature attention act? One branch on frozen features, with one form of Eqns 1 and 2 after another.
+
+The branch is trained with attention, and then judged with it, without it (alpha = beta = 0), with uniform maps (the
+attention's size without its choice of positions), and with shuffled maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_training.arrays import Indices
+from model_training.data.sampling import random_batches
+from model_training.evaluation.module_figures import (
+    central_importance,
+    deletion_insertion,
+    effective_columns,
+    effective_rows,
+    mean_interval,
+    probability_change,
+    random_importance,
+    row_spread,
+    shuffled,
+)
+from model_training.metrics import area_under_roc
+from model_training.network.lesion_feature_attention import CorrelationAttention, SpatialAttention
+from model_training.network.losses import class_weights, classification_loss
+
+BATCH = 64
+# Deletion and insertion ask the branch about a hundred times for each image.
+NUM_FAITHFULNESS = 120
+NUM_CLASSES = 3
+# Melanoma and seborrheic keratosis: the challenge's tasks.
+SCORED = (0, 1)
+
+Mode = Literal["on", "off", "uniform", "shuffled"]
+
+
+@dataclass(frozen=True)
+class AttentionRecipe:
+    """One form of the module, and how it is optimised."""
+
+    # Eqn 2: the softmax over the whole matrix, or over each row; None: without the correlation block.
+    correlation: Literal["matrix", "row"] | None = "matrix"
+    # The products as they are, over sqrt(K), or of vectors of unit length times ``sharpness``: bounded.
+    similarity: Literal["product", "scaled", "cosine"] = "scaled"
+    sharpness: float = 1.0
+    # Multiply P * F by M and Q . F by H W, which the sums of one over so many entries would make small.
+    gain: bool = True
+    spatial: bool = False
+    # Alpha and beta at the start.
+    start: float = 1.0
+    # Learning rate of alpha and beta over that of the rest.
+    scalar_rate: float = 1.0
+    # Where the features are pooled: before both fully connected layers, or between them, which makes the rows of P
+    # matter: the mean over positions of P * F depends on its columns' sums alone.
+    head: Literal["pooled", "positions"] = "pooled"
+    learning_rate: float = 1e-3
+    epochs: int = 8
+
+
+RECIPES: Mapping[str, AttentionRecipe] = MappingProxyType(
+    {
+        "none": AttentionRecipe(correlation=None),
+        "none-positions": AttentionRecipe(correlation=None, head="positions"),
+        "literal": AttentionRecipe(similarity="product", gain=False, start=0.0),
+        "literal-from-one": AttentionRecipe(similarity="product", gain=False),
+        "stabilised": AttentionRecipe(start=0.0),
+        "stabilised-from-half": AttentionRecipe(start=0.5),
+        "stabilised-from-one": AttentionRecipe(),
+        "row-from-one": AttentionRecipe("row"),
+        "row-positions": AttentionRecipe("row", head="positions"),
+        "stabilised-positions": AttentionRecipe(head="positions"),
+        "row-cosine-2": AttentionRecipe("row", similarity="cosine", sharpness=2.0),
+        "row-cosine-2-positions": AttentionRecipe("row", similarity="cosine", sharpness=2.0, head="positions"),
+        "cosine-2": AttentionRecipe(similarity="cosine", sharpness=2.0),
+        "cosine-4": AttentionRecipe(similarity="cosine", sharpness=4.0),
+        "row-cosine-4": AttentionRecipe("row", similarity="cosine", sharpness=4.0),
+        "row-cosine-4-positions": AttentionRecipe("row", similarity="cosine", sharpness=4.0, head="positions"),
+        "row-cosine-8-positions": AttentionRecipe("row", similarity="cosine", sharpness=8.0, head="positions"),
+        "spatial": AttentionRecipe(None, spatial=True),
+        "spatial-positions": AttentionRecipe(None, spatial=True, head="positions"),
+        "full-row-cosine-4-positions": AttentionRecipe(
+            "row", similarity="cosine", sharpness=4.0, head="positions", spatial=True
+        ),
+        "full-cosine-4": AttentionRecipe(similarity="cosine", sharpness=4.0, spatial=True),
+        "full-stabilised": AttentionRecipe(start=0.0, spatial=True),
+    }
+)
+
+
+class Attended(NamedTuple):
+    """F_A of Eqn 3 and the two maps."""
+
+    features_BCHW: Tensor
+    spatial_BCHW: Tensor | None
+    correlation_BMM: Tensor | None
+
+
+class ControlBranch(nn.Module):
+    """Attention and two fully connected layers, on feature maps ``[B, C, H, W]``."""
+
+    def __init__(self, channels: int, recipe: AttentionRecipe, *, hidden: int = 256) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.spatial = SpatialAttention(channels) if recipe.spatial else None
+        self.correlation = CorrelationAttention(channels, "row") if recipe.correlation else None
+        self.alpha = nn.Parameter(torch.tensor(recipe.start))
+        self.beta = nn.Parameter(torch.tensor(recipe.start))
+        self.first, self.last = nn.Linear(channels, hidden), nn.Linear(hidden, NUM_CLASSES)
+
+    def relate(self, features_BCHW: Tensor) -> Tensor:
+        """P of Eqn 2, ``[B, M, M]``, by the recipe's similarity and normalisation."""
+        assert self.correlation is not None
+        query = self.correlation.query(features_BCHW).flatten(2).transpose(1, 2)
+        key = self.correlation.key(features_BCHW).flatten(2)
+        if self.recipe.similarity == "cosine":
+            query, key = F.normalize(query, dim=2) * self.recipe.sharpness, F.normalize(key, dim=1)
+        elif self.recipe.similarity == "scaled":
+            query = query * query.shape[2] ** -0.5
+        energy = query @ key
+        if self.recipe.correlation == "row":
+            return energy.softmax(dim=2)
+        return energy.flatten(1).softmax(dim=1).view_as(energy)
+
+    def attend(self, features_BCHW: Tensor, mode: Mode, generator: torch.Generator | None = None) -> Attended:
+        """Eqn 3 in one of the modes; the shuffled one draws from ``generator``."""
+        num_positions = features_BCHW.shape[2] * features_BCHW.shape[3]
+        result, spatial, correlation = features_BCHW, None, None
+        if mode == "off":
+            return Attended(result, None, None)
+        if self.spatial is not None:
+            spatial = self.spatial(features_BCHW)
+            used = spatial
+            if mode == "uniform":
+                used = torch.full_like(spatial, 1 / num_positions) * (spatial.sum(dim=(2, 3), keepdim=True) > 0)
+            elif mode == "shuffled":
+                used = spatial.flatten(2)[:, :, torch.randperm(num_positions, generator=generator)].view_as(spatial)
+            result = result + self.alpha * (num_positions if self.recipe.gain else 1) * (used * features_BCHW)
+        if self.correlation is not None:
+            correlation = self.relate(features_BCHW)
+            used = correlation
+            if mode == "uniform":
+                used = correlation.mean(dim=(1, 2), keepdim=True).expand_as(correlation)
+            elif mode == "shuffled":
+                used = correlation[:, :, torch.randperm(num_positions, generator=generator)]
+            gain = num_positions if self.recipe.gain and self.recipe.correlation == "matrix" else 1
+            related = (used @ features_BCHW.flatten(2).transpose(1, 2)).transpose(1, 2).view_as(features_BCHW)
+            result = result + self.beta * gain * related
+        return Attended(result, spatial, correlation)
+
+    def classify(self, attended_BCHW: Tensor) -> Tensor:
+        """Logits ``[B, K]``."""
+        if self.recipe.head == "pooled":
+            return self.last(F.relu(self.first(attended_BCHW.mean(dim=(2, 3)))))
+        positions_BMC = attended_BCHW.flatten(2).transpose(1, 2)
+        return self.last(F.relu(self.first(positions_BMC)).mean(dim=1))
+
+    def forward(self, features_BCHW: Tensor, mode: Mode = "on", generator: torch.Generator | None = None) -> Tensor:
+        """Logits ``[B, K]``."""
+        return self.classify(self.attend(features_BCHW, mode, generator).features_BCHW)
+
+
+def train_branch(
+    features_NCHW: NDArray[np.float16], labels_N: Indices, recipe: AttentionRecipe, *, seed: int
+) -> ControlBranch:
+    """Train on all of these images: AdamW, a cosine schedule with a warm-up, the paper's class weights."""
+    torch.manual_seed(seed)
+    branch = ControlBranch(features_NCHW.shape[1], recipe)
+    scalars = [branch.alpha, branch.beta]
+    others = [p for name, p in branch.named_parameters() if name not in ("alpha", "beta")]
+    rate = recipe.learning_rate
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": scalars, "lr": rate * recipe.scalar_rate, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, rate, weight_decay=1e-2)
+    labels = torch.from_numpy(labels_N)
+    weights = class_weights(labels, NUM_CLASSES)
+    num_steps = recipe.epochs * (len(labels_N) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [group["lr"] for group in optimiser.param_groups], total_steps=num_steps, pct_start=0.2
+    )
+    for epoch in range(recipe.epochs):
+        for (indices,) in random_batches(len(labels_N), BATCH, seed=seed, epoch=epoch):
+            loss = classification_loss(branch(_maps(features_NCHW[indices])), labels[indices], weights)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return branch.eval()
+
+
+def branch_figures(branch: ControlBranch, features_NCHW: NDArray[np.float16], labels_N: Indices) -> dict[str, Any]:
+    """What the trained branch and its attention do on images that it has not seen."""
+    figures: dict[str, Any] = {"alpha": branch.alpha.item(), "beta": branch.beta.item()}
+    modes: tuple[Mode, ...] = ("on", "off", "uniform", "shuffled")
+    generator = torch.Generator().manual_seed(0)
+    parts: dict[Mode, list[Tensor]] = {mode: [] for mode in modes}
+    rows, columns, spread, spatial = [], [], [], []
+    with torch.no_grad():
+        for first in range(0, len(labels_N), BATCH):
+            features = _maps(features_NCHW[first : first + BATCH])
+            for mode in modes:
+                parts[mode].append(branch(features, mode, generator).softmax(dim=1))
+            attended = branch.attend(features, "on")
+            if (correlation := attended.correlation_BMM) is not None:
+                rows.append(effective_rows(correlation))
+                columns.append(effective_columns(correlation))
+                spread.append(row_spread(correlation))
+            if attended.spatial_BCHW is not None:
+                spatial.append(attended.spatial_BCHW.mean(dim=1).flatten(1))
+    probabilities = {mode: torch.cat(part) for mode, part in parts.items()}
+    for mode, probability in probabilities.items():
+        figures[f"auc_{mode}"] = _mean_auc(probability, labels_N)
+        if mode != "on":
+            figures[f"change_{mode}"] = probability_change(probabilities["on"], probability)
+    if columns:
+        figures["effective_columns"] = float(torch.cat(columns).mean())
+        figures["effective_rows"] = float(torch.cat(rows).mean())
+        figures["row_spread"] = float(torch.cat(spread).mean())
+    return figures
+
+
+def faithfulness(
+    branch: ControlBranch, features_NCHW: NDArray[np.float16], *, num_steps: int = 7
+) -> dict[str, dict[str, Any]]:
+    """Deletion and insertion of cells of the feature map, which a mean feature replaces, for the predicted class.
+
+    For each map: the two areas, and by how much each is better than that of random maps, with 95 % intervals.
+    """
+    blank_1C11 = torch.from_numpy(np.asarray(features_NCHW, np.float32).mean(axis=(0, 2, 3)))[None, :, None, None]
+    generator = torch.Generator().manual_seed(0)
+    areas: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for first in range(0, len(features_NCHW), BATCH):
+        features = _maps(features_NCHW[first : first + BATCH])
+        with torch.no_grad():
+            chosen_B = branch(features).argmax(dim=1)
+
+        def score(changed: Tensor, chosen_B: Tensor = chosen_B) -> Tensor:
+            with torch.no_grad():
+                return branch(changed).softmax(dim=1).gather(1, chosen_B[:, None]).squeeze(1)
+
+        for name, importance in importance_maps(branch, features, chosen_B, generator).items():
+            blank = blank_1C11.expand_as(features)
+            areas.setdefault(name, []).append(
+                deletion_insertion(score, features, blank, importance, num_steps=num_steps)
+            )
+    deletion = {name: torch.cat([area[0] for area in parts]) for name, parts in areas.items()}
+    insertion = {name: torch.cat([area[1] for area in parts]) for name, parts in areas.items()}
+    return {
+        name: {
+            "deletion": float(deletion[name].mean()),
+            "insertion": float(insertion[name].mean()),
+            "deletion_gain": mean_interval(deletion["random"] - deletion[name])._asdict(),
+            "insertion_gain": mean_interval(insertion[name] - insertion["random"])._asdict(),
+        }
+        for name in areas
+        if name != "random"
+    }
+
+
+def importance_maps(
+    branch: ControlBranch, features_BCHW: Tensor, chosen_B: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The maps that are compared, ``[B, H, W]``: the attention's, gradient x features, the centre, and chance."""
+    num, _, height, width = features_BCHW.shape
+    maps = {"random": random_importance(num, height, generator), "centre": central_importance(num, height)}
+    leaf = features_BCHW.clone().requires_grad_(True)
+    branch(leaf).log_softmax(dim=1).gather(1, chosen_B[:, None]).sum().backward()
+    assert leaf.grad is not None
+    maps["gradient"] = (leaf.grad * features_BCHW).sum(dim=1)
+    with torch.no_grad():
+        attended = branch.attend(features_BCHW, "on")
+        if attended.correlation_BMM is not None:
+            maps["correlation"] = attended.correlation_BMM.sum(dim=1).view(num, height, width)
+            maps["correlation-shuffled"] = shuffled(maps["correlation"], generator)
+        if attended.spatial_BCHW is not None:
+            maps["spatial"] = attended.spatial_BCHW.mean(dim=1)
+            maps["spatial-shuffled"] = shuffled(maps["spatial"], generator)
+    return maps
+
+
+def attention_control(
+    features_NCHW: NDArray[np.float16],
+    labels_N: Indices,
+    held_out_N: NDArray[np.bool_],
+    recipe: AttentionRecipe,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Train with ``recipe`` on what is not held out; its figures on what is."""
+    trained_on = features_NCHW[~held_out_N]
+    # A start without layer4's last block gives features of about 0.1, at which the new layers hardly move.
+    scale = np.float16(1 / trained_on.std(dtype=np.float32))
+    branch = train_branch(trained_on * scale, labels_N[~held_out_N], recipe, seed=seed)
+    held_out = features_NCHW[held_out_N] * scale
+    figures = branch_figures(branch, held_out, labels_N[held_out_N])
+    return {"recipe": asdict(recipe), **figures, "faithfulness": faithfulness(branch, held_out[:NUM_FAITHFULNESS])}
+
+
+def _mean_auc(probabilities_NK: Tensor, labels_N: Indices) -> float:
+    scores = probabilities_NK.double().numpy()
+    return float(np.mean([area_under_roc(labels_N == k, scores[:, k]) for k in SCORED]))
+
+
+def _maps(features: NDArray[np.float16]) -> Tensor:
+    return torch.from_numpy(np.asarray(features, dtype=np.float32))

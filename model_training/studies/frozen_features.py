@@ -1,0 +1,86 @@
+"""Feature maps of an ImageNet ResNet18 that never learns, computed once and kept: controls for single modules.
+
+Whether a module can learn, or does anything, shows on frozen features within minutes. What does not work there will
+not work in a whole network either, where hours of training hide the cause.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_training.data.frames import FrameSet
+from model_training.data.tensors import mask_tensor, picture_tensor
+from model_training.network.crop import crop, smallest_rectangle
+from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, normalise
+from model_training.training.pretrained import Pretrained
+
+Layer = Literal["layer3", "layer4"]
+
+# Of each layer in what ``ResNetStages`` returns, and its stride in pixels.
+_STAGES: dict[Layer, int] = {"layer3": 3, "layer4": 4}
+_STRIDES: dict[Layer, int] = {"layer3": 16, "layer4": 32}
+
+BATCH = 20
+
+FeatureMaps = NDArray[np.float16]
+
+
+def lesion_boxes(pictures: FrameSet, *, margin: float) -> Tensor:
+    """The smallest rectangles around the masks, ``[N, 4]``, with ``margin`` on each side as a share of theirs."""
+    parts = []
+    for first in range(0, len(pictures), BATCH):
+        masks = mask_tensor(torch.from_numpy(pictures.masks[first : first + BATCH])).squeeze(1)
+        parts.append(smallest_rectangle(masks, threshold=0.5, opening=1, margin=margin)[0])
+    return torch.cat(parts)
+
+
+def whole_images(pictures: FrameSet) -> Tensor:
+    """Boxes ``[N, 4]`` that cut nothing off."""
+    return torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
+
+
+def frozen_features(
+    pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, *, size: int, cache: Path
+) -> dict[Layer, FeatureMaps]:
+    """Maps ``[N, C, h, w]`` of layer3 and layer4 on crops of ``size`` pixels, memory-mapped from ``cache``.
+
+    What an interrupted call has computed is kept.
+    """
+    folder = cache / f"features-{_digest(pictures, boxes_N4, pretrained, size)[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = {layer: _open(folder / f"{layer}.npy", len(pictures), layer, size) for layer in _STAGES}
+    counter = folder / "done.txt"
+    done = int(counter.read_text(encoding="utf-8")) if counter.is_file() else 0
+    network = ResNetStages().eval()
+    network.load_pretrained(pretrained.weights)
+    for first in range(done, len(pictures), BATCH):
+        indices = np.arange(first, min(first + BATCH, len(pictures)))
+        crops = crop(picture_tensor(pictures.frames, indices, torch.device("cpu")), boxes_N4[indices], size)
+        with torch.inference_mode():
+            stages = network(normalise(crops))
+        for layer, stage in _STAGES.items():
+            maps[layer][indices] = stages[stage].to(torch.float16).numpy()
+            maps[layer].flush()
+        counter.write_text(str(first + len(indices)), encoding="utf-8")
+    return {layer: np.load(folder / f"{layer}.npy", mmap_mode="r", allow_pickle=False) for layer in _STAGES}
+
+
+def _open(path: Path, num: int, layer: Layer, size: int) -> np.memmap[tuple[int, ...], np.dtype[np.float16]]:
+    if path.is_file():
+        return np.lib.format.open_memmap(path, mode="r+")
+    side = size // _STRIDES[layer]
+    shape = (num, STAGE_CHANNELS[_STAGES[layer]], side, side)
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+
+
+def _digest(pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, size: int) -> str:
+    digest = hashlib.sha256(f"{pictures.digest} {pretrained.sha256} {size}".encode())
+    digest.update(boxes_N4.numpy().tobytes())
+    return digest.hexdigest()

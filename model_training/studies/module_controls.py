@@ -1,0 +1,126 @@
+"""The controls of single modules on frozen features: their pictures, and the records of what came out.
+
+One JSON file a study; a record that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_training.arrays import Indices
+from model_training.config import NUM_FOLDS
+from model_training.data.frames import FrameSet
+from model_training.data.splits import FOLD_SEED, equal_pictures, shuffled_places
+from model_training.files import write_text
+from model_training.studies.attention_control import RECIPES as ATTENTION_RECIPES
+from model_training.studies.attention_control import attention_control
+from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
+from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
+from model_training.studies.frozen_features import Layer, frozen_features, lesion_boxes, whole_images
+from model_training.training.pretrained import Pretrained
+
+Study = Literal["distinguish", "attention"]
+View = Literal["crop", "whole"]
+
+INPUT_SIZE = 224
+CROP_MARGIN = 0.25
+NUM_PAIRS = 2000
+
+# The recipe that stands for a logistic regression in place of the distinguish module.
+REGRESSION = "regression"
+
+RECIPE_NAMES: dict[Study, list[str]] = {
+    "distinguish": [REGRESSION, *DISTINGUISH_RECIPES],
+    "attention": list(ATTENTION_RECIPES),
+}
+
+
+@dataclass(frozen=True)
+class ControlData:
+    """Feature maps with the labels and folds of their images."""
+
+    features_NCHW: NDArray[np.float16]
+    labels_N: Indices
+    fold_N: Indices
+
+
+@dataclass(frozen=True)
+class Control:
+    """One training on frozen features; ``fold`` (from 0) is held out."""
+
+    study: Study
+    recipe: str
+    view: View
+    layer: Layer
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """By which its record is found."""
+        return f"{self.recipe}/{self.view}-{self.layer}/fold-{self.fold + 1}/seed-{self.seed}"
+
+
+def folds_of(pictures: FrameSet) -> Indices:
+    """The part of the cross-validation that holds out each image, ``[N]``, as :func:`hold_out_fold` does."""
+    place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
+    return place_N % NUM_FOLDS
+
+
+def control_data(pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path) -> ControlData:
+    """The frozen features of ``pictures``, computed unless ``cache`` holds them.
+
+    Crops are taken around the masks: controls compare recipes, and are no estimate of a whole network's figures.
+    """
+    boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
+    features = frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer]
+    return ControlData(np.ascontiguousarray(features), pictures.labels, folds_of(pictures))
+
+
+def run_control(control: Control, data: ControlData) -> dict[str, Any]:
+    """The figures of one control."""
+    held_out = data.fold_N == control.fold
+    if control.study == "attention":
+        recipe = ATTENTION_RECIPES[control.recipe]
+        return attention_control(data.features_NCHW, data.labels_N, held_out, recipe, seed=control.seed)
+    if control.recipe == REGRESSION:
+        auc = regression_pair_auc(data.features_NCHW, data.labels_N, held_out, num_pairs=NUM_PAIRS)
+        return {"pair_auc": auc}
+    return train_distinguish(
+        data.features_NCHW,
+        data.labels_N,
+        held_out,
+        DISTINGUISH_RECIPES[control.recipe],
+        seed=control.seed,
+        num_pairs=NUM_PAIRS,
+    )
+
+
+class Records:
+    """The outcomes of one study, in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+        self.by_name: dict[str, dict[str, Any]] = json.loads(text)
+
+    def add(self, name: str, record: dict[str, Any]) -> None:
+        """Keep an outcome."""
+        self.by_name[name] = _rounded(record)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.path, json.dumps(dict(sorted(self.by_name.items())), indent=1) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    """Figures to six digits: more are noise, and make the file large."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
