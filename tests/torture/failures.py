@@ -123,7 +123,7 @@ FAILURES = (
         "431 beyond 32 kB of address and headers",
         rows=("headers without end",),
         tests=_service(
-            "server/test_connections", "too_large_a_head", "a_head_just_below_the_limit", "trailers_without_end"
+            "server/test_strict_http", "too_large_a_head", "a_head_just_below_the_limit", "trailers_without_end"
         ),
     ),
     Failure(
