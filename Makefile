@@ -20,10 +20,9 @@
 # make sbom    write the bill of materials of what serving needs to build/sbom.json (CycloneDX)
 # make audit-packages  look every pinned package up among the known vulnerabilities; needs the internet
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
-# make gpu     on a machine with an NVIDIA GPU: train at 448, export, hold CUDA against the CPU, measure; resumes
-# make torture attacks, faults, overload and bad input against services on this machine; a quarter of an hour, or
-#              TORTURE=--short for two minutes
-# make bench   measure the service beside the limit of this machine and other servers; BENCH="--help" for its options
+# make gpu     on a machine with an NVIDIA GPU: train at 448, export, compare CUDA with the CPU, measure; resumes
+# make torture attacks, faults, overload and bad input; a quarter of an hour, or TORTURE=--short for two minutes
+# make bench   compare the service with the limit of this machine and with other servers; BENCH="--help" for its options
 
 VENV := .venv
 BIN := $(VENV)/bin

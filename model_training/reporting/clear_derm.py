@@ -56,8 +56,8 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
     gave the figures, which need the run's own weights to be repeated; these are rounded to float16 in the bundle.
 21. **Performance measures.** AUC with 95 % bootstrap interval: {aucs}. Operating points, predictive values, calibration
     and risk-coverage curves are in the model card.
-22. **Benchmarking and novelty.** `docs/RESULTS.md` compares the network with itself without its parts, and with systems
-    that the paper compares with, under one protocol, which need not be this run's. The network is the
+22. **Benchmarking and novelty.** `docs/reproduction.md` compares the network with itself without its parts, and with
+    systems that the paper compares with, under one protocol, which need not be this run's. The network is the
     paper's; no novelty is claimed.
 23. **Bias assessment.** Not possible without patient metadata; not done.
 

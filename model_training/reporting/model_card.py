@@ -57,8 +57,8 @@ Start of the weights: {start}.
 `half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
 below says how little their rounding to float16 for this bundle changes. `mean_box_iou` is about the boxes that are
 cropped, the margin around the lesion included. Figures on a test set flatter as far as earlier ones were known when
-the configuration was chosen: `results/test-ledger.jsonl` beside the code lists every reading, `docs/RESULTS.md` what
-came of it.
+the configuration was chosen: `results/test-ledger.jsonl` in the repository lists every reading,
+`docs/reproduction.md` what came of it.
 
 {figures}
 {rare}

@@ -233,7 +233,7 @@ def require_keys_beyond_loopback(address: str, *, keys: Path | None, allow_anyon
     if keys is not None or allow_anyone or is_loopback(address):
         return
     raise AccessError(
-        f"other machines can reach {address}, and nobody would be asked who they are; make a key "
+        f"other machines can reach {address}, and no key would be needed; make a key "
         "(CIN_KEYS=keys.json cin keys create NAME) and serve with the same CIN_KEYS, or let everybody in with "
         "CIN_ALLOW_ANYONE=true"
     )

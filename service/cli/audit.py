@@ -23,7 +23,7 @@ def verify_files(
         str | None, typer.Option(help="What cin audit head printed earlier: must be an entry of this log.")
     ] = None,
 ) -> None:
-    """Check that no entry was changed, added, moved or taken out. Exit code 1, and the first bad line, when one was."""
+    """Check that no entry was changed, added, moved or removed. If one was: its line, and exit code 1."""
     try:
         noted = None if head is None else Head.parse(head)
     except ValueError as error:
@@ -38,7 +38,7 @@ def verify_files(
 
 @app.command("head")
 def print_head(files: Files) -> None:
-    """Print number and digest of the last entry, to be noted where who writes the log cannot write."""
+    """Print number and digest of the last entry. Keep them where the service cannot write."""
     typer.echo(str(_verified(files, None).head))
 
 

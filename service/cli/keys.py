@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="API keys, in the file that CIN_KEY
 
 @app.command()
 def create(client: Annotated[str, typer.Argument(metavar="NAME", help="Who the key is for.")]) -> None:
-    """Make a key, and print it: this once. A client has two at most, to go over from one to the other."""
+    """Make a key and print it, once. A client may have two, to change from one to the other."""
     settings, path = _file()
     try:
         key = create_key(path, client, announce=_noting(settings, "key-created"))
@@ -45,7 +45,7 @@ def list_keys() -> None:
 
 @app.command()
 def revoke(id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as cin keys list shows it.")]) -> None:
-    """Make a key useless: a running service no longer takes it within a few seconds."""
+    """Revoke a key. A running service rejects it within a few seconds."""
     settings, path = _file()
     try:
         key = revoke_key(path, id, announce=_noting(settings, "key-revoked"))

@@ -63,7 +63,7 @@ def predict(
     except OSError as error:
         refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
-        typer.echo("cin: stopped" + ("" if out is None else "; the same command goes on from there"), err=True)
+        typer.echo("cin: stopped" + ("" if out is None else "; repeat the command to resume"), err=True)
         raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)

@@ -122,7 +122,7 @@ def read_picture(
     except PictureError:
         raise
     except TooManyParts as error:
-        raise UndecodablePicture(f"the picture file has {error} to be decoded in time; save it anew") from error
+        raise UndecodablePicture(f"the picture file has {error} to be decoded in time; save it again") from error
     # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
     except Exception as error:
         raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error

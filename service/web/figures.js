@@ -22,13 +22,13 @@ export class Figures {
    * @returns {Promise<string>}
    */
   map(prediction, { kind, branch, spot }) {
-    const query = { map: kind, branch, layer: "map", opacity: "1", format: "webp", ...spot };
+    const query = { map: kind, branch, layer: "map", opacity: "1", ...spot };
     return this.#picture(prediction, query);
   }
 
   /** The picture as the network was given it. @param {Prediction} prediction */
   frame(prediction) {
-    return this.#picture(prediction, { layer: "picture", format: "png" });
+    return this.#picture(prediction, { layer: "picture" });
   }
 
   /**

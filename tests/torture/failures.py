@@ -140,7 +140,7 @@ FAILURES = (
     ),
     Failure(
         10,
-        "bombs in metadata, and readers nobody asked for",
+        "bombs in metadata, and readers that are not needed",
         "four readers, no others; text, profiles and EXIF are bounded",
         rows=("bad inputs, bombs of text", "decoder under atheris"),
         tests=_service("imaging/test_hostile", "no_reader_is_there_but_those_of_the_accepted_types"),
@@ -222,7 +222,7 @@ FAILURES = (
     ),
     Failure(
         19,
-        "metrics that anybody can read",
+        "metrics that are open to everyone",
         "they ask for a key where keys are used; the stack's proxy has none, and nothing else is published",
         rows=("without a valid key",),
         tests=(
@@ -302,14 +302,14 @@ FAILURES = (
     Failure(
         26,
         "work for clients that have left",
-        "their pictures leave the queue, their places are given back",
+        "their pictures leave the queue, their slots are released",
         rows=("uploads abandoned half-way", "half-closed", "after all attacks"),
         tests=_service("server/test_overload", "a_picture_whose_client_left_never_runs"),
     ),
     Failure(
         27,
         "a full disk under the records",
-        "507; what was kept stays, and goes on being readable",
+        "507; what was kept stays, and stays readable",
         rows=("full disk", "kill -9"),
         tests=(
             *_service("storage/test_sqlite", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
@@ -332,7 +332,7 @@ FAILURES = (
     Failure(
         30,
         "several processes on one GPU",
-        "one process, whatever other servers are told; replicas scale",
+        "one process, also with `WEB_CONCURRENCY` set; replicas scale",
         tests=_service("server/test_server", "one_process_whatever_other_servers_are_told"),
     ),
 )

@@ -61,7 +61,7 @@ def _said(failure: Failure, verdict: str) -> str:
 def _evidence(failure: Failure) -> str:
     modules: dict[str, int] = {}
     for test in failure.tests:
-        path = test.partition("::")[0].removeprefix("tests/")
+        path = test.partition("::")[0]
         modules[path] = modules.get(path, 0) + 1
     tests = [f"{num} test{'s' * (num > 1)} in `{path}`" for path, num in modules.items()]
     return "; ".join([*(f"checks *{start}*" for start in failure.rows), *tests])
