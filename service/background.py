@@ -1,4 +1,4 @@
-"""Background tasks: delete expired predictions, reload the key file, write both down."""
+"""Background tasks: check the canary, delete expired predictions, reload the key file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from service.attention.cache import OverlayCache
 from service.audit.access import AccessChanges
 from service.audit.file import AuditError
 from service.audit.log import AuditLog
+from service.health import Health
 from service.metrics import Metrics
 from service.storage.records import Records
 from service.storage.store import Purged, RecordsError
@@ -20,6 +21,13 @@ log = logging.getLogger(__name__)
 PURGE_SECONDS = 30.0
 # How long a revoked key may still be accepted.
 KEYS_SECONDS = 1.0
+
+
+async def watch_canary(health: Health, *, every_seconds: float) -> None:
+    """Check the canary until the service can no longer be trusted."""
+    while health.failure is None:
+        await asyncio.sleep(every_seconds)
+        await health.check_canary()
 
 
 async def purge(

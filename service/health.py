@@ -71,12 +71,6 @@ class Health:
             elif self.failure is None:  # a right answer does not undo another failure
                 self._metrics.canary_ok.set(1)
 
-    async def watch_canary(self, *, every_seconds: float) -> None:
-        """Check the canary until the latch is set."""
-        while self.failure is None:
-            await asyncio.sleep(every_seconds)
-            await self.check_canary()
-
     def fail(self, reason: str) -> None:
         """Set the latch: no answer of this process can be trusted from now on."""
         if self.failure is not None:

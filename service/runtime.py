@@ -125,7 +125,7 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     settings, changes = service.settings, service.access_changes
     work = [
-        service.health.watch_canary(every_seconds=settings.canary_seconds),
+        background.watch_canary(service.health, every_seconds=settings.canary_seconds),
         background.purge(
             service.records,
             service.overlays,
