@@ -92,7 +92,7 @@ async def choose_point(
 PointDep = Annotated[OperatingPoint, Depends(choose_point)]
 
 
-class ClientGone(Exception):  # noqa: N818 - no fault of ours
+class ClientGone(Exception):  # noqa: N818 - not a fault of the service
     """The client left before its answer was ready."""
 
 
@@ -136,7 +136,7 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
 
 
 async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str) -> None:
-    """Write an access to a prediction to the audit log; without the id where that is not one of ours, but any text."""
+    """Write an access to a prediction to the audit log; an id that is none of ours may be any text, and is left out."""
     named = {"id": id} if is_id(id) else {}
     await service.audit.record(what, by=caller.name, **named, outcome=outcome)
 

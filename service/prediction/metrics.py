@@ -1,4 +1,4 @@
-"""Metrics of what is predicted: for drift, and for how often advice is given or withheld."""
+"""Metrics of predictions: their distribution, for drift, and how often advice is given or withheld."""
 
 from __future__ import annotations
 

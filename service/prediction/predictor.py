@@ -1,7 +1,7 @@
-"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, write down.
+"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, audit.
 
 A prediction is a transaction. The commit keeps it, writes it to the audit log and counts it. Any failure before that
-rolls it back: the record is deleted, and the audit log says what became of the picture.
+rolls it back: the record is deleted, and the audit log gets the reason.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class Predictor:
         return result
 
     def take_back(self, result: Result, caller: str) -> None:
-        """A committed prediction did not reach its client: delete it, and write that down."""
+        """Roll back a committed prediction that did not reach its client."""
         self._give_up({**self._entry(caller), "id": result.prediction.id})
 
     def _entry(self, caller: str) -> dict[str, str]:
-        """What every audit entry about a picture says; from :meth:`_commit` on it has an ``id`` as well."""
+        """Fields of every audit entry about a picture; from :meth:`_commit` on it has an ``id`` as well."""
         engine = self.network.engine
         return {"by": caller, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
@@ -110,7 +110,7 @@ class Predictor:
         return picture, answer, stages
 
     async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
-        """Keep the prediction, write it down and count it; trust may be lost during each wait."""
+        """Keep the prediction, write it to the audit log and count it; trust may be lost during each wait."""
         await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
         self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
@@ -118,7 +118,7 @@ class Predictor:
         self.observed.observe(answer, result.prediction)
 
     async def _roll_back(self, entry: dict[str, str], error: BaseException) -> None:
-        """Delete what is kept, and write down why. Raises :class:`AuditError` when that cannot be written."""
+        """Delete the record, and write the reason to the audit log. Raises :class:`AuditError` when that fails."""
         if isinstance(error, asyncio.CancelledError):  # deadline passed or client gone: do not wait
             self._give_up(entry)
             return

@@ -114,12 +114,12 @@ def _drawing_problems() -> Iterator[None]:
 
 
 def _etag(id: str, options: OverlayOptions) -> str:
-    """A record never changes, so what is drawn follows from how; another version may draw otherwise."""
+    """An overlay depends on its record, which never changes, on the options, and on the version that draws it."""
     said = f"{version('clinical-inspired-network')} {id} {options}"
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 
 def _is_known(request: Request, etag: str) -> bool:
-    """Whether the client has this very overlay (RFC 9110, If-None-Match), which only an answer of ours can tell it."""
+    """Whether the client has this overlay already (RFC 9110, If-None-Match)."""
     known = request.headers.get("if-none-match", "")
     return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

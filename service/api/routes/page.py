@@ -47,7 +47,7 @@ class Asset:
 
 
 def read_assets(folder: Path = WEB) -> dict[str, Asset]:
-    """Every file of the page by its path below ``folder``; other files are none of it."""
+    """Every file of the page by its path below ``folder``; other files are not served."""
     files = [path for path in sorted(folder.rglob("*")) if path.suffix in _MEDIA_TYPES]
     return {path.relative_to(folder).as_posix(): _asset(path) for path in files}
 
