@@ -20,7 +20,6 @@ from service.health import Health
 from service.imaging import Picture, PictureLimits
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.network import Network
-from service.metrics import Metrics
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
@@ -53,8 +52,7 @@ class Predictor:
     limits: PictureLimits
     records: Records
     audit: AuditLog
-    metrics: Metrics
-    observed: PredictionMetrics
+    metrics: PredictionMetrics
     outcome_of: Callable[[BaseException], str]
 
     async def predict(self, data: bytes, caller: str, point: OperatingPoint, *, began: float) -> Result:
@@ -115,7 +113,7 @@ class Predictor:
         self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
         self.health.require_ready()
-        self.observed.observe(answer, result.prediction)
+        self.metrics.observe(answer, result.prediction)
 
     async def _roll_back(self, entry: dict[str, str], error: BaseException) -> None:
         """Delete the record, and write the reason to the audit log. Raises :class:`AuditError` when that fails."""
