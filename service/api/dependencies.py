@@ -141,6 +141,12 @@ async def note_access(service: Service, caller: Caller, what: str, id: str, outc
     await service.audit.record(what, by=caller.name, **named, outcome=outcome)
 
 
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the client has the resource with this ``ETag`` already (RFC 9110, If-None-Match)."""
+    known = request.headers.get("if-none-match", "")
+    return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
+
+
 def is_id(text: str) -> bool:
     """Whether it could be one of our ids: 128 bits in hexadecimal."""
     return _ID.fullmatch(text) is not None
