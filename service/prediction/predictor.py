@@ -19,6 +19,7 @@ from service.bundle import OperatingPoint
 from service.health import Health
 from service.imaging import Picture, PictureLimits
 from service.inference.answers import Answer, DeviceError, EngineError
+from service.inference.batching import Stopped
 from service.inference.network import Network
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
 from service.prediction.metrics import PredictionMetrics
@@ -97,10 +98,11 @@ class Predictor:
         picture, waited, decoding = await self.network.compute(decode)
         try:
             answer = await self.network.batcher.submit(picture.frame)
-        except EngineError as error:
-            if not isinstance(error, DeviceError):
-                self.health.require_ready()
+        except (DeviceError, Stopped):
             raise
+        except Exception as error:  # the batcher's listener has logged it
+            self.health.require_ready()
+            raise error if isinstance(error, EngineError) else EngineError("the network failed") from error
         self.health.require_ready()  # the device may have failed meanwhile
         stages = Stages(began, decoding, waited + answer.queue_seconds, answer.inference_seconds)
         self.metrics.stages.labels("queue").observe(stages.queue)

@@ -158,9 +158,13 @@ def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(start: Start, m
     with start() as client:
         details.append("secret detail")
         response = post(client, picture_bytes(dark_square()))
-        check_problem(response, 500)
+        check_problem(response, 500, "network failed")
         assert "secret" not in response.text
         assert post(client, picture_bytes(dark_square())).status_code == 200
+        details.append("secret detail")
+        form = [("image", (f"{i}.png", picture_bytes(dark_square()))) for i in range(3)]
+        problems = [answer["problem"] for answer in client.post("/predict/batch", files=form).json()["answers"]]
+        assert [problem["status"] for problem in problems if problem] == [500], "the other pictures have answers"
 
 
 def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
