@@ -17,15 +17,19 @@ from service.audit.file import AuditError
 from service.audit.log import AuditLog
 from service.bundle import OperatingPoint
 from service.health import Health
-from service.imaging import Picture, PictureLimits
+from service.imaging import Picture, PictureError, PictureLimits
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.batching import Stopped
 from service.inference.network import Network
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
+from service.problems import ServiceError
 from service.storage.records import Records
-from service.storage.store import Record
+from service.storage.store import Record, RecordsError
+
+# What :meth:`Predictor.predict` raises; everything else is a bug.
+FAILURES = (ServiceError, PictureError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
 
@@ -59,8 +63,7 @@ class Predictor:
     async def predict(self, data: bytes, caller: str, point: OperatingPoint, *, began: float) -> Result:
         """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
 
-        Raises :class:`PictureError`, :class:`EngineError`, :class:`Stopped`, :class:`RecordsError`,
-        :class:`AuditError`, or the :class:`ServiceError` of a service that can no longer be trusted.
+        Raises one of :data:`FAILURES`: :class:`ServiceError` when the service can no longer be trusted.
         """
         id = secrets.token_hex(16)
         entry = self._entry(caller)
@@ -122,14 +125,17 @@ class Predictor:
         if isinstance(error, asyncio.CancelledError):  # deadline passed or client gone: do not wait
             self._give_up(entry)
             return
+        if not isinstance(error, FAILURES):  # a bug, which an audit log that fails as well must not hide
+            self._give_up(entry, self.outcome_of(error))
+            return
         deleted = self._discard(entry)
         if not isinstance(error, AuditError):
             await self.audit.record("prediction", **entry, outcome=self.outcome_of(error))
         await deleted
 
-    def _give_up(self, entry: dict[str, str]) -> None:
+    def _give_up(self, entry: dict[str, str], outcome: str = _GIVEN_UP) -> None:
         self._discard(entry)
-        self.audit.note("prediction", **entry, outcome=_GIVEN_UP)
+        self.audit.note("prediction", **entry, outcome=outcome)
 
     def _discard(self, entry: dict[str, str]) -> asyncio.Future[None]:
         return self.records.discard(entry.get("id"), entry["by"])
