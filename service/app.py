@@ -14,21 +14,19 @@ from service.api.middleware import Observability
 from service.api.routes import attention, batches, health, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
-from service.metrics import Metrics
+from service.prediction.metrics import PredictionMetrics
 from service.problems import documented
 from service.runtime import running
 from service.settings import Settings
 
 
-def create_app(
-    settings: Settings, on_fatal: Callable[[str], None] = lambda reason: None, metrics: Metrics | None = None
-) -> FastAPI:
+def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reason: None) -> FastAPI:
     """The app for ``settings``; its lifespan loads the model and keeps the running service in ``app.state.service``.
 
     ``on_fatal`` gets the reason why the process should end: from then on the service takes no requests. The lifespan
     raises what :func:`service.runtime.running` raises for what cannot be served.
     """
-    metrics = metrics or Metrics()
+    metrics = PredictionMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

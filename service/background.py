@@ -39,7 +39,7 @@ async def purge(
     *,
     every_seconds: float,
 ) -> None:
-    """Delete expired predictions and overlays, and write to the audit log what is due; for ever."""
+    """Delete expired predictions and overlays, and write changes of access to the audit log, every so many seconds."""
     purged = Purged(0, 0, 0)
     while True:
         await asyncio.sleep(every_seconds)
@@ -62,7 +62,7 @@ async def purge(
 
 
 async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
-    """Reload the key file when it changes; for ever."""
+    """Reload the key file within a second after it changes."""
     failed = False
     while True:
         await asyncio.sleep(KEYS_SECONDS)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 
 from service.inference.answers import DeviceError, OutOfMemory
 from service.inference.batching import Stopped
@@ -24,7 +25,7 @@ class Health:
     ) -> None:
         """``on_fatal`` gets the reason why the process should end.
 
-        A canary slower than the timeout is a failure, unless other images were answered meanwhile: then it was busy.
+        A canary slower than the timeout is a failure, unless images that came later were answered: busy, not stuck.
         """
         self._network, self._metrics, self._on_fatal = network, metrics, on_fatal
         self._timeout_seconds = timeout_seconds
@@ -45,14 +46,14 @@ class Health:
         """Run the canary image through every session, then through the queue; a wrong answer sets the latch."""
         engine = self._network.engine
         tolerance = engine.bundle.canary_tolerance(engine.variant.name)
-        num_finished = self._network.batcher.num_finished
+        began = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 difference = await self._network.batcher.call(engine.canary_difference)
                 queued = await self._network.batcher.submit(engine.canary_frame)
             self.canary_difference = max(difference, engine.difference_from_canary(queued))
         except TimeoutError:
-            if self._network.batcher.num_finished > num_finished:
+            if self._network.batcher.latest_began > began:
                 log.warning("the canary picture got no answer in time, other pictures did; it is tried again later")
             else:
                 self.fail("the canary picture got no answer in time")

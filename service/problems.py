@@ -44,24 +44,7 @@ NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
 INSUFFICIENT_STORAGE = ProblemType("insufficient-storage", 507, "There is no room to keep the prediction")
 
-PROBLEM_TYPES = (
-    MALFORMED,
-    UNAUTHORIZED,
-    FOREIGN_SITE,
-    NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    REQUEST_TIMEOUT,
-    TOO_LARGE,
-    UNSUPPORTED_TYPE,
-    UNDECODABLE,
-    QUEUE_FULL,
-    RATE_LIMITED,
-    HEAD_TOO_LARGE,
-    INTERNAL,
-    NOT_READY,
-    DEADLINE,
-    INSUFFICIENT_STORAGE,
-)
+PROBLEM_TYPES = tuple(value for value in list(globals().values()) if isinstance(value, ProblemType))
 
 
 class Problem(BaseModel):

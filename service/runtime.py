@@ -26,7 +26,6 @@ from service.inference.answers import EngineError
 from service.inference.engine import Engine
 from service.inference.network import Network
 from service.inference.sessions import GpuOptions
-from service.metrics import Metrics
 from service.prediction.describe import make_examiner
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.predictor import Predictor
@@ -56,12 +55,12 @@ class Service:
     overlays: OverlayCache
     audit: AuditLog
     access_changes: AccessChanges
-    metrics: Metrics
+    metrics: PredictionMetrics
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, metrics: Metrics, on_fatal: OnFatal, outcome_of: OutcomeOf
+    settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf
 ) -> AsyncIterator[Service]:
     """Load, warm up, check the canary; then a service that takes requests until the block is left.
 
@@ -105,7 +104,7 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
 
     Raises :class:`BundleError` or :class:`EngineError` when the bundle cannot be run as the settings say.
     """
-    metrics, records = Metrics(), Records(None)
+    metrics, records = PredictionMetrics(), Records(None)
     audit = AuditLog(None, metrics=metrics)
     predictor = _build_predictor(
         settings, bundle, metrics, records, audit, on_fatal=lambda reason: None, outcome_of=lambda error: "failed"
@@ -152,7 +151,7 @@ def _described(service: Service) -> dict[str, Any]:
     }
 
 
-def _build_service(settings: Settings, metrics: Metrics, on_fatal: OnFatal, outcome_of: OutcomeOf) -> Service:
+def _build_service(settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit_file = None if settings.audit is None else AuditFile(settings.audit)
     audit = AuditLog(audit_file, metrics=metrics)
@@ -167,7 +166,7 @@ def _build_service(settings: Settings, metrics: Metrics, on_fatal: OnFatal, outc
         max_bytes=settings.queue_size * settings.max_upload_bytes,
     )
     metrics.describe_model(bundle, variant=network.engine.variant.name, provider=network.engine.provider)
-    metrics.gpu_expected.set(_expects_gpu(settings))
+    metrics.gpu_expected.set(expects_gpu(settings))
     metrics.queue_depth.set_function(lambda: network.batcher.depth)
     metrics.slots.set(admission.slots)
     metrics.slots_taken.set_function(lambda: admission.slots_taken)
@@ -189,7 +188,7 @@ def _build_service(settings: Settings, metrics: Metrics, on_fatal: OnFatal, outc
 def _build_predictor(
     settings: Settings,
     bundle: Bundle,
-    metrics: Metrics,
+    metrics: PredictionMetrics,
     records: Records,
     audit: AuditLog,
     *,
@@ -226,12 +225,12 @@ def _build_predictor(
         records=records,
         audit=audit,
         metrics=metrics,
-        observed=PredictionMetrics(metrics.registry, bundle.manifest),
         outcome_of=outcome_of,
     )
 
 
-def _expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
+def expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
+    """Whether a GPU was asked for, or is there and may be used."""
     asked = settings.require_gpu or settings.provider in ("cuda", "tensorrt")
     return asked or (settings.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
 

@@ -20,11 +20,11 @@ _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
 def usable_cpus() -> int:
     """CPUs this process may use: its affinity, and the cgroup's quota where there is one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, period = _cgroup_quota()
+    quota, period = cgroup_quota()
     return min(cpus, max(1, quota // period)) if quota > 0 else cpus
 
 
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
     """Microseconds of CPU time in each period, and the period; a quota of -1 is none."""
     files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup v2, v1
     for names in files:

@@ -16,10 +16,10 @@ from service.bundle import Bundle, BundleError, load_bundle
 from tests.conftest import REPOSITORY
 from tests.test_project import pins, tracked_files
 
-# Their files are programs. Whoever needs only the name of an error says so by `from ... import`.
+# Their files are programs. To import only an error class, use `from ... import`.
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pickletools"}
 HARMLESS = {("pickle", "UnpicklingError"), ("pickle", "PickleError")}
-# What may load a pickle unless it is told not to.
+# Functions that may load a pickle by default.
 TOLD = {"np.load": ("allow_pickle", False), "numpy.load": ("allow_pickle", False), "torch.load": ("weights_only", True)}
 NEVER = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle", "pandas.read_pickle", "torch.hub.load"}
 

@@ -21,7 +21,7 @@ from model_training.data.isic import PictureSet
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
 from model_training.metrics import area_under_roc
-from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, variant_of
+from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, provenance_of, variant_of
 from model_training.training.experiment import Experiment
 
 BASE = "base"
@@ -166,13 +166,8 @@ def _figures(
         "folds": [fold + 1 for fold in folds],
         "shared_folds": gain["shared_folds"],
         "metrics": metrics,
-        "start": "; ".join(dict.fromkeys(record.start for record in records)),
-        "precision": "; ".join(dict.fromkeys(record.precision for record in records)),
-        "input_size": records[0].input_size,
         "epochs": records[0].config["recognition"]["epochs"],
-        "machine": "; ".join(dict.fromkeys(record.machine for record in records)),
-        "git_commits": list(dict.fromkeys(commit for record in records for commit in record.git_commits)),
-        "seconds": sum(sum(record.seconds.values()) for record in records),
+        **provenance_of(records),
     }
 
 

@@ -115,35 +115,14 @@ TABLE_1 = Table(
     challenge=ISIC_2017,
     num_pictures=600,
     num_positive=_POSITIVE_2017,
-    metrics=(
-        *(f"seborrheic_keratosis_{name}" for name in HEADS if name != "ap"),
-        "melanoma_auc",
-        "mean_auc",
-    ),
+    metrics=(*(f"seborrheic_keratosis_{name}" for name in HEADS if name != "ap"), "melanoma_auc", "mean_auc"),
     baseline="baseline",
     rows=(
         Row("Baseline", _keratosis(auc=0.927, acc=0.863, se=0.678, sp=0.869), "baseline"),
-        Row(
-            "CIN (A)",
-            _keratosis(auc=0.944, acc=0.922, se=0.778, sp=0.947),
-            "a",
-        ),
-        Row(
-            "CIN (F)",
-            _keratosis(auc=0.940, acc=0.864, se=0.823, sp=0.871),
-            "f",
-        ),
-        Row(
-            "CIN (D)",
-            _keratosis(auc=0.939, acc=0.905, se=0.711, sp=0.939),
-            "d",
-            control="two-branches",
-        ),
-        Row(
-            "CIN (A+F)",
-            _keratosis(auc=0.960, acc=0.915, se=0.644, sp=0.959),
-            "af",
-        ),
+        Row("CIN (A)", _keratosis(auc=0.944, acc=0.922, se=0.778, sp=0.947), "a"),
+        Row("CIN (F)", _keratosis(auc=0.940, acc=0.864, se=0.823, sp=0.871), "f"),
+        Row("CIN (D)", _keratosis(auc=0.939, acc=0.905, se=0.711, sp=0.939), "d", control="two-branches"),
+        Row("CIN (A+F)", _keratosis(auc=0.960, acc=0.915, se=0.644, sp=0.959), "af"),
         # The control of D would be A and F in two branches, which no table has.
         Row("CIN (A+F+D)", _keratosis(auc=0.981, acc=0.943, se=0.829, sp=0.965), "cin"),
         Row("Baseline, two branches", {}, "two-branches"),

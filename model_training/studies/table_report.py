@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from model_training.evaluation.statistics import NUM_RESAMPLES, delong_test, imp
 from model_training.files import write_json, write_text
 from model_training.reporting import text
 from model_training.studies.paper_tables import HEADS, Row, Table
-from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord
+from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, provenance_of
 
 
 def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:
@@ -62,14 +63,11 @@ def _row(
         difference = None if paper is None or figures["mean"] is None else figures["mean"] - paper
         metrics[name] = {"paper": paper, **figures, "difference": difference}
     records = [record for record, _ in runs]
-    shared: dict[str, Any] = dict.fromkeys(("start", "input_size", "machine", "precision"))
-    if records:
-        shared = {
-            "start": "; ".join(dict.fromkeys(record.start for record in records)),
-            "input_size": records[0].input_size,
-            "machine": "; ".join(dict.fromkeys(record.machine for record in records)),
-            "precision": "; ".join(dict.fromkeys(record.precision for record in records)),
-        }
+    unknown: dict[str, Any] = {
+        **dict.fromkeys(("input_size", "start", "machine", "precision")),
+        "git_commits": [],
+        "seconds": None,
+    }
     return {
         "name": row.name,
         "system": row.system,
@@ -77,9 +75,7 @@ def _row(
         "external_pictures": row.external,
         "metrics": metrics,
         "seeds": [record.seed for record in records],
-        **shared,
-        "git_commits": list(dict.fromkeys(commit for record in records for commit in record.git_commits)),
-        "seconds": sum(sum(record.seconds.values()) for record in records) if records else None,
+        **(provenance_of(records) if records else unknown),
         "against_baseline": _against(table.baseline, row, finished, labels_N, classes),
         "control": row.control,
         "against_control": _against(row.control, row, finished, labels_N, classes),
@@ -131,16 +127,7 @@ def _against(
             if min((labels_N == k).sum(), (labels_N != k).sum()) < 2:
                 continue
             test = delong_test(labels_N == k, scores[:, k], base[record.seed][:, k])
-            tests.append(
-                {
-                    "seed": record.seed,
-                    "task": classes[k],
-                    "difference": test.difference,
-                    "low": test.low,
-                    "high": test.high,
-                    "p": test.p,
-                }
-            )
+            tests.append({"seed": record.seed, "task": classes[k], **asdict(test)})
         if all(0 < (labels_N == k).sum() < len(labels_N) for k in scored) and len(scored) > 1:
             gain = _mean_gain(scores, base[record.seed], labels_N, classes)
             tests.append({"seed": record.seed, "task": "mean", **gain})

@@ -1,4 +1,4 @@
-"""The shipped model beside the rows of Tables 1 and 3 with the same class prior in all probabilities.
+"""The shipped model compared with the rows of Tables 1 and 3, with the same class prior in all probabilities.
 
     python -m model_training.studies.training_mix --data data
 

@@ -69,6 +69,20 @@ class TrialRecord(BaseModel):
         return int(self.config["seed"])
 
 
+def provenance_of(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Input size, weights, machines, precisions, commits and seconds of trials, all different values included."""
+    texts = {
+        key: "; ".join(dict.fromkeys(getattr(record, key) for record in records))
+        for key in ("start", "machine", "precision")
+    }
+    return {
+        "input_size": records[0].input_size,
+        **texts,
+        "git_commits": list(dict.fromkeys(commit for record in records for commit in record.git_commits)),
+        "seconds": sum(sum(record.seconds.values()) for record in records),
+    }
+
+
 @dataclass(frozen=True)
 class Trial:
     """One configuration to train and to evaluate on ``split``; the outcome goes to the folder ``results``.

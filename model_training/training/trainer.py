@@ -141,7 +141,8 @@ class _Loop:
     def _step(self, batch: Batch, num_batches: int) -> None:
         at = self.position
         for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * learning_rate(self.stage.settings, at.epoch, at.step / num_batches)
+            rate = group.get("rate", 1.0)  # checkpoints from before groups had rates
+            group["lr"] = rate * learning_rate(self.stage.settings, at.epoch, at.step / num_batches)
         # Dropout draws from the process's global generator, augmentation from one that is equal in all processes.
         torch.manual_seed(_mix([self.seed, at.epoch, at.step, self.fabric.global_rank]))
         generator = torch.Generator().manual_seed(_mix([self.seed, at.epoch, at.step, 0, 1]))

@@ -97,7 +97,7 @@ def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], objec
     Raises :class:`AccessError`, for instance when the client has two, or what ``announce`` raises.
     """
     if client == ANYONE:
-        raise AccessError(f"{ANYONE} is who calls where no keys are asked for; choose another name")
+        raise AccessError(f"{ANYONE} stands for the callers of a service without keys; choose another name")
     key = f"cin_{secrets.token_urlsafe(32)}"
     digest = digest_of(key)
     try:

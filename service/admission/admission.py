@@ -55,7 +55,7 @@ class Admission:
             entry.release()
 
     def take(self, caller: str, *, share: int = 0, slots: int = 0, num_bytes: int = 0) -> None:
-        """Change what is taken; negative numbers give back. Raises :class:`Busy`, and takes nothing then."""
+        """Take slots, bytes and share; negative numbers give back. Raises :class:`Busy`, and takes nothing then."""
         if slots > self._free_slots or num_bytes > self._free_bytes:
             raise Busy
         self._free_slots -= slots

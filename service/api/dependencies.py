@@ -92,7 +92,7 @@ async def choose_point(
 PointDep = Annotated[OperatingPoint, Depends(choose_point)]
 
 
-class ClientGone(Exception):  # noqa: N818 - no fault of ours
+class ClientGone(Exception):  # noqa: N818 - not a fault of the service
     """The client left before its answer was ready."""
 
 
@@ -136,9 +136,15 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
 
 
 async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str) -> None:
-    """Write an access to a prediction to the audit log; without the id where that is not one of ours, but any text."""
+    """Write an access to a prediction to the audit log; an id that is none of ours may be any text, and is left out."""
     named = {"id": id} if is_id(id) else {}
     await service.audit.record(what, by=caller.name, **named, outcome=outcome)
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the client has the resource with this ``ETag`` already (RFC 9110, If-None-Match)."""
+    known = request.headers.get("if-none-match", "")
+    return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
 
 
 def is_id(text: str) -> bool:

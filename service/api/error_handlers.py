@@ -15,6 +15,7 @@ from service.audit.file import AuditError
 from service.imaging import EmptyPicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
 from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
+from service.prediction.predictor import FAILURES
 from service.problems import (
     INSUFFICIENT_STORAGE,
     INTERNAL,
@@ -34,7 +35,7 @@ from service.problems import (
 from service.storage.store import RecordsError, RecordsFull
 
 # Exceptions that mean something to the client; every other one is a bug.
-EXPECTED = (ServiceError, PictureError, Busy, TooMany, Stopped, EngineError, RecordsError, AuditError)
+EXPECTED = (*FAILURES, Busy, TooMany)
 
 # The framework's errors, which have only a status.
 _BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}

@@ -1,4 +1,4 @@
-"""Changes of access for the audit log: keys that came and went, and requests refused for want of a valid one."""
+"""Changes of access for the audit log: keys added and removed, and requests refused without a valid key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command does with settings and with what is wrong."""
+"""Settings and error messages of every command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.settings import Settings, unknown_variables
 
 
 def read_settings() -> Settings:
-    """The settings; ends the command when they are wrong, and warns of what looks like one and is none."""
+    """The settings. Ends the command when one is invalid, and warns of unknown ``CIN_`` variables."""
     for name in unknown_variables(os.environ):
         typer.echo(f"cin: warning: {name} is no setting of this service; see the list in its documentation", err=True)
     try:
@@ -23,7 +23,7 @@ def read_settings() -> Settings:
 
 
 def _said_of(wrong: ErrorDetails) -> str:
-    if not wrong["loc"]:  # about settings together, which it names
+    if not wrong["loc"]:  # several settings contradict each other; the message names them
         return wrong["msg"].removeprefix("Value error, ")
     return f"CIN_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 

@@ -32,7 +32,7 @@ from service.settings import Settings
 
 
 class Outcome(NamedTuple):
-    """What became of one picture: its prediction, or why there is none."""
+    """The outcome for one picture: its prediction, or why there is none."""
 
     path: Path
     prediction: Prediction | None

@@ -20,10 +20,10 @@ from service.bundle import Manifest
 from service.cli.archive import ArchiveError
 from service.prediction.schemas import Prediction
 
-# Means something only where a service keeps the prediction.
+# These mean something only where a service keeps the prediction.
 _NOT_WRITTEN = {"id", "created_at", "attention", "timings_ms"}
 
-# File names need not be UTF-8; those that are not keep their bytes.
+# File names need not be UTF-8; the bytes of others are kept.
 _ENCODING = ("utf-8", "surrogateescape")
 
 # How a JSON line begins.
@@ -31,7 +31,7 @@ _LINE = '{"picture": '
 
 
 def to_fields(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as it is written: without what only a service gives a meaning."""
+    """The fields of a prediction that are written to files: those that mean something without a service."""
     return prediction.model_dump(mode="json", exclude=_NOT_WRITTEN)
 
 

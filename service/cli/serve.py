@@ -51,15 +51,14 @@ def serve() -> None:
     def leave() -> None:
         server.should_exit = True
 
-    metrics = Metrics()
-    application = create_app(settings, end, metrics)
+    application = create_app(settings, end)
     config = server_config(application, settings)
     server = uvicorn.Server(config)
     # Uvicorn raises the signal that ended it a second time; this way the lifespan still shuts down.
     signal.signal(signal.SIGTERM, _leave)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(application, server, listening, settings, metrics))
+            runner.run(_serve(application, server, listening, settings))
     except (AccessError, AuditError, BundleError, EngineError, RecordsError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
@@ -71,14 +70,12 @@ def serve() -> None:
         os._exit(1)
 
 
-async def _serve(
-    application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings, metrics: Metrics
-) -> None:
+async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings) -> None:
     # The lifespan runs here and not in Uvicorn, which would turn an invalid bundle into a traceback.
     async with application.router.lifespan_context(application):
         # Not earlier: a canary that did not run yet would look like one that failed.
         if settings.metrics_port is not None:
-            _serve_metrics(metrics, settings.host, settings.metrics_port)
+            _serve_metrics(application.state.metrics, settings.host, settings.metrics_port)
         _say_where(listening)
         await server.serve([listening])
 

@@ -78,7 +78,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="inference") if cpu_pool is None else None
         self._collectors: list[asyncio.Task[None]] = []
         self._stopped = False
-        self.num_finished = 0  # batches, of which some may have failed
+        self.latest_began = 0.0  # when (by ``perf_counter``) the latest answered batch began
 
     @property
     def depth(self) -> int:
@@ -147,7 +147,6 @@ class Batcher:
             if batch:
                 await self._answer(batch)
                 batch.clear()
-                self.num_finished += 1
             if not self._waiting:
                 self._arrived.clear()
 
@@ -158,6 +157,7 @@ class Batcher:
         except Exception as error:
             await self._fail(batch, error)
             return
+        self.latest_began = began
         seconds = time.perf_counter() - began
         for item, answer in zip(batch, answers, strict=True):
             if not item.result.done():

@@ -48,7 +48,7 @@ def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
 
 
 def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:
-    """What becomes of pictures beyond the bundle's limits."""
+    """How the service treats pictures beyond the bundle's limits."""
     return "no limits" if bundle.manifest.abstention is None else choice
 
 

@@ -1,4 +1,4 @@
-"""Metrics of what is predicted: for drift, and for how often advice is given or withheld."""
+"""Metrics of predictions: their distribution, for drift, and how often advice is given or withheld."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import itertools
 from typing import get_args
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.bundle import Manifest
+from service.bundle import Bundle
 from service.bundle.abstention import ABSTAINS
 from service.bundle.drift_reference import PROBABILITY_EDGES
 from service.inference.answers import Answer
+from service.inference.sessions import Provider
+from service.metrics import Metrics
 from service.prediction.decision import REASONS, Status
 from service.prediction.schemas import Prediction
 
@@ -21,56 +22,55 @@ DISTANCES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.
 ADVICE = {True: "refer", False: "no_referral", None: "none"}
 
 
-class PredictionMetrics:
-    """Counters and histograms in the registry of :class:`service.metrics.Metrics`."""
+class PredictionMetrics(Metrics):
+    """The service's metrics, and those of its predictions."""
 
-    def __init__(self, registry: CollectorRegistry, manifest: Manifest) -> None:
-        """Every series exists from the start, so that it can be watched before its first event."""
-
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(f"cin_{name}", meaning, labels, registry=registry)
-
-        def histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"cin_{name}", meaning, labels, buckets=buckets, registry=registry)
-
-        self._predictions = counter("predictions", "Predictions made", "diagnosis")
-        self._probability = histogram("probability", "Probability of each class", SHARES, "diagnosis")
-        self._disagreement = histogram(
+    def __init__(self) -> None:
+        super().__init__()
+        self._predictions = self._counter("predictions", "Predictions made", "diagnosis")
+        self._probability = self._histogram("probability", "Probability of each class", SHARES, "diagnosis")
+        self._disagreement = self._histogram(
             "branch_disagreement", "Total variation distance of the branches' probabilities", SHARES
         )
-        self._decisions = counter(
+        self._decisions = self._counter(
             "decisions", "Predictions by advice and whether to look twice", "operating_point", "advice", "status"
         )
-        self._cautions = counter("cautions", "Reasons to look twice", "reason")
-        self._abstentions = counter("abstentions", "Reasons for which nothing was advised", "reason")
-        self._quality = {
-            "sharpness": histogram("sharpness", "Change between pixels, as a share of that over four", SHARES),
-            "dark_share": histogram("dark_share", "Share of the picture that is dark", SHARES),
-            "bright_share": histogram("bright_share", "Share of the picture that is nearly white", SHARES),
-            "colour": histogram("colour", "Largest channel less the smallest, on average of 255", COLOURS),
-            "unfamiliarity": histogram("unfamiliarity", "Distance from the training pictures", DISTANCES),
+        self._cautions = self._counter("cautions", "Reasons to look twice", "reason")
+        self._abstentions = self._counter("abstentions", "Reasons for which nothing was advised", "reason")
+        quality = {
+            "sharpness": ("Change between pixels, as a share of that over four", SHARES),
+            "dark_share": ("Share of the picture that is dark", SHARES),
+            "bright_share": ("Share of the picture that is nearly white", SHARES),
+            "colour": ("Largest channel less the smallest, on average of 255", COLOURS),
+            "unfamiliarity": ("Distance from the training pictures", DISTANCES),
         }
-        self._crop_area = histogram("crop_area", "Share of the picture inside the crop box", SHARES)
-        self._lesion_fraction = histogram("lesion_fraction", "Share of the picture that is lesion", SHARES)
+        self._quality = {name: self._histogram(name, *described) for name, described in quality.items()}
+        self._crop_area = self._histogram("crop_area", "Share of the picture inside the crop box", SHARES)
+        self._lesion_fraction = self._histogram("lesion_fraction", "Share of the picture that is lesion", SHARES)
+        self._reference = self._gauge(
+            "probability_reference",
+            "The bundle's share of pictures with a probability above one edge and at most the other",
+            *("diagnosis", "over", "le"),
+        )
+        # Series that exist from the start can be watched before their first event.
+        for reason in REASONS:
+            self._cautions.labels(reason)
+        for abstains in ABSTAINS:
+            self._abstentions.labels(abstains)
+
+    def describe_model(self, bundle: Bundle, *, variant: str, provider: Provider) -> None:
+        """Say which model runs on what, and begin the series of its classes and operating points."""
+        super().describe_model(bundle, variant=variant, provider=provider)
+        manifest = bundle.manifest
         for diagnosis in manifest.classes:
             self._predictions.labels(diagnosis.name)
             self._probability.labels(diagnosis.name)
         for point in manifest.operating_points:
             for advice, status in itertools.product(ADVICE.values(), get_args(Status)):
                 self._decisions.labels(point.name, advice, status)
-        for reason in REASONS:
-            self._cautions.labels(reason)
-        for abstains in ABSTAINS:
-            self._abstentions.labels(abstains)
-        reference = Gauge(
-            "cin_probability_reference",
-            "The bundle's share of pictures with a probability above one edge and at most the other",
-            ("diagnosis", "over", "le"),
-            registry=registry,
-        )
         for name, expected in ({} if manifest.reference is None else manifest.reference.probabilities).items():
             for (over, to), share in zip(itertools.pairwise(expected.edges), expected.shares, strict=True):
-                reference.labels(name, str(over), str(to)).set(share)
+                self._reference.labels(name, str(over), str(to)).set(share)
 
     def observe(self, answer: Answer, prediction: Prediction) -> None:
         """Count one prediction."""

@@ -1,7 +1,7 @@
-"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, write down.
+"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, audit.
 
 A prediction is a transaction. The commit keeps it, writes it to the audit log and counts it. Any failure before that
-rolls it back: the record is deleted, and the audit log says what became of the picture.
+rolls it back: the record is deleted, and the audit log gets the reason.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from service.audit.file import AuditError
 from service.audit.log import AuditLog
 from service.bundle import OperatingPoint
 from service.health import Health
-from service.imaging import Picture, PictureLimits
+from service.imaging import Picture, PictureError, PictureLimits
 from service.inference.answers import Answer, DeviceError, EngineError
+from service.inference.batching import Stopped
 from service.inference.network import Network
-from service.metrics import Metrics
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
+from service.problems import ServiceError
 from service.storage.records import Records
-from service.storage.store import Record
+from service.storage.store import Record, RecordsError
+
+# What :meth:`Predictor.predict` raises; everything else is a bug.
+FAILURES = (ServiceError, PictureError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
 
@@ -53,15 +57,13 @@ class Predictor:
     limits: PictureLimits
     records: Records
     audit: AuditLog
-    metrics: Metrics
-    observed: PredictionMetrics
+    metrics: PredictionMetrics
     outcome_of: Callable[[BaseException], str]
 
     async def predict(self, data: bytes, caller: str, point: OperatingPoint, *, began: float) -> Result:
         """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
 
-        Raises :class:`PictureError`, :class:`EngineError`, :class:`Stopped`, :class:`RecordsError`,
-        :class:`AuditError`, or the :class:`ServiceError` of a service that can no longer be trusted.
+        Raises one of :data:`FAILURES`: :class:`ServiceError` when the service can no longer be trusted.
         """
         id = secrets.token_hex(16)
         entry = self._entry(caller)
@@ -78,11 +80,11 @@ class Predictor:
         return result
 
     def take_back(self, result: Result, caller: str) -> None:
-        """A committed prediction did not reach its client: delete it, and write that down."""
+        """Roll back a committed prediction that did not reach its client."""
         self._give_up({**self._entry(caller), "id": result.prediction.id})
 
     def _entry(self, caller: str) -> dict[str, str]:
-        """What every audit entry about a picture says; from :meth:`_commit` on it has an ``id`` as well."""
+        """Fields of every audit entry about a picture; from :meth:`_commit` on it has an ``id`` as well."""
         engine = self.network.engine
         return {"by": caller, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
@@ -99,10 +101,11 @@ class Predictor:
         picture, waited, decoding = await self.network.compute(decode)
         try:
             answer = await self.network.batcher.submit(picture.frame)
-        except EngineError as error:
-            if not isinstance(error, DeviceError):
-                self.health.require_ready()
+        except (DeviceError, Stopped):
             raise
+        except Exception as error:  # the batcher's listener has logged it
+            self.health.require_ready()
+            raise error if isinstance(error, EngineError) else EngineError("the network failed") from error
         self.health.require_ready()  # the device may have failed meanwhile
         stages = Stages(began, decoding, waited + answer.queue_seconds, answer.inference_seconds)
         self.metrics.stages.labels("queue").observe(stages.queue)
@@ -110,26 +113,29 @@ class Predictor:
         return picture, answer, stages
 
     async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
-        """Keep the prediction, write it down and count it; trust may be lost during each wait."""
+        """Keep the prediction, write it to the audit log and count it; trust may be lost during each wait."""
         await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
         self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
         self.health.require_ready()
-        self.observed.observe(answer, result.prediction)
+        self.metrics.observe(answer, result.prediction)
 
     async def _roll_back(self, entry: dict[str, str], error: BaseException) -> None:
-        """Delete what is kept, and write down why. Raises :class:`AuditError` when that cannot be written."""
+        """Delete the record, and write the reason to the audit log. Raises :class:`AuditError` when that fails."""
         if isinstance(error, asyncio.CancelledError):  # deadline passed or client gone: do not wait
             self._give_up(entry)
+            return
+        if not isinstance(error, FAILURES):  # a bug, which an audit log that fails as well must not hide
+            self._give_up(entry, self.outcome_of(error))
             return
         deleted = self._discard(entry)
         if not isinstance(error, AuditError):
             await self.audit.record("prediction", **entry, outcome=self.outcome_of(error))
         await deleted
 
-    def _give_up(self, entry: dict[str, str]) -> None:
+    def _give_up(self, entry: dict[str, str], outcome: str = _GIVEN_UP) -> None:
         self._discard(entry)
-        self.audit.note("prediction", **entry, outcome=_GIVEN_UP)
+        self.audit.note("prediction", **entry, outcome=outcome)
 
     def _discard(self, entry: dict[str, str]) -> asyncio.Future[None]:
         return self.records.discard(entry.get("id"), entry["by"])

@@ -51,7 +51,7 @@ class Records:
         return await self._on_thread(lambda: store.delete(id, owner))
 
     async def purge(self) -> Purged:
-        """Delete expired records; what went since the last call."""
+        """Delete expired records; how many went since the last call."""
         return Purged(0, 0, 0) if self.store is None else await self._on_thread(self.store.purge)
 
     def discard(self, id: str | None, owner: str) -> asyncio.Future[None]:

@@ -1,1 +1,1 @@
-"""``make bench``: the service beside the limit of its hardware, other servers of the same network, and PyTorch."""
+"""``make bench``: the service against the limit of its hardware, other servers of the same network, and PyTorch."""

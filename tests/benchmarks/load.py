@@ -14,7 +14,7 @@ import numpy as np
 
 BOUNDARY = "benchmark-of-dermoscopy-pictures"
 
-# Nobody waits longer for an answer.
+# The longest wait for an answer.
 TIMEOUT_SECONDS = 60.0
 
 
@@ -93,7 +93,7 @@ async def open_loop(url: str, bodies: Sequence[bytes], *, rate: float, seconds: 
 
 
 async def while_polling(url: str, load: Coroutine[None, None, Load]) -> tuple[Load, Load]:
-    """The load, and every tenth of a second a GET of ``url`` beside it."""
+    """The load, and a GET of ``url`` every tenth of a second meanwhile."""
     polls: list[Sample] = []
     began = time.perf_counter()
     async with _session() as session:

@@ -109,7 +109,7 @@ def _throughputs(result: Figures, ours: Figures) -> Iterator[tuple[str, float]]:
             others = _of_kind(result["systems"], kind)
             if others:
                 best = max(other["workloads"][workload]["many"]["per_second"] for other in others)
-                # The same network is the float32 one; eager PyTorch is beside what the service does by itself.
+                # Other servers run the float32 network; eager PyTorch is compared with the service's default variant.
                 yield f"{name}: {workload}", (default if kind == "-eager" else own) / best
 
 

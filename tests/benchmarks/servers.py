@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY
 
 START_SECONDS = 180.0
 
-# The variant beside float32 that is made for the provider.
+# The other variant, made for the provider.
 _FAST = {"cpu": "int8", "cuda": "fp16"}
 
 

@@ -89,7 +89,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Visit:
-    """The page as somebody sees it, with an eye on what goes wrong."""
+    """The page in a browser, with its errors collected."""
 
     page: Page
     watch: Watch

@@ -1,4 +1,4 @@
-"""What a reader is told when there is no answer, and that the picture is not lost."""
+"""The page shows why there is no answer, and keeps the picture."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _turned() -> Image.Exif:
     return exif
 
 
-# Small files of the largest allowed pictures, of every format and mode; made when they are asked for.
+# Small files of the largest allowed pictures, of every format and mode; made on demand.
 LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "PNG": lambda: png(LARGEST),
     "PNG, 16 bits": lambda: png(LARGEST, bits=16),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, _cgroup_quota, unknown_variables, usable_cpus
+from service.settings import Settings, cgroup_quota, unknown_variables, usable_cpus
 
 
 def test_environment_before_env_file_before_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,4 +62,4 @@ def test_the_quota_of_a_container(tmp_path: Path, files: dict[str, str], quota: 
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _cgroup_quota(tmp_path) == quota
+    assert cgroup_quota(tmp_path) == quota

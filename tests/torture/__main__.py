@@ -98,7 +98,7 @@ def main(
     """Attacks, faults, overload and bad input against services on this machine."""
     if unknown := set(only or ()) - set(AREAS):
         raise typer.BadParameter(f"there is no {', '.join(unknown)}; choose among {', '.join(AREAS)}")
-    # Whoever ends this ends the services with it.
+    # SIGTERM must end the services as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(stderr=True, width=160)
     began, rows = time.monotonic(), []
@@ -110,7 +110,7 @@ def main(
             for row in check(plan, picture_to_send()):
                 rows.append(row)
                 console.print(f"{row.name}: {row.value:g}, {row.limit}", style="" if row.ok else "bold", markup=False)
-    # Every change runs all tests beside the short version; the figures of the long one say that they passed there.
+    # In CI all tests run anyway, next to the short version; the long one records that they passed on this machine.
     tests = None if is_short or only else failures.run_tests()
     result = result_of(plan, rows, tests, time.monotonic() - began)
     path = out or REPOSITORY / "results" / "torture.json"

@@ -1,6 +1,6 @@
 """kill -9 under load and a start after it, again and again: the audit log verifies, no prediction is half there.
 
-Also a device that begins to err: it is found out, from then on nobody gets an answer, and the process ends.
+Also a device that begins to err: the service detects it, gives no more answers, and ends.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Plan:
     damaged_pictures: int = 2_000
     atheris_seconds: int = 60
     attackers: int = 300
-    # The patience that the service is told to have with clients; its own defaults in the full run.
+    # Time limits for clients in the service under test; its defaults in the full run.
     head_seconds: float = 10.0
     stall_seconds: float = 20.0
     deadline_seconds: float = 30.0

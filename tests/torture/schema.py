@@ -21,7 +21,7 @@ from tests.torture.strangers import make_key
 FOLDER = Path(__file__).parent
 
 
-def check(plan: Plan, picture: Path) -> Iterator[Row]:  # noqa: ARG001 - every area is asked alike
+def check(plan: Plan, picture: Path) -> Iterator[Row]:  # noqa: ARG001 - every area has the same signature
     """No 5xx, answers as described, wrong ones refused, nothing usable after it was deleted."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         keys = Path(folder) / "keys.json"

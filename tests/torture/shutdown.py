@@ -17,7 +17,7 @@ from tests.torture.sockets import connect, get, post, read_all, statuses
 Crowd = list[socket.socket]
 State = Callable[[Served, bytes, ExitStack], Crowd]
 
-# What ending takes beside waiting for clients.
+# Time that shutting down takes in addition to waiting for clients.
 SLACK_SECONDS = 5.0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 Progress = Callable[[int, int], None]
 
-# Pictures, masks and tables. Superpixels, which 2017 ships beside the pictures, and desktop clutter are left out.
+# Pictures, masks and tables. The superpixels in the archives of 2017, and desktop clutter, are left out.
 WANTED = re.compile(r"ISIC_\d+\.jpe?g|ISIC_\d+(_segmentation)?\.png|\w[\w.-]*\.csv", re.IGNORECASE)
 
 # The largest official archive holds about 4,000 files and 6 GB; pictures and masks are compressed already.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.dependencies import CallerDep, ServiceDep, find_record
+from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known
 from service.attention.overlay import (
     MEDIA_TYPE,
     BranchChoice,
@@ -65,7 +65,7 @@ async def get_attention(
     options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
     headers = {"ETag": _etag(id, options), "Cache-Control": "private, no-cache"}
-    if _is_known(request, headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
 
     def draw() -> bytes:
@@ -114,12 +114,6 @@ def _drawing_problems() -> Iterator[None]:
 
 
 def _etag(id: str, options: OverlayOptions) -> str:
-    """A record never changes, so what is drawn follows from how; another version may draw otherwise."""
+    """An overlay depends on its record, which never changes, on the options, and on the version that draws it."""
     said = f"{version('clinical-inspired-network')} {id} {options}"
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
-
-
-def _is_known(request: Request, etag: str) -> bool:
-    """Whether the client has this very overlay (RFC 9110, If-None-Match), which only an answer of ours can tell it."""
-    known = request.headers.get("if-none-match", "")
-    return etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.dependencies import is_known
 from service.problems import NOT_FOUND, ServiceError
 
 WEB = Path(__file__).parents[2] / "web"
@@ -47,7 +48,7 @@ class Asset:
 
 
 def read_assets(folder: Path = WEB) -> dict[str, Asset]:
-    """Every file of the page by its path below ``folder``; other files are none of it."""
+    """Every file of the page by its path below ``folder``; other files are not served."""
     files = [path for path in sorted(folder.rglob("*")) if path.suffix in _MEDIA_TYPES]
     return {path.relative_to(folder).as_posix(): _asset(path) for path in files}
 
@@ -77,7 +78,6 @@ def _asset(path: Path) -> Asset:
 def _answer(request: Request, asset: Asset) -> Response:
     # Asked for again each time, so that the parts of a page always belong together after an upgrade.
     headers = {"ETag": asset.etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-    known = request.headers.get("if-none-match", "")
-    if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+    if is_known(request, asset.etag):
         return Response(status_code=304, headers=headers)
     return Response(asset.content, media_type=asset.media_type, headers=headers)

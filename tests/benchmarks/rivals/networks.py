@@ -21,7 +21,7 @@ MAX_BATCH = 16 if ON_GPU else 1
 
 
 class Network:
-    """Bytes to frames as the service decodes them, and frames ``[batch, F, F, 3]`` to what a client is told."""
+    """Bytes to frames as the service decodes them, and frames ``[batch, F, F, 3]`` to the response body."""
 
     def __init__(self) -> None:
         self._bundle = load_bundle(Settings().bundle)

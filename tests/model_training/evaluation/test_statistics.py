@@ -102,7 +102,7 @@ def test_risk_against_coverage_by_hand() -> None:
 
 
 def test_the_interval_over_folds_is_the_t_test_where_folds_share_nothing() -> None:
-    """Of so many folds that what each holds out is nothing beside what it is trained on."""
+    """With many folds, the held-out part is negligible against the training part."""
     gains = np.random.default_rng(4).normal(0.01, 0.02, 7)
     expected = ttest_1samp(gains, 0).confidence_interval(0.95)
     assert interval_over_folds(gains, 10**9) == pytest.approx((expected.low, expected.high))

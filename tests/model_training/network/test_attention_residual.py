@@ -1,4 +1,4 @@
-"""Attention residual blocks beside the plain ones: what they share, and what the attention adds."""
+"""Attention residual blocks compared with plain ones."""
 
 from __future__ import annotations
 

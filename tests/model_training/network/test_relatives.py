@@ -18,7 +18,7 @@ from model_training.network.synergic import Synergic
 
 @pytest.fixture(scope="module")
 def imagenet(data_root: Path) -> dict[str, Tensor]:
-    """The real ImageNet ResNet18 beside the data."""
+    """The real ImageNet weights of ResNet18, next to the data."""
     return load_file(data_root.parent / "weights" / "resnet18_imagenet_no_layer4.1.safetensors")
 
 

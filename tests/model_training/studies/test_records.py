@@ -49,7 +49,7 @@ def test_every_reading_of_the_test_set_has_a_known_purpose() -> None:
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_release_follows_from_its_answers(split: str, data_root: Path) -> None:
-    """The shipped figures and thresholds are those of the predictions that are kept beside them."""
+    """The shipped figures and thresholds follow from the predictions in the same folder."""
     manifest, folder = load_bundle(SHIPPED_BUNDLE).manifest, RESULTS / SHIPPED
     report = read_json(f"{SHIPPED}/{split}.json")
     ids, probabilities = read_predictions(folder / f"{split}-predictions.csv", CLASSES_2017)

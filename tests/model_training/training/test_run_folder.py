@@ -15,14 +15,14 @@ from tests.model_training.locks import held_by_another_process
 
 
 def test_a_folder_waits_for_the_command_that_works_there(tmp_path: Path) -> None:
-    # The other one is killed while this one waits: a dead command's lock is nobody's.
+    # The other one is killed while this one waits: the lock of a dead command is free.
     with held_by_another_process(tmp_path) as other, folder_lock(tmp_path, waiting=other.kill):
         assert other.wait(timeout=10) != 0
 
 
 def test_a_free_folder_is_not_waited_for(tmp_path: Path) -> None:
     for _ in range(2):
-        with folder_lock(tmp_path / "new", waiting=lambda: pytest.fail("nobody else is there")):
+        with folder_lock(tmp_path / "new", waiting=lambda: pytest.fail("no other command is there")):
             assert (tmp_path / "new").is_dir()
 
 

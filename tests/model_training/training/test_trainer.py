@@ -187,6 +187,20 @@ def test_a_deadline_stops_like_ctrl_c(whole_run: tuple[str, Path, dict[str, Tens
     assert_same_bits(run_small(stage, tmp_path), weights)
 
 
+def test_a_checkpoint_from_before_parameter_groups_had_rates_resumes(
+    whole_run: tuple[str, Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    stage, _, weights = whole_run
+    with pytest.raises(Interrupted):
+        run_small(stage, tmp_path, deadline=time.monotonic())
+    checkpoint = RunFolder(tmp_path).checkpoint
+    state = torch.load(checkpoint, weights_only=True)
+    for group in state["optimiser"]["param_groups"]:
+        del group["rate"]
+    torch.save(state, checkpoint)
+    assert_same_bits(run_small(stage, tmp_path), weights)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="lower learning_rate"):
         run_small("area-diverging", tmp_path)

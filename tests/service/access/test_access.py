@@ -178,12 +178,12 @@ def test_a_key_is_made_and_revoked_while_it_runs(clinics: Clinics) -> None:
         assert client.get("/model").status_code == 200
 
 
-def test_without_its_keys_it_lets_nobody_in_and_says_so(clinics: Clinics) -> None:
+def test_without_its_key_file_it_refuses_all_and_logs_it(clinics: Clinics) -> None:
     away = clinics.file.with_name("away")
     with clinics.client("one") as client:
         clinics.file.rename(away)
         try:
-            _until(lambda: client.get("/model").status_code == 503, "nobody is let in")
+            _until(lambda: client.get("/model").status_code == 503, "all are refused")
             assert client.get("/model").headers["retry-after"]
             assert client.get("/healthz").status_code == 200
         finally:

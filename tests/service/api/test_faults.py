@@ -292,17 +292,17 @@ def test_trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it(
 
         monkeypatch.setattr(store_of(client), "put", put)
         check_problem(post(client, PICTURES[0]), 503, "the canary tripped")
+    calls: list[Answer] = []
+    really_run = Engine.run
+
+    def run(engine: Engine, frames: NDArray[np.uint8], **options: Any) -> list[Answer]:
+        calls.extend(answers := really_run(engine, frames, **options))
+        if len(calls) == 2:
+            raise DeviceError("the device errs")
+        return answers
+
+    monkeypatch.setattr(Engine, "run", run)
     with start() as client:
-        service = service_of(client)
-        calls: list[Answer] = []
-        really_run = service.network.batcher._run
-
-        def run(frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]:
-            calls.extend(answers := really_run(frames, multithreaded=multithreaded))
-            if len(calls) == 2:
-                raise DeviceError("the device errs")
-            return answers
-
-        service.network.batcher._run = run
+        calls.clear()  # without the canary
         form = [("image", (f"{i}.png", picture)) for i, picture in enumerate(PICTURES[:2])]
         check_problem(client.post("/predict/batch", files=form), 503, "the device errs")

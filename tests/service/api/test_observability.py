@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.app import create_app
 from service.bundle import Bundle
 from service.prediction.decision import REASONS
 from service.prediction.schemas import Prediction
 from service.problems import PROBLEM_TYPES
-from service.runtime import _expects_gpu
+from service.runtime import expects_gpu
 from service.settings import Settings
 from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
+from tests.service.wire import post
 
 PICTURE = picture_bytes(dark_square())
 HEADERS = {"content-type": "image/png"}
@@ -163,7 +166,7 @@ def test_the_reference_has_the_edges_of_the_buckets(client: TestClient, tiny_bun
 def test_when_a_gpu_is_expected(tmp_path: Path, settings: Any, devices: tuple[str, ...], expected: bool) -> None:
     for name in devices:
         (tmp_path / name).touch()
-    assert _expects_gpu(Settings(**settings), tmp_path) == expected
+    assert expects_gpu(Settings(**settings), tmp_path) == expected
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/model", "/metrics", "/docs", "/nothing"])
@@ -265,6 +268,24 @@ def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
     assert not [name for name in asked if re.search("ur[il]|href|link|path|host|callback|address", name)]
 
 
-def test_nothing_is_exported_to_a_collector(client: TestClient) -> None:
-    telemetry = client.app._telemetry  # type: ignore[attr-defined]
-    assert {telemetry[k] for k in ("tracing", "metrics", "logs", "auto_configure")} == {False}
+def test_nothing_is_exported_to_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Recorded(FastAPI):
+        def __init__(self, **options: Any) -> None:
+            made.append(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr("service.app.FastAPI", Recorded)
+    create_app(Settings())
+    assert made[0]["telemetry"] == dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
+
+
+def test_an_app_starts_again_after_it_stopped(tiny_bundle: Bundle) -> None:
+    app = create_app(Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1))
+    for num in (1, 2):
+        with TestClient(app) as client:
+            assert post(client, picture_bytes(dark_square())).status_code == 200
+            assert f'cin_requests_total{{method="POST",route="/predict",status="200"}} {num}.0' in (
+                client.get("/metrics").text
+            )

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 from PIL import Image
 
 from service.api.upload import MULTIPART_OVERHEAD
+from service.inference.answers import Answer
+from service.inference.engine import Engine
 from service.storage.store import RecordsError, RecordsFull
-from tests.service.conftest import Start, service_of, store_of
+from tests.service.conftest import Start, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post, post_form
 
@@ -142,18 +146,25 @@ def test_too_many_pixels(small: TestClient) -> None:
     check_problem(post(small, picture_bytes(Image.new("1", (400, 400)))), 413, "400 x 400")
 
 
-def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ValueError("secret detail")
+def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_run, details = Engine.run, list[str]()
 
-    monkeypatch.setattr(service_of(client).network.batcher, "_run", fail)
-    response = post(client, picture_bytes(dark_square()))
-    check_problem(response, 500)
-    assert "secret" not in response.text
-    monkeypatch.undo()
-    assert post(client, picture_bytes(dark_square())).status_code == 200
+    def run(engine: Engine, frames: NDArray[np.uint8], **options: Any) -> list[Answer]:
+        if details:
+            raise ValueError(details.pop())
+        return really_run(engine, frames, **options)
+
+    monkeypatch.setattr(Engine, "run", run)
+    with start() as client:
+        details.append("secret detail")
+        response = post(client, picture_bytes(dark_square()))
+        check_problem(response, 500, "network failed")
+        assert "secret" not in response.text
+        assert post(client, picture_bytes(dark_square())).status_code == 200
+        details.append("secret detail")
+        form = [("image", (f"{i}.png", picture_bytes(dark_square()))) for i in range(3)]
+        problems = [answer["problem"] for answer in client.post("/predict/batch", files=form).json()["answers"]]
+        assert [problem["status"] for problem in problems if problem] == [500], "the other pictures have answers"
 
 
 def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_a_noted_head_shows_what_the_chain_cannot() -> None:
     longer = [*lines, *_chain([("d", {})], noted)]
     assert verify(longer, noted=noted).seen
     assert not verify(lines[:2], noted=noted).seen, "the end was cut off"
-    assert not verify(_chain([("a", {}), ("x", {}), ("c", {})]), noted=noted).seen, "all was written anew"
+    assert not verify(_chain([("a", {}), ("x", {}), ("c", {})]), noted=noted).seen, "the whole log was rewritten"
     assert Head.parse(str(noted)) == noted
     with pytest.raises(ValueError, match="NUMBER:SHA256"):
         Head.parse("3")

@@ -414,4 +414,4 @@ def test_killed_under_load_its_chain_holds_every_answer(tiny_bundle: Bundle, tmp
         lines = log.read_bytes().splitlines(keepends=True)
         verify(lines)
         noted = Counter(json.loads(line).get("id") for line in lines if line.endswith(b"\n"))
-        assert all(noted[id] == 1 for id in ids), "an answer that nobody wrote down"
+        assert all(noted[id] == 1 for id in ids), "an answer without an entry"

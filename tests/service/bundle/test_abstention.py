@@ -136,7 +136,7 @@ def test_on_the_command_line(
     table = CliRunner().invoke(app, ["predict", str(pictures)])
     lines = {Path(line.split()[0]).stem: line.split()[1:] for line in table.stdout.splitlines()[1:]}
     for name, (_, because) in STRANGE.items():
-        # No diagnosis, no probability, no advice: nobody could take them for one.
+        # No diagnosis, no probability, no advice.
         assert (lines[name][:3] == ["-", "-", "abstained"]) == bool(because), name
         assert all(reason in " ".join(lines[name]) for reason in because)
     out = tmp_path / f"answers.{suffix}"

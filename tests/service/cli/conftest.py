@@ -24,7 +24,7 @@ def environment(tiny_bundle: Bundle) -> dict[str, str]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Seven pictures, each other than the others, in a folder and one below it, beside what is no picture."""
+    """Seven different pictures in a folder and one below it, and files that are no pictures."""
     folder = tmp_path / "archive"
     (folder / "below").mkdir(parents=True)
     for i in range(7):

@@ -97,7 +97,7 @@ def test_nothing_is_changed_when_it_could_not_be_announced(path: Path) -> None:
 
 
 def test_the_lock_is_free_right_after(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also while somebody still holds the lock's object, as a traceback may."""
+    """Also while a reference to the lock object remains, for instance in a traceback."""
     locks: list[FileLock] = []
 
     def remembered(*arguments: Any, **named: Any) -> FileLock:

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # pytest shows what the servi
 REFUSED = hostile.refused()
 ACCEPTED = hostile.accepted()
 
-# Of one picture at a time, beside what the process has anyway.
+# Of one picture at a time, on top of the process itself.
 MOST_MEGABYTES = 700
 
 

@@ -1,4 +1,4 @@
-"""CUDA beside the CPU: every variant of the bundle gives the same answers, and none of its work stays on the CPU."""
+"""CUDA against the CPU: every variant of the bundle gives the same answers, and leaves no work to the CPU."""
 
 from __future__ import annotations
 

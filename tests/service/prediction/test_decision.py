@@ -1,4 +1,4 @@
-"""What a clinician is told: the decision, its reasons, and the crop box in pixels."""
+"""The decision, its reasons, and the crop box in pixels."""
 
 from __future__ import annotations
 

@@ -20,6 +20,20 @@ def num_counted(metrics: str) -> float:
     return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("cin_predictions_total{"))
 
 
+def test_an_audit_log_that_fails_hides_no_bug(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise AuditWriteError("no room")
+
+    with start() as client:
+        monkeypatch.setattr(service_of(client).audit, "record", fail)
+        monkeypatch.setattr("service.prediction.predictor.describe", lambda *_: 1 / 0)
+        check_problem(post(client, PICTURE), 500, "logged")
+        monkeypatch.undo()
+    assert "unexpected ZeroDivisionError" in caplog.text
+
+
 @pytest.mark.parametrize("where", ["records", "audit", "trust"])
 def test_what_cannot_be_committed_leaves_nothing(start: Start, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     with start() as client:

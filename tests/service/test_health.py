@@ -1,0 +1,52 @@
+"""The canary check under load."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.bundle import Bundle
+from service.inference.answers import Answer
+from service.inference.engine import Engine
+from service.runtime import predicting
+from service.settings import Settings
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_a_late_canary_is_a_failure_unless_later_images_are_answered(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    really_check, really_run, release = Engine.canary_difference, Engine.run, threading.Event()
+
+    def check(engine: Engine) -> float:
+        release.wait(10)
+        return really_check(engine)
+
+    def run(engine: Engine, frames: NDArray[np.uint8], **options: Any) -> list[Answer]:
+        time.sleep(0.2)
+        return really_run(engine, frames, **options)
+
+    monkeypatch.setattr(Engine, "canary_difference", check)
+    monkeypatch.setattr(Engine, "run", run)
+
+    async def failure() -> str | None:
+        settings = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=2, deadline_seconds=1)
+        async with asyncio.timeout(20), predicting(settings, tiny_bundle) as predictor:
+            batcher, frame = predictor.network.batcher, predictor.network.engine.canary_frame
+            earlier = asyncio.create_task(batcher.submit(frame))
+            await asyncio.sleep(0.1)  # it runs already, so its answer says nothing of the device from now on
+            checked = asyncio.create_task(predictor.health.check_canary())
+            await earlier
+            if is_busy:
+                await batcher.submit(frame)
+            await checked
+            release.set()
+            return predictor.health.failure
+
+    assert asyncio.run(failure()) == (None if is_busy else "the canary picture got no answer in time")
