@@ -45,6 +45,12 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "light-distinguish": ("recognition.distinguish_weight=0.1",),
         "balanced-pairs": ("recognition.pairs=balanced",),
         "no-class-weights": ("recognition.class_weights=none",),
+        "slow-pretrained": (
+            "area.learning_rate=1e-4",
+            "area.new_module_rate=10",
+            "recognition.learning_rate=1e-4",
+            "recognition.new_module_rate=10",
+        ),
         "strong-augmentation": ("recognition.augmentation=strong",),
         "shipped-recipe": (
             "precision=bf16-mixed",
