@@ -62,7 +62,7 @@ def test_a_prepared_set_that_is_damaged_is_named(pictures: PictureSet, tmp_path:
     (folder,) = (tmp_path / "cache").iterdir()
     frames = folder / "frames.npy"
     frames.write_bytes(frames.read_bytes()[:500])
-    with pytest.raises(FrameError, match=f"{folder.name} is damaged .* delete it, and it is prepared again"):
+    with pytest.raises(FrameError, match=f"{folder.name} is damaged .* delete it to prepare it again"):
         prepare_frames(pictures, tmp_path / "cache", 64)
 
 
