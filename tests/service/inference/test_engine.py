@@ -31,7 +31,7 @@ def test_answers_equal_numpy_for_a_batch_of_real_pictures(engine: Engine, data_r
     assert len(answers) == 3
     for frame, answer in zip(frames, answers, strict=True):
         expected = expected_outputs(frame)
-        for name in [field.name for field in fields(answer)]:
+        for name in {field.name for field in fields(answer)} - {"queue_seconds", "inference_seconds"}:
             tolerance = 1 if name == "lesion_attention" else 1e-3
             np.testing.assert_allclose(getattr(answer, name), expected[name][0], atol=tolerance, err_msg=name)
 
