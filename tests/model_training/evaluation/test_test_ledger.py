@@ -16,7 +16,7 @@ from tests.model_training.conftest import SmallExperiment
 RECORD = """
 import sys
 from pathlib import Path
-from model_training import ledger
+from model_training.evaluation import test_ledger as ledger
 from tests.model_training.small_runs import small_frames
 ledger.git_commit = lambda: "0" * 40
 pictures = small_frames(1)
