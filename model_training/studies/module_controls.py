@@ -18,8 +18,8 @@ from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet
 from model_training.data.splits import FOLD_SEED, equal_pictures, shuffled_places
 from model_training.files import write_text
-from model_training.studies.attention_control import RECIPES as ATTENTION_RECIPES
 from model_training.studies.attention_control import attention_control
+from model_training.studies.attention_recipes import RECIPES as ATTENTION_RECIPES
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
 from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
 from model_training.studies.frozen_features import Layer, frozen_features, lesion_boxes, whole_images

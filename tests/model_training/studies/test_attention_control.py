@@ -9,12 +9,8 @@ import pytest
 import torch
 
 from model_training.evaluation.module_figures import effective_columns
-from model_training.studies.attention_control import (
-    RECIPES,
-    AttentionRecipe,
-    ControlBranch,
-    attention_control,
-)
+from model_training.studies.attention_control import ControlBranch, attention_control
+from model_training.studies.attention_recipes import RECIPES, AttentionRecipe
 
 CHANNELS, SIDE = 32, 7
 
