@@ -75,15 +75,18 @@ def reliability(
     confidence_N: Scores, correct_N: Flags, *, equal_mass: bool = False, num_bins: int = 15
 ) -> list[tuple[float, float, float]]:
     """Share of the pictures, mean confidence and accuracy of each bin that is not empty."""
-    order = np.argsort(confidence_N, kind="stable")
+    num = len(confidence_N)
     if equal_mass:
-        bins = np.array_split(order, num_bins)
+        place_N = np.empty(num, dtype=int)
+        # Bins of equal size, but for the first num % num_bins, which hold one more.
+        place_N[np.argsort(confidence_N, kind="stable")] = np.sort(np.arange(num) % num_bins)
     else:
         place_N = np.minimum((confidence_N * num_bins).astype(int), num_bins - 1)
-        bins = [np.flatnonzero(place_N == i) for i in range(num_bins)]
-    return [
-        (len(b) / len(order), float(confidence_N[b].mean()), float(correct_N[b].mean())) for b in bins if len(b) > 0
-    ]
+    counts = np.bincount(place_N)
+    used = counts > 0
+    counts = counts[used]
+    confidence, accuracy = (np.bincount(place_N, weights)[used] / counts for weights in (confidence_N, correct_N))
+    return list(zip((counts / num).tolist(), confidence.tolist(), accuracy.tolist(), strict=True))
 
 
 def classwise_calibration_error(labels_N: Indices, probabilities_NK: Scores, *, num_bins: int = 15) -> float:

@@ -20,7 +20,7 @@ def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) ->
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
     for _ in range(num_resamples):
-        yield np.concatenate([rng.choice(m, size=len(m)) for m in members])
+        yield np.concatenate([m[rng.integers(len(m), size=len(m))] for m in members])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Answers:
     branches: NDArray[np.float64]  # [N, B, K], calibrated
     temperature: Scores  # [B]
     log_prevalence: Scores  # [K]
+    num_resamples: int = NUM_RESAMPLES
 
     @property
     def probabilities(self) -> Scores:
@@ -79,6 +81,11 @@ class Answers:
         """Total variation distance between the branches, ``[N]``; None when both are one network."""
         distance = 0.5 * np.abs(self.branches[:, 0] - self.branches[:, -1]).sum(axis=1)
         return distance if distance.any() else None
+
+    @cached_property
+    def resamples(self) -> list[Indices]:
+        """The bootstrap samples of the images behind every interval, ``[N]`` each."""
+        return list(stratified_resamples(self.labels, self.num_resamples, seed=0))
 
 
 def read_answers(folder: Path, calibration: Calibration) -> Answers:
@@ -117,8 +124,8 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) ->
         "prevalence": prevalence,
         "discrimination": _discrimination(answers),
         "calibration": {
-            "before": _calibration(answers.labels, answers.uncalibrated),
-            "after": _calibration(answers.labels, answers.probabilities),
+            "before": _calibration(answers, answers.uncalibrated),
+            "after": _calibration(answers, answers.probabilities),
         },
         "specificity_at_sensitivity": {str(se): _specificity_at(se, answers) for se in SENSITIVITIES},
         "operating_points": [
@@ -145,7 +152,7 @@ def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
 
     def against_the_rest(measure: Callable[[Flags, Scores], float], k: int) -> dict[str, float]:
         truth, scores = answers.labels == k, answers.probabilities[:, k]
-        return _with_interval(answers.labels, lambda n: measure(truth[n], scores[n]))
+        return _with_interval(answers, lambda n: measure(truth[n], scores[n]))
 
     measures = {"auc": area_under_roc, "ap": average_precision}
     return {
@@ -154,19 +161,20 @@ def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def _with_interval(labels_N: Indices, figure: Callable[[Indices], float]) -> dict[str, float]:
+def _with_interval(answers: Answers, figure: Callable[[Indices], float]) -> dict[str, float]:
     """A figure of all pictures, with its 95 % interval over stratified resamples of them."""
-    resampled = [figure(chosen) for chosen in stratified_resamples(labels_N, NUM_RESAMPLES, seed=0)]
+    resampled = [figure(chosen) for chosen in answers.resamples]
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return {"value": figure(np.arange(len(labels_N))), "low": float(low), "high": float(high)}
+    return {"value": figure(np.arange(len(answers.labels))), "low": float(low), "high": float(high)}
 
 
 def _specificity_at(sensitivity: float, answers: Answers) -> dict[str, float]:
     malignant, scores = answers.malignant
-    return _with_interval(answers.labels, lambda n: specificity_at(sensitivity, malignant[n], scores[n]))
+    return _with_interval(answers, lambda n: specificity_at(sensitivity, malignant[n], scores[n]))
 
 
-def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, dict[str, float]]:
+def _calibration(answers: Answers, probabilities_NK: Scores) -> dict[str, dict[str, float]]:
+    labels_N = answers.labels
     confidence, correct = probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == labels_N
     figures: dict[str, Callable[[Indices], float]] = {
         "calibration_error": lambda n: calibration_error(confidence[n], correct[n]),
@@ -174,7 +182,7 @@ def _calibration(labels_N: Indices, probabilities_NK: Scores) -> dict[str, dict[
         "classwise_calibration_error": lambda n: classwise_calibration_error(labels_N[n], probabilities_NK[n]),
         "brier_score": lambda n: brier_score(labels_N[n], probabilities_NK[n]),
     }
-    return {name: _with_interval(labels_N, figure) for name, figure in figures.items()}
+    return {name: _with_interval(answers, figure) for name, figure in figures.items()}
 
 
 def error_prediction(answers: Answers) -> dict[str, Any] | None:
@@ -190,7 +198,7 @@ def error_prediction(answers: Answers) -> dict[str, Any] | None:
         "area_by_probability": risk_coverage_area(wrong, certain),
         "area_by_disagreement": risk_coverage_area(wrong, agreement),
         "gain": _with_interval(
-            answers.labels,
+            answers,
             lambda n: risk_coverage_area(wrong[n], certain[n]) - risk_coverage_area(wrong[n], agreement[n]),
         ),
     }

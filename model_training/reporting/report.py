@@ -36,14 +36,14 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     The test split is included if it was evaluated. Raises ``RunError`` before the validation split was.
     """
     sets, seen = _evaluated_sets(experiment)
+    training = experiment.training_sets()[0]
+    weights = _attention_weights(experiment, len(training.classes))
     judgement = judge(sets)
     for name, overlap in seen.items():
         judgement[name]["seen_in_training"] = {key: len(ids) for key, ids in overlap.items()}
     about = experiment.recognition_run.read_json("run.json")
-    training = experiment.training_sets()[0]
     counts = {training.name: _count(training.classes, training.labels)}
     counts |= {name: _count(answers.classes, answers.labels) for name, answers in sets.items()}
-    weights = _attention_weights(experiment, len(training.classes))
     folder.mkdir(parents=True, exist_ok=True)
     figures, checklist = folder / FIGURES_NAME, folder / CHECKLIST_NAME
     origin = {key: about[key] for key in ("start", "machine", "git_commit", "data")}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
 from model_training.config import load_config
+from model_training.release import graph
+from model_training.release.deployed import DeployedCIN
 from model_training.training.experiment import Experiment
 from tests.synthetic import write_isic2017
 
@@ -53,6 +61,25 @@ class SmallExperiment:
     def experiment(self) -> Experiment:
         """The same, as the commands see it."""
         return Experiment(load_config(None, SETTINGS), self.data, self.cache, self.run, Console(quiet=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _export_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PyTorch's exporter takes half a minute: an equal network gets the graph that was written first."""
+    folder, export = tmp_path_factory.mktemp("graphs"), graph.export_graph
+
+    def export_or_copy(network: DeployedCIN, path: Path, **arguments: Any) -> None:
+        content = io.BytesIO()
+        torch.save((network, arguments), content)
+        written = folder / hashlib.sha256(content.getbuffer()).hexdigest()
+        if not written.exists():
+            export(network, written, **arguments)
+        shutil.copy(written, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("graph", "export"):
+            patch.setattr(f"model_training.release.{module}.export_graph", export_or_copy)
+        yield
 
 
 @pytest.fixture(scope="session")

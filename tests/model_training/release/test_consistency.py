@@ -62,15 +62,16 @@ def of_the_evaluation(run: Path) -> tuple[str, ...]:
     return ("evaluate", "--split", "test", "--purpose=a test", "--ledger", ledger)
 
 
-@pytest.mark.parametrize("command", [of_the_evaluation, of_the_report, of_the_export])
 @pytest.mark.parametrize(
-    ("change", "key"),
+    ("command", "change"),
     [
-        ("network.size=128", "network.size"),
-        ("network.crop_margin=0.5", "network.crop_margin"),
-        ("network.area_size=96", "network.area_size"),
-        ("seed=9", "seed"),
-        ("recognition.epochs=7", "recognition.epochs"),
+        (of_the_evaluation, "network.size=128"),
+        (of_the_evaluation, "network.crop_margin=0.5"),
+        (of_the_evaluation, "network.area_size=96"),
+        (of_the_report, "seed=9"),
+        (of_the_report, "network.crop_margin=0.5"),
+        (of_the_export, "recognition.epochs=7"),
+        (of_the_export, "network.crop_margin=0.5"),
     ],
 )
 def test_a_network_is_not_asked_as_it_was_not_trained(
@@ -78,13 +79,12 @@ def test_a_network_is_not_asked_as_it_was_not_trained(
     copy_of_run: Path,
     command: Callable[[Path], tuple[str, ...]],
     change: str,
-    key: str,
 ) -> None:
     result = small_experiment.command(*command(copy_of_run), "--set", change, run=copy_of_run)
     assert result.exit_code == 1
     told = " ".join(result.output.split())
     assert "was trained with another configuration" in told
-    assert key in told
+    assert change.partition("=")[0] in told
     assert "give the --config and --set that it was trained with" in told
     for written in ("ledger.jsonl", "bundle", "report"):
         assert not (copy_of_run.parent / written).exists()

@@ -30,31 +30,37 @@ def metrics_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("stage", ["area", "recognition-without-dropout"])
-def test_two_processes_have_the_loss_curve_of_one(stage: str, tmp_path: Path) -> None:
-    """Dropout is left out: each process draws its own."""
-    run_small(stage, tmp_path / "one")
-    done = launch_two(stage, tmp_path / "two")
+@pytest.fixture(scope="module", params=["area", "recognition-without-dropout"])
+def trained_by_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A stage, and its run; dropout is left out, since each process draws its own."""
+    stage: str = request.param
+    folder = tmp_path_factory.mktemp("two")
+    done = launch_two(stage, folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = metrics_of(tmp_path / "one"), metrics_of(tmp_path / "two")
+    return stage, folder
+
+
+def test_two_processes_have_the_loss_curve_of_one(trained_by_two: tuple[str, Path], tmp_path: Path) -> None:
+    stage, by_two = trained_by_two
+    run_small(stage, tmp_path)
+    one, two = metrics_of(tmp_path), metrics_of(by_two)
     assert [line["epoch"] for line in two] == [0, 1]
     for first, second in zip(one, two, strict=True):
         for name in ("loss", "learning_rate"):
             assert second[name] == pytest.approx(first[name], rel=1e-4), name
-    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two")]
+    weights = [load_file(folder / "weights.safetensors") for folder in (tmp_path, by_two)]
     torch.testing.assert_close(weights[1], weights[0], atol=1e-4, rtol=1e-3)
 
 
-def test_two_processes_go_on_after_an_interruption(tmp_path: Path) -> None:
-    whole = launch_two("area", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr[-3000:]
-    stopped = launch_two("area", tmp_path / "parts", "5", "SIGTERM")
+@pytest.mark.parametrize("trained_by_two", ["area"], indirect=True)
+def test_two_processes_go_on_after_an_interruption(trained_by_two: tuple[str, Path], tmp_path: Path) -> None:
+    stopped = launch_two("area", tmp_path, "5", "SIGTERM")
     assert stopped.returncode != 0
     assert "to resume" in stopped.stderr
-    assert not (tmp_path / "parts" / "weights.safetensors").exists()
-    resumed = launch_two("area", tmp_path / "parts")
+    assert not (tmp_path / "weights.safetensors").exists()
+    resumed = launch_two("area", tmp_path)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    first, second = (load_file(folder / "weights.safetensors") for folder in (trained_by_two[1], tmp_path))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
