@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_training.evaluation.module_figures import (
+    Faithfulness,
     central_importance,
     deletion_insertion,
     effective_columns,
     effective_rows,
-    mean_interval,
+    gains_over_chance,
     probability_change,
     random_importance,
     row_spread,
@@ -88,7 +89,7 @@ def faithfulness_figures(
     """
     network.eval()
     generator = torch.Generator().manual_seed(seed)
-    areas: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    areas: dict[str, list[Faithfulness]] = {}
     for crops in crops_N3SS.split(BATCH):
         blank = crops.mean(dim=(2, 3), keepdim=True).expand_as(crops)
         with torch.no_grad():
@@ -101,18 +102,7 @@ def faithfulness_figures(
         for name, importance in _importance_maps(network, crops, blank, chosen_B, generator).items():
             found = deletion_insertion(score, crops, blank, importance, num_steps=num_steps)
             areas.setdefault(name, []).append(found)
-    deletion = {name: torch.cat([area[0] for area in parts]) for name, parts in areas.items()}
-    insertion = {name: torch.cat([area[1] for area in parts]) for name, parts in areas.items()}
-    return {
-        name: {
-            "deletion": float(deletion[name].mean()),
-            "insertion": float(insertion[name].mean()),
-            "deletion_gain": mean_interval(deletion["random"] - deletion[name])._asdict(),
-            "insertion_gain": mean_interval(insertion[name] - insertion["random"])._asdict(),
-        }
-        for name in areas
-        if name != "random"
-    }
+    return gains_over_chance(areas)
 
 
 def _importance_maps(

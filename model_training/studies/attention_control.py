@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from model_training.arrays import Indices
 from model_training.data.sampling import random_batches
 from model_training.evaluation.module_figures import (
+    Faithfulness,
     central_importance,
     deletion_insertion,
     effective_columns,
     effective_rows,
-    mean_interval,
+    gains_over_chance,
     probability_change,
     random_importance,
     row_spread,
@@ -185,7 +186,7 @@ def faithfulness(
     """
     blank_1C11 = torch.from_numpy(np.asarray(features_NCHW, np.float32).mean(axis=(0, 2, 3)))[None, :, None, None]
     generator = torch.Generator().manual_seed(0)
-    areas: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    areas: dict[str, list[Faithfulness]] = {}
     for first in range(0, len(features_NCHW), BATCH):
         features = _maps(features_NCHW[first : first + BATCH])
         with torch.no_grad():
@@ -200,18 +201,7 @@ def faithfulness(
             areas.setdefault(name, []).append(
                 deletion_insertion(score, features, blank, importance, num_steps=num_steps)
             )
-    deletion = {name: torch.cat([area[0] for area in parts]) for name, parts in areas.items()}
-    insertion = {name: torch.cat([area[1] for area in parts]) for name, parts in areas.items()}
-    return {
-        name: {
-            "deletion": float(deletion[name].mean()),
-            "insertion": float(insertion[name].mean()),
-            "deletion_gain": mean_interval(deletion["random"] - deletion[name])._asdict(),
-            "insertion_gain": mean_interval(insertion[name] - insertion["random"])._asdict(),
-        }
-        for name in areas
-        if name != "random"
-    }
+    return gains_over_chance(areas)
 
 
 def importance_maps(
