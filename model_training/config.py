@@ -71,6 +71,9 @@ class NetworkConfig(_Section):
     branches: Literal["separate", "shared", "single"] = "separate"
     # How the pictures of a pair are compared: the paper's module, or three linear layers as in synergic deep learning.
     distinguish_form: Literal["convolutional", "synergic"] = "convolutional"
+    # Batch normalisation in the distinguish module, and how its weights are drawn: ``network/distinguish.py``.
+    distinguish_norm: Literal["none", "input", "all"] = "none"
+    distinguish_initialisation: Literal["default", "he"] = "default"
     # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
     features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.

@@ -32,6 +32,13 @@ def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch:
     return _batches(np.stack([first, second]), batch_size)
 
 
+def random_pairs(num_images: int, num_pairs: int, *, seed: int) -> Indices:
+    """Pairs ``[2, num_pairs]`` of different images."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(num_images, size=num_pairs)
+    return np.stack([first, (first + rng.integers(1, num_images, size=num_pairs)) % num_images])
+
+
 def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
     """Pairs in batches ``[2, batch]``, of which every other one has the same class; the first branch gets every picture
     at most once.

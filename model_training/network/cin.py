@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model_training.network.distinguish import Distinguish
+from model_training.network.distinguish import Distinguish, DistinguishNorm, Initialisation
 from model_training.network.feature_extraction import FeatureExtraction, FeatureNetwork, StateDict, normalise
 from model_training.network.lesion_feature_attention import AttentionForm, LesionFeatureAttention
 from model_training.network.synergic import Synergic
@@ -82,6 +82,8 @@ class ClinicalInspiredNetwork(nn.Module):
         attention: AttentionForm | None = "stabilised",
         attention_start: float = 0.0,
         distinguish: Literal["convolutional", "synergic"] | None = "convolutional",
+        distinguish_norm: DistinguishNorm = "none",
+        distinguish_initialisation: Initialisation = "default",
         branches: Literal["separate", "shared", "single"] = "separate",
     ) -> None:
         super().__init__()
@@ -95,8 +97,11 @@ class ClinicalInspiredNetwork(nn.Module):
         seconds = {"separate": branch, "shared": lambda: first}
         self.branches = nn.ModuleList([first, seconds[branches]()] if branches in seconds else [first])
         channels = first.features.num_channels
-        compare = {"convolutional": Distinguish, "synergic": Synergic}
-        self.distinguish = compare[distinguish](channels) if distinguish else None
+        self.distinguish: Distinguish | Synergic | None = None
+        if distinguish == "convolutional":
+            self.distinguish = Distinguish(channels, norm=distinguish_norm, initialisation=distinguish_initialisation)
+        elif distinguish == "synergic":
+            self.distinguish = Synergic(channels)
 
     def own_branches(self) -> list[Branch]:
         """The distinct branches: one if they share their weights."""

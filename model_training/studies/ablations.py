@@ -42,6 +42,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "literal-from-one": ("network.attention=literal", "network.attention_start=1"),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
+        "normalised-distinguish": ("network.distinguish_norm=all",),
+        "he-distinguish": ("network.distinguish_initialisation=he", "network.distinguish_norm=input"),
         "light-distinguish": ("recognition.distinguish_weight=0.1",),
         "balanced-pairs": ("recognition.pairs=balanced",),
         "no-class-weights": ("recognition.class_weights=none",),

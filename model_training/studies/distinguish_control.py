@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_training.arrays import Indices
-from model_training.data.sampling import balanced_pair_batches, random_pair_batches
+from model_training.data.sampling import balanced_pair_batches, random_pair_batches, random_pairs
 from model_training.metrics import area_under_roc
-from model_training.network.distinguish import Distinguish
+from model_training.network.distinguish import Distinguish, DistinguishNorm, Initialisation
 from model_training.network.losses import distinguish_loss
 
 BATCH = 32
@@ -31,13 +31,12 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True)
 class DistinguishRecipe:
-    """How D is initialised and optimised. ``he`` draws weights that keep the signal's size through ReLUs."""
+    """How D is initialised, normalised and optimised."""
 
     optimiser: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = 3e-4
-    initialisation: Literal["default", "he"] = "default"
-    # Batch normalisation of both images' features, or behind every convolution as well.
-    norm: Literal["none", "input", "all"] = "none"
+    initialisation: Initialisation = "default"
+    norm: DistinguishNorm = "none"
     pairs: Literal["random", "balanced"] = "random"
     num_steps: int = 392
 
@@ -62,28 +61,7 @@ RECIPES: Mapping[str, DistinguishRecipe] = MappingProxyType(
 
 def make_distinguish(channels: int, recipe: DistinguishRecipe) -> Distinguish:
     """D as the recipe begins with it."""
-    module = Distinguish(channels)
-    if recipe.initialisation == "he":
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
-    if recipe.norm != "none":
-        layers: list[nn.Module] = [nn.BatchNorm2d(2 * channels)]
-        for layer in module.analyse:
-            layers.append(layer)
-            if isinstance(layer, nn.Conv2d) and recipe.norm == "all":
-                layers.append(nn.BatchNorm2d(layer.out_channels))
-        module.analyse = nn.Sequential(*layers)
-    return module
-
-
-def random_pairs(num_images: int, num_pairs: int, *, seed: int) -> Indices:
-    """Pairs ``[2, num_pairs]`` of different images."""
-    rng = np.random.default_rng(seed)
-    first = rng.integers(num_images, size=num_pairs)
-    return np.stack([first, (first + rng.integers(1, num_images, size=num_pairs)) % num_images])
+    return Distinguish(channels, norm=recipe.norm, initialisation=recipe.initialisation)
 
 
 def train_distinguish(

@@ -258,7 +258,7 @@ def _tests_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 _COMPARED = {
     "against_baseline": "Against the baseline",
-    "against_control": "Against two branches that no module is trained with, the control of D",
+    "against_control": "Against the control of D: the same modules in two branches, without D",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,16 +12,22 @@ from model_training.arrays import Indices
 from model_training.config import NetworkConfig, RecognitionConfig
 from model_training.data.augment import AUGMENTATIONS, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
-from model_training.data.sampling import balanced_pair_batches, random_batches, random_pair_batches
+from model_training.data.sampling import balanced_pair_batches, random_batches, random_pair_batches, random_pairs
 from model_training.data.tensors import frame_tensor, picture_tensor
 from model_training.metrics import area_under_roc
-from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.cin import (
+    BranchOutput,
+    ClinicalInspiredNetwork,
+    summed_probabilities,
+)
 from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
 from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
 from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32
+# The pairs of validation images behind the distinguish module's AUC.
+NUM_VALIDATION_PAIRS = 500
 
 
 def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredNetwork:
@@ -32,6 +38,8 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
         attention=network.attention if network.lesion_feature_attention else None,
         attention_start=network.attention_start,
         distinguish=network.distinguish_form if network.distinguish else None,
+        distinguish_norm=network.distinguish_norm,
+        distinguish_initialisation=network.distinguish_initialisation,
         branches=network.branches,
     )
 
@@ -99,12 +107,29 @@ class RecognitionStage:
         return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
 
     def validate(self) -> dict[str, float]:
-        """AUC of each class against the rest, from the summed probabilities."""
-        logits = predict_logits(self.module, self.validation, self.validation_boxes, self.size, self.device)
+        """AUC of each class against the rest, from the summed probabilities; with D, that of its answers to pairs."""
+        logits_parts, features = [], [list[Tensor]() for _ in self.module.branches]
+        for crops in _crops(self.validation, self.validation_boxes, self.size, self.device):
+            branches = self.module.diagnose(crops)
+            logits_parts.append(_logits(branches).cpu())
+            if self.module.distinguish is not None:
+                for kept, branch in zip(features, branches, strict=True):
+                    kept.append(branch.features_BCHW)
+        logits = torch.cat(logits_parts)
         probabilities, _ = summed_probabilities(logits, torch.ones(logits.shape[1]))
         truth = self.validation.labels[:, None] == np.arange(len(self.validation.classes))
         scores = probabilities.numpy().astype(np.float64)
-        return {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
+        aucs = {f"auc_{c}": area_under_roc(truth[:, k], scores[:, k]) for k, c in enumerate(self.validation.classes)}
+        if self.module.distinguish is None:
+            return aucs
+        first, second = (torch.cat(parts) for parts in features)
+        pairs = random_pairs(len(self.validation), NUM_VALIDATION_PAIRS, seed=0)
+        same = [
+            self.module.distinguish(first[i], second[j]).float().cpu()
+            for i, j in (torch.from_numpy(pairs).split(VALIDATION_BATCH, dim=1))
+        ]
+        truth_P = np.equal(*self.validation.labels[pairs])
+        return {**aucs, "pair_auc": area_under_roc(truth_P, torch.cat(same).double().numpy())}
 
 
 def predict_logits(
@@ -121,13 +146,21 @@ def predict_logits(
     ``num_views=8`` averages them over the quarter turns and mirror images of the crop.
     """
     logits: list[Tensor] = []
+    for crops in _crops(pictures, boxes_N4, size, device):
+        views = dihedral_views(crops) if num_views == 8 else [crops]
+        diagnosed = [_logits(module.diagnose(view)) for view in views]
+        logits.append(torch.stack(diagnosed).mean(dim=0).cpu())
+    return torch.cat(logits)
+
+
+def _crops(pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device) -> Iterator[Tensor]:
     for first in range(0, len(pictures), VALIDATION_BATCH):
         indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
-        crops = crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
-        views = dihedral_views(crops) if num_views == 8 else [crops]
-        diagnosed = [torch.stack([branch.logits_BK for branch in module.diagnose(view)], dim=1) for view in views]
-        logits.append(torch.stack(diagnosed).float().mean(dim=0).cpu())
-    return torch.cat(logits)
+        yield crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
+
+
+def _logits(branches: Sequence[BranchOutput]) -> Tensor:
+    return torch.stack([branch.logits_BK for branch in branches], dim=1).float()
 
 
 def dihedral_views(picture_BCHW: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_training.data.sampling import balanced_pair_batches, random_pair_batches
+from model_training.data.sampling import balanced_pair_batches, random_pair_batches, random_pairs
 
 # The class counts of ISIC 2017 train.
 LABELS = np.repeat([0, 1, 2], [374, 254, 1372])
@@ -14,6 +14,12 @@ LABELS = np.repeat([0, 1, 2], [374, 254, 1372])
 def same_share(batches: list[np.ndarray]) -> float:
     pairs = np.concatenate(batches, axis=1)
     return float((LABELS[pairs[0]] == LABELS[pairs[1]]).mean())
+
+
+def test_judged_pairs_are_of_different_images() -> None:
+    pairs = random_pairs(5, 1000, seed=0)
+    assert (pairs[0] != pairs[1]).all()
+    assert set(pairs.ravel()) == set(range(5))
 
 
 def test_random_pairs_match_as_often_as_chance_has_it() -> None:

@@ -17,7 +17,6 @@ from model_training.studies.distinguish_control import (
     RECIPES,
     make_distinguish,
     pair_auc,
-    random_pairs,
     regression_pair_auc,
     train_distinguish,
 )
@@ -28,12 +27,6 @@ from model_training.training.pretrained import load_pretrained
 # Smaller than the networks' input, so that the test takes a minute or two on one core.
 SIZE = 128
 LEARNS, DOES_NOT = RECIPES["adamw-he-input-norm"], RECIPES["sgd"]
-
-
-def test_pairs_are_of_different_images() -> None:
-    pairs = random_pairs(5, 1000, seed=0)
-    assert (pairs[0] != pairs[1]).all()
-    assert set(pairs.ravel()) == set(range(5))
 
 
 def test_pair_auc_counts_pairs_of_one_class_as_positive() -> None:

@@ -49,8 +49,8 @@ def test_every_row_is_published_or_ours(number: int) -> None:
 def test_every_system_is_a_valid_configuration(system: str) -> None:
     network = load_config(None, SYSTEMS[system]).network
     assert network.distinguish == (system in ("d", "cin", "sdl"))
-    assert network.lesion_area_attention == (system in ("a", "af", "cin"))
-    assert network.lesion_feature_attention == (system in ("f", "af", "cin"))
+    assert network.lesion_area_attention == (system in ("a", "af", "af-two-branches", "cin"))
+    assert network.lesion_feature_attention == (system in ("f", "af", "af-two-branches", "cin"))
 
 
 @pytest.mark.parametrize("choice", ABLATIONS)

@@ -105,9 +105,11 @@ def test_kill_9_and_resume_end_in_the_same_weights(
 
 
 def test_training_learns_something(whole_run: tuple[str, Path, dict[str, Tensor]]) -> None:
-    _, folder, _ = whole_run
+    stage, folder, _ = whole_run
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
+    assert all(("pair_auc" in epoch) == stage.startswith("recognition") for epoch in metrics)
+    assert all(0 <= epoch.get("pair_auc", 0) <= 1 for epoch in metrics)
 
 
 def test_a_run_says_where_it_came_from(whole_run: tuple[str, Path, dict[str, Tensor]]) -> None:
