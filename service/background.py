@@ -1,9 +1,10 @@
-"""Background tasks: check the canary, delete expired predictions, reload the key file."""
+"""Background tasks: check the canary and the store, delete expired predictions, reload the key file."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from service.access.keys import AccessError, LiveKeys
@@ -19,6 +20,8 @@ from service.storage.store import Purged, RecordsError
 log = logging.getLogger(__name__)
 
 PURGE_SECONDS = 30.0
+# How long a store that fails, or works again, may go unnoticed without requests.
+STORE_SECONDS = 2.0
 # How long a revoked key may still be accepted.
 KEYS_SECONDS = 1.0
 
@@ -61,20 +64,34 @@ async def purge(
                 purged = Purged(0, 0, 0)
 
 
-async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
-    """Reload the key file within a second after it changes."""
-    failed = False
+async def watch_store(records: Records) -> None:
+    """Check the store of predictions, for readiness."""
     while True:
-        await asyncio.sleep(KEYS_SECONDS)
-        try:
-            came, went = await asyncio.to_thread(keys.look_again)
-        except AccessError as error:
-            if not failed:  # once, not every second
-                log.error("%s; no key is accepted until it is fixed", error)
-            failed = True
-            continue
-        failed = False
-        if came or went:
-            log.info("%d keys came, %d went", len(came), len(went))
-            with suppress(AuditError):  # the purge tries again
-                await changes.change_keys(came, went)
+        await asyncio.sleep(STORE_SECONDS)
+        with suppress(RecordsError):  # logged, and kept in ``records``
+            await records.check()
+
+
+async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
+    """Reload the key file within a second after it changes, on a thread of its own."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
+    failed = False
+    try:
+        while True:
+            await asyncio.sleep(KEYS_SECONDS)
+            try:
+                came, went = await asyncio.get_running_loop().run_in_executor(thread, keys.look_again)
+            except AccessError as error:
+                if not failed:  # once, not every second
+                    log.error("%s; no key is accepted until it is fixed", error)
+                failed = True
+                continue
+            failed = False
+            if came or went:
+                log.info("%d keys came, %d went", len(came), len(went))
+                # The purge tries again after an error. The next revocation does not wait for a disk that hangs.
+                with suppress(AuditError, TimeoutError):
+                    async with asyncio.timeout(KEYS_SECONDS):
+                        await changes.change_keys(came, went)
+    finally:
+        thread.shutdown(wait=False)

@@ -125,6 +125,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     settings, changes = service.settings, service.access_changes
     work = [
         background.watch_canary(service.health, every_seconds=settings.canary_seconds),
+        background.watch_store(service.records),
         background.purge(
             service.records,
             service.overlays,

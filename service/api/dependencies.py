@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request, Security
@@ -13,9 +16,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
 from service.admission.rate_limit import address_group
 from service.bundle import OperatingPoint
+from service.prediction.schemas import read_prediction
 from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.runtime import Service
-from service.storage.store import StoredRecord
+from service.storage.store import DamagedRecord, StoredRecord
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -124,11 +130,20 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> StoredRecord:
     """The caller's record called ``id``; the access (``what``) is written to the audit log.
 
-    Raises the 404 that stands for unknown, expired and another caller's records alike, and the 503 of a service that
-    can no longer be trusted: its older predictions may be wrong as well.
+    Raises the 404 that stands for unknown, expired, damaged and another caller's records alike, and the 503 of a
+    service that can no longer be trusted: its older predictions may be wrong as well.
     """
     service.health.require_ready()
-    record = await service.records.get(id, caller.name) if is_id(id) else None
+    record = None
+    if is_id(id):
+        with suppress(DamagedRecord):  # it was logged
+            record = await service.records.get(id, caller.name)
+    if record is not None:
+        try:
+            record = replace(record, prediction=read_prediction(record.prediction, id).model_dump_json())
+        except ValueError:
+            log.error("a kept prediction is none that this service wrote")
+            record = None
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
     if record is None:
         raise unknown_prediction()

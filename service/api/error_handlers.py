@@ -32,7 +32,7 @@ from service.problems import (
     ServiceError,
     problem_response,
 )
-from service.storage.store import RecordsError, RecordsFull
+from service.storage.store import DamagedRecord, RecordsError, RecordsFull
 
 # Exceptions that mean something to the client; every other one is a bug.
 EXPECTED = (*FAILURES, Busy, TooMany)
@@ -74,6 +74,8 @@ def problem_of(error: BaseException) -> ServiceError:
         case RecordsFull():
             detail = "the prediction could not be kept, there is no room; try again later"
             return ServiceError(INSUFFICIENT_STORAGE, detail)
+        case DamagedRecord():
+            return ServiceError(NOT_FOUND, "the kept prediction is damaged; send the picture again")
         case RecordsError():
             detail = "predictions could not be kept or reached; try again later"
             return ServiceError(NOT_READY, detail, headers=_LATER)

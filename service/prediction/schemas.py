@@ -20,7 +20,7 @@ NOTICE = "Research software, not a medical device. The attention maps are no evi
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class BranchProbabilities(_Body):
@@ -166,6 +166,14 @@ class Prediction(_Body):
     notice: str = NOTICE
     attention: AttentionLinks
     timings_ms: Timings
+
+
+def read_prediction(text: str, id: str) -> Prediction:
+    """The prediction ``id`` from its JSON, also from that of a later version with more fields. Raises ValueError."""
+    prediction = Prediction.model_validate_json(text, extra="ignore")
+    if prediction.id != id:
+        raise ValueError("another prediction's id")
+    return prediction
 
 
 class Point(_Body):

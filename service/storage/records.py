@@ -1,4 +1,4 @@
-"""The store off the event loop: on threads of its own, each write run to its end."""
+"""The store off the event loop: threads of its own, a deadline for every call, and each write run to its end."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from service.storage.store import Purged, Record, RecordsError, RecordStore, StoredRecord
+from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, RecordStore, StoredRecord
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _NUM_THREADS = 2
+# For a call and its wait for a thread.
+DEADLINE_SECONDS = 4.0
+_NO_ID, _NO_OWNER = "0" * 32, ""
 
 
 class Records:
     """Lives on one event loop. Without a store it keeps nothing.
 
     Cancelling a caller does not stop a write half-way. Every call logs and raises :class:`RecordsError` when the store
-    does not work.
+    does not work, or does not answer in time. From then on one call at a time tries it, and the others fail at once,
+    until one succeeds.
     """
 
     def __init__(self, store: RecordStore | None) -> None:
         self.store = store
+        self.failing = False
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="records")
+        self._num_calls = 0
         self._puts: dict[str, asyncio.Task[None]] = {}
         self._writes: set[asyncio.Task[Any]] = set()
 
@@ -54,6 +60,10 @@ class Records:
         """Delete expired records; how many went since the last call."""
         return Purged(0, 0, 0) if self.store is None else await self._on_thread(self.store.purge)
 
+    async def check(self) -> None:
+        """Find out whether the store works, by a call that reads and writes."""
+        await self.delete(_NO_ID, _NO_OWNER)
+
     def discard(self, id: str | None, owner: str) -> asyncio.Future[None]:
         """Delete a record that must not stay, also one that is still being put; runs to its end without a caller.
 
@@ -78,10 +88,10 @@ class Records:
             await asyncio.wait(self._writes)
 
     def close(self) -> None:
-        """Release the threads and the store; nothing may be in progress."""
-        self._threads.shutdown()
+        """Release the store and the threads; nothing may be in progress."""
         if self.store is not None:
             self.store.close()
+        self._threads.shutdown()
 
     def _finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run ``work`` to its end, whatever becomes of its caller."""
@@ -91,8 +101,31 @@ class Records:
         return task
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
+        if self.failing and self._num_calls:
+            raise RecordsError("the store of predictions does not answer")
+        self._num_calls += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-        except RecordsError as error:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                result = await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except TimeoutError:
+            assert self.store is not None
+            self.store.interrupt()
+            raise self._failed(f"the store of predictions did not answer within {DEADLINE_SECONDS:g} s") from None
+        except (RecordsFull, DamagedRecord) as error:
             log.error("%s", error)
             raise
+        except RecordsError as error:
+            raise self._failed(str(error)) from error
+        finally:
+            self._num_calls -= 1
+        if self.failing:
+            log.warning("the store of predictions works again")
+            self.failing = False
+        return result
+
+    def _failed(self, reason: str) -> RecordsError:
+        """Note that the store does not work, and log it once."""
+        if not self.failing:
+            log.error("%s", reason)
+        self.failing = True
+        return RecordsError(reason)

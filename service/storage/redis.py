@@ -1,4 +1,7 @@
-"""Records in Redis: several replicas share them, so that each can draw every overlay."""
+"""Records in Redis: several replicas share them, so that each can draw every overlay.
+
+What Redis returns is not trusted to be a record of ours, nor to come in time.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +9,84 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, pack_maps
+from service.storage.maps import MAX_BYTES, pack_maps
+from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, StoredRecord
 
 T = TypeVar("T")
 
 # One hash tag, so that a cluster keeps all keys on one node, where a script can use them together.
 _PREFIX = "cin:{records}"
-_TIMEOUT_SECONDS = 5.0
+# To connect, and for each part of a reply. A Redis that is well answers within milliseconds.
+_TIMEOUT_SECONDS = 2.0
 
 # Every script is atomic and uses the clock of Redis, so replicas need no common time. Records also have Redis' own
-# expiry: they go on time when no service runs, and the next script removes them from ages and sizes.
+# expiry: they go on time when no service runs, and the next script removes them from the books. These are: bytes held
+# by each owner, bytes of each record, and the records of each owner by age.
 _BOOKS = """
 local prefix, ttl = KEYS[1], tonumber(ARGV[1])
-local ages, sizes, total, gone = prefix .. ':ages', prefix .. ':sizes', prefix .. ':total', prefix .. ':gone'
+local held, sizes, gone = prefix .. ':held', prefix .. ':bytes', prefix .. ':gone'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function forget(id)
-    redis.call('DECRBY', total, redis.call('HGET', sizes, id) or 0)
+local function ages(owner) return prefix .. ':ages:' .. owner end
+local function forget(owner, id)
+    redis.call('HINCRBY', held, owner, 0 - (tonumber(redis.call('HGET', sizes, id)) or 0))
     redis.call('HDEL', sizes, id)
-    redis.call('ZREM', ages, id)
+    redis.call('ZREM', ages(owner), id)
+    if redis.call('ZCARD', ages(owner)) == 0 then redis.call('HDEL', held, owner) end
     return redis.call('DEL', prefix .. ':' .. id)
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages, '-inf', now - ttl)) do
-    forget(id)
-    redis.call('HINCRBY', gone, 'expired', 1)
+for _, owner in ipairs(redis.call('HKEYS', held)) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages(owner), '-inf', now - ttl)) do
+        forget(owner, id)
+        redis.call('HINCRBY', gone, 'expired', 1)
+    end
 end
 """
 _PUT = """
 local id, owner, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local size = #prediction + #maps
-forget(id)
-while tonumber(redis.call('GET', total)) + size > budget do
-    local oldest = redis.call('ZRANGE', ages, 0, 0)[1]
-    if not oldest then break end
-    forget(oldest)
+forget(owner, id)
+while true do
+    local total, most, largest = size, -1, nil
+    local shares = redis.call('HGETALL', held)
+    for i = 1, #shares, 2 do
+        local bytes = tonumber(shares[i + 1])
+        total = total + bytes
+        if shares[i] == owner then bytes = bytes + size end
+        if bytes > most then most, largest = bytes, shares[i] end
+    end
+    if total <= budget or not largest then break end
+    forget(largest, redis.call('ZRANGE', ages(largest), 0, 0)[1] or '')
     redis.call('HINCRBY', gone, 'for_room', 1)
 end
 redis.call('HSET', prefix .. ':' .. id, 'owner', owner, 'prediction', prediction, 'maps', maps)
 redis.call('PEXPIRE', prefix .. ':' .. id, ttl)
-redis.call('ZADD', ages, now, id)
+redis.call('ZADD', ages(owner), now, id)
 redis.call('HSET', sizes, id, size)
-redis.call('INCRBY', total, size)
+redis.call('HINCRBY', held, owner, size)
+"""
+# Not KEYS and books: a record that expired is gone already. What is too large stays there.
+_GET = """
+local record = KEYS[1] .. ':' .. ARGV[1]
+if redis.call('TYPE', record).ok ~= 'hash' then return redis.call('EXISTS', record) end
+if redis.call('HGET', record, 'owner') ~= ARGV[2] then return 0 end
+local size = redis.call('HSTRLEN', record, 'prediction') + redis.call('HSTRLEN', record, 'maps')
+if size > tonumber(ARGV[3]) then return 1 end
+return redis.call('HMGET', record, 'prediction', 'maps')
 """
 _DELETE = """
 if redis.call('HGET', prefix .. ':' .. ARGV[2], 'owner') ~= ARGV[3] then return 0 end
-return forget(ARGV[2])
+return forget(ARGV[3], ARGV[2])
 """
 # The counts are reset, so that one replica reports them.
 _PURGE = """
-local told = redis.call('HMGET', gone, 'expired', 'for_room')
+local told, kept = redis.call('HMGET', gone, 'expired', 'for_room'), 0
 redis.call('DEL', gone)
-return {tonumber(told[1] or 0), tonumber(told[2] or 0), redis.call('ZCARD', ages)}
+for _, owner in ipairs(redis.call('HKEYS', held)) do kept = kept + redis.call('ZCARD', ages(owner)) end
+return {tonumber(told[1]) or 0, tonumber(told[2]) or 0, kept}
 """
 
 
@@ -72,12 +99,15 @@ class RedisRecords:
     def __init__(self, url: str, *, ttl_seconds: float, max_bytes: int) -> None:
         """Raises :class:`RecordsError` for an invalid URL, or a Redis that does not answer."""
         self._ttl, self._max_bytes = max(1, round(ttl_seconds * 1000)), max_bytes
+        self._is_closed = False
         try:
             self._redis: Any = redis.Redis.from_url(
                 url,
                 socket_timeout=_TIMEOUT_SECONDS,
                 socket_connect_timeout=_TIMEOUT_SECONDS,
-                retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=2),
+                redis_connect_func=self._on_connect,
+                # A connection may have ended since it was last used. What did not answer in time is not tried again.
+                retry=Retry(ConstantBackoff(0.05), retries=1, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError as error:
             raise RecordsError("CIN_RECORDS_URL is not a URL of Redis; write redis://host:6379/0") from error
@@ -86,38 +116,63 @@ class RedisRecords:
         self._put, self._delete, self._purge = (
             self._redis.register_script(_BOOKS + script) for script in (_PUT, _DELETE, _PURGE)
         )
+        self._get = self._redis.register_script(_GET)
         self._ask(self._redis.ping)
 
-    def _ask(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    def _on_connect(self, connection: Any) -> None:
+        if self._is_closed:
+            raise redis.RedisError("it was closed")
+        connection.on_connect()
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """The result of ``call``, which also reads the reply: it may be none that Redis would give."""
         try:
-            return call(*arguments, **named)
+            return call()
         except redis.OutOfMemoryError as error:
             raise RecordsFull(
                 f"Redis at {self._name} is full; raise its maxmemory, or CIN_RECORD_MAX_BYTES below"
             ) from error
-        except redis.RedisError as error:
+        except Exception as error:
+            reason = error if isinstance(error, redis.RedisError) else f"a reply that is none, {type(error).__name__}"
             raise RecordsError(
-                f"Redis at {self._name} cannot be used ({error}); check that it runs, and CIN_RECORDS_URL"
+                f"Redis at {self._name} cannot be used ({reason}); check that it runs, and CIN_RECORDS_URL"
             ) from error
 
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
-        values = [self._ttl, id, record.owner, record.prediction, pack_maps(record.maps), self._max_bytes]
-        self._ask(self._put, keys=[_PREFIX], args=values)
+        maps = pack_maps(record.maps)
+        self._ask(
+            lambda: self._put(
+                keys=[_PREFIX], args=[self._ttl, id, record.owner, record.prediction, maps, self._max_bytes]
+            )
+        )
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""
-        whose, prediction, maps = self._ask(self._redis.hmget, f"{_PREFIX}:{id}", "owner", "prediction", "maps")
-        return StoredRecord(prediction.decode(), maps) if whose == owner.encode() else None
+        found = self._ask(lambda: self._get(keys=[_PREFIX], args=[id, owner, MAX_BYTES]))
+        match found:
+            case 0:
+                return None
+            case [bytes(prediction), bytes(maps)]:
+                try:
+                    return StoredRecord(prediction.decode(), maps)
+                except UnicodeDecodeError:
+                    pass
+        raise DamagedRecord(f"a record at Redis at {self._name} is none that this service wrote")
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
-        return bool(self._ask(self._delete, keys=[_PREFIX], args=[self._ttl, id, owner]))
+        return bool(self._ask(lambda: self._delete(keys=[_PREFIX], args=[self._ttl, id, owner])))
 
     def purge(self) -> Purged:
         """See :class:`RecordStore`."""
-        return Purged(*self._ask(self._purge, keys=[_PREFIX], args=[self._ttl]))
+        return self._ask(lambda: Purged(*map(int, self._purge(keys=[_PREFIX], args=[self._ttl]))))
+
+    def interrupt(self) -> None:
+        """See :class:`RecordStore`."""
+        self._redis.connection_pool.disconnect(inuse_connections=True)
 
     def close(self) -> None:
         """See :class:`RecordStore`."""
-        self._redis.close()
+        self._is_closed = True
+        self.interrupt()

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, pack_maps
+from service.storage.maps import pack_maps
+from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord
 
 _VERSION = 1  # of the table; records of another version are dropped
 _SCHEMA = (
@@ -19,9 +20,19 @@ _SCHEMA = (
         prediction TEXT NOT NULL, maps BLOB NOT NULL
     ) STRICT
     """,
-    # Covers the queries for expired and excess records, so that they read no record.
-    "CREATE INDEX IF NOT EXISTS records_by_age ON records (created DESC, id, size)",
+    # Cover the queries for expired and excess records, so that they read no record.
+    "CREATE INDEX IF NOT EXISTS records_by_age ON records (created)",
+    "CREATE INDEX IF NOT EXISTS records_by_owner ON records (owner, created, size)",
 )
+
+# The oldest record of the owner that holds most, with what it is about to put.
+_EVICT = """
+DELETE FROM records WHERE rowid = (
+    SELECT rowid FROM records WHERE owner = (
+        SELECT owner FROM records GROUP BY owner ORDER BY sum(size) + iif(owner = ?, ?, 0) DESC LIMIT 1
+    ) ORDER BY created LIMIT 1
+)
+"""
 
 # The system's clock may be set back by this much without losing the records made since.
 _CLOCK_SECONDS = 60.0
@@ -75,7 +86,8 @@ class SqliteRecords:
         maps = pack_maps(record.maps)
         size = len(maps) + len(record.prediction)
         with self._lock:
-            self._purge(room_for=size)
+            self._purge()
+            self._make_room(record.owner, size)
             row = (id, record.owner, self._clock(), size, record.prediction, maps)
             self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
 
@@ -89,36 +101,40 @@ class SqliteRecords:
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
         with self._lock:
-            self._purge(room_for=0)
+            self._purge()
             return self._execute("DELETE FROM records WHERE id = ? AND owner = ?", (id, owner)).rowcount > 0
 
     def purge(self) -> Purged:
         """See :class:`RecordStore`."""
         with self._lock:
-            self._purge(room_for=0)
+            self._purge()
             (kept,) = self._execute("SELECT count(*) FROM records").fetchone()
             purged = Purged(self._expired, self._made_room, kept)
             self._expired = self._made_room = 0
         return purged
 
-    def _purge(self, *, room_for: int) -> None:
+    def _purge(self) -> None:
         gone = self._execute("DELETE FROM records WHERE created NOT BETWEEN ? AND ?", self._alive())
         self._expired += gone.rowcount
-        (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
-        if total + room_for <= self._max_bytes:
-            return
-        self._made_room += self._execute(
-            "DELETE FROM records WHERE id IN (SELECT id FROM ("
-            "SELECT id, sum(size) OVER (ORDER BY created DESC, id) AS newer FROM records) WHERE newer > ?)",
-            (self._max_bytes - room_for,),
-        ).rowcount
+
+    def _make_room(self, owner: str, size: int) -> None:
+        while True:
+            (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
+            if not total or total + size <= self._max_bytes:
+                return
+            self._made_room += self._execute(_EVICT, (owner, size)).rowcount
 
     def _alive(self) -> tuple[float, float]:
         """First and last creation time of records that are not expired; the last bounds what a clock set back keeps."""
         now = self._clock()
         return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
 
+    def interrupt(self) -> None:
+        """See :class:`RecordStore`."""
+        self._database.interrupt()
+
     def close(self) -> None:
         """See :class:`RecordStore`."""
+        self.interrupt()
         with self._lock:
             self._database.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import NamedTuple, Protocol
 
 from service.attention.overlay import AttentionMaps
+from service.storage.maps import DamagedMaps, unpack_maps
 
 
 class RecordsError(RuntimeError):
@@ -18,6 +16,10 @@ class RecordsError(RuntimeError):
 
 class RecordsFull(RecordsError):  # noqa: N818 - named for the state
     """There is no room for another record; reading still works."""
+
+
+class DamagedRecord(RecordsError):  # noqa: N818 - named for the state
+    """A record is not one that the service wrote; the others can still be read."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class StoredRecord:
 
     @cached_property
     def maps(self) -> AttentionMaps:
-        """The maps; unpacking takes milliseconds, so use them off the event loop."""
-        return unpack_maps(self.packed_maps)
+        """The maps; unpacking takes milliseconds, so use them off the event loop. Raises :class:`DamagedRecord`."""
+        try:
+            return unpack_maps(self.packed_maps)
+        except DamagedMaps as error:
+            raise DamagedRecord(str(error)) from error
 
 
 class Purged(NamedTuple):
@@ -57,10 +62,13 @@ class RecordStore(Protocol):
     """
 
     def put(self, id: str, record: Record) -> None:
-        """Keep a record; the oldest are evicted when the byte budget is exceeded."""
+        """Keep a record. When the byte budget is exceeded, the owner that holds most loses its oldest records."""
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
-        """The record, unless it is unknown, another owner's, deleted or expired."""
+        """The record, unless it is unknown, another owner's, deleted or expired.
+
+        Raises :class:`DamagedRecord` for one that the service did not write.
+        """
 
     def delete(self, id: str, owner: str) -> bool:
         """Delete and overwrite a record; whether there was one of this owner."""
@@ -68,35 +76,8 @@ class RecordStore(Protocol):
     def purge(self) -> Purged:
         """Delete expired records; counts what went since the last call. Of several replicas, one gets the counts."""
 
+    def interrupt(self) -> None:
+        """End the calls that other threads wait for: they raise :class:`RecordsError`."""
+
     def close(self) -> None:
-        """Close the database."""
-
-
-def pack_maps(maps: AttentionMaps) -> bytes:
-    """Maps as the bytes of an ``.npz`` archive."""
-    arrays: dict[str, Any] = {
-        "frame": maps.frame,
-        "size": np.array([maps.width, maps.height]),
-        "crop_box": maps.crop_box,
-        "lesion": maps.lesion,
-        "spatial": maps.spatial,
-        "correlation": maps.correlation,
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
-    return buffer.getvalue()
-
-
-def unpack_maps(data: bytes) -> AttentionMaps:
-    """The maps that :func:`pack_maps` packed."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return AttentionMaps(
-        frame=arrays["frame"],
-        width=int(arrays["size"][0]),
-        height=int(arrays["size"][1]),
-        crop_box=arrays["crop_box"],
-        lesion=arrays["lesion"],
-        spatial=arrays.get("spatial"),
-        correlation=arrays.get("correlation"),
-    )
+        """Interrupt all calls and close the database."""

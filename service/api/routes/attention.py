@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -26,6 +27,9 @@ from service.attention.overlay import (
 from service.prediction.attention_summary import summarise
 from service.prediction.schemas import AttentionSummary
 from service.problems import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, documented
+from service.storage.store import DamagedRecord
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["attention"])
 
@@ -64,7 +68,8 @@ async def get_attention(
     """
     options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
-    headers = {"ETag": _etag(id, options), "Cache-Control": "private, no-cache"}
+    # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
+    headers = {"ETag": _etag(id, options), "Cache-Control": "no-store"}
     if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
 
@@ -111,6 +116,9 @@ def _drawing_problems() -> Iterator[None]:
         raise ServiceError(NOT_FOUND, str(error)) from error
     except OverlayError as error:
         raise ServiceError(MALFORMED, str(error)) from error
+    except DamagedRecord as error:
+        log.error("a kept prediction: %s", error)
+        raise
 
 
 def _etag(id: str, options: OverlayOptions) -> str:

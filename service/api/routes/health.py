@@ -20,10 +20,12 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: warmed up, the canary picture got its known answer, the audit log takes entries."""
-    reason = service.health.not_ready_because() or (
-        "the audit log takes no entries" if service.audit.refusing else None
-    )
+    """Whether requests are taken: the canary picture got its known answer, audit log and store of predictions work."""
+    reason = service.health.not_ready_because()
+    if reason is None and service.audit.refusing:
+        reason = "the audit log takes no entries"
+    if reason is None and service.records.failing:
+        reason = "predictions cannot be kept"
     response.status_code = 200 if reason is None else 503
     return Readiness(
         ready=reason is None,

@@ -16,7 +16,7 @@ from PIL import Image
 from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, RGB, AttentionMaps, OverlayOptions, render
 from service.bundle import Bundle
 from service.imaging import read_picture
-from service.storage.store import unpack_maps
+from service.storage.maps import unpack_maps
 from tests.service.conftest import Start
 from tests.service.served import make_key
 from tests.service.tiny_bundle import FRAME, dark_square, expected_outputs, picture_bytes
@@ -49,7 +49,7 @@ def test_the_links_of_a_real_picture_lead_to_its_overlays(client: TestClient, sa
     for kind, link in links.items():
         response = client.get(link)
         assert response.headers["content-type"] == "image/png"
-        assert response.headers["cache-control"] == "private, no-cache"
+        assert response.headers["cache-control"] == "no-store"
         got = np.asarray(_picture(response.content)).astype(int)
         expected = render(maps, OverlayOptions(kind=kind)).astype(int)
         assert got.shape == expected.shape

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from service.attention.overlay import AttentionMaps
+from service.storage.maps import pack_maps
 from service.storage.sqlite import SqliteRecords
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, pack_maps
+from service.storage.store import Purged, Record, RecordsError, RecordsFull
 
 OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
