@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -40,6 +43,43 @@ class RealRedis:
         with suppress(redis.ConnectionError):
             return bool(self.client.ping())
         return False
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It keeps its connections and takes more, and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def replaced(self, *, drips: bool) -> Iterator[None]:
+        """A listener in its place that never answers, or sends a byte now and then."""
+        self.stop()
+        over = threading.Event()
+        taken: list[socket.socket] = []
+
+        def accept() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    taken.append(listener.accept()[0])
+                for connection in taken if drips else ():
+                    with suppress(OSError):
+                        connection.sendall(b"+")
+
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
+            listener.settimeout(0.1)
+            thread = threading.Thread(target=accept)
+            thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
+                for connection in taken:
+                    connection.close()
+        self.start()
 
     def stop(self) -> None:
         self.process.terminate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,21 @@ def test_nobody_else_sees_or_deletes_a_record(server: RealRedis) -> None:
         assert not store.delete(IDS[0], other)
     assert store.get(IDS[0], OWNER) is not None
     assert store.delete(IDS[0], OWNER)
+
+
+def test_who_holds_most_makes_room(server: RealRedis) -> None:
+    store = _store(server, records=4.5)
+    for id in IDS[:2]:
+        store.put(id, replace(_record(), owner="quiet"))
+    for id in IDS[2:10]:
+        store.put(id, replace(_record(), owner="busy"))
+        time.sleep(0.002)
+    assert [store.get(id, "quiet") is not None for id in IDS[:2]] == [True, True]
+    assert [store.get(id, "busy") is not None for id in IDS[2:10]] == [False] * 6 + [True] * 2
+    store.put("a" * 32, replace(_record(), owner="newcomer"))
+    assert store.get("a" * 32, "newcomer") is not None
+    assert _total(server) == 4 * SIZE
+    assert store.purge() == Purged(expired=0, for_room=7, kept=4)
 
 
 def test_replicas_share_the_budget(server: RealRedis) -> None:

@@ -92,6 +92,23 @@ def test_the_oldest_make_room(tmp_path: Path) -> None:
     assert [store.get(id, OWNER) is not None for id in IDS[:5]] == [False, False, True, True, True]
 
 
+def test_who_holds_most_makes_room(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock, records=4.5)
+
+    def put(ids: list[str], owner: str) -> list[bool]:
+        for id in ids:
+            clock.now += 1
+            store.put(id, replace(_record(), owner=owner))
+        return [store.get(id, owner) is not None for id in ids]
+
+    put(IDS[:2], "quiet")
+    assert put(IDS[2:10], "busy") == [False] * 6 + [True] * 2
+    assert [store.get(id, "quiet") is not None for id in IDS[:2]] == [True, True]
+    assert put(["a" * 32], "newcomer") == [True]
+    assert store.purge() == Purged(expired=0, for_room=7, kept=4)
+
+
 def test_deleting_really_deletes(tmp_path: Path) -> None:
     store = _store(tmp_path, Clock())
     secret, other = _record("remember me", seed=1), _record("keep me", seed=2)
