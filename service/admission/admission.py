@@ -14,10 +14,10 @@ class Busy(Exception):  # noqa: N818 - an answer to the client, not a fault
 
 
 class Admission:
-    """Counts slots, upload bytes and each caller's share of the slots; lives on one event loop.
+    """Counts slots, upload bytes and each caller's share of both; lives on one event loop.
 
     A slot is held by one picture, from decoding to its answer. Upload bytes count from their arrival until the answer,
-    so a client that sends slowly holds next to nothing.
+    so a client that sends slowly holds next to nothing. A caller's uploads may hold half of the bytes together.
     """
 
     def __init__(self, rate_limit: RateLimit, *, slots: int, max_per_caller: int | None, max_bytes: int) -> None:
@@ -25,7 +25,9 @@ class Admission:
         self._rate_limit, self._max_per_caller = rate_limit, max_per_caller
         self.slots = self._free_slots = slots
         self._free_bytes = max_bytes
+        self._max_bytes_per_caller = max_bytes // 2
         self._of_caller: Counter[str] = Counter()
+        self._bytes_of_caller: Counter[str] = Counter()
 
     @property
     def slots_taken(self) -> int:
@@ -60,9 +62,17 @@ class Admission:
             raise Busy
         self._free_slots -= slots
         self._free_bytes -= num_bytes
-        self._of_caller[caller] += share
-        if not self._of_caller[caller]:
-            del self._of_caller[caller]
+        for held, num in ((self._of_caller, share), (self._bytes_of_caller, num_bytes)):
+            held[caller] += num
+            if not held[caller]:
+                del held[caller]
+
+    def require_share_of_bytes(self, caller: str, *, held: int, num: int) -> None:
+        """Raises :class:`TooMany` when ``num`` more bytes exceed the caller's share; one upload alone, which has
+        ``held`` bytes, may exceed it."""
+        total = self._bytes_of_caller[caller]
+        if total > held and total + num > self._max_bytes_per_caller:
+            raise TooMany("bytes of uploads at once", 1.0)
 
 
 class Entry:
@@ -74,7 +84,9 @@ class Entry:
         admission.take(caller, share=share)
 
     def add_bytes(self, num: int) -> None:
-        """Part of the upload has arrived. Raises :class:`Busy` when the budget is used up."""
+        """Part of the upload has arrived. Raises :class:`Busy` when the budget is used up, :class:`TooMany` when the
+        caller's share of it is."""
+        self._admission.require_share_of_bytes(self._caller, held=self._bytes, num=num)
         self._admission.take(self._caller, num_bytes=num)
         self._bytes += num
 

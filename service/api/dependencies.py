@@ -63,13 +63,25 @@ async def admit(
         caller = None if client is None else Caller(client, counted_as=client)
     service.admission.count_request(address if caller is None else caller.counted_as)
     if caller is None:
-        service.access_changes.refuse("without_key" if credentials is None else "with_unknown_key")
-        detail = "no valid API key came with the request; send Authorization: Bearer cin_..."
-        raise ServiceError(UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+        raise _no_valid_key(service, credentials)
     return caller
 
 
 CallerDep = Annotated[Caller, Depends(admit)]
+
+
+async def require_live_key(request: Request, service: Service) -> None:
+    """Raises the 401 of a key that was revoked since its request began: an upload takes as long as its client wants."""
+    if service.keys is not None:
+        credentials = await _bearer(request)
+        if credentials is None or _client_of(service.keys, credentials.credentials) is None:
+            raise _no_valid_key(service, credentials)
+
+
+def _no_valid_key(service: Service, credentials: HTTPAuthorizationCredentials | None) -> ServiceError:
+    service.access_changes.refuse("without_key" if credentials is None else "with_unknown_key")
+    detail = "no valid API key came with the request; send Authorization: Bearer cin_..."
+    return ServiceError(UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _client_of(keys: LiveKeys, key: str) -> str | None:

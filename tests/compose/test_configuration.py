@@ -70,6 +70,7 @@ def test_every_service_is_hardened(services: Config) -> None:
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["ulimits"]["core"] in (0, {"soft": 0, "hard": 0}), name
         assert int(service["pids_limit"]) > 0, name
         assert service["mem_limit"], name
         assert float(service["cpus"]) > 0, name

@@ -9,7 +9,14 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.api.dependencies import CallerDep, ClientGone, PointDep, ServiceDep, unless_client_leaves
+from service.api.dependencies import (
+    CallerDep,
+    ClientGone,
+    PointDep,
+    ServiceDep,
+    require_live_key,
+    unless_client_leaves,
+)
 from service.api.error_handlers import EXPECTED, problem_of
 from service.api.upload import FIELD, UploadLimits, read_uploads
 from service.bundle import OperatingPoint
@@ -53,12 +60,18 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
         with service.admission.enter(caller.counted_as, most) as entry:
             limits = UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes)
             pictures = await read_uploads(request, limits, max_files=most)
+            await require_live_key(request, service)
             entry.take_slots(len(pictures))
             work = predict_all(service.predictor, pictures, caller.name, point, began=began, ends=ends)
             outcomes = await unless_client_leaves(request, work)
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
     service.health.require_ready()  # trust may be lost after the first answers
+    try:
+        await require_live_key(request, service)
+    except ServiceError:
+        _take_back(service.predictor, outcomes, caller.name)
+        raise
     return Response(_to_json(outcomes), media_type="application/json")
 
 
@@ -82,11 +95,16 @@ async def predict_all(
         async with asyncio.TaskGroup() as group:
             tasks += [group.create_task(predict_one(data)) for data in pictures]
     except BaseException:
-        for task in tasks:
-            if not task.cancelled() and task.exception() is None and isinstance(result := task.result(), Result):
-                predictor.take_back(result, caller)
+        done = [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
+        _take_back(predictor, done, caller)
         raise
     return [task.result() for task in tasks]
+
+
+def _take_back(predictor: Predictor, outcomes: Sequence[Result | ServiceError], caller: str) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Result):
+            predictor.take_back(outcome, caller)
 
 
 def _to_json(outcomes: Sequence[Result | ServiceError]) -> str:

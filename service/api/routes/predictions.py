@@ -17,6 +17,7 @@ from service.api.dependencies import (
     find_record,
     is_id,
     note_access,
+    require_live_key,
     unknown_prediction,
     unless_client_leaves,
 )
@@ -80,6 +81,7 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
     try:
         with service.admission.enter(caller.counted_as) as entry:
             data = await read_upload(request, UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes))
+            await require_live_key(request, service)
             async with asyncio.timeout_at(ends):
                 entry.take_slots()
                 work = service.predictor.predict(data, caller.name, point, began=began)
@@ -88,6 +90,11 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)  # what proxies log for it
+    try:
+        await require_live_key(request, service)
+    except ServiceError:
+        service.predictor.take_back(result, caller.name)
+        raise
     return Response(result.json, media_type="application/json")
 
 

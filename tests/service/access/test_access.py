@@ -17,7 +17,8 @@ from fastapi.routing import APIRoute
 
 from service.access.keys import read_keys, revoke_key
 from service.bundle import Bundle
-from tests.service.conftest import Start
+from service.prediction.predictor import Predictor, Result
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.real_redis import RealRedis
 from tests.service.served import Served, cin, make_key, served
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -176,6 +177,50 @@ def test_a_key_is_made_and_revoked_while_it_runs(clinics: Clinics) -> None:
         _until(lambda: client.get("/model").status_code == 401, "a revoked key is no longer taken")
     with clinics.client("one") as client:
         assert client.get("/model").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_an_upload_that_began_before_its_key_was_revoked_gets_no_answer(clinics: Clinics, path: str) -> None:
+    key = clinics.create("fourth")
+    with clinics.service.client(key) as client:
+        _until(lambda: client.get("/model").status_code == 200, "the new key is taken")
+        request = client.build_request("POST", path, files=FORM)
+        body = request.read()
+
+        def slowly() -> Iterator[bytes]:
+            yield body[:100]
+            clinics.revoke_all("fourth")
+            with clinics.service.client(key) as other:
+                _until(lambda: other.get("/model").status_code == 401, "it is revoked")
+            yield body[100:]
+
+        kind = {"content-type": request.headers["content-type"]}
+        check_problem(client.post(path, content=slowly(), headers=kind), 401)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_what_was_predicted_for_a_key_that_is_revoked_is_taken_back(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    keys = tmp_path / "keys.json"
+    key = make_key(keys, "clinic")
+    predict = Predictor.predict
+
+    with start(keys=keys) as client:
+        service = service_of(client)
+        assert service.keys is not None
+        live = service.keys
+
+        async def predict_and_revoke(*arguments: Any, **named: Any) -> Result:
+            result = await predict(*arguments, **named)
+            for stored in read_keys(keys).keys:
+                revoke_key(keys, stored.id, announce=lambda key: None)
+            live.look_again()
+            return result
+
+        monkeypatch.setattr(Predictor, "predict", predict_and_revoke)
+        check_problem(client.post(path, files=FORM, headers={"Authorization": f"Bearer {key}"}), 401)
+        _until(lambda: store_of(client).purge().kept == 0, "nothing is kept of it")
 
 
 def test_without_its_key_file_it_refuses_all_and_logs_it(clinics: Clinics) -> None:

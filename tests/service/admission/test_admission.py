@@ -57,6 +57,23 @@ def test_upload_bytes_are_bounded_and_given_back() -> None:
         entry.add_bytes(100)
 
 
+def test_one_caller_cannot_fill_the_budget_for_uploads() -> None:
+    admission = make(max_bytes=100)
+    with admission.enter("a") as one, admission.enter("a") as two, admission.enter("b") as other:
+        one.add_bytes(30)
+        two.add_bytes(20)
+        for entry in (one, two):
+            with pytest.raises(TooMany, match="bytes"):
+                entry.add_bytes(1)
+        other.add_bytes(50)
+    with admission.enter("a") as alone:
+        alone.add_bytes(90)
+        with admission.enter("a") as second, pytest.raises(TooMany, match="bytes"):
+            second.add_bytes(1)
+    with admission.enter("a") as again:
+        again.add_bytes(50)
+
+
 def test_a_callers_share_is_held_shrinks_and_is_given_back() -> None:
     admission = make(max_per_caller=3)
     with admission.enter("a", 2) as entry:

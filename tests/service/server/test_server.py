@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -80,13 +81,24 @@ def test_a_session_over_the_wire(serve: Serve) -> None:
     with httpx.Client(base_url=f"http://{host}:{port}") as client:
         answer = client.post("/predict", files={"image": ("lesion.png", PICTURE)})
         assert answer.status_code == 200
-        assert client.get(answer.json()["attention"]["correlation"]).headers["content-type"] == "image/png"
+        overlay = client.get(answer.json()["attention"]["correlation"])
+        assert overlay.headers["content-type"] == "image/png"
+        assert answer.headers["cache-control"] == overlay.headers["cache-control"] == "no-store"
         assert "server" not in answer.headers
         assert client.get("/docs").status_code == 200
     code, errors = _end(process)
     assert code == 0
     assert "Traceback" not in errors
     assert answer.json()["id"] not in errors
+
+
+def test_no_core_dump_holds_a_picture(serve: Serve) -> None:
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip("this system allows no core dumps")
+    unlimited = "import resource; n = resource.getrlimit(resource.RLIMIT_CORE)[1]; "
+    process = serve(f"{unlimited}resource.setrlimit(resource.RLIMIT_CORE, (n, n)); {_PROGRAM}")
+    _address(process)
+    assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
 
 @pytest.mark.parametrize("announced", [True, False])
