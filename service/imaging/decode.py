@@ -173,9 +173,17 @@ def _has_more(image: Image.Image) -> bool:
 
 def _turn_upright(image: Image.Image) -> None:
     """Apply the EXIF orientation; broken EXIF data is ignored, as the pixels may be intact."""
+    _forget_xmp(image)  # a TIFF's is used while it loads
     image.load()
+    _forget_xmp(image)  # a PNG's may come after the pixels
     with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
+
+
+def _forget_xmp(image: Image.Image) -> None:
+    """Pillow takes an orientation from XMP; browsers do not, so the sender saw the picture without."""
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

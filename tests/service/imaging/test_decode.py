@@ -219,6 +219,48 @@ def test_every_orientation_comes_out_upright(
     assert np.abs(picture.frame.astype(int) - upright).max() <= tolerance
 
 
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+xmlns:tiff="http://ns.adobe.com/tiff/1.0/"><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def with_xmp(image_format: str, **options: Any) -> bytes:
+    """A picture whose XMP says that it is turned."""
+    if image_format == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    elif image_format == "TIFF":
+        options["tiffinfo"] = {700: XMP}
+    else:
+        options["xmp"] = XMP
+    return encoded(Image.fromarray(scene()), image_format, **options)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_an_orientation_in_xmp_is_ignored_as_in_browsers(image_format: str) -> None:
+    data = with_xmp(image_format)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x0112] == 6, "Pillow would turn it"
+    picture = read_picture(data, 40)
+    assert (picture.width, picture.height) == (60, 44)
+    np.testing.assert_array_equal(picture.frame, frame(encoded(Image.fromarray(scene()), image_format)))
+
+
+def test_xmp_after_the_pixels_is_ignored_too() -> None:
+    data = with_xmp("PNG")
+    start = data.index(b"iTXt") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    moved = data[:start] + data[end:-12] + data[start:end] + data[-12:]
+    assert read_picture(moved, 40).width == 60
+
+
+def test_exif_counts_where_xmp_says_something_else() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    picture = read_picture(with_xmp("JPEG", exif=exif), 40)
+    turned = encoded(Image.fromarray(scene()), "JPEG", exif=exif)
+    np.testing.assert_array_equal(picture.frame, frame(turned))
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0no exif", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0"])
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 def test_broken_exif_is_ignored(exif: bytes) -> None:
