@@ -60,6 +60,11 @@ class Records:
         """Delete expired records; how many went since the last call."""
         return Purged(0, 0, 0) if self.store is None else await self._on_thread(self.store.purge)
 
+    def require_working(self) -> None:
+        """Raises :class:`RecordsError` while the store fails."""
+        if self.failing:
+            raise RecordsError("the store of predictions does not answer")
+
     async def check(self) -> None:
         """Find out whether the store works, by a call that reads and writes."""
         await self.delete(_NO_ID, _NO_OWNER)
@@ -101,8 +106,8 @@ class Records:
         return task
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
-        if self.failing and self._num_calls:
-            raise RecordsError("the store of predictions does not answer")
+        if self._num_calls:
+            self.require_working()
         self._num_calls += 1
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):

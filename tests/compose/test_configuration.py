@@ -178,19 +178,11 @@ def test_prometheus_asks_where_no_key_is_needed_and_nobody_else_does(services: C
     assert str(found["port"]) not in nginx
 
 
-def test_all_uploads_of_one_address_at_once_fit_into_the_proxys_memory(services: Config) -> None:
+def test_no_upload_waits_in_the_proxy_and_its_memory_holds_every_buffer(services: Config) -> None:
     nginx = re.sub("#.*", "", (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8"))
     locations = dict(re.findall(r"location = (/predict\S*) \{([^}]*)\}", nginx))
     assert locations.keys() == {"/predict", "/predict/batch"}
-    room = 0
-    for body in locations.values():
-        (size,), (most,) = (
-            re.findall(rf"{name} (\w+);", body) for name in ("client_max_body_size", "(?:uploads|batches)")
-        )
-        room += num_bytes(size) * int(most)
-    (mount,) = services["proxy"]["tmpfs"]
-    (tmpfs,) = (num_bytes(size) for size in re.findall(r"size=(\w+)", mount))
-    assert room < tmpfs
+    assert all("proxy_request_buffering off;" in body for body in locations.values())
     # What any other request sends waits in nginx's own memory.
     elsewhere = nginx.partition("server {")[0]
     (largest,), (buffer,), (connections,) = (
@@ -198,7 +190,11 @@ def test_all_uploads_of_one_address_at_once_fit_into_the_proxys_memory(services:
         for name in ("client_max_body_size", "client_body_buffer_size", "worker_connections")
     )
     assert num_bytes(largest) <= num_bytes(buffer)
-    assert tmpfs + int(connections) * num_bytes(buffer) < num_bytes(services["proxy"]["mem_limit"])
+    ((number, size),) = re.findall(r"large_client_header_buffers (\d+) (\w+);", elsewhere)
+    room = int(connections) * (num_bytes(buffer) + int(number) * num_bytes(size))
+    (mount,) = services["proxy"]["tmpfs"]
+    (tmpfs,) = (num_bytes(size) for size in re.findall(r"size=(\w+)", mount))
+    assert tmpfs + room < num_bytes(services["proxy"]["mem_limit"])
 
 
 def test_the_compose_file_contradicts_no_limit_of_the_service(services: Config) -> None:

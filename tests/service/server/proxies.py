@@ -88,12 +88,17 @@ def haproxy(server: Address, folder: Path) -> Iterator[Address]:
 
 
 @contextmanager
-def nginx_of_the_stack(server: Address, folder: Path) -> Iterator[Address]:
-    """nginx as ``docker/proxy/nginx.conf`` has it, but for addresses and folders; yields its address."""
+def nginx_of_the_stack(server: Address, folder: Path, *others: Address) -> Iterator[Address]:
+    """nginx as ``docker/proxy/nginx.conf`` has it, but for addresses and folders; yields its address.
+
+    ``others`` are further replicas of the service.
+    """
     listen = _free_port()
     text = (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8")
     text = re.sub(r"^ *resolver .*$", "", text, flags=re.MULTILINE)
-    text = text.replace("$service:8000", f"{server[0]}:{server[1]}").replace("$grafana:3000", "127.0.0.1:9")
+    text = re.sub(r"\$?service:8000", "replicas", text).replace("$grafana:3000", "127.0.0.1:9")
+    replicas = " ".join(f"server {host}:{port} max_fails=0;" for host, port in (server, *others))
+    text = text.replace("http {", f"http {{ upstream replicas {{ {replicas} }}", 1)
     text = text.replace("include /tmp/listen.conf;", f"listen 127.0.0.1:{listen};")
     text = text.replace("access_log /dev/stdout private;", "access_log off;").replace("/tmp/", f"{folder}/")
     with _nginx_with(text, folder, listen) as address:
