@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import select
 import shutil
 import socket
 import subprocess
@@ -17,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -189,33 +188,6 @@ def test_too_large_an_upload_never_reaches_the_service(client: httpx.Client) -> 
     assert answer.json()["status"] == 413
     # The service's own words, which name its limit, are others.
     assert answer.json()["detail"] == "the upload is larger than this server takes; send less at once"
-
-
-def test_what_does_not_fit_beside_other_uploads_is_refused(stack: Stack, client: httpx.Client) -> None:
-    begun = b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"
-    uploads: list[socket.socket] = []
-    with ExitStack() as open_connections:
-
-        def held() -> int:
-            return len(uploads) - len(select.select(uploads, [], [], 0)[0])
-
-        def refused_beside_three() -> bool:
-            # Another one whenever one was refused: the request that asks can itself have had its place.
-            if held() < 3:
-                upload = open_connections.enter_context(socket.create_connection(("127.0.0.1", stack.port)))
-                upload.sendall(begun)
-                uploads.append(upload)
-                return False
-            return client.post("/predict/batch", content=b"").status_code == 429 and held() == 3
-
-        wait_for(refused_beside_three, "a refusal beside three uploads that are waited for", 10)
-        refused = client.post("/predict/%62atch", content=b"")
-        assert refused.status_code == 429
-        assert refused.headers["content-type"] == "application/problem+json"
-        assert int(refused.headers["retry-after"]) > 0
-        assert refused.json()["type"] == "urn:cin:problem:queue-full"
-        assert client.post("/predict", content=b"").status_code not in (429, 500), "another address"
-    wait_for(lambda: client.post("/predict/batch", content=b"").status_code != 429, "room again", 5)
 
 
 def test_nothing_but_pictures_may_be_large(client: httpx.Client) -> None:
