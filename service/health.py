@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class Health:
-    """Lives on one event loop; once ``failure`` is set it stays, and the process should end."""
+    """Lives on one event loop; once ``failure`` is set it stays, and the process should end.
+
+    ``draining`` is set when the process was asked to end: what it takes until then is still answered.
+    """
 
     def __init__(
         self, network: Network, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
@@ -31,11 +34,18 @@ class Health:
         self._timeout_seconds = timeout_seconds
         self._recovery: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.draining = False
         self.canary_difference: float | None = None
 
     def not_ready_because(self) -> str | None:
         """Why no requests are taken, or None when they are."""
         return self.failure or (None if self._network.batcher.alive else "the queue is not running")
+
+    def require_admitting(self) -> None:
+        """Raises the 503 of a service that is not ready, or will stop listening within a second."""
+        self.require_ready()
+        if self.draining:
+            raise ServiceError(NOT_READY, "the service is shutting down; try again", headers={"Retry-After": "5"})
 
     def require_ready(self) -> None:
         """Raises the 503 of a service that shuts down or can no longer be trusted."""

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 from typing import Any, NoReturn, cast
 
 import typer
@@ -28,6 +29,8 @@ from service.storage.store import RecordsError
 
 log = logging.getLogger(__name__)
 
+# For uploads that this replica has admitted just before: time to connect.
+_DRAIN_SECONDS = 0.5
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -55,7 +58,7 @@ def serve() -> None:
 
     application = create_app(settings, end)
     config = server_config(application, settings)
-    server = uvicorn.Server(config)
+    server = _Server(config, application)
     # Uvicorn raises the signal that ended it a second time; this way the lifespan still shuts down.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -70,6 +73,23 @@ def serve() -> None:
         logging.shutdown()
         # The interpreter would wait for the thread of a device that hangs.
         os._exit(1)
+
+
+class _Server(uvicorn.Server):
+    """A server that admits no more uploads before it stops listening, so that a proxy brings it none in between."""
+
+    def __init__(self, config: uvicorn.Config, application: FastAPI) -> None:
+        super().__init__(config)
+        self._application, self._drains = application, False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See :class:`uvicorn.Server`; a second signal does not wait."""
+        if self._drains:
+            super().handle_exit(sig, frame)
+            return
+        self._drains = True
+        self._application.state.service.health.draining = True
+        asyncio.get_running_loop().call_later(_DRAIN_SECONDS, super().handle_exit, sig, frame)
 
 
 async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings) -> None:

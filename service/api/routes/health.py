@@ -22,6 +22,8 @@ async def healthz() -> dict[str, str]:
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
     """Whether requests are taken: the canary picture got its known answer, audit log and store of predictions work."""
     reason = service.health.not_ready_because()
+    if reason is None and service.health.draining:
+        reason = "shutting down"
     if reason is None and service.audit.refusing:
         reason = "the audit log takes no entries"
     if reason is None and service.records.failing:

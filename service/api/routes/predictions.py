@@ -72,7 +72,7 @@ _ERRORS = (
 @router.get("/admission", status_code=204, responses=documented(QUEUE_FULL, RATE_LIMITED, NOT_READY))
 async def get_admission(service: ServiceDep, caller: CallerDep) -> None:
     """Whether a picture of this caller would be taken now: for a proxy that asks before it reads an upload."""
-    service.health.require_ready()
+    service.health.require_admitting()
     service.records.require_working()
     with service.admission.enter(caller.counted_as):
         pass

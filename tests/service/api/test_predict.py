@@ -13,7 +13,7 @@ from PIL import Image
 from service.bundle import Bundle
 from service.imaging import read_picture
 from service.prediction.schemas import Prediction
-from tests.service.conftest import Start
+from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, FRAME, THRESHOLD, dark_square, expected_outputs, picture_bytes
 from tests.service.wire import check_problem, post, post_form
 
@@ -124,3 +124,12 @@ def test_what_is_no_id_is_not_found(client: TestClient, place: str, id: str) -> 
 def test_each_prediction_is_its_own(client: TestClient, seen: str) -> None:
     data = picture_bytes(dark_square())
     assert len({post(client, data).json()[seen] for _ in range(3)}) == 3
+
+
+def test_a_proxy_learns_before_an_upload_whether_it_is_taken(start: Start) -> None:
+    with start(queue_size=2) as client:
+        assert (client.get("/admission").status_code, client.get("/admission").content) == (204, b"")
+        with service_of(client).admission.enter("other", 2) as entry:
+            entry.take_slots(2)
+            check_problem(client.get("/admission"), 429, name="queue-full")
+        assert client.get("/admission").status_code == 204

@@ -159,6 +159,9 @@ def test_a_request_under_way_is_answered_before_the_end(serve: Serve) -> None:
     with _half_sent(host, port) as connection:
         _wait_for_in_flight(host, port)
         process.send_signal(signal.SIGTERM)
+        with httpx.Client(base_url=f"http://{host}:{port}") as client:
+            assert client.get("/admission").status_code == 503, "a proxy goes elsewhere before the port is closed"
+            assert client.get("/readyz").status_code == 503
         _wait_until_refused(host, port)
         connection.sendall(PICTURE[100:])
         assert connection.recv(12) == b"HTTP/1.1 200"

@@ -49,7 +49,7 @@ def until(check: Callable[[], bool], within: float) -> None:
 def test_a_redis_that_hangs_holds_nothing_else_up(server: RealRedis, tiny_bundle: Bundle, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     revoked, kept = make_key(keys, "one"), make_key(keys, "two")
-    settings = {"CIN_KEYS": str(keys), "CIN_RECORDS_URL": server.url}
+    settings: dict[str, Any] = {"CIN_KEYS": str(keys), "CIN_RECORDS_URL": server.url}
     with served(tiny_bundle.folder, **settings) as service, service.client(kept) as client:
         link = client.post("/predict", files=FORM).json()["attention"]["lesion"]
         with server.hanging():
@@ -82,8 +82,9 @@ def _check_hanging(service: Served, link: str, kept: str, revoked: str, keys: Pa
         answered = [done.result() for done in waiting]
     assert {status for status, _ in answered} == {503}
     assert max(seconds for _, seconds in answered) < 2 * DEADLINE_SECONDS + 1
-    status, seconds = timed("GET", "/readyz", None)
-    assert (status, seconds < 1) == (503, True)
+    for path, needed in (("/readyz", None), ("/admission", kept)):
+        status, seconds = timed("GET", path, needed)
+        assert (status, seconds < 1) == (503, True)
 
 
 @pytest.mark.parametrize("drips", [False, True])
@@ -123,10 +124,10 @@ def test_it_does_not_start_without_an_answer() -> None:
         assert time.monotonic() - began < 5
 
 
-def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], dict[str, bytes]]:
+def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], dict[Any, Any]]:
     """Another prediction in the place of one."""
 
-    def poison(prediction: dict[str, Any]) -> dict[str, bytes]:
+    def poison(prediction: dict[str, Any]) -> dict[Any, Any]:
         change(prediction)
         return {"prediction": json.dumps(prediction).encode()}
 
@@ -149,7 +150,7 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, 
     ],
 )
 def test_a_prediction_that_is_none_of_ours_is_not_found(
-    poisoned: TestClient, server: RealRedis, poison: Callable[[dict[str, Any]], dict[str, bytes]]
+    poisoned: TestClient, server: RealRedis, poison: Callable[[dict[str, Any]], dict[Any, Any]]
 ) -> None:
     prediction = post(poisoned, PICTURE).json()
     paths = [f"/predictions/{prediction['id']}", prediction["attention"]["lesion"]]
