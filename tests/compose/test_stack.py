@@ -41,7 +41,8 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def dawdlers(stack: Stack) -> Iterator[list[socket.socket]]:
     """Connections of clients that do not finish: one its headers, one its body."""
-    begun = ("GET /healthz HTTP/1.1\r\nHost: x\r\n", "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+    upload = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n1"
+    begun = ("GET /healthz HTTP/1.1\r\nHost: x\r\n", upload)
     connections = [socket.create_connection(("127.0.0.1", stack.port)) for _ in begun]
     for connection, text in zip(connections, begun, strict=True):
         connection.sendall(text.encode())
@@ -87,7 +88,7 @@ def test_the_page_comes_through_the_proxy(client: httpx.Client) -> None:
 
 
 def test_three_replicas_share_records_and_work(stack: Stack, client: httpx.Client, picture: bytes) -> None:
-    ids = [predict(client, picture).json()["id"] for _ in range(12)]
+    ids = [predict(client, picture).json()["id"] for _ in range(24)]
     replicas = stack.containers()
     assert len(replicas) == 3
     for replica in replicas:
