@@ -115,7 +115,9 @@ class Settings(BaseSettings):
     )
     record_ttl_seconds: float = Field(3600.0, gt=0, description="how long a prediction is kept")
     record_max_bytes: int = Field(
-        128 * 2**20, ge=16 * 2**20, description="size of all kept predictions; beyond that the oldest are deleted"
+        128 * 2**20,
+        ge=16 * 2**20,
+        description="size of all kept predictions; beyond that the client with most loses its oldest",
     )
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two canary checks")

@@ -36,6 +36,7 @@ from tests.torture import (
     slow_uploads,
     smuggling,
     soak,
+    stopped_redis,
     storage,
     strangers,
 )
@@ -51,6 +52,7 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "overload": overload.check,
     "soak": soak.check,
     "storage": storage.check,
+    "stopped Redis": stopped_redis.check,
     "shutdown": shutdown.check,
     "crashes": crashes.check,
     "strangers": strangers.check,
