@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -55,7 +57,7 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
                 if stored.client == "former":
                     revoke_key(keys, stored.id, announce=lambda key: None)
             took = _seconds_until(lambda: client.get("/model", headers=_bearer(revoked)).status_code == 401)
-            quick = [_timed(lambda path=path: client.get(path)) for path in QUICK for _ in range(3)]
+            quick = [_timed(partial(client.get, path)) for path in QUICK for _ in range(3)]
             answered = [done.result() for done in waiting]
             unready = client.get("/readyz").status_code
         ready = _seconds_until(lambda: client.get("/readyz").status_code == 200)
@@ -76,7 +78,7 @@ def _poisoned(client: httpx.Client, redis: RealRedis, files: dict[str, bytes]) -
     """What is in Redis changes under the service: truncated, of another schema, of another prediction."""
     prediction = client.post("/predict", files=files).json()
     name = f"cin:{{records}}:{prediction['id']}"
-    whole = redis.client.hgetall(name)
+    whole: dict[Any, Any] = redis.client.hgetall(name)
     paths = [f"/predictions/{prediction['id']}", prediction["attention"]["lesion"]]
     wrong = 0
     for field, values in {
