@@ -102,7 +102,8 @@ def _check(maps: AttentionMaps) -> None:
 
 def _is_attention(values: NDArray[Any], shape: tuple[int, ...]) -> bool:
     right = values.dtype == np.float32 and values.shape == shape and values.size > 0
-    return right and bool(np.isfinite(values).all() and (values >= 0).all())
+    # False for what is not a number. Sums of larger ones overflow; a network's are below 1.
+    return right and bool(((values >= 0) & (values <= 1e6)).all())
 
 
 def _require(condition: bool) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.attention.overlay import AttentionMaps
+from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, render
+from service.prediction.attention_summary import summarise
 from service.storage.maps import DamagedMaps, pack_maps, unpack_maps
 
 MAPS = AttentionMaps(
@@ -102,6 +103,7 @@ BOX, SPATIAL = MAPS.crop_box, np.ones((2, 2, 3), np.float32)
         npz(spatial=SPATIAL * NAN),
         npz(spatial=SPATIAL * INFINITE),
         npz(spatial=-SPATIAL),
+        npz(spatial=SPATIAL * np.float32(3e38)),
         npz(spatial=SPATIAL[:1]),
         npz(spatial=SPATIAL[0]),
         npz(spatial=np.zeros((2, 0, 3), np.float32), correlation=None),
@@ -131,3 +133,23 @@ def test_a_directory_of_many_members_costs_nothing() -> None:
     with pytest.raises(DamagedMaps):
         unpack_maps(directory(300_000))
     assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("value", [0, 1e-40, 1, 1e6])
+@pytest.mark.parametrize("box", [(0, 0, 1e-30, 1), (0.9999, 0.9999, 1, 1)])
+def test_what_passes_for_maps_can_be_drawn_and_summarised(value: float, box: tuple[float, ...]) -> None:
+    maps = AttentionMaps(
+        frame=np.zeros((1, 1, 3), np.uint8),
+        width=2**62,
+        height=1,
+        crop_box=np.array(box, np.float32),
+        lesion=np.full((1, 1), 255 * (value > 0), np.uint8),
+        spatial=np.full((2, 1, 5), value, np.float32),
+        correlation=np.full((2, 5, 5), value, np.float32),
+    )
+    back = unpack_maps(pack_maps(maps))
+    kinds: tuple[MapKind, ...] = ("lesion", "spatial", "correlation")
+    for kind in kinds:
+        for options in (OverlayOptions(kind=kind), OverlayOptions(kind=kind, view="crop")):
+            assert render(back, options).shape[2] == 3
+            assert 0 <= summarise(back, options).share <= 1
