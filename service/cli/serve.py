@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
-import sys
 from types import FrameType
 from typing import Any, NoReturn, cast
 
@@ -37,7 +37,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def serve() -> None:
     """Serve over HTTP. CIN_HOST, CIN_PORT, CIN_BUNDLE and the other CIN_ settings say how."""
     settings = read_settings()
-    _never_dump_core()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold uploads
     _log_to_stderr(settings.log_level.upper())
     listening = _listen(settings.host, settings.port)
     address = listening.getsockname()[0] if settings.published is None else published_host(settings.published)
@@ -126,14 +126,6 @@ def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-
-
-def _never_dump_core() -> None:
-    """Forbid core dumps, of the processes that this one starts too: they hold pictures."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _log_to_stderr(level: str) -> None:
