@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Health:
     """Lives on one event loop; once ``failure`` is set it stays, and the process should end.
 
-    ``draining`` is set when the process was asked to end: what it takes until then is still answered.
+    ``draining`` is set at SIGTERM, while the port is still open: requests that arrive are still answered.
     """
 
     def __init__(

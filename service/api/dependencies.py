@@ -154,7 +154,7 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
         try:
             record = replace(record, prediction=read_prediction(record.prediction, id).model_dump_json())
         except ValueError:
-            log.error("a kept prediction is none that this service wrote")
+            log.error("a kept prediction was not written by this service")
             record = None
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
     if record is None:

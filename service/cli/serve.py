@@ -29,7 +29,7 @@ from service.storage.store import RecordsError
 
 log = logging.getLogger(__name__)
 
-# For uploads that this replica has admitted just before: time to connect.
+# Time for uploads to connect that this replica has just admitted.
 _DRAIN_SECONDS = 0.5
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -76,7 +76,7 @@ def serve() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that admits no more uploads before it stops listening, so that a proxy brings it none in between."""
+    """A server that refuses admission for a moment before it stops listening, so that proxies choose another replica."""
 
     def __init__(self, config: uvicorn.Config, application: FastAPI) -> None:
         super().__init__(config)

@@ -68,7 +68,7 @@ redis.call('ZADD', ages(owner), now, id)
 redis.call('HSET', sizes, id, size)
 redis.call('HINCRBY', held, owner, size)
 """
-# Not KEYS and books: a record that expired is gone already. What is too large stays there.
+# Without the books: a record that expired is gone already. A record that is too large is not sent.
 _GET = """
 local record = KEYS[1] .. ':' .. ARGV[1]
 if redis.call('TYPE', record).ok ~= 'hash' then return redis.call('EXISTS', record) end
@@ -83,10 +83,10 @@ return forget(ARGV[3], ARGV[2])
 """
 # The counts are reset, so that one replica reports them.
 _PURGE = """
-local told, kept = redis.call('HMGET', gone, 'expired', 'for_room'), 0
+local counts, kept = redis.call('HMGET', gone, 'expired', 'for_room'), 0
 redis.call('DEL', gone)
 for _, owner in ipairs(redis.call('HKEYS', held)) do kept = kept + redis.call('ZCARD', ages(owner)) end
-return {tonumber(told[1]) or 0, tonumber(told[2]) or 0, kept}
+return {tonumber(counts[1]) or 0, tonumber(counts[2]) or 0, kept}
 """
 
 
@@ -106,7 +106,7 @@ class RedisRecords:
                 socket_timeout=_TIMEOUT_SECONDS,
                 socket_connect_timeout=_TIMEOUT_SECONDS,
                 redis_connect_func=self._on_connect,
-                # A connection may have ended since it was last used. What did not answer in time is not tried again.
+                # A pooled connection may have ended since its last use. After a timeout there is no second try.
                 retry=Retry(ConstantBackoff(0.05), retries=1, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError as error:
@@ -125,7 +125,7 @@ class RedisRecords:
         connection.on_connect()
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """The result of ``call``, which also reads the reply: it may be none that Redis would give."""
+        """The result of ``call``, which also reads the reply. Any error means that the reply is not one of Redis."""
         try:
             return call()
         except redis.OutOfMemoryError as error:
@@ -133,7 +133,7 @@ class RedisRecords:
                 f"Redis at {self._name} is full; raise its maxmemory, or CIN_RECORD_MAX_BYTES below"
             ) from error
         except Exception as error:
-            reason = error if isinstance(error, redis.RedisError) else f"a reply that is none, {type(error).__name__}"
+            reason = error if isinstance(error, redis.RedisError) else f"an invalid reply, {type(error).__name__}"
             raise RecordsError(
                 f"Redis at {self._name} cannot be used ({reason}); check that it runs, and CIN_RECORDS_URL"
             ) from error
@@ -158,7 +158,7 @@ class RedisRecords:
                     return StoredRecord(prediction.decode(), maps)
                 except UnicodeDecodeError:
                     pass
-        raise DamagedRecord(f"a record at Redis at {self._name} is none that this service wrote")
+        raise DamagedRecord(f"a record in Redis at {self._name} was not written by this service")
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""

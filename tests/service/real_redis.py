@@ -46,7 +46,7 @@ class RealRedis:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """It keeps its connections and takes more, and answers nobody."""
+        """Stopped: it keeps its connections and accepts more, and does not answer."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
