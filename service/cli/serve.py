@@ -76,7 +76,7 @@ def serve() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that refuses admission for a moment before it stops listening, so that proxies choose another replica."""
+    """A server that refuses admission a moment before it stops listening, so that proxies choose another replica."""
 
     def __init__(self, config: uvicorn.Config, application: FastAPI) -> None:
         super().__init__(config)
