@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
-from service.inference.answers import DeviceError, OutOfMemory
+from service.inference.answers import CanaryError, DeviceError, OutOfMemory
 from service.inference.batching import Stopped
 from service.inference.network import Network
 from service.metrics import Metrics
@@ -69,6 +69,8 @@ class Health:
                 self.fail("the canary picture got no answer in time")
         except Stopped:
             return  # the service is shutting down
+        except CanaryError as error:
+            self.fail(str(error))
         except Exception as error:  # whatever the cause, the known answer did not come
             log.exception("the canary picture failed")
             self.fail(f"the canary picture failed ({type(error).__name__})")

@@ -122,13 +122,14 @@ SENSITIVITIES = {"high-sensitivity": 0.95, "dermatologist": 0.82}
 def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) -> list[OperatingPoint]:
     """``balanced`` (highest SE + SP); ``high-sensitivity``, ``dermatologist`` (at least a given SE, then highest SP).
 
-    Thresholds lie halfway between neighbouring scores; a picture is referred when its score reaches the threshold.
+    Thresholds lie halfway between neighbouring scores, the lowest below all of them; a picture is referred when its
+    score reaches the threshold.
     Raises ``ValueError`` when one of the two outcomes is not in the set.
     """
     if malignant_N.all() or not malignant_N.any():
         raise ValueError("operating points need malignant and benign pictures in the validation set")
     levels = np.unique(scores_N)
-    thresholds = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2])
+    thresholds = np.concatenate([levels[:1] / 2, (levels[1:] + levels[:-1]) / 2])
     measured = [rates(malignant_N, scores_N >= threshold) for threshold in thresholds]
     chosen = {"balanced": int(np.argmax([r.sensitivity + r.specificity for r in measured]))}
     for name, sensitivity in SENSITIVITIES.items():

@@ -9,8 +9,9 @@ from service.bundle.abstention import (
     beyond_limits,
     measure_quality,
 )
-from service.bundle.base import Interval, Probability, Record
+from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.bundle import Bundle, check_target, file_sha256, load_bundle, write_bundle
+from service.bundle.canary import differences, interpret, malignancy
 from service.bundle.drift_reference import Reference, measure_reference
 from service.bundle.feature_distance import FeatureDistance, fit_feature_distance, read_feature_distance
 from service.bundle.manifest import (
@@ -21,8 +22,8 @@ from service.bundle.manifest import (
     MANIFEST_NAME,
     MODEL_CARD_NAME,
     SCHEMA_VERSION,
-    BundleError,
     Canary,
+    CanaryPrediction,
     DiagnosisClass,
     Manifest,
     OperatingPoint,
@@ -44,6 +45,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Canary",
+    "CanaryPrediction",
     "DiagnosisClass",
     "FeatureDistance",
     "Interval",
@@ -60,9 +62,12 @@ __all__ = [
     "Variant",
     "beyond_limits",
     "check_target",
+    "differences",
     "file_sha256",
     "fit_feature_distance",
+    "interpret",
     "load_bundle",
+    "malignancy",
     "measure_quality",
     "measure_reference",
     "read_feature_distance",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
-from service.bundle.base import Interval, Probability, Record
+from service.bundle.base import Interval, Record
 from service.bundle.feature_distance import FeatureDistance, Features
 from service.bundle.image_quality import MIN_COLOUR, Frame, measure_exposure
 
@@ -29,20 +29,29 @@ class MeasuredAbstention(Record):
     variant: str
     num_pictures: int = Field(gt=0)
     abstained: Interval
-    num_by_reason: dict[LimitReason, int] = Field(description="one picture may have several, caution included")
+    num_by_reason: dict[LimitReason, NonNegativeInt] = Field(
+        description="one picture may have several, caution included"
+    )
 
 
 class Abstention(Record):
-    """Quality limits; a picture beyond them is unlike the training pictures."""
+    """Quality limits; a picture beyond them is unlike the training pictures.
+
+    Values that no picture can exceed are refused: such a limit is none.
+    """
 
     familiarity: str = Field(description="file of the Gaussian of the training pictures' features")
-    max_unfamiliarity: float = Field(gt=0)
-    min_sharpness: float = Field(ge=0)
-    max_dark_share: Probability
-    max_bright_share: Probability
-    min_lesion_fraction: Probability = Field(description="a smaller lesion is judged, with caution")
+    max_unfamiliarity: float = Field(gt=0, le=100, description="a training picture has about 1")
+    min_sharpness: float = Field(gt=0, lt=1, description="a picture of noise has 1")
+    max_dark_share: float = Field(ge=0, lt=1)
+    max_bright_share: float = Field(ge=0, lt=1)
+    min_lesion_fraction: float = Field(gt=0, lt=1, description="a smaller lesion is judged, with caution")
     fitted_on: str = Field(examples=["isic2017-train (2000 pictures)"])
     measured: list[MeasuredAbstention]
+
+    def limits(self) -> dict[str, float]:
+        """The limits by name."""
+        return {name: value for name, value in self if isinstance(value, float)}
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from service.bundle.base import Record
-from service.bundle.feature_distance import FeatureDistance, read_feature_distance
+from service.bundle.base import BundleError, Record
+from service.bundle.canary import interpret
+from service.bundle.feature_distance import FeatureDistance, read_arrays, read_feature_distance
 from service.bundle.manifest import (
     FEATURES,
     MANIFEST_NAME,
     MODEL_CARD_NAME,
     SCHEMA_VERSION,
-    BundleError,
     Manifest,
     Sha256,
     Variant,
@@ -66,7 +66,7 @@ class Bundle(Record):
     def feature_distance(self) -> FeatureDistance | None:
         """The distance from the training pictures' features; None for a bundle without abstention.
 
-        Raises :class:`BundleError` when its number of features is not the graphs'.
+        Raises :class:`BundleError` for a damaged file, and for a number of features that is not the graphs'.
         """
         abstention = self.manifest.abstention
         if abstention is None:
@@ -76,25 +76,43 @@ class Bundle(Record):
         (features,) = (output for output in self.manifest.outputs if output.name == FEATURES)
         num_features = math.prod(int(size) for size in features.shape[1:])
         if len(distance.mean_D) != num_features:
-            raise BundleError(f"{path} is about {len(distance.mean_D)} features, the graphs have {num_features}")
+            raise BundleError(f"{path.name} is about {len(distance.mean_D)} features, the graphs have {num_features}")
         return distance
 
     def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
-        """The outputs expected of ``variant`` for the canary picture, by tensor name, each a batch of one."""
+        """The outputs expected of ``variant`` for the canary picture, by tensor name, each a batch of one.
+
+        Raises :class:`BundleError` for a damaged file, and for probabilities that are none of these classes.
+        """
         file = self.variant(variant).canary_outputs or self.manifest.canary.outputs
-        with np.load(self.path(file), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        outputs = read_arrays(self.path(file))
+        num_classes = len(self.manifest.classes)
+        for name, shape in {"probabilities": (1, num_classes), "branch_probabilities": (1, 2, num_classes)}.items():
+            if name not in outputs or outputs[name].shape != shape:
+                raise BundleError(f"{file} has no {name} of {num_classes} classes; copy or export the bundle again")
+        return outputs
 
     def canary_tolerance(self, variant: str = "fp32") -> float:
         """Largest difference allowed of any probability of ``variant`` for the canary picture."""
         return self.variant(variant).canary_tolerance or self.manifest.canary.tolerance
+
+    def canary_picture(self) -> Picture:
+        """The canary, decoded."""
+        return self.read_picture(self.path(self.manifest.canary.picture).read_bytes())
+
+    def check_arrays(self) -> None:
+        """Raise :class:`BundleError` when a file of limits or of expected outputs is damaged."""
+        self.feature_distance()
+        for variant in self.manifest.variants:
+            self.canary_outputs(variant.name)
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read and verify the bundle in ``folder``.
 
     Refused with :class:`BundleError`: a missing or malformed manifest, a schema newer than this software, a missing
-    file, one that cannot be read, one the manifest does not name, a link or folder inside, a SHA-256 that differs.
+    file, one that cannot be read, one the manifest does not name, a link or folder inside, a SHA-256 that differs, a
+    damaged file of limits or expected outputs.
     """
     folder = Path(folder).absolute()
     if not folder.is_dir():
@@ -124,7 +142,9 @@ def _load(folder: Path, manifest_path: Path) -> Bundle:
             raise BundleError(
                 f"{name} in {folder} is not the file the manifest describes (SHA-256 differs); copy the bundle again"
             )
-    return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+    bundle = Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+    bundle.check_arrays()
+    return bundle
 
 
 def _parse_manifest(text: bytes) -> Manifest:
@@ -138,15 +158,23 @@ def _parse_manifest(text: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(f"{MANIFEST_NAME} is not a valid manifest: {error}") from error
+        faults = "; ".join(": ".join(filter(None, (_field(wrong), wrong["msg"]))) for wrong in error.errors())
+        raise BundleError(
+            f"{MANIFEST_NAME} is not a valid manifest: {faults}; copy the bundle again from where it was exported"
+        ) from error
+
+
+def _field(wrong: ErrorDetails) -> str:
+    return ".".join(map(str, wrong["loc"]))
 
 
 def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
     """Write a bundle all at once: ``folder`` appears complete and verified, or not at all.
 
     ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
-    but ``schema_version`` and ``files``. An existing bundle at ``folder`` is replaced. Raises :class:`BundleError` when
-    ``folder`` is something else, ``ValueError`` for fields that make no valid manifest.
+    but ``schema_version`` and ``files``. The predictions expected for the canary follow from its outputs. An existing
+    bundle at ``folder`` is replaced. Raises :class:`BundleError` when ``folder`` is something else or a file is
+    damaged, ``ValueError`` for fields that make no valid manifest.
     """
     folder = Path(folder).absolute()
     check_target(folder)
@@ -157,6 +185,7 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
             shutil.copyfile(source, scratch / name)
         digests = {name: file_sha256(scratch / name) for name in sorted(files)}
         checked = Manifest(**{**manifest, "schema_version": SCHEMA_VERSION, "files": digests})
+        checked = _with_canary_predictions(Bundle(folder=scratch, manifest=checked, sha256="0" * 64))
         (scratch / MANIFEST_NAME).write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
         scratch.chmod(0o755)
         load_bundle(scratch)
@@ -164,6 +193,24 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return load_bundle(folder)
+
+
+def _with_canary_predictions(bundle: Bundle) -> Manifest:
+    """The manifest with what the outputs expected for the canary mean, for every variant."""
+    frame, distance = bundle.canary_picture().frame, bundle.feature_distance()
+
+    def predicted(variant: Variant) -> Variant:
+        outputs = bundle.canary_outputs(variant.name)
+        prediction = interpret(
+            bundle.manifest,
+            frame=frame,
+            probabilities_K=outputs["probabilities"][0],
+            features=outputs[FEATURES][0] if FEATURES in outputs else None,
+            distance=distance,
+        )
+        return variant.model_copy(update={"canary_prediction": prediction})
+
+    return bundle.manifest.model_copy(update={"variants": [predicted(v) for v in bundle.manifest.variants]})
 
 
 def check_target(folder: Path) -> None:

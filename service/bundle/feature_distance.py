@@ -7,14 +7,21 @@ pictures are enough for a thousand features.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bundle.base import BundleError
+
 Features = NDArray[np.float32]  # [..., 2, C]: both branches' pooled features
 Scores = NDArray[np.float64]
+
+# The components are stored in float32.
+_ORTHONORMAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,14 +56,42 @@ class FeatureDistance:
 
 
 def read_feature_distance(path: Path) -> FeatureDistance:
-    """Read a file that :meth:`FeatureDistance.save` wrote. Raises ``ValueError`` or ``KeyError`` for other files."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return FeatureDistance(
-            mean_D=arrays["mean"].astype(np.float64),
-            components_KD=arrays["components"].astype(np.float64),
-            variances_K=arrays["variances"].astype(np.float64),
-            other_variance=float(arrays["other_variance"]),
+    """Read a file that :meth:`FeatureDistance.save` wrote.
+
+    Raises :class:`BundleError` for another file, and for a Gaussian that gives no distances: an array of another shape,
+    a number that is not finite, a variance that is not positive, principal components that are not orthonormal.
+    """
+    arrays = read_arrays(path)
+    try:
+        mean_D, components_KD, variances_K, other_variance = (
+            arrays[name].astype(np.float64) for name in ("mean", "components", "variances", "other_variance")
         )
+    except KeyError as error:
+        raise _damaged(path, f"has no {error}") from error
+    if mean_D.ndim != 1 or components_KD.shape != (len(variances_K), len(mean_D)) or other_variance.shape != ():
+        raise _damaged(path, "has arrays whose shapes do not fit together")
+    if not np.abs(components_KD @ components_KD.T - np.eye(len(components_KD))).max() < _ORTHONORMAL:
+        raise _damaged(path, "has components that are not orthonormal")
+    if not (variances_K > 0.0).all() or not other_variance > 0.0:
+        raise _damaged(path, "has variances that are not positive")
+    return FeatureDistance(mean_D, components_KD, variances_K, float(other_variance))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file without pickles. Raises :class:`BundleError`, also when a number is not finite."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _damaged(path, f"is not a readable .npz file ({error})") from error
+    for name, array in arrays.items():
+        if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):
+            raise _damaged(path, f"has numbers in {name} that are not finite")
+    return arrays
+
+
+def _damaged(path: Path, fault: str) -> BundleError:
+    return BundleError(f"{path.name} {fault}; copy the bundle again from where it was exported")
 
 
 def fit_feature_distance(features: Features, *, num_components: int) -> FeatureDistance:

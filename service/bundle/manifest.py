@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from service.bundle.abstention import Abstention
-from service.bundle.base import Interval, Probability, Record
+from service.bundle.abstention import Abstention, Quality
+from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.drift_reference import Reference
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
@@ -24,10 +26,6 @@ FAMILIARITY_NAME = "familiarity.npz"
 FEATURES = "features"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class BundleError(ValueError):
-    """The folder is not a bundle this software may serve; the text says what is wrong with which file."""
 
 
 class DiagnosisClass(Record):
@@ -47,6 +45,32 @@ class TensorSpec(Record):
     meaning: str
 
 
+class CanaryClass(Record):
+    """A class as the canary's prediction shows it."""
+
+    label: str
+    malignant: bool
+    probability: Probability
+
+
+class CanaryDecision(Record):
+    """The decision at one operating point, without regard to the limits."""
+
+    threshold: Probability
+    refer: bool
+
+
+class CanaryPrediction(Record):
+    """What the outputs for the canary mean: by names, where the outputs are numbers in an order."""
+
+    classes: dict[str, CanaryClass] = Field(description="by class name")
+    malignant_probability: Probability
+    decisions: dict[str, CanaryDecision] = Field(description="by operating point")
+    default_operating_point: str
+    quality: Quality | None = Field(description="null, as the limits, for a bundle without them")
+    limits: dict[str, float] | None
+
+
 class Variant(Record):
     """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
 
@@ -56,13 +80,14 @@ class Variant(Record):
     gate: dict[str, float | int | str | bool]
     canary_outputs: str | None = Field(None, description="file of its own answer to the canary; default: float32's")
     canary_tolerance: float | None = Field(None, gt=0, lt=1, description="as the canary's, for this variant")
+    canary_prediction: CanaryPrediction | None = Field(None, description="since schema 5")
 
 
 class OperatingPoint(Record):
     """Refer when the summed probability of the malignant classes is at least ``threshold``."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"])
-    threshold: Probability
+    threshold: float = Field(gt=0, lt=1)
     sensitivity: Interval
     specificity: Interval
     measured_on: str = Field(examples=["ISIC 2017 validation (150 pictures, 256-pixel copies)"])
@@ -92,7 +117,7 @@ class Canary(Record):
 class Manifest(Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2, 3, 4]
+    schema_version: Literal[1, 2, 3, 4, 5]
     name: str
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
@@ -107,7 +132,7 @@ class Manifest(Record):
     prevalence: dict[str, Probability] | None = Field(
         None, description="share of each class in the mix of lesions for which the probabilities hold"
     )
-    temperature: list[float] = Field(description="softmax temperature of each branch, already inside the graph")
+    temperature: list[PositiveFloat] = Field(description="softmax temperature of each branch, already inside the graph")
     operating_points: list[OperatingPoint] = Field(min_length=1)
     default_operating_point: str
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
@@ -134,6 +159,8 @@ class Manifest(Record):
             raise ValueError(f"unknown default operating point {self.default_operating_point!r}")
         if not any(c.malignant for c in self.classes):
             raise ValueError("no class is marked malignant, so no referral could ever be advised")
+        if all(c.malignant for c in self.classes):
+            raise ValueError("every class is marked malignant, so a referral would always be advised")
         names: dict[str, Sequence[str]] = {
             "classes": [c.name for c in self.classes],
             "operating points": [p.name for p in self.operating_points],
@@ -142,9 +169,29 @@ class Manifest(Record):
         for kind, given in names.items():
             if len(set(given)) != len(given):
                 raise ValueError(f"two {kind} share a name")
-        if self.reference is not None and list(self.reference.probabilities) != [c.name for c in self.classes]:
+        if self.reference is not None and list(self.reference.probabilities) != names["classes"]:
             raise ValueError("the reference is not about the same classes")
+        if self.prevalence is not None and set(self.prevalence) != set(names["classes"]):
+            raise ValueError("the prevalence is not about the same classes")
+        if self.prevalence is not None and not math.isclose(sum(self.prevalence.values()), 1.0, abs_tol=0.01):
+            raise ValueError("the prevalences do not sum to 1")
+        for output in self.outputs:
+            if output.name == "probabilities" and output.shape[1:] != [len(self.classes)]:
+                raise ValueError(f"the graphs have probabilities of shape {output.shape}, not of these classes")
+        self._check_rates()
         return self
+
+    def _check_rates(self) -> None:
+        """Raise ``ValueError`` unless sensitivity falls and specificity rises with the threshold."""
+        by_threshold = sorted(self.operating_points, key=lambda point: point.threshold)
+        for low, high in itertools.pairwise(by_threshold):
+            if low.measured_on == high.measured_on and not (
+                low.sensitivity.value >= high.sensitivity.value and low.specificity.value <= high.specificity.value
+            ):
+                raise ValueError(
+                    f"operating points {low.name} and {high.name} contradict each other: the higher threshold has the "
+                    "higher sensitivity or the lower specificity"
+                )
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """The operating point called ``name`` (default: the bundle's default). Raises :class:`BundleError`."""

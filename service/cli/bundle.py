@@ -23,7 +23,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     provider: Annotated[Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the network runs.")] = "cpu",
 ) -> None:
-    """Check every file of a bundle, and its canary picture with every variant."""
+    """Check every file of a bundle, and with every variant the canary picture's outputs and prediction."""
     try:
         bundle = load_bundle(folder)
         for variant in bundle.manifest.variants:
@@ -32,6 +32,12 @@ def verify(
             if difference > bundle.canary_tolerance(variant.name):
                 refuse(
                     f"{variant.name}: the canary picture's probabilities differ by {difference:.2g} from the bundle's"
+                )
+            if variant.canary_prediction is None:
+                typer.echo(
+                    f"cin: {variant.name}: the bundle is older than schema 5 and expects no prediction for its canary, "
+                    "so that classes in another order would not be noticed",
+                    err=True,
                 )
             typer.echo(f"{variant.name}: the canary picture's probabilities are within {difference:.2g}")
     except (BundleError, EngineError) as error:
@@ -50,6 +56,7 @@ def reference(
     try:
         bundle = load_bundle(folder)
         engine = Engine(bundle, variant="fp32", provider="cpu", threads=usable_cpus())
+        engine.canary_difference()  # what is written expects its predictions to be these
         frames = (bundle.read_picture(path.read_bytes()).frame for path in find_pictures(pictures))
         probabilities = [engine.run(frame[None])[0].probabilities for frame in frames]
         classes = [c.name for c in bundle.manifest.classes]

@@ -36,6 +36,10 @@ class DeviceError(EngineError):
         self.reason = reason
 
 
+class CanaryError(EngineError):
+    """The canary picture got another answer than the bundle expects; the text may be shown to clients."""
+
+
 class OutOfMemory(EngineError):  # noqa: N818 - named for what happened
     """The device had no memory for this batch; a smaller batch, or a later run, may succeed."""
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Variant
-from service.inference.answers import Answer, DeviceError, EngineError, OutOfMemory, are_identical, run
+from service.bundle import Bundle, FeatureDistance, Variant, differences, interpret
+from service.inference.answers import Answer, CanaryError, DeviceError, EngineError, OutOfMemory, are_identical, run
 from service.inference.sessions import Session
 
 Frames = NDArray[np.uint8]  # [batch, F, F, 3]
@@ -27,11 +27,15 @@ class SelfCheck:
     @property
     def canary_frame(self) -> NDArray[np.uint8]:
         """The canary's frame ``[F, F, 3]``, decoded each time: that checks the decoder as well."""
-        return self._bundle.read_picture(self._bundle.path(self._bundle.manifest.canary.picture).read_bytes()).frame
+        return self._bundle.canary_picture().frame
 
     @cached_property
     def _expected(self) -> dict[str, NDArray[Any]]:
         return self._bundle.canary_outputs(self._variant.name)
+
+    @cached_property
+    def _distance(self) -> FeatureDistance | None:
+        return self._bundle.feature_distance()
 
     def difference(self, answer: Answer) -> float:
         """Largest difference of any probability in an answer for the canary from the bundle's."""
@@ -41,14 +45,33 @@ class SelfCheck:
     def canary_difference(self, session: Session, batch: int) -> float:
         """The :meth:`difference` of a batch of canaries.
 
-        Raises :class:`EngineError`, also when the canary and its negative get the same answer.
+        Raises :class:`EngineError`, also when the canary and its negative get the same answer, and
+        :class:`CanaryError` when the answer means something else than when the bundle was written.
         """
-        frames = np.repeat(self.canary_frame[None], batch, axis=0)
+        frame = self.canary_frame
+        frames = np.repeat(frame[None], batch, axis=0)
         negatives = run(session, 255 - frames)
         answers = run(session, frames)
         if any(are_identical(*pair) for pair in zip(negatives, answers, strict=True)):
             raise EngineError("the canary picture and its negative get the same answer")
+        self._check_meaning(frame, answers[0])
         return max(self.difference(answer) for answer in answers)
+
+    def _check_meaning(self, frame: NDArray[np.uint8], answer: Answer) -> None:
+        """Raise :class:`CanaryError` unless the prediction is the expected one; older bundles expect none."""
+        expected = self._variant.canary_prediction
+        if expected is None:
+            return
+        found = interpret(
+            self._bundle.manifest,
+            frame=frame,
+            probabilities_K=answer.probabilities,
+            features=answer.features,
+            distance=self._distance,
+        )
+        tolerance = self._bundle.canary_tolerance(self._variant.name)
+        if wrong := differences(found, expected, tolerance=tolerance):
+            raise CanaryError(f"the canary picture gets another prediction than the bundle expects: {'; '.join(wrong)}")
 
     def run(self, session: Session, frames: Frames) -> list[Answer]:
         """The answers for frames, from a device that still works.

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-
-from service.bundle import Manifest, OperatingPoint
+from service.bundle import Manifest, OperatingPoint, malignancy
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.inference.answers import Answer
 
@@ -85,8 +83,7 @@ def decide(
     ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
     limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
     """
-    malignant = np.array([c.malignant for c in manifest.classes])
-    malignancy = float(answer.probabilities[malignant].sum())
+    malignant = malignancy(answer.probabilities, manifest.classes)
     limits = manifest.abstention if quality is not None else None
     reasons: list[Reason] = []
     if quality is not None and limits is not None:
@@ -97,15 +94,15 @@ def decide(
         reasons.append("lesion_touches_border")
     if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
         reasons.append("branches_disagree")
-    if abs(malignancy - point.threshold) < NEAR_THRESHOLD:
+    if abs(malignant - point.threshold) < NEAR_THRESHOLD:
         reasons.append("near_threshold")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
     because = tuple(r for r in reasons if r in ABSTAINS) if limits is not None and may_abstain else ()
     return Decision(
         point=point,
-        malignancy=malignancy,
-        refer=None if because else malignancy >= point.threshold,
+        malignancy=malignant,
+        refer=None if because else malignant >= point.threshold,
         status="abstained" if because else "caution" if reasons else "clear",
         reasons=tuple(reasons),
         abstained_because=because,

@@ -233,14 +233,18 @@ FAILURES = (
     Failure(
         20,
         "a model that was tampered with",
-        "every file's SHA-256, no links, no unknown files, nothing that is unpickled",
-        tests=_service(
-            "bundle/test_bundle",
-            "a_flipped_bit",
-            "an_unknown_file",
-            "a_link_even_to_the_right_bytes",
-            "a_missing_file",
-            "no_code_comes_with_the_canary",
+        "every file's SHA-256, no links, no unknown files, nothing that is unpickled; values in their ranges, and a canary "
+        "whose prediction is known by names",
+        tests=(
+            *_service(
+                "bundle/test_bundle",
+                "a_flipped_bit",
+                "an_unknown_file",
+                "a_link_even_to_the_right_bytes",
+                "a_missing_file",
+                "no_code_comes_with_the_canary",
+            ),
+            *_service("bundle/test_canary", "what_no_bundle_can_mean", "what_this_bundle_does_not_mean"),
         ),
     ),
     Failure(

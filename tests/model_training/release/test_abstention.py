@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from model_training.cli.main import app
 from model_training.release.abstention import NUM_COMPONENTS, cross_fitted_distances, exceeded_limits, fit_limits
 from model_training.release.parity import run_onnx
-from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, load_bundle, write_bundle
+from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, differences, load_bundle, write_bundle
 from service.bundle.abstention import ABSTAINS
 from service.bundle.feature_distance import fit_feature_distance
 from service.inference.engine import Engine
@@ -70,8 +70,14 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert first.manifest.abstention is not None
     assert manifest.version == "1.1.0"
     assert new.model_card().startswith("# synthetic 1.1.0\n")
-    changed = {"version", "schema_version", "abstention", "files"}
+    changed = {"version", "abstention", "files", "variants"}
     assert manifest.model_dump(exclude=changed) == older.manifest.model_dump(exclude=changed)
+    for variant, same, before in zip(manifest.variants, first.manifest.variants, older.manifest.variants, strict=True):
+        assert variant.model_copy(update={"canary_prediction": before.canary_prediction}) == before
+        assert variant.canary_prediction is not None
+        assert variant.canary_prediction.quality is not None
+        assert same.canary_prediction is not None
+        assert differences(variant.canary_prediction, same.canary_prediction, tolerance=1e-3) == []
     assert manifest.outputs == first.manifest.outputs
     # As export had fitted them.
     for name in ("max_unfamiliarity", "min_sharpness", "max_dark_share", "max_bright_share", "min_lesion_fraction"):
