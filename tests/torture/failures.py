@@ -233,8 +233,8 @@ FAILURES = (
     Failure(
         20,
         "a model that was tampered with",
-        "every file's SHA-256, no links, no unknown files, nothing that is unpickled; values in their ranges, and a canary "
-        "whose prediction is known by names",
+        "every file's SHA-256, no links, no unknown files, nothing that is unpickled, values in their ranges, and a "
+        "canary whose prediction is known by names",
         tests=(
             *_service(
                 "bundle/test_bundle",
