@@ -24,6 +24,8 @@ PURGE_SECONDS = 30.0
 STORE_SECONDS = 2.0
 # How long a revoked key may still be accepted.
 KEYS_SECONDS = 1.0
+# A head in the process's log shows what was in the audit log until then.
+HEAD_SECONDS = 3600.0
 
 
 async def watch_canary(health: Health, *, every_seconds: float) -> None:
@@ -62,6 +64,13 @@ async def purge(
             with suppress(AuditError):  # tried again next time
                 await audit.record("purge", **purged._asdict())
                 purged = Purged(0, 0, 0)
+
+
+async def log_audit_head(audit: AuditLog) -> None:
+    """Print the audit log's head every hour."""
+    while True:
+        await asyncio.sleep(HEAD_SECONDS)
+        audit.log_head()
 
 
 async def watch_store(records: Records) -> None:

@@ -78,6 +78,7 @@ async def running(
         if health.failure is not None:
             raise EngineError(health.failure)
         await service.audit.record("start", **_described(service))
+        service.audit.log_head()
         metrics.ready.set(1)
         tasks = _start_background_tasks(service)
         log.info("%s runs on %s", network.engine.variant.name, network.engine.provider)
@@ -93,6 +94,7 @@ async def running(
         with suppress(AuditError):
             await service.access_changes.write()
             await service.audit.record("stop", reason=health.failure)
+        service.audit.log_head()
         await service.audit.close()
         network.cpu_pool.close()
         service.records.close()
@@ -135,6 +137,8 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
             every_seconds=min(background.PURGE_SECONDS, settings.record_ttl_seconds),
         ),
     ]
+    if settings.audit is not None:
+        work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
         work.append(background.reload_keys(service.keys, changes))
     return [asyncio.create_task(task) for task in work]

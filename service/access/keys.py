@@ -34,13 +34,20 @@ class AccessError(RuntimeError):
 
 @dataclass(frozen=True)
 class Caller:
-    """The sender of a request: the client of its key, or :data:`ANYONE` in a service without keys.
+    """The sender of a request: a key, as ``client:id``, or :data:`ANYONE` in a service without keys.
 
-    Limits count :attr:`counted_as`: the client, or without keys the address.
+    Limits count :attr:`counted_as`: the client, or without keys the address. A prediction belongs to the key that made
+    it. The client's other live keys reach it as well, a key that is made after the last one was revoked does not.
     """
 
     name: str
     counted_as: str
+    other_keys: tuple[str, ...] = ()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose predictions the caller reaches."""
+        return (self.name, *self.other_keys)
 
 
 class StoredKey(BaseModel):
@@ -52,6 +59,11 @@ class StoredKey(BaseModel):
     client: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """Client and id, as predictions and the audit log name the key."""
+        return f"{self.client}:{self.id}"
 
 
 class KeyFile(BaseModel):
@@ -183,10 +195,10 @@ class LiveKeys:
     @property
     def named(self) -> set[str]:
         """Client and id of every live key."""
-        return {f"{key.client}:{key.id}" for key in self._by_digest.values()}
+        return {key.name for key in self._by_digest.values()}
 
-    def client_of(self, key: str) -> str | None:
-        """The client of a key; None for an unknown or revoked key.
+    def caller_of(self, key: str) -> Caller | None:
+        """The caller with a key; None for an unknown or revoked key.
 
         The lookup is by digest, so its timing reveals nothing about the key. Raises :class:`AccessError` while the
         file cannot be read: no key is accepted then.
@@ -194,7 +206,10 @@ class LiveKeys:
         if self._error is not None:
             raise self._error
         found = self._by_digest.get(digest_of(key)) if _KEY.fullmatch(key) else None
-        return None if found is None else found.client
+        if found is None:
+            return None
+        others = (k.name for k in self._by_digest.values() if k.client == found.client and k != found)
+        return Caller(found.name, counted_as=found.client, other_keys=tuple(others))
 
     def look_again(self) -> tuple[set[str], set[str]]:
         """Reload the key file when it changes: the keys that were added, and removed. Blocks on a disk.

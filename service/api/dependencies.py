@@ -59,8 +59,7 @@ async def admit(
     if service.keys is None:
         caller: Caller | None = Caller(ANYONE, counted_as=address)
     else:
-        client = None if credentials is None else _client_of(service.keys, credentials.credentials)
-        caller = None if client is None else Caller(client, counted_as=client)
+        caller = None if credentials is None else _caller_of(service.keys, credentials.credentials)
     service.admission.count_request(address if caller is None else caller.counted_as)
     if caller is None:
         raise _no_valid_key(service, credentials)
@@ -74,7 +73,7 @@ async def require_live_key(request: Request, service: Service) -> None:
     """Raises the 401 of a key that was revoked since its request began: an upload takes as long as its client wants."""
     if service.keys is not None:
         credentials = await _bearer(request)
-        if credentials is None or _client_of(service.keys, credentials.credentials) is None:
+        if credentials is None or _caller_of(service.keys, credentials.credentials) is None:
             raise _no_valid_key(service, credentials)
 
 
@@ -84,9 +83,9 @@ def _no_valid_key(service: Service, credentials: HTTPAuthorizationCredentials | 
     return ServiceError(UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _client_of(keys: LiveKeys, key: str) -> str | None:
+def _caller_of(keys: LiveKeys, key: str) -> Caller | None:
     try:
-        return keys.client_of(key)
+        return keys.caller_of(key)
     except AccessError:  # it was logged
         detail = "which keys are valid cannot be told now; try again later"
         raise ServiceError(NOT_READY, detail, headers={"Retry-After": "5"}) from None
@@ -147,9 +146,9 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
     """
     service.health.require_ready()
     record = None
-    if is_id(id):
+    for owner in caller.owners if is_id(id) else ():
         with suppress(DamagedRecord):  # it was logged
-            record = await service.records.get(id, caller.name)
+            record = record or await service.records.get(id, owner)
     if record is not None:
         try:
             record = replace(record, prediction=read_prediction(record.prediction, id).model_dump_json())

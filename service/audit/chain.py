@@ -29,6 +29,10 @@ class Head:
     def __str__(self) -> str:
         return f"{self.seq}:{self.sha256}"
 
+    def tail(self) -> bytes:
+        """How the line of this entry ends."""
+        return f',"sha256":"{self.sha256}"}}\n'.encode("ascii")
+
     @classmethod
     def parse(cls, text: str) -> Head:
         """What ``str`` gave. Raises ValueError."""
@@ -73,8 +77,8 @@ def to_line(entry: Entry, head: Head) -> tuple[bytes, Head]:
     }
     assert not entry.details.keys() & {*fixed, "sha256"}, "the chain's own members"
     body = json.dumps({**fixed, **entry.details}, separators=(",", ":")).encode("ascii")
-    digest = hashlib.sha256(body).hexdigest()
-    return body[:-1] + f',"sha256":"{digest}"}}\n'.encode("ascii"), Head(head.seq + 1, digest)
+    new = Head(head.seq + 1, hashlib.sha256(body).hexdigest())
+    return body[:-1] + new.tail(), new
 
 
 _TAIL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n\Z')

@@ -2,13 +2,20 @@
 
 Several processes of one machine may write to one log. A writer takes the lock, verifies the lines that others appended
 since, and cuts off a line that a crash left torn; the next entry records that.
+
+A writer also knows where the log ended. When the file is no longer the one that it wrote to (removed, replaced, cut
+off, changed at its end), it moves what is there aside, begins a file that continues the chain with an entry about the
+gap, and takes no more entries.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +24,7 @@ from service.audit.chain import EMPTY, ChainError, Entry, Head, follow, to_line
 
 MAX_BYTES = 32 * 2**20
 _LOCK_SECONDS = 10.0
+_GAP = "gap"
 
 
 class AuditError(RuntimeError):
@@ -41,12 +49,18 @@ class AuditFile:
         # Refused lines that may still be in the file; and the numbers of those that are part of the chain by now.
         self._refused: set[Head] = set()
         self._void: list[int] = []
+        # Until the existing file was verified, nothing is known that it could differ from.
+        self._knows_end = False
+        # Why the file is no longer the one that was written, and whether an entry says so.
+        self._gap: str | None = None
+        self._recorded_gap = False
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise AuditWriteError(self._said(error)) from error
         self._lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
         self.append(())
+        self._knows_end = True
 
     @property
     def head(self) -> Head:
@@ -59,11 +73,14 @@ class AuditFile:
         return status.f_bavail * status.f_frsize
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries: all are on the disk when this returns, none when it raises."""
+        """Add entries: all are on the disk when this returns, none when it raises.
+
+        Without entries, check the file.
+        """
         try:
             # Another writer is done within milliseconds.
             with self._lock.acquire(poll_interval=0.002):
-                torn = self._catch_up()
+                torn = self._catch_up_or_record_gap()
                 if self._end >= self._max_bytes:
                     self._begin_next()
                 cut = [Entry.now("torn-line-cut", bytes=torn)] if torn else []
@@ -73,10 +90,7 @@ class AuditFile:
                 self._refused.clear()
                 self._void.clear()
         except ChainError as error:
-            raise AuditError(
-                f"{self._path} is not the log that was written ({error.reason}); see cin audit verify, and move the "
-                "file away and restart the service to begin another"
-            ) from error
+            raise AuditError(self._explained(error)) from error
         except Timeout as error:
             raise AuditWriteError(f"{self._path} is held by another process; is it stuck?") from error
         except OSError as error:
@@ -87,6 +101,12 @@ class AuditFile:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _explained(self, error: ChainError) -> str:
+        fault = f"{self._path} is not the log that was written ({error.reason})"
+        if self._gap is None:
+            return f"{fault}; see cin audit verify, and move the file away and restart the service to begin another"
+        return f"{fault}; another was begun that says so: see cin audit verify, and restart the service"
 
     def _said(self, error: OSError) -> str:
         return f"{self._path} cannot be written ({error.strerror}); free disk space, or set CIN_AUDIT to another file"
@@ -101,10 +121,45 @@ class AuditFile:
                     head = follow(line, head)
         return head or EMPTY
 
+    def _catch_up_or_record_gap(self) -> int:
+        """:meth:`_catch_up`; raises :class:`ChainError` for good once the file was not the one that was written."""
+        if self._gap is None:
+            try:
+                return self._catch_up()
+            except ChainError as error:
+                if not self._knows_end:
+                    raise
+                self._gap = error.reason
+        if not self._recorded_gap and not self._another_recorded_gap():
+            self._record_gap(self._gap)
+        self._recorded_gap = True
+        raise ChainError(self._gap)
+
+    def _another_recorded_gap(self) -> bool:
+        """Whether the file at the path begins with a later entry about a gap: another writer found it first."""
+        try:
+            with self._path.open("rb") as file:
+                line = file.readline()
+            return follow(line, None).seq > self._head.seq and json.loads(line)["what"] == _GAP
+        except (FileNotFoundError, ChainError):
+            return False
+
+    def _record_gap(self, reason: str) -> None:
+        """Move aside what is at the path, and continue the chain in a new file with an entry about the gap."""
+        aside = self._path.with_name(f"{self._path.stem}-damaged-{time.time_ns()}{self._path.suffix}")
+        with suppress(FileNotFoundError):
+            self._path.rename(aside)
+        self.close()
+        self._create()
+        moved = {"moved_to": aside.name} if aside.exists() else {}
+        self._write([Entry.now(_GAP, reason=reason, **moved)])
+
     def _catch_up(self) -> int:
         """Verify what was appended since, and cut off a torn line; the number of bytes cut."""
         if self._file is not None and not self._is_current(self._file):
             self._read_on(self._file)
+            if not self._was_put_aside(self._file):
+                raise ChainError("it was removed or replaced")
             self.close()
         if self._file is None:
             if self._head == EMPTY:
@@ -114,6 +169,8 @@ class AuditFile:
             self._end = 0
             if new:
                 self._sync_folder()
+            elif self._knows_end and _first_seq(self._file) > self._head.seq + 1:
+                self._head = self._last_before()  # other writers filled a whole file meanwhile
         torn = self._read_on(self._file)
         if torn:
             os.ftruncate(self._file, self._end)
@@ -122,22 +179,40 @@ class AuditFile:
     def _is_current(self, file: int) -> bool:
         """Whether the path still is the open file, and not another that a writer began."""
         try:
-            there = self._path.stat()
+            return os.path.samestat(self._path.stat(), os.fstat(file))
         except FileNotFoundError:
             return False
-        here = os.fstat(file)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _was_put_aside(self, file: int) -> bool:
+        """Whether a writer renamed the full file, or at least the file at the path continues it."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._aside(file).stat(), os.fstat(file)):
+                return True
+        try:
+            with self._path.open("rb") as begun:
+                follow(begun.readline(), self._head)
+        except (FileNotFoundError, ChainError):
+            return False
+        return True
+
+    def _aside(self, file: int) -> Path:
+        """Where a full file goes."""
+        return self._path.with_name(f"{self._path.stem}-{_first_seq(file):012d}{self._path.suffix}")
 
     def _read_on(self, file: int) -> int:
         """Follow the chain from its last known end; the number of bytes after the last whole line."""
         size = os.fstat(file).st_size
         if size < self._end:
             raise ChainError("its end was cut off")
+        tail = self._head.tail()
+        if self._end and os.pread(file, len(tail), self._end - len(tail)) != tail:
+            raise ChainError("its last entry is another")
         if size == self._end:
             return 0
         # The first entry may continue files that are gone, for instance archived.
-        gap = self._end == 0 and (self._head == EMPTY or _first_seq(file) > self._head.seq + 1)
-        head: Head | None = None if gap else self._head
+        archived = not self._knows_end and self._end == 0
+        archived = archived and (self._head == EMPTY or _first_seq(file) > self._head.seq + 1)
+        head: Head | None = None if archived else self._head
         with open(os.dup(file), "rb") as reader:  # noqa: PTH123
             reader.seek(self._end)
             for line in reader:
@@ -152,9 +227,12 @@ class AuditFile:
     def _begin_next(self) -> None:
         """Rename the full file and begin the next one, which continues its chain."""
         assert self._file is not None
-        name = f"{self._path.stem}-{_first_seq(self._file):012d}{self._path.suffix}"
-        self._path.rename(self._path.with_name(name))
+        self._path.rename(self._aside(self._file))
         self.close()
+        self._create()
+
+    def _create(self) -> None:
+        """Begin an empty file."""
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._end = 0
         self._sync_folder()

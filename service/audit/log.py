@@ -53,8 +53,13 @@ class AuditLog:
             self._writing = asyncio.create_task(self._write_all(file))
         return written
 
+    def log_head(self) -> None:
+        """Print the head to the process's log, which the writers of the audit log cannot change."""
+        if self._file is not None:
+            log.info("the audit log's head is %s", self._file.head)
+
     async def check_disk(self) -> None:
-        """Measure the free space; after a failed write, try another one so that requests are accepted again."""
+        """Measure the free space and check the file; after a failed write, try another one to accept requests again."""
         if self._file is None:
             return
         try:
@@ -62,7 +67,7 @@ class AuditLog:
             self._metrics.audit_free_bytes.set(free)
         except OSError as error:
             log.error("the audit log's folder: %s", error.strerror)
-        if self._refusing and self._writing is None:
+        if self._writing is None:
             self._writing = asyncio.create_task(self._write_all(self._file))
             await asyncio.shield(self._writing)  # cancelling the caller must not stop a write
 
@@ -85,8 +90,9 @@ class AuditLog:
 
     async def _write(self, file: AuditFile) -> None:
         group, self._waiting = self._waiting, []
-        # An empty group is a trial after a failed write.
-        entries = [entry for entry, _ in group] or [Entry.now("writable-again")]
+        entries = [entry for entry, _ in group]
+        if not entries and self._refusing:  # a trial
+            entries = [Entry.now("writable-again")]
         refused: Exception | None = None
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, file.append, entries)

@@ -26,6 +26,7 @@ from tests.conftest import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import (
     attacks,
+    audit_file,
     crashes,
     early_answers,
     failures,
@@ -53,6 +54,7 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "soak": soak.check,
     "storage": storage.check,
     "stopped Redis": stopped_redis.check,
+    "audit file": audit_file.check,
     "shutdown": shutdown.check,
     "crashes": crashes.check,
     "strangers": strangers.check,

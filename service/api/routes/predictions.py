@@ -123,7 +123,7 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
     # Before anything is gone: nothing is deleted while that cannot be written down.
     await note_access(service, caller, "prediction-delete", id, "requested")
     try:
-        deleted = await service.records.delete(id, caller.name)
+        deleted = any([await service.records.delete(id, owner) for owner in caller.owners])
     except RecordsError as error:
         service.audit.note("prediction-delete", by=caller.name, id=id, outcome=outcome_of(error))
         raise

@@ -175,6 +175,12 @@ def test_a_key_is_made_and_revoked_while_it_runs(clinics: Clinics) -> None:
             _until(lambda: going_over.get(f"/predictions/{id}").status_code == 200, "a client's keys see the same")
         clinics.revoke_all("third")
         _until(lambda: client.get("/model").status_code == 401, "a revoked key is no longer taken")
+    again = clinics.create("third")
+    with clinics.service.client(again) as namesake:
+        _until(lambda: namesake.get("/model").status_code == 200, "a key under the old name is taken")
+        check_problem(namesake.get(f"/predictions/{id}"), 404)
+        check_problem(namesake.get(f"/attention/{id}"), 404)
+        check_problem(namesake.delete(f"/predictions/{id}"), 404)
     with clinics.client("one") as client:
         assert client.get("/model").status_code == 200
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from service.audit.chain import Entry, Verdict, verify
+from service.audit.chain import Entry, Head, Verdict, to_line, verify
 from service.audit.file import AuditError, AuditFile, AuditWriteError
 from tests.conftest import REPOSITORY
 
@@ -178,6 +180,117 @@ def test_a_log_that_was_changed_takes_no_more(path: Path, change: str) -> None:
         return
     with pytest.raises(AuditError, match="move the file away"):
         _open(path)
+
+
+def _replace_by(data: bytes) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        other = path.with_name("other")
+        other.write_bytes(data)
+        other.replace(path)
+
+    return replace
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(b"".join(_lines(path)[:2]))
+
+
+def _regrow(path: Path) -> None:
+    """Emptied, and as long as before when it is looked at."""
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def _restore_older(path: Path) -> None:
+    _replace_by(b"".join(_lines(path)[:2]))(path)
+
+
+def _forge_last(path: Path) -> None:
+    *lines, _ = _lines(path)
+    path.write_bytes(b"".join([*lines, to_line(Entry.now("x"), verify(lines).head)[0]]))
+
+
+def _forge_next(path: Path) -> None:
+    """A file that claims that others were archived meanwhile."""
+    _replace_by(to_line(Entry.now("x"), Head(99, "1" * 64))[0])(path)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "removed": (Path.unlink, "removed or replaced"),
+    "renamed": (lambda path: path.rename(path.with_name("audit.jsonl.1")), "removed or replaced"),
+    "emptied": (lambda path: path.write_bytes(b""), "cut off"),
+    "cut off": (_cut, "cut off"),
+    "replaced by nothing": (_replace_by(b""), "removed or replaced"),
+    "replaced by text": (_replace_by(b"something else\n"), "removed or replaced"),
+    "replaced by an older copy": (_restore_older, "removed or replaced"),
+    "replaced by a later part": (_forge_next, "removed or replaced"),
+    "overwritten": (_regrow, "its last entry is another"),
+    "its last entry forged": (_forge_last, "cut off|last entry"),
+    "removed with its folder": (lambda path: shutil.rmtree(path.parent), "removed or replaced"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_under_a_running_service_is_noticed_and_recorded(path: Path, kind: str) -> None:
+    damage, reason = DAMAGE[kind]
+    file = _open(path)
+    _append(file, "a", "b", "c" * 100)
+    head = file.head
+    damage(path)
+    remains = path.read_bytes() if path.exists() else None
+    for _ in range(2):  # and from then on
+        with pytest.raises(AuditError, match=reason):
+            _append(file, "d")
+        with pytest.raises(AuditError, match="restart the service"):
+            file.append(())
+    (gap,) = _entries(path)
+    assert (gap["what"], gap["seq"], gap["previous"]) == ("gap", head.seq + 1, head.sha256)
+    assert re.search(reason, gap["reason"])
+    if remains is not None:
+        assert path.with_name(gap["moved_to"]).read_bytes() == remains
+    file.close()
+    again = _open(path)
+    _append(again, "e")
+    assert [entry["what"] for entry in _entries(path)] == ["gap", "e"]
+    assert _check(path).first == head.seq + 1
+
+
+def test_a_gap_that_finds_no_room_is_recorded_later(path: Path) -> None:
+    file = _open(path)
+    _append(file, "a")
+    path.write_bytes(b"")
+    with _disk_with(50), pytest.raises(AuditWriteError, match="free disk space"):
+        _append(file, "b")
+    with pytest.raises(AuditError, match="cut off"):
+        _append(file, "b")
+    assert [entry["what"] for entry in _entries(path)] == ["gap"]
+
+
+def test_several_writers_record_one_gap(path: Path) -> None:
+    files = [_open(path) for _ in range(3)]
+    for file in files:
+        _append(file, "a")
+        file.append(())
+    for file in files:
+        file.append(())
+    path.write_bytes(b"")
+    for file in files:
+        with pytest.raises(AuditError, match="cut off"):
+            _append(file, "b")
+    assert [(entry["what"], entry["seq"]) for entry in _entries(path)] == [("gap", 4)]
+
+
+def test_a_writer_that_begins_the_next_file_and_one_that_archives_leave_no_gap(path: Path) -> None:
+    idle, busy = _open(path), _open(path, max_bytes=300)
+    _append(idle, "a")
+    for name in "bcdef":
+        _append(busy, name * 100)
+    assert len(list(path.parent.glob("audit-*.jsonl"))) > 1
+    _append(idle, "g")
+    _append(busy, "h")
+    for older in path.parent.glob("audit-*.jsonl"):
+        older.unlink()
+    _append(idle, "i")
+    assert [entry["what"] for entry in _entries(path)] == ["h", "i"]
 
 
 def test_what_others_append_is_checked(path: Path) -> None:

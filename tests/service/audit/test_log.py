@@ -78,7 +78,7 @@ def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp
     assert sorted(key.partition(":")[0] for key in begin["keys"]) == ["one", "two"]
     assert refused == {"what": "access-refused", "without_key": 1, "with_unknown_key": 1}
     assert end == {"what": "stop", "reason": "shutting down"}
-    one, two = {"by": "one"}, {"by": "two"}
+    one, two = ({"by": key} for key in begin["keys"])
     first = batch[0]["prediction"]["id"]
     expected = [
         {"what": "prediction", **one, "id": id, "outcome": "answered", **model},
@@ -387,6 +387,68 @@ def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -
     log.write_bytes(b"something else\n")
     with pytest.raises(AuditError, match="cin audit verify"), start(audit=log):
         pass
+
+
+def test_a_log_that_is_removed_under_a_running_service(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    with served(tiny_bundle.folder, CIN_AUDIT=str(log)) as service, service.client() as client:
+        kept = client.post("/predict", files=FORM).json()["id"]
+        head = verify(log.read_bytes().splitlines(keepends=True)).head
+        log.unlink()
+        check_problem(client.post("/predict", files=FORM), 503, "audit log")
+        check_problem(client.get(f"/predictions/{kept}"), 503, "audit log")
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        assert "cin_audit_chain_ok 0.0" in client.get("/metrics").text
+        assert service.end() == 0
+    (gap,) = _entries(log)
+    assert (gap["what"], gap["seq"], gap["previous"]) == ("gap", head.seq + 1, head.sha256)
+    assert any("removed or replaced" in line and "ERROR" in line for line in service.output)
+    # Started again, it serves, and the entry stays.
+    with served(tiny_bundle.folder, CIN_AUDIT=str(log)) as service, service.client() as client:
+        assert client.post("/predict", files=FORM).status_code == 200
+        assert service.end() == 0
+    assert [entry["what"] for entry in _entries(log)] == ["gap", "start", "prediction", "stop"]
+
+
+def test_a_gap_is_found_without_a_request(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+
+    async def play() -> list[bool]:
+        log = AuditLog(AuditFile(path), metrics=Metrics())
+        await log.record("a")
+        await log.check_disk()
+        refusing = [log.refusing]
+        path.unlink()
+        await log.check_disk()
+        refusing.append(log.refusing)
+        await log.check_disk()
+        refusing.append(log.refusing)
+        await log.close()
+        return refusing
+
+    assert asyncio.run(play()) == [False, True, True]
+    assert [entry["what"] for entry in _entries(path)] == ["gap"]
+
+
+def test_the_head_is_printed_at_start_and_stop_and_every_hour(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "audit.jsonl"
+
+    def printed() -> list[str]:
+        said = (record.getMessage() for record in caplog.records if record.name == "service.audit.log")
+        return [words.rpartition(" ")[2] for words in said if "head" in words]
+
+    caplog.set_level("INFO", "service")
+    monkeypatch.setattr("service.background.HEAD_SECONDS", 0.05)
+    with start(audit=log) as client:
+        assert post(client, PICTURE).status_code == 200
+        _until(lambda: any(head.startswith("2:") for head in printed()), "the head is printed again")
+    first, *_, last = printed()
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert first == str(verify(lines[:1]).head)
+    assert last == str(verify(lines).head)
 
 
 def test_killed_under_load_its_chain_holds_every_answer(tiny_bundle: Bundle, tmp_path: Path) -> None:

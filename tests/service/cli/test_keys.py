@@ -36,6 +36,11 @@ def _create(path: Path, client: str = "clinic") -> str:
     return create_key(path, client, announce=lambda key: None)
 
 
+def _client_of(keys: LiveKeys, key: str) -> str | None:
+    caller = keys.caller_of(key)
+    return None if caller is None else caller.counted_as
+
+
 def _revoke(path: Path, id: str) -> None:
     revoke_key(path, id, announce=lambda key: None)
 
@@ -44,9 +49,9 @@ def test_a_key_is_known_and_kept_nowhere(path: Path) -> None:
     key, other = _create(path), _create(path, "other")
     assert re.fullmatch("cin_[A-Za-z0-9_-]{43}", key)
     keys = LiveKeys(path)
-    assert (keys.client_of(key), keys.client_of(other)) == ("clinic", "other")
+    assert (_client_of(keys, key), _client_of(keys, other)) == ("clinic", "other")
     for wrong in ("", "cin_", key[:-1], key + "A", key.swapcase(), key[4:], f" {key}", "cin_" + "A" * 43):
-        assert keys.client_of(wrong) is None
+        assert _client_of(keys, wrong) is None
     assert key not in path.read_text()
     assert key[4:] not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -57,15 +62,38 @@ def test_a_client_has_two_keys_at_most_to_go_over(path: Path) -> None:
     with pytest.raises(AccessError, match="revoke one first"):
         _create(path)
     keys = LiveKeys(path)
-    assert keys.client_of(old) == keys.client_of(new) == "clinic"
+    assert _client_of(keys, old) == _client_of(keys, new) == "clinic"
     first = read_keys(path).keys[0].id
     _revoke(path, first)
     assert keys.look_again() == (set(), {f"clinic:{first}"})
     assert keys.look_again() == (set(), set())
-    assert (keys.client_of(old), keys.client_of(new)) == (None, "clinic")
+    assert (_client_of(keys, old), _client_of(keys, new)) == (None, "clinic")
     _create(path)
     (came,), went = keys.look_again()
     assert (came.partition(":")[0], went) == ("clinic", set())
+
+
+def test_predictions_go_over_to_a_second_key_and_end_with_the_last(path: Path) -> None:
+    first = _create(path)
+    keys = LiveKeys(path)
+    one = keys.caller_of(first)
+    assert one is not None
+    assert one.name == f"clinic:{read_keys(path).keys[0].id}"
+    assert one.owners == (one.name,)
+    second, other = _create(path), _create(path, "clinic-2")
+    keys.look_again()
+    two, stranger = keys.caller_of(second), keys.caller_of(other)
+    assert two is not None
+    assert stranger is not None
+    assert two.owners == (two.name, one.name)
+    assert one.name not in stranger.owners
+    for key in (one, two):
+        _revoke(path, key.name.partition(":")[2])
+    again = _create(path)
+    keys.look_again()
+    third = keys.caller_of(again)
+    assert third is not None
+    assert not {one.name, two.name} & set(third.owners)
 
 
 @pytest.mark.parametrize("name", ["", "Clinic", "a b", "../x", "-a", "a" * 64, "ä", "a\n", "anyone"])
@@ -79,7 +107,7 @@ def test_two_who_make_keys_at_once_lose_none(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda number: _create(path, f"clinic-{number}"), range(12)))
     keys = LiveKeys(path)
-    assert [keys.client_of(key) for key in made] == [f"clinic-{number}" for number in range(12)]
+    assert [_client_of(keys, key) for key in made] == [f"clinic-{number}" for number in range(12)]
 
 
 def test_nothing_is_changed_when_it_could_not_be_announced(path: Path) -> None:
@@ -143,7 +171,7 @@ def test_a_file_that_is_none_lets_nobody_in(path: Path, content: bytes) -> None:
     with pytest.raises(AccessError):
         keys.look_again()
     with pytest.raises(AccessError):
-        keys.client_of(key)
+        _client_of(keys, key)
 
 
 def test_a_file_that_comes_back_lets_them_in_again(path: Path) -> None:
@@ -154,10 +182,10 @@ def test_a_file_that_comes_back_lets_them_in_again(path: Path) -> None:
     with pytest.raises(AccessError, match="cin keys create"):
         keys.look_again()
     with pytest.raises(AccessError):
-        keys.client_of(key)
+        _client_of(keys, key)
     path.write_bytes(kept)
     assert keys.look_again() == (set(), set())
-    assert keys.client_of(key) == "clinic"
+    assert _client_of(keys, key) == "clinic"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +230,7 @@ def test_the_command(path: Path, tmp_path: Path) -> None:
     made = _cin("create", "clinic", **environment)
     assert made.exit_code == 0
     key = made.stdout.strip()
-    assert LiveKeys(path).client_of(key) == "clinic"
+    assert _client_of(LiveKeys(path), key) == "clinic"
     assert "not shown again" in made.stderr
     listed = _cin("list", **environment).stdout.split()
     assert listed[2] == "clinic"
