@@ -17,6 +17,7 @@
 # make hooks   run fmt, lint and types before every commit
 # make docs    rewrite the generated parts of README.md and docs/
 #
+# make lock    write the SHA-256 of what serving installs to requirements.lock, after changes of pins; needs the internet
 # make sbom    write the bill of materials of what serving needs to build/sbom.json (CycloneDX)
 # make audit-packages  look every pinned package up among the known vulnerabilities; needs the internet
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
@@ -28,7 +29,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 comma := ,
-INPUTS := pyproject.toml constraints.txt .ci/install.py
+INPUTS := pyproject.toml constraints.txt requirements.lock .ci/install.py
 # The type checker of the page's JavaScript, for the tests alone.
 PAGE_TESTS := tests/page
 # CUDA libraries are gigabytes: only where there is a driver that could use them.
@@ -38,7 +39,7 @@ INSTALL := .ci/install.py
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
-.PHONY: help serve up down upgrade fmt lint types unit service train page compose one test tests cov hooks docs sbom \
+.PHONY: help serve up down upgrade fmt lint types unit service train page compose one test tests cov hooks docs lock sbom \
 	audit-packages reproduce gpu torture bench clean
 .DEFAULT_GOAL := help
 
@@ -127,6 +128,12 @@ hooks: $(VENV)/.test-ready
 
 docs: $(VENV)/.test-ready
 	$(BIN)/python -m docs.generate
+
+# Of all platforms. Also the CPU build of ONNX Runtime, which the image takes, and what installs and builds.
+lock: $(VENV)/.test-ready
+	printf 'onnxruntime\nsetuptools\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
+		--constraint constraints.txt --extra gpu pyproject.toml - --output-file requirements.lock
 
 sbom: $(VENV)/.test-ready
 	$(BIN)/python .ci/sbom.py build/sbom.json

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
+import re
+import runpy
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from service.bundle import Bundle, BundleError, load_bundle
+from service.bundle import Bundle, BundleError, file_sha256, load_bundle
 from tests.conftest import REPOSITORY
 from tests.test_project import pins, tracked_files
 
@@ -71,6 +79,109 @@ def test_what_would_be_found(source: str) -> None:
     assert unsafe_loads(source) != []
 
 
+LINUX = {
+    "sys_platform": "linux",
+    "platform_machine": "x86_64",
+    "python_version": "3.11",
+    "python_full_version": "3.11.7",
+}
+# What installs, what builds, and the build of ONNX Runtime that the image takes.
+TOOLS = {"uv", "setuptools", "onnxruntime"}
+
+
+class Locked(NamedTuple):
+    """One package in requirements.lock."""
+
+    requirement: Requirement
+    hashes: list[str]
+
+
+def lock() -> dict[str, Locked]:
+    """requirements.lock by canonical name."""
+    text = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+    packages = {}
+    for line in lines:
+        requirement, *hashes = line.split(" --hash=sha256:")
+        parsed = Requirement(requirement)
+        packages[str(canonicalize_name(parsed.name))] = Locked(parsed, [digest.strip() for digest in hashes])
+    assert len(packages) == len(lines)
+    return packages
+
+
+def test_the_lock_has_exact_versions_and_hashes_and_no_address() -> None:
+    for name, (requirement, hashes) in lock().items():
+        assert re.fullmatch(r"==[^,+*]+", str(requirement.specifier)), name
+        assert requirement.url is None, name
+        assert hashes, name
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes), name
+
+
+def test_the_lock_has_the_versions_of_the_constraints() -> None:
+    """Those for other systems alone have no pin."""
+    pinned = pins()
+    for name, (requirement, _) in lock().items():
+        if name in pinned:
+            assert str(requirement.specifier) == f"=={pinned[name]}", "run make lock"
+        else:
+            marker = requirement.marker
+            assert name.startswith("nvidia-") or (marker is not None and not marker.evaluate(LINUX)), name
+
+
+def test_the_lock_is_what_serving_needs() -> None:
+    """Compared with the packages that are installed here, and what they require."""
+    locked = lock()
+    needed = runpy.run_path(str(REPOSITORY / ".ci" / "sbom.py"))["needed"]
+    project = "clinical-inspired-network"
+    assert needed(project) - {project} <= locked.keys(), "run make lock"
+    here = {name for name, (r, _) in locked.items() if r.marker is None or r.marker.evaluate()}
+    assert {name for name in here - needed(project) if not name.startswith("nvidia-")} <= TOOLS, "run make lock"
+
+
+def test_the_lock_meets_every_requirement_of_the_project() -> None:
+    locked = lock()
+    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    project, backends = table["project"], table["build-system"]["requires"]
+    for line in (*project["dependencies"], *project["optional-dependencies"]["gpu"], *backends):
+        requirement = Requirement(line)
+        version = str(locked[canonicalize_name(requirement.name)].requirement.specifier)[2:]
+        assert requirement.specifier.contains(version), "run make lock"
+    (backend,) = backends
+    assert backend == str(locked["setuptools"].requirement)
+    assert any(name.startswith("nvidia-cudnn") for name in locked), "CUDA's libraries for the GPU image"
+
+
+def test_images_are_built_from_what_is_in_the_lock() -> None:
+    dockerfile = (REPOSITORY / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    installs = re.findall(r"pip install .*", dockerfile)
+    assert len(installs) == 4
+    for command in installs:
+        assert "requirements.lock" in command or "--require-hashes" in command, command
+
+
+def test_what_is_installed_here_is_checked_against_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "--requirement" in command:
+            given.append(Path(command[-1]).read_text(encoding="utf-8"))
+            assert "--require-hashes" in command
+        return subprocess.CompletedProcess(command, 0, stdout="")
+
+    commands: list[list[str]] = []
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("os.execve", lambda program, command, environment: commands.append(command))
+    runpy.run_path(str(REPOSITORY / ".ci" / "install.py"))["main"](".")
+    (uv,) = given
+    assert uv.startswith("uv==")
+    assert uv.count("--hash=sha256:") == len(lock()["uv"].hashes)
+    (command,) = commands
+    options = list(itertools.pairwise(command))
+    assert ("--constraint", "requirements.lock") in options
+    assert ("--build-constraints", "requirements.lock") in options
+
+
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make sbom` writes."""
@@ -107,6 +218,17 @@ def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: P
     (model,) = [c for c in document["components"] if c["type"] == "machine-learning-model"]
     assert (model["name"], model["hashes"][0]["content"]) == (shipped_bundle.manifest.name, shipped_bundle.sha256)
     assert all(c.get("licenses") for c in document["components"] if c["name"] not in ("flatbuffers", "protobuf"))
+    locked = lock()
+    for component in document["components"]:
+        if component["type"] != "machine-learning-model":
+            (files,) = [r for r in component["externalReferences"] if r["type"] == "distribution" and "hashes" in r]
+            expected = locked[str(canonicalize_name(component["name"]))].hashes
+            assert [digest["content"] for digest in files["hashes"]] == expected
+    bundled = {part["name"]: part for c in document["components"] for part in c.get("components", ())}
+    assert {"libjpeg_turbo", "libtiff", "webp", "zlib", "littlecms2"} <= bundled.keys()
+    script = bundled["fastapi_offline/static/swagger-ui-bundle.js"]
+    file = distribution("fastapi-offline").locate_file(script["name"])
+    assert script["hashes"] == [{"alg": "SHA-256", "content": file_sha256(Path(str(file)))}]
     for place in (REPOSITORY, Path(sys.prefix), Path.home()):
         assert str(place) not in text
 
