@@ -140,7 +140,7 @@ class AuditFile:
         try:
             with self._path.open("rb") as file:
                 line = file.readline()
-            return follow(line, None).seq > self._head.seq and json.loads(line)["what"] == _GAP
+            return follow(line, None).seq > self._head.seq and json.loads(line).get("what") == _GAP
         except (FileNotFoundError, ChainError):
             return False
 
