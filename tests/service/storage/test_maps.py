@@ -29,7 +29,7 @@ MAPS = AttentionMaps(
 
 def npz(*, compressed: bool = False, **changes: Any) -> bytes:
     """An archive of the maps above, with other arrays or without some."""
-    with np.load(io.BytesIO(pack_maps(MAPS))) as archive:
+    with np.load(io.BytesIO(pack_maps(MAPS)), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     kept = {name: array for name, array in (arrays | changes).items() if array is not None}
     buffer = io.BytesIO()
