@@ -1,20 +1,26 @@
 """From the bytes of an image to the frame the network takes."""
 
-from service.imaging.decode import (
+from service.imaging.decode import read_picture
+from service.imaging.picture import (
     DEFAULT_LIMITS,
+    NOTES,
+    CostlyPicture,
     EmptyPicture,
+    Note,
     Picture,
     PictureError,
     PictureLimits,
     PictureTooLarge,
     UndecodablePicture,
     UnsupportedPicture,
-    read_picture,
 )
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "NOTES",
+    "CostlyPicture",
     "EmptyPicture",
+    "Note",
     "Picture",
     "PictureError",
     "PictureLimits",

@@ -1,23 +1,36 @@
 """Decode a picture to the frame that the network takes; training and serving share this module.
 
-Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Frames are 8-bit sRGB and upright.
+Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Frames are 8-bit sRGB and upright. The pixels
+are in memory once in full size.
+
+The service decodes in processes of its own (:mod:`service.imaging.decoder_pool`). They import this module, which
+therefore does without NumPy: that takes longer to load than everything else together.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import warnings
-from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-import PIL.WebPImagePlugin  # noqa: F401 - registers its reader, as TIFF's does below
-from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
+import PIL.TiffImagePlugin
+import PIL.WebPImagePlugin  # noqa: F401 - both register their readers
+from PIL import Image, UnidentifiedImageError
 
+from service.imaging.frame import forget_xmp, to_frame
+from service.imaging.picture import (
+    DEFAULT_LIMITS,
+    CostlyPicture,
+    EmptyPicture,
+    Note,
+    Picture,
+    PictureError,
+    PictureLimits,
+    PictureTooLarge,
+    UndecodablePicture,
+    UnsupportedPicture,
+)
 from service.imaging.structure import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
@@ -25,10 +38,14 @@ from service.imaging.structure import (
     TooManyParts,
     check_parts,
     check_tiles,
-    is_simple_profile,
+    decoding_bytes,
+    decoding_samples,
+    webp_size,
 )
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+# How Pillow's error begins when a native decoder has found no memory.
+_NO_MEMORY = "out of memory"
 # A file with one of these signatures that cannot be opened is damaged, not unsupported.
 _SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, *TIFF_SIGNATURES)
 
@@ -49,52 +66,19 @@ def _forget_other_readers() -> None:
 
 _forget_other_readers()
 
-# The filter that reproduces the 256-pixel copies of ISIC pictures that the shipped network was trained from: mean
-# difference 0.16 of 255 after JPEG at quality 75; the next best of Pillow's filters gives 0.64.
-RESIZE_FILTER = Image.Resampling.BICUBIC
+# Values that a decoder may compute: pixels x channels x passes. 40 million pixels in four channels and ten scans.
+_MOST_SAMPLES = 1_600_000_000
 
 
-class PictureError(ValueError):
-    """The picture cannot be used; the text says what to change."""
+class Decoded(NamedTuple):
+    """The fields of a :class:`Picture`, with the frame as an image of Pillow's."""
 
-
-class EmptyPicture(PictureError):  # noqa: N818 - named for what was sent
-    """There are no bytes."""
-
-
-class PictureTooLarge(PictureError):  # noqa: N818
-    """More bytes or pixels than the limits allow."""
-
-
-class UnsupportedPicture(PictureError):  # noqa: N818
-    """Not a still picture of an accepted type."""
-
-
-class UndecodablePicture(PictureError):  # noqa: N818
-    """Of an accepted type, but truncated, corrupt or too small."""
-
-
-@dataclass(frozen=True)
-class PictureLimits:
-    """Limits that are checked before decoding; sides in pixels."""
-
-    max_bytes: int = 20 * 2**20
-    max_pixels: int = 40_000_000
-    min_side: int = 32
-
-
-DEFAULT_LIMITS = PictureLimits()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture: upright, squashed to F x F, with its original size, format and digest."""
-
-    frame: NDArray[np.uint8]  # [F, F, 3], sRGB
+    image: Image.Image
     width: int
     height: int
     format: str
     sha256: str
+    notes: tuple[Note, ...]
 
 
 def read_picture(
@@ -105,33 +89,42 @@ def read_picture(
     With ``jpeg_quality`` (1 to 95), a resized picture is compressed and decoded again at that quality: a network that
     learned from small JPEG files expects their artefacts.
 
-    Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture` or
-    :class:`UndecodablePicture`.
+    Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture`,
+    :class:`UndecodablePicture` or :class:`CostlyPicture`.
     """
+    import numpy as np
+
+    decoded = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
+    return Picture(np.asarray(decoded.image), *decoded[1:])
+
+
+def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
+    """As :func:`read_picture`; also raises ``MemoryError``, which is no fault of the picture's."""
     if not data:
         raise EmptyPicture("the picture is empty; send the bytes of one")
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     try:
-        check_parts(data)
+        num_scans = check_parts(data)
+        _check_webp(data, limits)
         with _open(data) as image:
-            _check(image, limits)
-            _turn_upright(image)
-            upright = _to_srgb(image)
+            _check(image, limits, num_scans)
+            forget_xmp(image)  # a TIFF's is used while it loads
+            image.load()
+            frame, (width, height), notes = to_frame(image, frame_size)
             picture_format = "JPEG" if image.format == "MPO" else image.format or ""
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
     except TooManyParts as error:
         raise UndecodablePicture(f"the picture file has {error} to be decoded in time; save it again") from error
     # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
     except Exception as error:
+        if str(error).startswith(_NO_MEMORY):
+            raise MemoryError from error
         raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error
-    width, height = upright.size
-    if upright.size != (frame_size, frame_size):
-        upright = upright.resize((frame_size, frame_size), RESIZE_FILTER)
-        if jpeg_quality is not None:
-            upright = _recompress(upright, jpeg_quality)
-    return Picture(np.asarray(upright), width, height, picture_format, hashlib.sha256(data).hexdigest())
+    if (width, height) != frame.size and jpeg_quality is not None:
+        frame = _recompress(frame, jpeg_quality)
+    return Decoded(frame, width, height, picture_format, hashlib.sha256(data).hexdigest(), notes)
 
 
 def _recompress(image: Image.Image, quality: int) -> Image.Image:
@@ -149,15 +142,35 @@ def _open(data: bytes) -> Image.Image:
         raise UnsupportedPicture("not a picture of an accepted type; send JPEG, PNG, WebP or TIFF") from error
 
 
-def _check(image: Image.Image, limits: PictureLimits) -> None:
+def _check(image: Image.Image, limits: PictureLimits, num_scans: int) -> None:
     width, height = image.size
-    if width * height > limits.max_pixels:
-        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_pixels:,} in all")
+    _check_pixels(image.size, limits)
     if min(width, height) < limits.min_side:
         raise UndecodablePicture(f"the picture is {width} x {height} pixels; each side needs {limits.min_side} or more")
     check_tiles(image, limits.max_pixels)
     if _has_more(image):
         raise UnsupportedPicture("the picture is animated or has several pages; send a single still picture")
+    if decoding_samples(image, num_scans) > _MOST_SAMPLES:
+        raise CostlyPicture
+    _check_memory(decoding_bytes(image, num_scans), limits)
+
+
+def _check_webp(data: bytes, limits: PictureLimits) -> None:
+    """Check what a WebP file states. Opening one takes two canvases of an animation, decoding a copy and an image."""
+    width, height = webp_size(data)
+    _check_pixels((width, height), limits)
+    _check_memory(16 * width * height, limits)
+
+
+def _check_memory(num_bytes: int, limits: PictureLimits) -> None:
+    if limits.max_memory is not None and num_bytes > limits.max_memory:
+        raise CostlyPicture
+
+
+def _check_pixels(size: tuple[int, int], limits: PictureLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_pixels:,} in all")
 
 
 def _has_more(image: Image.Image) -> bool:
@@ -169,59 +182,3 @@ def _has_more(image: Image.Image) -> bool:
     except EOFError:
         return False
     return True
-
-
-def _turn_upright(image: Image.Image) -> None:
-    """Apply the EXIF orientation; broken EXIF data is ignored, as the pixels may be intact."""
-    _forget_xmp(image)  # a TIFF's is used while it loads
-    image.load()
-    _forget_xmp(image)  # a PNG's may come after the pixels
-    with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
-
-
-def _forget_xmp(image: Image.Image) -> None:
-    """Pillow takes an orientation from XMP; browsers do not, so the sender saw the picture without."""
-    for name in ("xmp", "XML:com.adobe.xmp"):
-        image.info.pop(name, None)
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Any mode to 8-bit sRGB."""
-    profile = image.info.get("icc_profile")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_8_bit(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
-    elif image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    image = _apply_profile(image, profile)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey to its high byte, as Pillow does for 16-bit colour; its own conversion of grey clips at 255."""
-    tags = getattr(image, "tag_v2", {})
-    depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
-    # 32-bit, floating-point and 12-bit values have no known range; a wrong guess gives a black or white picture.
-    if image.mode in ("I", "F") or depth != (16,) or not black_is_zero:
-        raise UnsupportedPicture("the picture's grey values have no known range; save it with 8 or 16 bits a channel")
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image)
-    return white
-
-
-def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert from the picture's ICC profile to sRGB; a broken profile, or one for other channels, is ignored."""
-    if not profile or not is_simple_profile(profile):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
-    return converted or image

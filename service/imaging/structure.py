@@ -1,4 +1,4 @@
-"""Count the parts of a picture file before it is decoded.
+"""What decoding a picture file will take, found out before it is decoded.
 
 A decoder's time and memory grow with the number of segments, scans, chunks and strips, which can be a few bytes each:
 20 MB of scans take an hour to decode.
@@ -36,17 +36,19 @@ class TooManyParts(ValueError):  # noqa: N818 - named for what was sent
     """Decoding would take too long."""
 
 
-def check_parts(data: bytes) -> None:
-    """Raises :class:`TooManyParts` for a picture file of more parts than any camera or editor writes.
+def check_parts(data: bytes) -> int:
+    """How many times a decoder goes over the pixels: the scans of a JPEG, once for other files.
 
-    Damaged files pass: the decoder reports them.
+    Raises :class:`TooManyParts` for a file of more parts than any camera or editor writes. Damaged files pass: the
+    decoder reports them.
     """
     if data.startswith(JPEG_SIGNATURE):
-        _check_jpeg(data)
-    elif data.startswith(PNG_SIGNATURE):
+        return _check_jpeg(data)
+    if data.startswith(PNG_SIGNATURE):
         _check_png(data)
     elif data.startswith((*TIFF_SIGNATURES, *_BIG_TIFF_SIGNATURES)):
         _check_tiff(data)
+    return 1
 
 
 def check_tiles(image: Image.Image, max_pixels: int) -> None:
@@ -54,6 +56,39 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
     tags = getattr(image, "tag_v2", {})
     if tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) > max_pixels:
         raise TooManyParts("too large tiles")
+
+
+def decoding_samples(image: Image.Image, num_scans: int) -> int:
+    """Values that decoding an opened picture computes: pixels x channels x passes."""
+    return image.width * image.height * max(1, len(image.getbands())) * num_scans
+
+
+def decoding_bytes(image: Image.Image, num_scans: int) -> int:
+    """The most memory that decoding an opened picture takes, in bytes; Pillow keeps four of them for a pixel."""
+    pixels = image.width * image.height
+    size = 4 * pixels
+    if image.format == "TIFF":  # a strip may be the whole picture
+        return size + 4 * pixels
+    if image.info.get("progressive") or num_scans > 1:  # a JPEG's coefficients, which all scans add to
+        layers = [(wide, high) for _, wide, high, *_ in getattr(image, "layer", [])] or [(1, 1)]
+        widest, highest = (max(sampling) for sampling in zip(*layers, strict=True))
+        size += 2 * pixels * sum(wide * high for wide, high in layers) // (widest * highest)
+    return size
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a WebP file states; zero for other files."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return 0, 0
+    match data[12:16]:
+        case b"VP8X":
+            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case _:
+            bits = int.from_bytes(data[26:30], "little")
+            return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
 def is_simple_profile(profile: bytes) -> bool:
@@ -80,15 +115,15 @@ def is_simple_profile(profile: bytes) -> bool:
     return True
 
 
-def _check_jpeg(data: bytes) -> None:
+def _check_jpeg(data: bytes) -> int:
     position, scans = 2, 0
     for _ in range(_MOST_SEGMENTS):
         marker = _NEXT_MARKER.search(data, position)
-        if marker is None or marker[1][0] == _END_OF_PICTURE:
-            return
         # Before the first scan, the decoder skips bytes between two segments one by one.
-        if scans == 0 and marker.start() - position > _MOST_SEGMENTS:
+        if scans == 0 and (len(data) if marker is None else marker.start()) - position > _MOST_SEGMENTS:
             break
+        if marker is None or marker[1][0] == _END_OF_PICTURE:
+            return scans
         scans += marker[1][0] == _START_OF_SCAN
         if scans > _MOST_SCANS:
             break
