@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import generate_latest
 
 from service.bundle import Bundle
+from service.imaging.decoder_pool import Replaced
 from service.inference.sessions import Provider
 from service.problems import PROBLEM_TYPES
 from service.server.connections import Closed
@@ -39,6 +40,7 @@ class Metrics:
         self.batch_size = self._histogram("batch_size", "Pictures run together", BATCHES)
         self.rejected = self._counter("rejected", "Requests refused, by problem type", "reason")
         self.closed = self._counter("connections_closed", "Connections closed on their client, by reason", "reason")
+        self.decoders_replaced = self._counter("decoders_replaced", "Decoder processes replaced, by reason", "reason")
         self.inference_errors = self._counter("inference_errors", "Pictures that the network failed on")
         self.ready = self._gauge("ready", "1 while requests are taken")
         self.canary_ok = self._gauge("canary_ok", "1 while the known picture gets its known answer")
@@ -65,6 +67,8 @@ class Metrics:
             self.audit_entries.labels(outcome)
         for cause in ("expired", "room"):
             self.purged.labels(cause)
+        for replaced in get_args(Replaced):
+            self.decoders_replaced.labels(replaced)
         for closed in get_args(Closed):
             self.closed.labels(closed)
 

@@ -22,6 +22,8 @@ from service.audit.log import AuditLog
 from service.bundle import Bundle, load_bundle
 from service.health import Health
 from service.imaging import PictureLimits
+from service.imaging.decoder_pool import DecoderPool
+from service.imaging.fork_server import DecoderError, ForkServer
 from service.inference.answers import EngineError
 from service.inference.engine import Engine
 from service.inference.network import Network
@@ -68,12 +70,20 @@ async def running(
     :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or :class:`AuditError` for
     what cannot be served.
     """
-    service = _build_service(settings, metrics, on_fatal, outcome_of)
-    network, health = service.network, service.health
+    with ForkServer() as fork_server:  # first, because it loads while the network does
+        service = _build_service(settings, metrics, on_fatal, outcome_of, fork_server)
+        async with _taking_requests(service):
+            yield service
+
+
+@asynccontextmanager
+async def _taking_requests(service: Service) -> AsyncIterator[None]:
+    network, health, metrics = service.network, service.health, service.metrics
     tasks: list[asyncio.Task[None]] = []
     try:
         network.batcher.start()
         await network.warm_up()
+        await _warm_up_decoders(service.predictor)
         await health.check_canary()
         if health.failure is not None:
             raise EngineError(health.failure)
@@ -82,7 +92,7 @@ async def running(
         metrics.ready.set(1)
         tasks = _start_background_tasks(service)
         log.info("%s runs on %s", network.engine.variant.name, network.engine.provider)
-        yield service
+        yield
     finally:
         await health.shut_down()
         for task in tasks:
@@ -90,6 +100,7 @@ async def running(
             with suppress(asyncio.CancelledError):
                 await task
         await network.batcher.stop()
+        service.predictor.decoders.close()
         await service.records.drain()
         with suppress(AuditError):
             await service.access_changes.write()
@@ -108,19 +119,38 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
     """
     metrics, records = PredictionMetrics(), Records(None)
     audit = AuditLog(None, metrics=metrics)
-    predictor = _build_predictor(
-        settings, bundle, metrics, records, audit, on_fatal=lambda reason: None, outcome_of=lambda error: "failed"
-    )
-    network = predictor.network
+    with ForkServer() as fork_server:
+        predictor = _build_predictor(
+            settings,
+            bundle,
+            metrics,
+            records,
+            audit,
+            fork_server,
+            on_fatal=lambda reason: None,
+            outcome_of=lambda error: "failed",
+        )
+        network = predictor.network
+        try:
+            network.batcher.start()
+            yield predictor
+        finally:
+            await predictor.health.shut_down()
+            await network.batcher.stop()
+            predictor.decoders.close()
+            await audit.close()
+            network.cpu_pool.close()
+            records.close()
+
+
+async def _warm_up_decoders(predictor: Predictor) -> None:
+    """Decode the canary picture as requests are decoded. Raises :class:`EngineError` when that fails."""
+    bundle = predictor.network.bundle
+    canary = bundle.path(bundle.manifest.canary.picture).read_bytes()
     try:
-        network.batcher.start()
-        yield predictor
-    finally:
-        await predictor.health.shut_down()
-        await network.batcher.stop()
-        await audit.close()
-        network.cpu_pool.close()
-        records.close()
+        await predictor.decoders.decode(canary)
+    except DecoderError as error:
+        raise EngineError(f"the canary picture cannot be decoded: {error}") from error
 
 
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
@@ -156,13 +186,21 @@ def _described(service: Service) -> dict[str, Any]:
     }
 
 
-def _build_service(settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf) -> Service:
+def _build_service(
+    settings: Settings,
+    metrics: PredictionMetrics,
+    on_fatal: OnFatal,
+    outcome_of: OutcomeOf,
+    fork_server: ForkServer,
+) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit_file = None if settings.audit is None else AuditFile(settings.audit)
     audit = AuditLog(audit_file, metrics=metrics)
     bundle = load_bundle(settings.bundle)
     records = Records(_open_store(settings))
-    predictor = _build_predictor(settings, bundle, metrics, records, audit, on_fatal=on_fatal, outcome_of=outcome_of)
+    predictor = _build_predictor(
+        settings, bundle, metrics, records, audit, fork_server, on_fatal=on_fatal, outcome_of=outcome_of
+    )
     network = predictor.network
     admission = Admission(
         RateLimit(settings.caller_rate),
@@ -196,6 +234,7 @@ def _build_predictor(
     metrics: PredictionMetrics,
     records: Records,
     audit: AuditLog,
+    fork_server: ForkServer,
     *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
@@ -221,12 +260,21 @@ def _build_predictor(
         on_failure=lambda error: health.on_inference_failure(error),
     )
     health = Health(network, metrics, on_fatal, timeout_seconds=settings.deadline_seconds)
+    decoders = DecoderPool(
+        fork_server,
+        network.compute,
+        frame_size=bundle.manifest.frame_size,
+        jpeg_quality=bundle.manifest.frame_jpeg_quality,
+        pictures=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+        on_replaced=lambda reason: metrics.decoders_replaced.labels(reason).inc(),
+        on_decoded=metrics.stages.labels("decode").observe,
+    )
     return Predictor(
+        decoders=decoders,
         network=network,
         health=health,
         point=point,
         examiner=make_examiner(bundle, settings.abstain),
-        limits=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
         records=records,
         audit=audit,
         metrics=metrics,

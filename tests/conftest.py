@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from service import runtime
 from service.bundle import Bundle, load_bundle
+from service.imaging.fork_server import ForkServer
 from service.settings import SHIPPED_BUNDLE
 
 REPOSITORY = Path(__file__).parent.parent
@@ -104,9 +108,27 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Forks the decoder processes of all services that tests run in this process.
+
+    Each service starts its own otherwise, which takes a tenth of a second of CPU. What it forks takes milliseconds, and
+    belongs to one service. Unit tests may use it: it starts before the first of them.
+    """
+    with ForkServer() as server:
+        yield server
+
+
+@pytest.fixture
+def _shared_fork_server(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services of this process use the session's fork server, and leave it running."""
+    monkeypatch.setattr(runtime, "ForkServer", lambda: nullcontext(fork_server))
+
+
 @pytest.fixture(autouse=True)
 def _no_process_in_a_unit_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit test that starts a process fails."""
+    """A unit test that starts a process fails. The session's fork server has started; its forks are no processes of
+    :mod:`subprocess`."""
     if request.node.get_closest_marker("integration") is None:
         monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
 

@@ -12,7 +12,15 @@ from starlette.exceptions import HTTPException
 from service.admission.admission import Busy
 from service.admission.rate_limit import TooMany
 from service.audit.file import AuditError
-from service.imaging import EmptyPicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from service.imaging import (
+    CostlyPicture,
+    EmptyPicture,
+    PictureError,
+    PictureTooLarge,
+    UndecodablePicture,
+    UnsupportedPicture,
+)
+from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
 from service.prediction.predictor import FAILURES
@@ -44,6 +52,7 @@ _BY_PICTURE_ERROR = {
     PictureTooLarge: TOO_LARGE,
     UnsupportedPicture: UNSUPPORTED_TYPE,
     UndecodablePicture: UNDECODABLE,
+    CostlyPicture: UNDECODABLE,
 }
 _LATER = {"Retry-After": "5"}
 
@@ -55,6 +64,9 @@ def problem_of(error: BaseException) -> ServiceError:
             return error
         case PictureError():
             return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
+        case DecoderError():
+            detail = "the service has no memory to decode this picture just now; try again shortly"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
         case Busy():
             detail = "server busy: too many requests in flight; try again shortly"
             return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})

@@ -22,6 +22,7 @@ from service.cli.archive import ArchiveError, find_pictures
 from service.cli.common import read_settings, refuse
 from service.cli.results_file import ResultsFile, to_fields
 from service.imaging import PictureError
+from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
 from service.prediction.describe import how_it_abstains
 from service.prediction.predictor import Predictor
@@ -138,7 +139,7 @@ async def _predict_file(predictor: Predictor, path: Path, overlay: Path | None) 
         raise
     except ServiceError as error:  # the device failed on another picture
         raise EngineError(predictor.health.failure) from error
-    except (PictureError, EngineError, OSError) as error:
+    except (PictureError, DecoderError, EngineError, OSError) as error:
         return Outcome(path, None, (error.strerror if isinstance(error, OSError) else None) or str(error))
     if overlay is not None:
         try:
@@ -198,11 +199,12 @@ def _into_file(file: ResultsFile, *, num_left: int, num_all: int) -> Iterator[Re
 
 def _row(prediction: Prediction) -> str:
     decision = prediction.decision
+    remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
     if decision.refer is None:
-        return f"{'-':<26} {'-':>9}  {'abstained':<14} {', '.join(decision.reasons)}"
+        return f"{'-':<26} {'-':>9}  {'abstained':<14} {remarks}"
     diagnosis = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
     advice = "refer" if decision.refer else "no referral"
-    return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {', '.join(decision.reasons) or '-'}"
+    return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {remarks}"
 
 
 def _write_overlays(folder: Path, name: str, maps: AttentionMaps) -> None:

@@ -152,7 +152,7 @@ def _columns(classes: Sequence[str]) -> list[str]:
         "abstains",
         *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
         *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
-        *("width", "height", "format", "sha256"),
+        *("width", "height", "format", "sha256", "notes"),
         *("model", "model_version", "model_sha256", "variant", "provider", "error"),
     ]
 
@@ -170,6 +170,7 @@ def _flat(prediction: Prediction) -> dict[str, Any]:
         **{f"crop_{edge}": value for edge, value in lesion.crop_box.model_dump().items()},
         **(prediction.quality.model_dump() if prediction.quality is not None else {}),
         **image.model_dump(),
+        "notes": " ".join(image.notes),
         "model": model.name,
         "model_version": model.version,
         "model_sha256": model.sha256,

@@ -9,7 +9,7 @@ from service.bundle import Bundle
 from service.inference.batching import Batcher, batch_sizes
 from service.inference.cpu_pool import CpuPool
 from service.inference.engine import Engine
-from service.inference.memory import give_back_freed, keep_for_pictures
+from service.inference.memory import give_back_freed
 
 T = TypeVar("T")
 
@@ -17,7 +17,8 @@ T = TypeVar("T")
 class Network:
     """Owns the queue and the CPU pool; lives on one event loop.
 
-    On a CPU the network runs in the pool that also decodes and draws: more threads than cores would slow all of them.
+    On a CPU the network runs in the pool that also draws and waits for decoders: with more jobs than cores, all of them
+    would be slower.
     """
 
     def __init__(
@@ -31,7 +32,6 @@ class Network:
     ) -> None:
         """``threads`` is the size of the CPU pool; ``on_batch`` and ``on_failure`` are the :class:`Batcher`'s."""
         on_cpu = engine.provider == "cpu"
-        keep_for_pictures(threads)
         self.engine, self.max_batch, self.threads = engine, max_batch, threads
         self.cpu_pool = CpuPool(threads)
         self.batcher = Batcher(
@@ -56,5 +56,5 @@ class Network:
         give_back_freed()
 
     async def compute(self, function: Callable[[], T]) -> T:
-        """Run ``function``, which decodes or draws, in the CPU pool."""
+        """Run ``function``, which draws or waits for a decoder, in the CPU pool."""
         return await self.cpu_pool.run(lambda _: function())

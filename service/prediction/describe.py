@@ -100,7 +100,13 @@ def describe(
         quality=None
         if quality is None
         else QualityBody(**{name: round(value, 4) for name, value in asdict(quality).items()}),
-        image=ImageBody(width=picture.width, height=picture.height, format=picture.format, sha256=picture.sha256),
+        image=ImageBody(
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            sha256=picture.sha256,
+            notes=list(picture.notes),
+        ),
         model=ModelBody(
             name=manifest.name,
             version=manifest.version,

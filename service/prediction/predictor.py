@@ -17,7 +17,9 @@ from service.audit.file import AuditError
 from service.audit.log import AuditLog
 from service.bundle import OperatingPoint
 from service.health import Health
-from service.imaging import Picture, PictureError, PictureLimits
+from service.imaging import Picture, PictureError
+from service.imaging.decoder_pool import DecoderPool
+from service.imaging.fork_server import DecoderError
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.batching import Stopped
 from service.inference.network import Network
@@ -29,7 +31,7 @@ from service.storage.records import Records
 from service.storage.store import Record, RecordsError
 
 # What :meth:`Predictor.predict` raises; everything else is a bug.
-FAILURES = (ServiceError, PictureError, EngineError, Stopped, RecordsError, AuditError)
+FAILURES = (ServiceError, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
 
@@ -50,11 +52,11 @@ class Predictor:
     ``point`` is the operating point for callers that name none. ``outcome_of`` names an error in the audit log.
     """
 
+    decoders: DecoderPool
     network: Network
     health: Health
     point: OperatingPoint
     examiner: Examiner | None
-    limits: PictureLimits
     records: Records
     audit: AuditLog
     metrics: PredictionMetrics
@@ -91,14 +93,8 @@ class Predictor:
     async def _infer(self, data: bytes, began: float) -> tuple[Picture, Answer, Stages]:
         """Decode one picture and run the network on it."""
         arrived = perf_counter()
-
-        def decode() -> tuple[Picture, float, float]:
-            started = perf_counter()
-            with self.metrics.timed("decode"):
-                picture = self.network.bundle.read_picture(data, self.limits)
-            return picture, started - arrived, perf_counter() - started
-
-        picture, waited, decoding = await self.network.compute(decode)
+        picture, decoding = await self.decoders.decode(data)
+        waited = perf_counter() - arrived - decoding
         try:
             answer = await self.network.batcher.submit(picture.frame)
         except (DeviceError, Stopped):

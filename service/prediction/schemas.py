@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.attention.overlay import BranchChoice, MapKind
 from service.bundle import Manifest
+from service.imaging import NOTES, Note
 from service.prediction.decision import REASONS, Reason, Status
 from service.problems import Problem
 
@@ -80,6 +81,7 @@ class ImageBody(_Body):
     height: int
     format: str
     sha256: str
+    notes: list[Note] = Field(description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
 
 
 class AttentionLinks(_Body):
@@ -130,7 +132,7 @@ _EXAMPLE: dict[str, Any] = {
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
-    "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64},
+    "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64, "notes": []},
     "attention": {
         "lesion": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=lesion",
         "spatial": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=spatial",

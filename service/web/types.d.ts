@@ -22,7 +22,7 @@ export interface Prediction {
   branches: { probabilities: Shares }[];
   decision: Decision;
   lesion: { found: boolean; fraction: number; crop_box: Box };
-  image: { width: number; height: number; format: string; sha256: string };
+  image: { width: number; height: number; format: string; sha256: string; notes: string[] };
   attention: { lesion: string; spatial: string | null; correlation: string | null };
   model: { name: string; version: string; sha256: string; variant: string; provider: string };
   timings_ms: { decode: number; queue: number; inference: number; total: number };

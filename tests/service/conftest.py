@@ -22,6 +22,11 @@ from tests.service.tiny_bundle import write_tiny_bundle
 Start = Callable[..., AbstractContextManager[TestClient]]
 
 
+@pytest.fixture(autouse=True)
+def _use_shared_fork_server(_shared_fork_server: None) -> None:
+    """All services of these tests."""
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny bundle with lesion feature attention."""

@@ -27,12 +27,12 @@ MIX = ("good", "good", "overlay", "kept", "refused", "refused", "refused", "dama
 
 # Keeps half a megabyte of every picture that is decoded.
 _LEAK = f"""
-import service.bundle as b
-kept, read = [], b.Bundle.read_picture
-def leak(self, *arguments):
+from service.imaging.decoder_pool import DecoderPool
+kept, decode = [], DecoderPool.decode
+def leak(self, data):
     kept.append(b"\\1" * 500_000)
-    return read(self, *arguments)
-b.Bundle.read_picture = leak
+    return decode(self, data)
+DecoderPool.decode = leak
 {PROGRAM}
 """
 

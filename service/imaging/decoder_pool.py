@@ -1,0 +1,268 @@
+"""Decoding in child processes: a picture that costs too much, or crashes its decoder, fails alone.
+
+Native decoders and colour management cannot be interrupted within a process. So this process never opens untrusted
+bytes with one of them; it hands them to :mod:`service.imaging.decoder_process`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import select
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Lock
+from time import perf_counter
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
+from service.imaging.fork_server import DecoderError, ForkServer
+from service.imaging.picture import (
+    DEFAULT_LIMITS,
+    CostlyPicture,
+    Picture,
+    PictureError,
+    PictureLimits,
+    PictureTooLarge,
+    UndecodablePicture,
+)
+
+log = logging.getLogger(__name__)
+
+Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
+
+# From the names that processes answer with.
+_ERRORS = {error.__name__: error for error in PictureError.__subclasses__()}
+
+# For Python and small allocations, on top of a picture's pixels and three copies of its bytes.
+_MORE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class DecoderLimits:
+    """What decoding one picture may take; ``memory_bytes`` is estimated before it is decoded."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+
+
+# Nearly all pictures; the largest are JPEGs of 28 megapixels, progressive ones of 16 and WebP of 7.
+ORDINARY = DecoderLimits(cpu_seconds=1.0, wall_seconds=10.0, memory_bytes=108 * 2**20)
+# JPEG, PNG and TIFF of 40 megapixels, WebP of 26. Both wall times together are less than a request's deadline.
+COSTLY = DecoderLimits(cpu_seconds=10.0, wall_seconds=15.0, memory_bytes=400 * 2**20)
+
+
+class Decoded(NamedTuple):
+    """A picture, and the seconds that decoding it took."""
+
+    picture: Picture
+    seconds: float
+
+
+Compute = Callable[[Callable[[], Decoded]], Awaitable[Decoded]]
+
+
+class DecoderPool:
+    """Decodes pictures for one service. Its processes are forked when they are first needed.
+
+    A picture that exceeds the ordinary limits is decoded again within those for costly ones: one at a time, by a
+    process of its own. So it delays no ordinary picture, and its memory returns to the system.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        compute: Compute,
+        *,
+        frame_size: int,
+        jpeg_quality: int | None = None,
+        pictures: PictureLimits = DEFAULT_LIMITS,
+        ordinary: DecoderLimits = ORDINARY,
+        costly: DecoderLimits = COSTLY,
+        on_replaced: Callable[[Replaced], object] = lambda reason: None,
+        on_decoded: Callable[[float], object] = lambda seconds: None,
+    ) -> None:
+        """``compute`` runs ordinary pictures on threads, as many as may be decoded at once.
+
+        ``on_replaced`` gets the reason when a process is replaced, ``on_decoded`` the seconds that decoding took, also
+        when it failed.
+        """
+        self._server, self._compute = server, compute
+        self._ordinary, self._costly = ordinary, costly
+        self._on_replaced, self._on_decoded = on_replaced, on_decoded
+        self._frame_size, self._jpeg_quality, self._pictures = frame_size, jpeg_quality, pictures
+        self._idle: list[_Decoder] = []
+        self._busy: set[_Decoder] = set()
+        self._costly_thread = ThreadPoolExecutor(1, thread_name_prefix="costly-picture")
+        self._closed = False
+
+    async def decode(self, data: bytes) -> Decoded:
+        """Decode ``data``, as :func:`service.imaging.read_picture` does.
+
+        Raises a :class:`PictureError`, or :class:`DecoderError`. When the caller is cancelled, a picture that is being
+        decoded is decoded to the end within its limits.
+        """
+        if len(data) > self._pictures.max_bytes:
+            raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")
+        try:
+            return await self._compute(lambda: self._decode_ordinary(data))
+        except CostlyPicture:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._costly_thread, self._decode_costly, data)
+
+    def close(self) -> None:
+        """End every process at once; pictures that are being decoded get :class:`DecoderError`."""
+        self._closed = True
+        self._costly_thread.shutdown(wait=False, cancel_futures=True)
+        for decoder in list(self._busy):
+            decoder.kill()  # its thread does the rest
+        while self._idle:
+            self._idle.pop().end()
+
+    def _decode_ordinary(self, data: bytes) -> Decoded:
+        return self._decode(self._idle_one() or self._fork(self._ordinary), data)
+
+    def _decode_costly(self, data: bytes) -> Decoded:
+        return self._decode(self._fork(self._costly), data)
+
+    def _idle_one(self) -> _Decoder | None:
+        while self._idle:
+            decoder = self._idle.pop()
+            if decoder.is_alive():
+                return decoder
+            self._count(decoder.end())
+        return None
+
+    def _fork(self, limits: DecoderLimits) -> _Decoder:
+        work = Work(
+            frame_size=self._frame_size,
+            jpeg_quality=self._jpeg_quality,
+            pictures=replace(self._pictures, max_memory=limits.memory_bytes),
+            cpu_seconds=limits.cpu_seconds,
+            memory_bytes=limits.memory_bytes + 3 * self._pictures.max_bytes + _MORE_BYTES,
+        )
+        return _Decoder(self._server, work, limits)
+
+    def _decode(self, decoder: _Decoder, data: bytes) -> Decoded:
+        began, is_intact = perf_counter(), False
+        self._busy.add(decoder)
+        try:
+            picture = decoder.decode(data)
+            is_intact = True
+        except PictureError:
+            is_intact = True
+            raise
+        except _Ended as ended:
+            self._count(ended.reason)
+            raise _error(ended.reason) from None
+        finally:
+            seconds = perf_counter() - began
+            self._on_decoded(seconds)
+            self._busy.discard(decoder)
+            if is_intact and decoder.limits is self._ordinary and not self._closed:
+                self._idle.append(decoder)
+            else:
+                decoder.end()
+        return Decoded(picture, seconds)
+
+    def _count(self, reason: Replaced) -> None:
+        if not self._closed:
+            log.warning("a process that decodes pictures was replaced: %s", reason)
+            self._on_replaced(reason)
+
+
+def _error(reason: Replaced) -> PictureError | DecoderError:
+    """What becomes of the picture whose process ended for this reason."""
+    match reason:
+        case "killed":
+            return DecoderError("the process that decoded this picture was killed")
+        case "crashed":
+            return UndecodablePicture("the picture is corrupt: its decoder failed; send the original file again")
+        case "cpu_time" | "wall_time":
+            return CostlyPicture()
+
+
+class _Ended(Exception):  # noqa: N818 - the picture may be at fault
+    """The process ended, or was ended, before it had decoded the picture."""
+
+    def __init__(self, reason: Replaced) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Decoder:
+    """One process, at the other end of a socket. What it answers may be an attacker's."""
+
+    def __init__(self, server: ForkServer, work: Work, limits: DecoderLimits) -> None:
+        """Raises :class:`DecoderError` when the system has no room for it."""
+        self.limits, self._server, self._frame_shape = limits, server, (work.frame_size, work.frame_size, 3)
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._pid = server.fork(work, theirs)
+            except BaseException:
+                self._channel.close()
+                raise
+        self._lock = Lock()
+        self._status: int | None = None
+
+    def decode(self, data: bytes) -> Picture:
+        """The decoded picture. Raises :class:`_Ended`, and what is wrong with the picture as :class:`PictureError`."""
+        ends = time.monotonic() + self.limits.wall_seconds
+        try:
+            self._channel.settimeout(self.limits.wall_seconds)
+            self._channel.sendall(SIZE.pack(len(data)))
+            self._channel.sendall(data)
+            answer = json.loads(self._receive(self._receive_size(ends), ends))
+            if "error" in answer:
+                raise _ERRORS[answer["error"]](answer["detail"])
+            width, height, kind, sha256, notes = answer["picture"]
+            frame = np.frombuffer(self._receive(math.prod(self._frame_shape), ends), np.uint8)
+        except TimeoutError:
+            self.kill()
+            raise _Ended("wall_time") from None
+        except (OSError, EOFError):
+            raise _Ended(self.end()) from None
+        return Picture(frame.reshape(self._frame_shape), width, height, kind, sha256, tuple(notes))
+
+    def _receive_size(self, ends: float) -> int:
+        size: int
+        (size,) = SIZE.unpack(self._receive(SIZE.size, ends))
+        return min(size, MESSAGE_BYTES)
+
+    def _receive(self, num_bytes: int, ends: float) -> bytes:
+        received = receive(self._channel, num_bytes, ends)
+        if not received:
+            raise EOFError
+        return received
+
+    def is_alive(self) -> bool:
+        """Whether it still waits for a picture."""
+        closed = select.poll()
+        closed.register(self._channel, select.POLLIN)
+        return not closed.poll(0)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._reap(kill=True)
+
+    def end(self) -> Replaced:
+        """Let the process end, if it has not, and release what is shared; why it ended."""
+        self._channel.close()
+        status = self._reap(kill=False)
+        return "cpu_time" if status == -signal.SIGPROF else "killed" if status == -signal.SIGKILL else "crashed"
+
+    def _reap(self, *, kill: bool) -> int:
+        with self._lock:
+            if self._status is None:
+                self._status = self._server.reap(self._pid, kill=kill)
+            return self._status

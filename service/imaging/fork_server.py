@@ -1,0 +1,90 @@
+"""The parent's end of the program that forks decoder processes, :mod:`service.imaging.decoder_process`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from threading import Lock
+from typing import Self
+
+from service.imaging.decoder_process import MESSAGE_BYTES, Work
+
+log = logging.getLogger(__name__)
+
+
+class DecoderError(RuntimeError):
+    """A picture was not decoded for want of memory or processes, which is no fault of its own."""
+
+
+class ForkServer:
+    """Starts decoder processes within milliseconds; a context manager. Pools and threads may share one."""
+
+    def __init__(self) -> None:
+        """Start it; it is ready a tenth of a second later, and the first :meth:`fork` waits for that."""
+        self._lock = Lock()
+        self._start()
+
+    def fork(self, work: Work, channel: socket.socket) -> int:
+        """A process that decodes what comes through ``channel``; its id.
+
+        Raises :class:`DecoderError` when the system has no room for a process.
+        """
+        message = json.dumps(asdict(work)).encode()
+        with self._lock:
+            pid = self._ask(message, channel.fileno())
+            if pid is None:  # it was killed from outside
+                self._end()
+                self._start()
+                pid = self._ask(message, channel.fileno())
+        if not pid:
+            log.error("no process could be started to decode a picture")
+            raise DecoderError("no process could be started to decode a picture")
+        return pid
+
+    def reap(self, pid: int, *, kill: bool) -> int:
+        """End a process; its exit status, negative for a signal.
+
+        Unless ``kill``, it has closed its channel: then it is about to end by itself, and its status says why.
+        """
+        with self._lock:
+            status = self._ask(json.dumps({"pid": pid, "kill": kill}).encode())
+        return -signal.SIGKILL if status is None else status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it; processes that it started end once their pools close their channels."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "service.imaging.decoder_process", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # native decoders write a line for each fault of a picture
+                env={},  # none of this process's secrets
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C in a terminal is for the parent
+            )
+
+    def _end(self) -> None:
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, message: bytes, *descriptors: int) -> int | None:
+        try:
+            socket.send_fds(self._control, [message], descriptors)
+            answer = self._control.recv(MESSAGE_BYTES)
+        except OSError:
+            return None
+        return int(answer) if answer else None
