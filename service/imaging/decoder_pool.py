@@ -155,6 +155,8 @@ class DecoderPool:
     def _decode(self, decoder: _Decoder, data: bytes) -> Decoded:
         began, is_intact = perf_counter(), False
         self._busy.add(decoder)
+        if self._closed:  # since it was forked
+            decoder.kill()
         try:
             picture = decoder.decode(data)
             is_intact = True

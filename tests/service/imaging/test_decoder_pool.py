@@ -191,6 +191,8 @@ def test_a_process_that_died_between_two_pictures_fails_none(pools: Pools) -> No
         await pool.decode(PICTURE)
         (idle,) = decoders()
         idle.kill()
+        while idle.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.001)
         assert await decode(pool, PICTURE)
 
     pools.run(job)
