@@ -7,13 +7,16 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
+from tests.service.profiles import chain_of_matrices, icc_profile
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 LARGEST = (8000, 5000)  # 40 million pixels, the default limit
+LARGEST_WEBP = (6500, 4000)  # WebP takes four times the memory for a pixel
 BEYOND = (13_000, 13_000)
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
@@ -63,11 +66,20 @@ def large(image_format: str, **options: object) -> bytes:
     return picture_bytes(Image.new("RGB", LARGEST, (120, 60, 50)), image_format, **options)
 
 
-def with_many_scans(num: int) -> bytes:
+def with_many_scans(num: int, mode: str = "RGB", **options: object) -> bytes:
     """A progressive JPEG whose last scan comes ``num`` times more."""
-    data = picture_bytes(dark_square(), "JPEG", progressive=True)
+    data = picture_bytes(dark_square().convert(mode), "JPEG", progressive=True, **options)
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + num * scan + data[-2:]
+
+
+def claiming(data: bytes, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG or a lossy WebP whose header states another size."""
+    width, height = size
+    if data.startswith(b"RIFF"):
+        return data[:26] + struct.pack("<HH", width, height) + data[30:]
+    place = data.index(b"\xff\xc2") + 5
+    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
 
 
 def animation() -> bytes:
@@ -131,6 +143,15 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
                 grey_tiff((278, 4, 1, 1), (273, 4, 60_000, 8), (279, 4, 60_000, 8), pixels=bytes(240_000)),
             ],
         ),
+        "more memory or passes than decoding may take": (
+            422,
+            [
+                claiming(picture_bytes(dark_square(), "WEBP"), LARGEST),
+                claiming(with_many_scans(0, "CMYK", subsampling=0), LARGEST),
+                claiming(with_many_scans(80), (6000, 4000)),
+            ],
+        ),
+        "a JPEG of one marker": (422, [data[:4] + bytes(2**21)]),
         "tiles and strips that are not there": (
             422,
             [
@@ -189,6 +210,29 @@ LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "PNG, black and white": lambda: png(LARGEST, 0, bits=1),
     "JPEG": lambda: large("JPEG"),
     "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=_turned()),
-    "WebP": lambda: large("WEBP"),
+    "WebP": lambda: picture_bytes(Image.new("RGB", LARGEST_WEBP, (120, 60, 50)), "WEBP"),
     "TIFF": lambda: large("TIFF", compression="tiff_adobe_deflate"),
 }
+
+
+def costly_profile() -> bytes:
+    """A profile that costs the colour engine a minute and a half, and compresses to nothing."""
+    return icc_profile(b"RGB ", b"XYZ ", {b"D2B0": chain_of_matrices(125_000)})
+
+
+def costly_pictures() -> dict[str, bytes]:
+    """The largest picture of every kind that takes more than its pixels: alpha, palettes, profiles, turned ones."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    rgb = Image.new("RGB", LARGEST, (180, 120, 100))
+    rgba = rgb.convert("RGBA")
+    rgba.putalpha(200)
+    tagged: dict[str, Any] = {"exif": _turned(), "icc_profile": profile}
+    return {
+        "WebP, alpha": picture_bytes(rgba.resize(LARGEST_WEBP), "WEBP", lossless=True, quality=0, method=0, **tagged),
+        "PNG, alpha": picture_bytes(rgba, "PNG", **tagged),
+        "PNG, palette": picture_bytes(rgb.quantize(8), "PNG", transparency=bytes([200] * 8), **tagged),
+        "JPEG": picture_bytes(rgb, "JPEG", quality=50, **tagged),
+        "JPEG, progressive": picture_bytes(rgb, "JPEG", quality=50, progressive=True, **tagged),
+        "JPEG, CMYK": picture_bytes(rgb.convert("CMYK"), "JPEG", quality=50, exif=_turned()),
+        "TIFF, alpha": picture_bytes(rgba, "TIFF", compression="tiff_deflate", icc_profile=profile),
+    }

@@ -27,6 +27,7 @@ from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import (
     attacks,
     audit_file,
+    costly,
     crashes,
     early_answers,
     failures,
@@ -46,6 +47,7 @@ from tests.torture.rows import Row
 
 AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "inputs": inputs.check,
+    "costly pictures": costly.check,
     "attacks": attacks.check,
     "smuggling": smuggling.check,
     "early answers": early_answers.check,

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -113,10 +114,31 @@ class Served:
         """Resident memory."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
 
-    def peak_megabytes(self) -> float:
-        """The most resident memory so far."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    def all_megabytes(self) -> float:
+        """Resident memory of the service and its decoder processes; pages that they share count for each."""
+        service = psutil.Process(self.process.pid)
+        total = 0.0
+        for process in [service, *service.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss / 1e6
+        return total
+
+    @contextmanager
+    def watching_memory(self) -> Iterator[list[float]]:
+        """A list of what :meth:`all_megabytes` was, every few milliseconds while the block lasts."""
+        seen, over = [self.all_megabytes()], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.01):
+                seen.append(self.all_megabytes())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            watcher.join()
 
     def num_files(self) -> int:
         """Open file descriptors."""

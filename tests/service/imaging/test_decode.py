@@ -29,6 +29,7 @@ from service.imaging import (
     UnsupportedPicture,
     read_picture,
 )
+from tests.service.profiles import fixed, icc_profile
 
 RGB = NDArray[np.uint8]
 
@@ -86,23 +87,6 @@ def tiff(pages: list[dict[int, int]], pixels: bytes) -> bytes:
     return bytes(data)
 
 
-def icc_profile(space: bytes, connection_space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile, version 2, for display or print, of the tags given."""
-    table, content, offset = b"", b"", 132 + 12 * len(tags)
-    for name, tag in tags.items():
-        table += struct.pack(">4sII", name, offset + len(content), len(tag))
-        content += tag + bytes(-len(tag) % 4)
-    kind = b"prtr" if space == b"CMYK" else b"mntr"
-    d50 = b"".join(_fixed(value) for value in (0.9642, 1.0, 0.8249))
-    size = struct.pack(">I", offset + len(content))
-    header = size + bytes(4) + b"\x02\x10\0\0" + kind + space + connection_space + bytes(12) + b"acsp" + bytes(28)
-    return header + d50 + bytes(48) + struct.pack(">I", len(tags)) + table + content
-
-
-def _fixed(value: float) -> bytes:
-    return struct.pack(">i", round(value * 65536))
-
-
 LINEAR = b"curv" + bytes(4) + struct.pack(">I", 0)
 
 
@@ -110,7 +94,7 @@ def swapped_linear_profile() -> bytes:
     """RGB with linear values, in which the first channel is the blue of sRGB and the last its red."""
     primaries = {b"bXYZ": (0.43607, 0.22249, 0.01392), b"gXYZ": (0.38515, 0.71687, 0.09708)}
     primaries[b"rXYZ"] = (0.14307, 0.06061, 0.71410)
-    tags = {name: b"XYZ " + bytes(4) + b"".join(map(_fixed, xyz)) for name, xyz in primaries.items()}
+    tags = {name: b"XYZ " + bytes(4) + b"".join(map(fixed, xyz)) for name, xyz in primaries.items()}
     return icc_profile(b"RGB ", b"XYZ ", {**tags, b"rTRC": LINEAR, b"gTRC": LINEAR, b"bTRC": LINEAR})
 
 
@@ -121,7 +105,7 @@ def gray_profile() -> bytes:
 
 def black_only_profile() -> bytes:
     """CMYK in which only black is visible: L* falls from 100 to 0 with it."""
-    identity = b"".join(_fixed(value) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    identity = b"".join(fixed(value) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
     ramp = bytes(range(256))
     paper_and_black = bytes([255, 128, 128, 0, 128, 128]) * 8  # of the grid's axes, black is the innermost
     table = bytes([4, 3, 2, 0]) + identity + ramp * 4 + paper_and_black + ramp * 3

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from service.imaging import read_picture
-from tests.service.imaging.test_decode import icc_profile
+from tests.service.profiles import icc_profile
 from tests.service.tiny_bundle import picture_bytes
 
 FRAME = 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,8 @@ from service.problems import PROBLEM_TYPES
 from service.settings import Settings
 from tests.conftest import REPOSITORY, find_data
 from tests.service import hostile
-from tests.service.imaging.test_decode import STORED, icc_profile, srgb_encoded
+from tests.service.imaging.test_decode import STORED, srgb_encoded
+from tests.service.profiles import chain_of_matrices, fixed, icc_profile
 from tests.service.tiny_bundle import picture_bytes
 from tests.service.wire import check_problem, post
 
@@ -35,7 +35,7 @@ REFUSED = hostile.refused()
 ACCEPTED = hostile.accepted()
 
 # Of one picture at a time, on top of the process itself.
-MOST_MEGABYTES = 700
+MOST_MEGABYTES = 430
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_largest_pictures_take_bounded_memory(name: str, tmp_path: Path) -> 
     command = [sys.executable, "-c", _READ, str(tmp_path / "picture")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True, timeout=60)
     kilobytes, result = json.loads(done.stdout)
-    assert sorted(result) == sorted(hostile.LARGEST)
+    assert sorted(result) in (sorted(hostile.LARGEST), sorted(hostile.LARGEST_WEBP))
     assert kilobytes / 1024 < MOST_MEGABYTES
 
 
@@ -118,7 +118,8 @@ print(*(name for name in sys.modules if name.startswith("PIL.") and name.endswit
 
 def test_no_reader_is_there_but_those_of_the_accepted_types(tmp_path: Path) -> None:
     """In a process of its own, because tests write other formats, which brings their readers back."""
-    corpus = [data for _, examples in REFUSED.values() for data in examples if len(data) < 2**20]
+    within_limits = [name for name in REFUSED if name != "more memory or passes than decoding may take"]
+    corpus = [data for name in within_limits for data in REFUSED[name][1] if len(data) < 2**20]
     for number, data in enumerate([*corpus, *(data for data in ACCEPTED.values() if len(data) < 2**20)]):
         (tmp_path / str(number)).write_bytes(data)
     command = [sys.executable, "-c", _READERS, str(tmp_path)]
@@ -182,12 +183,8 @@ def test_real_pictures_cut_and_flipped(client: TestClient, draw: st.DataObject) 
 # Profiles of cameras and phones, from their published primaries (adapted to D50) and transfer functions.
 
 
-def _fixed(value: float) -> bytes:
-    return round(value * 65536).to_bytes(4, "big", signed=True)
-
-
 def _xyz(values: tuple[float, float, float]) -> bytes:
-    return b"XYZ " + bytes(4) + b"".join(map(_fixed, values))
+    return b"XYZ " + bytes(4) + b"".join(map(fixed, values))
 
 
 ADOBE_RGB = {
@@ -258,21 +255,14 @@ def test_every_problem_of_a_picture_is_one_of_the_closed_set() -> None:
     assert {status for status, _ in REFUSED.values()} <= {problem.status for problem in PROBLEM_TYPES}
 
 
-def _chain(num: int) -> bytes:
-    """A multiProcessElement tag that applies one matrix ``num`` times; every entry of its table is the same."""
-    element = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1e-6, 0, 0)
-    head = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, num)
-    return head + struct.pack(">II", len(head) + 8 * num, len(element)) * num + element
-
-
 def _table(grid: int) -> bytes:
     """The head of a table of ``grid`` x ``grid`` x ``grid`` nodes, whatever follows."""
     return b"mft2" + bytes(4) + bytes([3, 3, grid, 0])
 
 
 COSTLY_PROFILES = {
-    "chain": {b"D2B0": _chain(50_000)},
-    "chain in another tag": {b"B2D1": _chain(50_000)},
+    "chain": {b"D2B0": chain_of_matrices(50_000)},
+    "chain in another tag": {b"B2D1": chain_of_matrices(50_000)},
     "many tags": {b"%04d" % number: b"text" + bytes(4) for number in range(101)},
     "large table": {b"A2B0": _table(255)},
 }
