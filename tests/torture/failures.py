@@ -129,14 +129,23 @@ FAILURES = (
     Failure(
         9,
         "decompression bombs",
-        "pixels, tiles, strips, scans, segments and chunks are counted before decoding",
+        "pixels, passes, memory, tiles, strips, scans, segments and chunks are counted before decoding, which child "
+        "processes with limits of CPU time and memory do",
         rows=(
             "bad inputs, more than 40 million",
             "bad inputs, too many parts",
             "bad inputs, tiles",
             "largest pictures",
         ),
-        tests=_service("imaging/test_hostile", "the_largest_pictures_take_bounded_memory"),
+        tests=(
+            *_service("imaging/test_hostile", "the_largest_pictures_take_bounded_memory"),
+            *_service(
+                "imaging/test_decoder_pool",
+                "a_picture_that_takes_too_much_time_costs_its_sender_alone",
+                "a_picture_that_needs_too_much_memory_is_refused",
+                "costly_pictures_wait_for_each_other_and_return_their_memory",
+            ),
+        ),
     ),
     Failure(
         10,

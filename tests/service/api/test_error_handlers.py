@@ -8,7 +8,8 @@ from service.admission.admission import Busy
 from service.admission.rate_limit import TooMany
 from service.api.error_handlers import EXPECTED, outcome_of, problem_of
 from service.audit.file import AuditWriteError
-from service.imaging import EmptyPicture, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from service.imaging import CostlyPicture, EmptyPicture, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
 from service.problems import MALFORMED, ServiceError
@@ -25,6 +26,8 @@ SECRET = "/var/lib/patient"
         (PictureTooLarge("x"), "too-large", None),
         (UnsupportedPicture("x"), "unsupported-type", None),
         (UndecodablePicture("x"), "undecodable-picture", None),
+        (CostlyPicture(), "undecodable-picture", None),
+        (DecoderError(SECRET), "not-ready", "5"),
         (Busy(), "queue-full", "1"),
         (TooMany("requests", 2.5), "rate-limited", "3"),
         (TooMany("requests", 0.1), "rate-limited", "1"),
