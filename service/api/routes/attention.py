@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 
+from service.access.keys import Caller
 from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known
 from service.attention.overlay import (
     MEDIA_TYPE,
@@ -26,17 +27,30 @@ from service.attention.overlay import (
 )
 from service.prediction.attention_summary import summarise
 from service.prediction.schemas import AttentionSummary
-from service.problems import MALFORMED, NOT_FOUND, NOT_READY, ServiceError, documented
+from service.problems import (
+    DEADLINE,
+    MALFORMED,
+    NOT_FOUND,
+    NOT_READY,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    ServiceError,
+    documented,
+)
+from service.runtime import Service
 from service.storage.store import DamagedRecord
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["attention"])
 
+T = TypeVar("T")
+
+_ERRORS = (MALFORMED, NOT_FOUND, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_TYPE: {}}, "description": "The overlay"},
     304: {"description": "The overlay that the client has already (If-None-Match)"},
-    **documented(MALFORMED, NOT_FOUND, NOT_READY),
+    **documented(*_ERRORS),
 }
 
 _SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
@@ -55,7 +69,7 @@ async def get_attention(
     branch: BranchChoice = "mean",
     view: View = "frame",
     layer: Layer = "all",
-    opacity: Annotated[float, Query(ge=0.0, le=1.0)] = 0.6,
+    opacity: Annotated[float, Query(ge=0.0, le=1.0, description="rounded to a twentieth")] = 0.6,
     x: XQuery = None,
     y: YQuery = None,
 ) -> Response:
@@ -66,6 +80,8 @@ async def get_attention(
     `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
     `layer=picture` is the picture as the network was given it.
     """
+    # Few different overlays, so that the cache has them.
+    opacity = round(20 * opacity) / 20
     options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
     # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
@@ -79,13 +95,12 @@ async def get_attention(
 
     content = service.overlays.get(id, options)
     if content is None:
-        with _drawing_problems():
-            content = await service.network.compute(draw)
+        content = await _draw(service, caller, draw)
         service.overlays.put(id, options, content)
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
 
-@router.get("/attention/{id}/summary", responses=documented(MALFORMED, NOT_FOUND, NOT_READY))
+@router.get("/attention/{id}/summary", responses=documented(*_ERRORS))
 async def get_attention_summary(
     id: str,
     service: ServiceDep,
@@ -98,8 +113,7 @@ async def get_attention_summary(
     """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
     options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
-    with _drawing_problems():
-        return await service.network.compute(lambda: summarise(record.maps, options))
+    return await _draw(service, caller, lambda: summarise(record.maps, options))
 
 
 def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:
@@ -108,10 +122,16 @@ def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:
     return (x, y) if x is not None and y is not None else None
 
 
-@contextmanager
-def _drawing_problems() -> Iterator[None]:
+async def _draw(service: Service, caller: Caller, function: Callable[[], T]) -> T:
+    """The result of ``function``, which draws; it takes a slot and has a deadline, as a picture has."""
+    seconds = service.settings.deadline_seconds
     try:
-        yield
+        with service.admission.enter(caller.counted_as) as entry:
+            entry.take_slots()
+            async with asyncio.timeout(seconds):
+                return await service.network.compute(function)
+    except TimeoutError:
+        raise ServiceError(DEADLINE, f"not drawn within {seconds:g} s; try again later") from None
     except MissingMap as error:
         raise ServiceError(NOT_FOUND, str(error)) from error
     except OverlayError as error:

@@ -17,9 +17,10 @@ from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, RGB, AttentionMaps,
 from service.bundle import Bundle
 from service.imaging import read_picture
 from service.storage.maps import unpack_maps
-from tests.service.conftest import Start
+from tests.service.conftest import Start, service_of
 from tests.service.served import make_key
 from tests.service.tiny_bundle import FRAME, dark_square, expected_outputs, picture_bytes
+from tests.service.wire import check_problem
 
 
 def _predict(client: TestClient, data: bytes) -> dict[str, Any]:
@@ -217,3 +218,28 @@ def test_an_overlay_is_drawn_once_while_it_is_looked_at(client: TestClient, monk
     assert len(drawn) == 2, "another overlay of the same record"
     client.delete(f"/predictions/{prediction['id']}")
     assert client.get(link).status_code == 404, "what was drawn goes with the record"
+
+
+def test_nearly_the_same_opacity_is_the_same_overlay(client: TestClient) -> None:
+    link = _predict(client, picture_bytes(dark_square()))["attention"]["lesion"]
+    first, near, far = (client.get(f"{link}&opacity={opacity}") for opacity in ("0.5", "0.512345", "0.55"))
+    assert first.headers["etag"] == near.headers["etag"] != far.headers["etag"]
+    assert first.content == near.content != far.content
+
+
+def test_drawing_takes_a_slot_and_a_cached_overlay_takes_none(start: Start) -> None:
+    with start(queue_size=1) as client:
+        link = _predict(client, picture_bytes(dark_square()))["attention"]["lesion"]
+        drawn = client.get(link).content
+        with service_of(client).admission.enter("another") as entry:
+            entry.take_slots()
+            assert client.get(link).content == drawn
+            check_problem(client.get(f"{link}&opacity=1"), 429)
+            check_problem(client.get(link.replace("?", "/summary?")), 429)
+        assert client.get(f"{link}&opacity=1").status_code == 200
+
+
+def test_drawing_has_a_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.routes.attention.render", lambda *_: time.sleep(0.5))
+    with start(deadline_seconds=0.3) as client:
+        check_problem(client.get(_predict(client, picture_bytes(dark_square()))["attention"]["lesion"]), 504)
