@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service import background
-from service.access.keys import LiveKeys
+from service.access.keys import ANYONE, LiveKeys
 from service.admission.admission import Admission
 from service.admission.rate_limit import RateLimit
 from service.attention.cache import OverlayCache
@@ -107,7 +107,7 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
             await service.audit.record("stop", reason=health.failure)
         service.audit.log_head()
         await service.audit.close()
-        network.cpu_pool.close()
+        network.close()
         service.records.close()
 
 
@@ -139,7 +139,7 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
             await network.batcher.stop()
             predictor.decoders.close()
             await audit.close()
-            network.cpu_pool.close()
+            network.close()
             records.close()
 
 
@@ -148,7 +148,7 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
     bundle = predictor.network.bundle
     canary = bundle.path(bundle.manifest.canary.picture).read_bytes()
     try:
-        await predictor.decoders.decode(canary)
+        await predictor.decoders.decode(canary, ANYONE)
     except DecoderError as error:
         raise EngineError(f"the canary picture cannot be decoded: {error}") from error
 
@@ -263,6 +263,7 @@ def _build_predictor(
     decoders = DecoderPool(
         fork_server,
         network.compute,
+        network.compute_costly,
         frame_size=bundle.manifest.frame_size,
         jpeg_quality=bundle.manifest.frame_jpeg_quality,
         pictures=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.access.keys import ANYONE
+from service.access.keys import ANYONE, Caller
 from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, encode, render
 from service.bundle import Bundle, BundleError, load_bundle
 from service.cli.archive import ArchiveError, find_pictures
@@ -30,6 +30,8 @@ from service.prediction.schemas import Prediction
 from service.problems import ServiceError
 from service.runtime import predicting
 from service.settings import Settings
+
+_CALLER = Caller(ANYONE, counted_as=ANYONE)
 
 
 class Outcome(NamedTuple):
@@ -134,7 +136,7 @@ async def predict_files(
 async def _predict_file(predictor: Predictor, path: Path, overlay: Path | None) -> Outcome:
     try:
         data = await asyncio.to_thread(path.read_bytes)
-        result = await predictor.predict(data, ANYONE, predictor.point, began=perf_counter())
+        result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
     except DeviceError:
         raise
     except ServiceError as error:  # the device failed on another picture
@@ -143,7 +145,9 @@ async def _predict_file(predictor: Predictor, path: Path, overlay: Path | None) 
         return Outcome(path, None, (error.strerror if isinstance(error, OSError) else None) or str(error))
     if overlay is not None:
         try:
-            await predictor.network.compute(lambda: _write_overlays(overlay, path.stem, result.maps))
+            await predictor.network.compute(
+                lambda: _write_overlays(overlay, path.stem, result.maps), _CALLER.counted_as
+            )
         except OSError as error:
             return Outcome(path, None, f"{error.filename}: {error.strerror}")
     return Outcome(path, result.prediction)

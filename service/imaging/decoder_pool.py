@@ -6,7 +6,6 @@ bytes with one of them; it hands them to :mod:`service.imaging.decoder_process`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
@@ -15,7 +14,6 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
@@ -68,7 +66,8 @@ class Decoded(NamedTuple):
     seconds: float
 
 
-Compute = Callable[[Callable[[], Decoded]], Awaitable[Decoded]]
+# Runs a function for the client that is named, on a thread.
+Compute = Callable[[Callable[[], Decoded], str], Awaitable[Decoded]]
 
 
 class DecoderPool:
@@ -82,6 +81,7 @@ class DecoderPool:
         self,
         server: ForkServer,
         compute: Compute,
+        compute_costly: Compute,
         *,
         frame_size: int,
         jpeg_quality: int | None = None,
@@ -91,22 +91,21 @@ class DecoderPool:
         on_replaced: Callable[[Replaced], object] = lambda reason: None,
         on_decoded: Callable[[float], object] = lambda seconds: None,
     ) -> None:
-        """``compute`` runs ordinary pictures on threads, as many as may be decoded at once.
+        """``compute`` runs as many ordinary pictures as may be decoded at once, ``compute_costly`` one costly picture.
 
         ``on_replaced`` gets the reason when a process is replaced, ``on_decoded`` the seconds that decoding took, also
         when it failed.
         """
-        self._server, self._compute = server, compute
+        self._server, self._compute, self._compute_costly = server, compute, compute_costly
         self._ordinary, self._costly = ordinary, costly
         self._on_replaced, self._on_decoded = on_replaced, on_decoded
         self._frame_size, self._jpeg_quality, self._pictures = frame_size, jpeg_quality, pictures
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
-        self._costly_thread = ThreadPoolExecutor(1, thread_name_prefix="costly-picture")
         self._closed = False
 
-    async def decode(self, data: bytes) -> Decoded:
-        """Decode ``data``, as :func:`service.imaging.read_picture` does.
+    async def decode(self, data: bytes, client: str) -> Decoded:
+        """Decode ``data``, as :func:`service.imaging.read_picture` does, when it is the client's turn.
 
         Raises a :class:`PictureError`, or :class:`DecoderError`. When the caller is cancelled, a picture that is being
         decoded is decoded to the end within its limits.
@@ -114,15 +113,13 @@ class DecoderPool:
         if len(data) > self._pictures.max_bytes:
             raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")
         try:
-            return await self._compute(lambda: self._decode_ordinary(data))
+            return await self._compute(lambda: self._decode_ordinary(data), client)
         except CostlyPicture:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._costly_thread, self._decode_costly, data)
+            return await self._compute_costly(lambda: self._decode_costly(data), client)
 
     def close(self) -> None:
         """End every process at once; pictures that are being decoded get :class:`DecoderError`."""
         self._closed = True
-        self._costly_thread.shutdown(wait=False, cancel_futures=True)
         for decoder in list(self._busy):
             decoder.kill()  # its thread does the rest
         while self._idle:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import chain
 from threading import Condition, Thread
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,14 +26,15 @@ class _Job(NamedTuple):
 class CpuPool:
     """``num`` threads that take one job after the other without a detour through the event loop.
 
-    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded.
+    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded. The
+    others are taken from each client in turn, so that a client with many jobs delays another's by one of them.
     """
 
     def __init__(self, num: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._busy_until = -CALM_SECONDS + clock()
         self._network: deque[_Job] = deque()
-        self._others: deque[_Job] = deque()
+        self._others: OrderedDict[str, deque[_Job]] = OrderedDict()  # by client, the next one first
         self._changed = Condition()
         self._num_idle = num
         self._closed = False
@@ -40,15 +42,15 @@ class CpuPool:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, function: Callable[[bool], T], *, network: bool = False) -> T:
+    async def run(self, function: Callable[[bool], T], *, network: bool = False, client: str = "") -> T:
         """The result of ``function``; its argument says whether it may be multithreaded: other CPUs are idle.
 
         Cancelling the caller cancels the job, unless it has begun.
         """
         result: Future[T] = Future()
         with self._changed:
-            (self._network if network else self._others).append(_Job(result, function))
-            if self._num_idle < len(self._network) + len(self._others):
+            (self._network if network else self._others.setdefault(client, deque())).append(_Job(result, function))
+            if self._num_idle < self._num_waiting():
                 self._busy_until = self._clock()
             self._changed.notify()
         return await asyncio.wrap_future(result)
@@ -57,7 +59,7 @@ class CpuPool:
         """Cancel the jobs that wait, and wait up to ``seconds`` for those that run."""
         with self._changed:
             self._closed = True
-            for job in (*self._network, *self._others):
+            for job in chain(self._network, *self._others.values()):
                 job.result.cancel()
             self._changed.notify_all()
         ends = time.monotonic() + seconds
@@ -83,6 +85,16 @@ class CpuPool:
             if self._closed:
                 return None
             self._num_idle -= 1
-            job = (self._network or self._others).popleft()
+            job = self._network.popleft() if self._network else self._next_in_turn()
             calm = self._clock() - self._busy_until >= CALM_SECONDS
-            return job, calm and self._num_idle > len(self._network) + len(self._others)
+            return job, calm and self._num_idle > self._num_waiting()
+
+    def _next_in_turn(self) -> _Job:
+        client, jobs = self._others.popitem(last=False)
+        job = jobs.popleft()
+        if jobs:
+            self._others[client] = jobs  # behind the other clients
+        return job
+
+    def _num_waiting(self) -> int:
+        return len(self._network) + sum(map(len, self._others.values()))

@@ -34,6 +34,7 @@ class Network:
         on_cpu = engine.provider == "cpu"
         self.engine, self.max_batch, self.threads = engine, max_batch, threads
         self.cpu_pool = CpuPool(threads)
+        self._costly_pool = CpuPool(1)
         self.batcher = Batcher(
             engine.run,
             max_batch=max_batch,
@@ -55,6 +56,15 @@ class Network:
         await self.batcher.call(lambda: self.engine.warm_up(sizes))
         give_back_freed()
 
-    async def compute(self, function: Callable[[], T]) -> T:
-        """Run ``function``, which draws or waits for a decoder, in the CPU pool."""
-        return await self.cpu_pool.run(lambda _: function())
+    async def compute(self, function: Callable[[], T], client: str) -> T:
+        """Run ``function``, which draws or waits for a decoder, in the CPU pool when it is the client's turn."""
+        return await self.cpu_pool.run(lambda _: function(), client=client)
+
+    async def compute_costly(self, function: Callable[[], T], client: str) -> T:
+        """Run ``function``, which takes seconds, when no other such function runs and it is the client's turn."""
+        return await self._costly_pool.run(lambda _: function(), client=client)
+
+    def close(self) -> None:
+        """Cancel the jobs that wait, and wait a few seconds for those that run."""
+        self._costly_pool.close()
+        self.cpu_pool.close()

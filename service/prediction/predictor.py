@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+from service.access.keys import Caller
 from service.attention.overlay import AttentionMaps
 from service.audit.file import AuditError
 from service.audit.log import AuditLog
@@ -62,7 +63,7 @@ class Predictor:
     metrics: PredictionMetrics
     outcome_of: Callable[[BaseException], str]
 
-    async def predict(self, data: bytes, caller: str, point: OperatingPoint, *, began: float) -> Result:
+    async def predict(self, data: bytes, caller: Caller, point: OperatingPoint, *, began: float) -> Result:
         """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
 
         Raises one of :data:`FAILURES`: :class:`ServiceError` when the service can no longer be trusted.
@@ -70,7 +71,7 @@ class Predictor:
         id = secrets.token_hex(16)
         entry = self._entry(caller)
         try:
-            picture, answer, stages = await self._infer(data, began)
+            picture, answer, stages = await self._infer(data, caller, began)
             engine = self.network.engine
             prediction = describe(id, picture, answer, engine, point, self.examiner, stages)
             result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
@@ -81,19 +82,19 @@ class Predictor:
             raise
         return result
 
-    def take_back(self, result: Result, caller: str) -> None:
+    def take_back(self, result: Result, caller: Caller) -> None:
         """Roll back a committed prediction that did not reach its client."""
         self._give_up({**self._entry(caller), "id": result.prediction.id})
 
-    def _entry(self, caller: str) -> dict[str, str]:
+    def _entry(self, caller: Caller) -> dict[str, str]:
         """Fields of every audit entry about a picture; from :meth:`_commit` on it has an ``id`` as well."""
         engine = self.network.engine
-        return {"by": caller, "model": engine.bundle.sha256, "variant": engine.variant.name}
+        return {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
-    async def _infer(self, data: bytes, began: float) -> tuple[Picture, Answer, Stages]:
+    async def _infer(self, data: bytes, caller: Caller, began: float) -> tuple[Picture, Answer, Stages]:
         """Decode one picture and run the network on it."""
         arrived = perf_counter()
-        picture, decoding = await self.decoders.decode(data)
+        picture, decoding = await self.decoders.decode(data, caller.counted_as)
         waited = perf_counter() - arrived - decoding
         try:
             answer = await self.network.batcher.submit(picture.frame)

@@ -29,9 +29,9 @@ MIX = ("good", "good", "overlay", "kept", "refused", "refused", "refused", "dama
 _LEAK = f"""
 from service.imaging.decoder_pool import DecoderPool
 kept, decode = [], DecoderPool.decode
-def leak(self, data):
+def leak(self, data, client):
     kept.append(b"\\1" * 500_000)
-    return decode(self, data)
+    return decode(self, data, client)
 DecoderPool.decode = leak
 {PROGRAM}
 """

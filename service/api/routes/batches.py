@@ -9,6 +9,7 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.access.keys import Caller
 from service.api.dependencies import (
     CallerDep,
     ClientGone,
@@ -62,7 +63,7 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
             pictures = await read_uploads(request, limits, max_files=most)
             await require_live_key(request, service)
             entry.take_slots(len(pictures))
-            work = predict_all(service.predictor, pictures, caller.name, point, began=began, ends=ends)
+            work = predict_all(service.predictor, pictures, caller, point, began=began, ends=ends)
             outcomes = await unless_client_leaves(request, work)
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
@@ -76,7 +77,7 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
 
 
 async def predict_all(
-    predictor: Predictor, pictures: Sequence[bytes], caller: str, point: OperatingPoint, *, began: float, ends: float
+    predictor: Predictor, pictures: Sequence[bytes], caller: Caller, point: OperatingPoint, *, began: float, ends: float
 ) -> list[Result | ServiceError]:
     """The outcome of each picture by ``ends``, in the event loop's time. When cancelled, none of them is kept."""
 

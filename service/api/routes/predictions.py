@@ -93,7 +93,7 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
             await require_live_key(request, service)
             async with asyncio.timeout_at(ends):
                 entry.take_slots()
-                work = service.predictor.predict(data, caller.name, point, began=began)
+                work = service.predictor.predict(data, caller, point, began=began)
                 result = await unless_client_leaves(request, work)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.access.keys import ANYONE
+from service.access.keys import ANYONE, Caller
 from service.api.routes.batches import predict_all
 from service.audit.chain import Entry, verify
 from service.audit.file import AuditError, AuditFile, AuditWriteError
@@ -170,7 +170,9 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
             ends = asyncio.get_running_loop().time() + 30
             two = [PICTURE, PICTURE]
             predictor = service.predictor
-            work = predict_all(predictor, two, ANYONE, predictor.point, began=time.perf_counter(), ends=ends)
+            work = predict_all(
+                predictor, two, Caller(ANYONE, ANYONE), predictor.point, began=time.perf_counter(), ends=ends
+            )
             task = asyncio.create_task(work)
             while not _predictions(log):
                 await asyncio.sleep(0.01)

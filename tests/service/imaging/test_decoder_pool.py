@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,8 +57,14 @@ class Pools:
     def run(self, job: Job[T], **options: Any) -> T:
         async def with_pool() -> T:
             chosen = {"ordinary": replace(ORDINARY, memory_bytes=LITTLE_MEMORY), **options}
+            costly = ThreadPoolExecutor(1)
             pool = DecoderPool(
-                self.server, asyncio.to_thread, frame_size=FRAME, on_replaced=self.replaced.append, **chosen
+                self.server,
+                lambda function, client: asyncio.to_thread(function),
+                lambda function, client: asyncio.wrap_future(costly.submit(function)),
+                frame_size=FRAME,
+                on_replaced=self.replaced.append,
+                **chosen,
             )
             try:
                 return await job(pool)
@@ -78,7 +85,7 @@ def decoders() -> list[psutil.Process]:
 
 
 async def decode(pool: DecoderPool, data: bytes) -> Picture:
-    return (await pool.decode(data)).picture
+    return (await pool.decode(data, "a")).picture
 
 
 def test_a_child_decodes_as_this_process_does(pools: Pools, data_root: Path) -> None:
@@ -111,7 +118,7 @@ def test_what_is_wrong_with_a_picture_is_said_as_in_this_process(
 ) -> None:
     limits = PictureLimits(max_bytes=2**20, max_pixels=10**6)
     with pytest.raises(error) as raised:
-        pools.run(lambda pool: pool.decode(data), pictures=limits)
+        pools.run(lambda pool: pool.decode(data, "a"), pictures=limits)
     with pytest.raises(PictureError) as expected:
         read_picture(data, FRAME, limits)
     assert (type(raised.value), str(raised.value)) == (type(expected.value), str(expected.value))
@@ -119,7 +126,9 @@ def test_what_is_wrong_with_a_picture_is_said_as_in_this_process(
 
 def test_a_picture_that_takes_too_much_time_costs_its_sender_alone(pools: Pools) -> None:
     async def job(pool: DecoderPool) -> None:
-        bomb, other = await asyncio.gather(pool.decode(COSTLY_PICTURE), pool.decode(PICTURE), return_exceptions=True)
+        bomb, other = await asyncio.gather(
+            pool.decode(COSTLY_PICTURE, "a"), pool.decode(PICTURE, "a"), return_exceptions=True
+        )
         assert isinstance(bomb, CostlyPicture)
         assert not isinstance(other, BaseException)
         assert await decode(pool, PICTURE)
@@ -131,14 +140,14 @@ def test_a_picture_that_takes_too_much_time_costs_its_sender_alone(pools: Pools)
 
 def test_a_picture_that_hangs_is_refused(pools: Pools) -> None:
     with pytest.raises(CostlyPicture):
-        pools.run(lambda pool: pool.decode(COSTLY_PICTURE), costly=replace(COSTLY, wall_seconds=0.02))
+        pools.run(lambda pool: pool.decode(COSTLY_PICTURE, "a"), costly=replace(COSTLY, wall_seconds=0.02))
     assert pools.replaced == ["wall_time"]
 
 
 def test_a_picture_that_needs_too_much_memory_is_refused(pools: Pools) -> None:
     async def job(pool: DecoderPool) -> None:
         with pytest.raises(CostlyPicture):
-            await pool.decode(COSTLY_PICTURE)
+            await pool.decode(COSTLY_PICTURE, "a")
         assert await decode(pool, PICTURE)
 
     pools.run(job, costly=replace(COSTLY, memory_bytes=LITTLE_MEMORY))
@@ -150,7 +159,7 @@ def test_memory_that_was_not_foreseen_is_no_fault_of_the_picture_file(
 ) -> None:
     monkeypatch.setattr("service.imaging.decoder_pool._MORE_BYTES", -COSTLY.memory_bytes)
     with pytest.raises(CostlyPicture):
-        pools.run(lambda pool: pool.decode(LARGEST_PICTURE), ordinary=COSTLY)
+        pools.run(lambda pool: pool.decode(LARGEST_PICTURE, "a"), ordinary=COSTLY)
     assert pools.replaced == []
 
 
@@ -158,7 +167,7 @@ def test_costly_pictures_wait_for_each_other_and_return_their_memory(pools: Pool
     data = png((4000, 3000))
 
     async def job(pool: DecoderPool) -> tuple[int, int]:
-        tasks = [asyncio.create_task(pool.decode(data)) for _ in range(3)]
+        tasks = [asyncio.create_task(pool.decode(data, "a")) for _ in range(3)]
         most = 0
         while not all(task.done() for task in tasks):
             most = max(most, sum(process.memory_info().rss for process in decoders()))
@@ -174,7 +183,7 @@ def test_costly_pictures_wait_for_each_other_and_return_their_memory(pools: Pool
 @pytest.mark.parametrize(("signal", "error"), [(SIGKILL, DecoderError), (SIGSEGV, UndecodablePicture)])
 def test_a_process_that_dies_while_it_decodes(pools: Pools, signal: int, error: type[Exception]) -> None:
     async def job(pool: DecoderPool) -> None:
-        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE))
+        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE, "a"))
         while not (busy := [p for p in decoders() if p.memory_info().rss > 60e6]):
             await asyncio.sleep(0.002)
         busy[0].send_signal(signal)
@@ -188,7 +197,7 @@ def test_a_process_that_dies_while_it_decodes(pools: Pools, signal: int, error: 
 
 def test_a_process_that_died_between_two_pictures_fails_none(pools: Pools) -> None:
     async def job(pool: DecoderPool) -> None:
-        await pool.decode(PICTURE)
+        await pool.decode(PICTURE, "a")
         (idle,) = decoders()
         idle.kill()
         while idle.status() != psutil.STATUS_ZOMBIE:
@@ -202,11 +211,11 @@ def test_a_process_that_died_between_two_pictures_fails_none(pools: Pools) -> No
 @pytest.mark.integration
 def test_a_fork_server_that_was_killed_is_started_again() -> None:
     async def job(pool: DecoderPool) -> None:
-        await pool.decode(PICTURE)
+        await pool.decode(PICTURE, "a")
         child = max(psutil.Process().children(), key=lambda process: process.create_time())
         child.kill()
         assert await decode(pool, PICTURE), "the process that it forked lives on"
-        assert (await pool.decode(COSTLY_PICTURE)).picture.width == 3000, "another one needs a fork"
+        assert (await pool.decode(COSTLY_PICTURE, "a")).picture.width == 3000, "another one needs a fork"
 
     with ForkServer() as server:
         Pools(server).run(job)
@@ -214,8 +223,8 @@ def test_a_fork_server_that_was_killed_is_started_again() -> None:
 
 def test_closing_ends_every_process_at_once(pools: Pools) -> None:
     async def job(pool: DecoderPool) -> float:
-        await pool.decode(PICTURE)
-        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE))
+        await pool.decode(PICTURE, "a")
+        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE, "a"))
         while len(decoders()) < 2:
             await asyncio.sleep(0.002)
         pool.close()
@@ -234,7 +243,7 @@ def test_a_caller_that_leaves_does_not_keep_a_process(pools: Pools) -> None:
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
-                    await pool.decode(COSTLY_PICTURE)
+                    await pool.decode(COSTLY_PICTURE, "a")
         assert await decode(pool, PICTURE)
 
     pools.run(job)
@@ -245,7 +254,7 @@ def test_a_process_has_no_files_and_no_secrets(pools: Pools, monkeypatch: pytest
     monkeypatch.setenv("CIN_RECORDS_URL", "redis://:secret@elsewhere")
 
     async def job(pool: DecoderPool) -> None:
-        await pool.decode(PICTURE)
+        await pool.decode(PICTURE, "a")
         (process,) = decoders()
         files = {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(20) if _has(process, number)}
         assert {str(file).partition(":")[0] for file in files} == {"/dev/null", "socket"}

@@ -53,6 +53,22 @@ def test_the_network_goes_first_and_everybody_else_in_order() -> None:
     _run(work())
 
 
+def test_clients_take_turns() -> None:
+    async def work() -> None:
+        pool, held = CpuPool(1), Held()
+        names = ("now", "a 1", "a 2", "a 3", "b 1", "c 1", "c 2")
+        running = [asyncio.create_task(pool.run(held.job("now"), client="a"))]
+        await _until(lambda: held.began)
+        running += [asyncio.create_task(pool.run(held.job(name), client=name[0])) for name in names[1:]]
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(*running)
+        assert held.began == ["now", "a 1", "b 1", "c 1", "a 2", "c 2", "a 3"]
+        pool.close()
+
+    _run(work())
+
+
 def test_a_job_may_be_multithreaded_while_another_cpu_is_idle() -> None:
     async def work() -> None:
         pool, held = CpuPool(2), Held()
