@@ -21,7 +21,7 @@ from service.audit.file import AuditError, AuditFile
 from service.audit.log import AuditLog
 from service.bundle import Bundle, load_bundle
 from service.health import Health
-from service.imaging import PictureLimits
+from service.imaging import PictureError, PictureLimits, PictureTooLarge
 from service.imaging.decoder_pool import DecoderPool
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.inference.answers import EngineError
@@ -149,7 +149,9 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
     canary = bundle.path(bundle.manifest.canary.picture).read_bytes()
     try:
         await predictor.decoders.decode(canary, ANYONE)
-    except DecoderError as error:
+    except PictureTooLarge:  # by this service's limits, which are not the bundle's
+        pass
+    except (DecoderError, PictureError) as error:
         raise EngineError(f"the canary picture cannot be decoded: {error}") from error
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
@@ -122,8 +123,8 @@ class DecoderPool:
         self._closed = True
         for decoder in list(self._busy):
             decoder.kill()  # its thread does the rest
-        while self._idle:
-            self._idle.pop().end()
+        while (idle := self._pop_idle()) is not None:
+            idle.end()
 
     def _decode_ordinary(self, data: bytes) -> Decoded:
         return self._decode(self._idle_one() or self._fork(self._ordinary), data)
@@ -132,11 +133,15 @@ class DecoderPool:
         return self._decode(self._fork(self._costly), data)
 
     def _idle_one(self) -> _Decoder | None:
-        while self._idle:
-            decoder = self._idle.pop()
+        while (decoder := self._pop_idle()) is not None:
             if decoder.is_alive():
                 return decoder
             self._count(decoder.end())
+        return None
+
+    def _pop_idle(self) -> _Decoder | None:
+        with suppress(IndexError):  # several threads take from the list
+            return self._idle.pop()
         return None
 
     def _fork(self, limits: DecoderLimits) -> _Decoder:

@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +145,11 @@ def receive(channel: socket.socket, num_bytes: int, ends: float | None = None) -
 
 def confine(memory_bytes: int) -> None:
     """Give up, for good, what decoding does not need; ``memory_bytes`` may be allocated beyond what is in use now."""
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - the last file it opens
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - pathlib is not loaded
         in_use = int(statm.read().split()[0]) * resource.getpagesize()
+    # Where memory runs out, the system ends a decoder and not the service.
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
+        score.write("1000")
     for what, limit in {
         resource.RLIMIT_AS: in_use + memory_bytes,
         resource.RLIMIT_CORE: 0,

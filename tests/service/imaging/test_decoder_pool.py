@@ -262,6 +262,7 @@ def test_a_process_has_no_files_and_no_secrets(pools: Pools, monkeypatch: pytest
             assert process.rlimit(limit) == (0, 0)
         assert process.rlimit(psutil.RLIMIT_AS)[1] < 600e6
         assert process.environ() == {}
+        assert Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() == "1000", "it is the first to go"
 
     pools.run(job)
 
