@@ -56,6 +56,7 @@ def test_a_table_says_the_same(environment: dict[str, str], archive: Path, tmp_p
         assert (row["refer"], row["reasons"].split()) == (str(decision["refer"]), decision["reasons"])
         assert [row[f"crop_{edge}"] for edge in ("x0", "y0", "x1", "y1")] == list(map(str, lesion["crop_box"].values()))
         assert row["sha256"] == image["sha256"]
+        assert row["notes"] == " ".join(image["notes"])
         assert row["error"] == ""
 
 

@@ -31,6 +31,7 @@ from service.imaging import (
 from service.imaging.decoder_pool import COSTLY, ORDINARY, DecoderPool, Replaced
 from service.imaging.decoder_process import SIZE, Work, decode_pictures, receive
 from service.imaging.fork_server import DecoderError, ForkServer
+from tests.service.decoders import decoders
 from tests.service.hostile import large, png
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
@@ -77,11 +78,6 @@ class Pools:
 @pytest.fixture
 def pools(fork_server: ForkServer) -> Pools:
     return Pools(fork_server)
-
-
-def decoders() -> list[psutil.Process]:
-    """The processes that decode for this one: what its fork server has forked."""
-    return [grandchild for child in psutil.Process().children() for grandchild in child.children()]
 
 
 async def decode(pool: DecoderPool, data: bytes) -> Picture:
@@ -176,7 +172,7 @@ def test_costly_pictures_wait_for_each_other_and_return_their_memory(pools: Pool
         return most, sum(process.memory_info().rss for process in decoders())
 
     most, after = pools.run(job)
-    assert most < 200e6
+    assert most < 250e6, "three at once take 350 MB"
     assert after < 120e6
 
 

@@ -1,0 +1,42 @@
+"""Pictures that cost a lot to decode, and decoders that die: what their senders are answered."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.service.decoders import decoders
+from tests.service.hostile import LARGEST, claiming, costly_profile, large
+from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.wire import check_problem, post
+
+LARGEST_PICTURE = large("PNG")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_profile_that_costs_minutes_is_ignored_and_noted(client: TestClient, image_format: str) -> None:
+    data = picture_bytes(dark_square(), image_format, icc_profile=costly_profile())
+    began = time.monotonic()
+    answer = post(client, data)
+    assert time.monotonic() - began < 5
+    assert answer.json()["image"]["notes"] == ["profile_ignored"]
+
+
+def test_a_decoder_that_is_killed_is_no_fault_of_the_picture(client: TestClient) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(post, client, LARGEST_PICTURE)
+        while not (busy := [process for process in decoders() if process.memory_info().rss > 60e6]):
+            time.sleep(0.002)
+        busy[0].kill()
+        check_problem(answer.result(), 503)
+        assert answer.result().headers["retry-after"] == "5"
+    assert post(client, picture_bytes(dark_square())).status_code == 200
+    assert 'cin_decoders_replaced_total{reason="killed"} 1.0' in client.get("/metrics").text
+
+
+def test_a_costly_picture_is_answered_or_refused_with_a_way_out(client: TestClient) -> None:
+    assert post(client, LARGEST_PICTURE).status_code == 200
+    check_problem(post(client, claiming(picture_bytes(dark_square(), "WEBP"), LARGEST)), 422, "JPEG")
