@@ -82,6 +82,8 @@ def _fork(control: socket.socket, descriptor: int, request: dict[str, Any]) -> i
             work = Work(**{**request, "pictures": PictureLimits(**request["pictures"])})
             confine(work.memory_bytes)
             decode_pictures(socket.socket(fileno=descriptor), work)
+        except MemoryError:  # before or after decoding: no fault of the picture's
+            os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(0)
     os.close(descriptor)

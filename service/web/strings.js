@@ -175,8 +175,7 @@ export const text = {
   done: {
     title: "What was done to the picture",
     read: (format = "", width = 0, height = 0) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
-    /** @type {Record<string, string>} */
-    notes: { profile_ignored: "Its colour profile is damaged, too complex or for other channels, and was ignored." },
+    icc: "Colour profile ignored.",
     squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is lost.`,
     kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
     cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the picture.`,

@@ -65,6 +65,10 @@ def services(configured: Callable[..., Config]) -> Config:
     return found
 
 
+def test_what_holds_uploads_dumps_no_core(services: Config) -> None:
+    assert [services[name]["ulimits"] for name in ("service", "service-gpu")] == [{"core": 0}] * 2
+
+
 def test_every_service_is_hardened(services: Config) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
