@@ -71,7 +71,7 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
     try:
         await require_live_key(request, service)
     except ServiceError:
-        _take_back(service.predictor, outcomes, caller.name)
+        _take_back(service.predictor, outcomes, caller)
         raise
     return Response(_to_json(outcomes), media_type="application/json")
 
@@ -102,7 +102,7 @@ async def predict_all(
     return [task.result() for task in tasks]
 
 
-def _take_back(predictor: Predictor, outcomes: Sequence[Result | ServiceError], caller: str) -> None:
+def _take_back(predictor: Predictor, outcomes: Sequence[Result | ServiceError], caller: Caller) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Result):
             predictor.take_back(outcome, caller)

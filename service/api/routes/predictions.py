@@ -102,7 +102,7 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
     try:
         await require_live_key(request, service)
     except ServiceError:
-        service.predictor.take_back(result, caller.name)
+        service.predictor.take_back(result, caller)
         raise
     return Response(result.json, media_type="application/json")
 
