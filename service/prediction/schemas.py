@@ -81,7 +81,8 @@ class ImageBody(_Body):
     height: int
     format: str
     sha256: str
-    notes: list[Note] = Field(description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
+    # Predictions that an earlier version kept have none.
+    notes: list[Note] = Field([], description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
 
 
 class AttentionLinks(_Body):
