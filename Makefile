@@ -90,7 +90,7 @@ types: $(VENV)/.test-ready
 REPORTS ?=
 RUN ?= python -m
 PYTEST = $(BIN)/$(RUN) pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
-SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses=logical --maxprocesses=8 --dist=loadgroup
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses=logical --maxprocesses=8 --dist=loadgroup --no-loadscope-reorder
 
 # Tests marked `alone` have the machine to themselves, after the others and whatever those found. An empty selection
 # (exit status 5) is no failure of one part.

@@ -50,6 +50,16 @@ INTEGRATION = (
 INTEGRATION_FIXTURES = {"small_experiment", "real_redis"}
 # These measure time or overload the machine.
 ALONE = ("service/server/test_overload.py", "service/server/test_connections.py")
+# Groups that take minutes, the longest first: begun last, they would keep one worker busy while the others wait.
+LONGEST = (
+    "small_experiment",
+    "compose",
+    "model_training/studies/test_reproduce.py",
+    "model_training/training/test_distributed.py",
+    "model_training/studies/test_distinguish_control.py",
+    "page",
+    "model_training/training/test_trainer.py",
+)
 # Each of these has a fixture that all its tests share.
 TOGETHER = ("compose", "page")
 
@@ -64,18 +74,25 @@ def pytest_configure() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and keep on one worker of pytest-xdist what shares an expensive fixture."""
-    for item in items:
-        # Of a/b.py::c[d]: a, a/b.py and a/b.py::c.
-        path, _, name = item.nodeid.removeprefix("tests/").partition("::")
-        parts = path.split("/")
-        places = {"/".join(parts[: i + 1]) for i in range(len(parts))} | {f"{path}::{name.partition('[')[0]}"}
-        shared = INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if places.intersection(ALONE):
-            item.add_marker(pytest.mark.alone)
-        if places.intersection(INTEGRATION) or shared or item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.integration)
-        group = min(places.intersection(TOGETHER) or shared, default=path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    groups = {item: _mark(item) for item in items}
+    rank = {group: i for i, group in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(groups[item], len(rank)))
+
+
+def _mark(item: pytest.Item) -> str:
+    """Mark the test; its group."""
+    # Of a/b.py::c[d]: a, a/b.py and a/b.py::c.
+    path, _, name = item.nodeid.removeprefix("tests/").partition("::")
+    parts = path.split("/")
+    places = {"/".join(parts[: i + 1]) for i in range(len(parts))} | {f"{path}::{name.partition('[')[0]}"}
+    shared = INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ()))
+    if places.intersection(ALONE):
+        item.add_marker(pytest.mark.alone)
+    if places.intersection(INTEGRATION) or shared or item.get_closest_marker("alone"):
+        item.add_marker(pytest.mark.integration)
+    group = min(places.intersection(TOGETHER) or shared, default=path)
+    item.add_marker(pytest.mark.xdist_group(group))
+    return group
 
 
 def find_data() -> Path | None:
