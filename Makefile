@@ -86,11 +86,13 @@ lint: $(VENV)/.test-ready
 types: $(VENV)/.test-ready
 	$(BIN)/mypy
 
-# PYTEST_ARGS takes options such as -k and -x, no paths. On a worker per core, each with one thread of OpenMP.
+# PYTEST_ARGS takes options such as -k and -x, no paths. One worker more than cores, each with one thread of OpenMP: the
+# tests of the stack mostly wait.
+WORKERS := $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )))
 REPORTS ?=
 RUN ?= python -m
 PYTEST = $(BIN)/$(RUN) pytest $(if $(REPORTS),--junit-xml=$(REPORTS)/$1.xml) $(PYTEST_ARGS)
-SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses=logical --maxprocesses=8 --dist=loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 # Tests marked `alone` have the machine to themselves, after the others and whatever those found. An empty selection
 # (exit status 5) is no failure of one part.

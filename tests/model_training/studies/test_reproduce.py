@@ -101,6 +101,15 @@ def test_column_heads() -> None:
     assert head("mean_auc") == "mean AUC"
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the bootstrap samples, and plans that time no network; those take longer than the small trainings."""
+    for module in ("table_report", "ablations"):
+        monkeypatch.setattr(f"model_training.studies.{module}.NUM_RESAMPLES", 200)
+    for timed in ("time_area_batch", "time_recognition_batch"):
+        monkeypatch.setattr(f"model_training.studies.plan.{timed}", lambda config: 1.0)
+
+
 class SmallTables:
     """The command that reruns tables, on synthetic sets."""
 
