@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 from service.access.keys import AccessError, LiveKeys
 from service.attention.cache import OverlayCache
@@ -26,6 +28,19 @@ STORE_SECONDS = 2.0
 KEYS_SECONDS = 1.0
 # A head in the process's log shows what was in the audit log until then.
 HEAD_SECONDS = 3600.0
+
+
+def start(work: Coroutine[Any, Any, None], health: Health) -> asyncio.Task[None]:
+    """Run a background task; the service takes no more requests when it fails, because none may stop unnoticed."""
+
+    def on_end(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task failed", exc_info=error)
+            health.fail(f"a background task failed ({type(error).__name__})")
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(on_end)
+    return task
 
 
 async def watch_canary(health: Health, *, every_seconds: float) -> None:

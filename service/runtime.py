@@ -97,8 +97,7 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
         await health.shut_down()
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)  # a failure was logged
         await network.batcher.stop()
         service.predictor.decoders.close()
         await service.records.drain()
@@ -173,7 +172,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
         work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
         work.append(background.reload_keys(service.keys, changes))
-    return [asyncio.create_task(task) for task in work]
+    return [background.start(task, service.health) for task in work]
 
 
 def _described(service: Service) -> dict[str, Any]:
