@@ -113,7 +113,8 @@ async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
             failed = False
             if came or went:
                 log.info("%d keys came, %d went", len(came), len(went))
-                # The purge tries again after an error. The next revocation does not wait for a disk that hangs.
+                # The next revocation does not wait for a disk that hangs: the write continues without this task, and
+                # the purge tries again after an error.
                 with suppress(AuditError, TimeoutError):
                     async with asyncio.timeout(KEYS_SECONDS):
                         await changes.change_keys(came, went)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Literal
 
-from service.audit.file import AuditError
 from service.audit.log import AuditLog
 
 Refused = Literal["without_key", "with_unknown_key"]
@@ -14,13 +14,15 @@ Refused = Literal["without_key", "with_unknown_key"]
 class AccessChanges:
     """Collects changes until they are written; lives on one event loop.
 
-    Refusals are written together and not one by one: a stranger may cause any number of them.
+    Refusals are written together and not one by one: a stranger may cause any number of them. A write runs to its end
+    without its caller, so that a timeout loses no change.
     """
 
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
         self._keys: list[tuple[set[str], set[str]]] = []
         self._refused: Counter[str] = Counter()
+        self._lock = asyncio.Lock()
 
     def refuse(self, why: Refused) -> None:
         """Count a request that was refused."""
@@ -29,24 +31,21 @@ class AccessChanges:
     async def change_keys(self, came: set[str], went: set[str]) -> None:
         """Write down a change of the key file. Raises :class:`AuditError`; :meth:`write` then tries again."""
         self._keys.append((came, went))
-        await self._write_keys()
+        await self.write()
 
     async def write(self) -> None:
         """Write what was collected. Raises :class:`AuditError`; nothing is lost then."""
-        await self._write_keys()
-        if self._refused:
-            refused, self._refused = self._refused, Counter()
-            try:
-                await self._audit.record("access-refused", **refused)
-            except AuditError:
-                self._refused += refused
-                raise
+        task = asyncio.create_task(self._write())
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the audit log logs it
+        await asyncio.shield(task)
 
-    async def _write_keys(self) -> None:
-        while self._keys:
-            came, went = change = self._keys.pop(0)
-            try:
+    async def _write(self) -> None:
+        async with self._lock:
+            while self._keys:
+                came, went = self._keys[0]
                 await self._audit.record("keys-changed", came=sorted(came), went=sorted(went))
-            except AuditError:
-                self._keys.insert(0, change)
-                raise
+                del self._keys[0]
+            if self._refused:
+                refused = Counter(self._refused)
+                await self._audit.record("access-refused", **refused)
+                self._refused -= refused
