@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from service.access.keys import AccessError, LiveKeys
+from service.access.keys import STALE_SECONDS, AccessError, LiveKeys
 from service.attention.cache import OverlayCache
 from service.audit.access import AccessChanges
 from service.audit.file import AuditError
@@ -103,8 +103,11 @@ async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
     try:
         while True:
             await asyncio.sleep(KEYS_SECONDS)
+            look = asyncio.get_running_loop().run_in_executor(thread, keys.look_again)
+            if not (await asyncio.wait([look], timeout=STALE_SECONDS))[0]:
+                log.error("the key file's volume does not answer; no key is accepted until it does")
             try:
-                came, went = await asyncio.get_running_loop().run_in_executor(thread, keys.look_again)
+                came, went = await look
             except AccessError as error:
                 if not failed:  # once, not every second
                     log.error("%s; no key is accepted until it is fixed", error)

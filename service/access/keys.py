@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ ANYONE = "anyone"
 
 _KEY = re.compile("cin_[A-Za-z0-9_-]{43}")
 _LOCK_SECONDS = 10.0
+# How long keys are accepted without a look at the file, for instance while its volume hangs.
+STALE_SECONDS = 10.0
 
 
 class AccessError(RuntimeError):
@@ -181,9 +184,10 @@ def _write(path: Path, keys: KeyFile) -> None:
 class LiveKeys:
     """The keys of the file; reloaded when it changes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises :class:`AccessError` for a file that cannot be read."""
-        self._path = path
+        self._path, self._clock = path, clock
+        self._looked = clock()
         self._stamp = _stamp(path)
         self._error: AccessError | None = None
         self._by_digest: dict[str, StoredKey] = {}
@@ -201,10 +205,12 @@ class LiveKeys:
         """The caller with a key; None for an unknown or revoked key.
 
         The lookup is by digest, so its timing reveals nothing about the key. Raises :class:`AccessError` while the
-        file cannot be read: no key is accepted then.
+        file cannot be read, or was not for :data:`STALE_SECONDS`: no key is accepted then.
         """
         if self._error is not None:
             raise self._error
+        if self._clock() - self._looked > STALE_SECONDS:
+            raise AccessError(f"{self._path} was not read for {STALE_SECONDS:g} s")
         found = self._by_digest.get(digest_of(key)) if _KEY.fullmatch(key) else None
         if found is None:
             return None
@@ -216,8 +222,9 @@ class LiveKeys:
 
         Raises :class:`AccessError` when it cannot be read; until it can, no key is accepted.
         """
-        stamp = _stamp(self._path)
+        now, stamp = self._clock(), _stamp(self._path)
         if stamp == self._stamp and self._error is None:
+            self._looked = now
             return set(), set()
         before = self.named
         try:
@@ -225,7 +232,7 @@ class LiveKeys:
         except AccessError as error:
             self._error = error
             raise
-        self._stamp, self._error = stamp, None
+        self._looked, self._stamp, self._error = now, stamp, None
         return self.named - before, before - self.named
 
 

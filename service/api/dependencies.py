@@ -70,7 +70,7 @@ CallerDep = Annotated[Caller, Depends(admit)]
 
 
 async def require_live_key(request: Request, service: Service) -> None:
-    """Raises the 401 of a key that was revoked since its request began: an upload takes as long as its client wants."""
+    """Raises the 401 of a key that was revoked since its request began, which an upload may make long, or a store."""
     if service.keys is not None:
         credentials = await _bearer(request)
         if credentials is None or _caller_of(service.keys, credentials.credentials) is None:

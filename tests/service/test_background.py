@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +15,13 @@ from tests.service.conftest import Start
 from tests.service.served import make_key
 
 
+def _until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def test_a_background_task_that_fails_ends_the_answers_and_the_audit_log_is_finished(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -20,8 +29,30 @@ def test_a_background_task_that_fails_ends_the_answers_and_the_audit_log_is_fini
     make_key(keys, "clinic")
     with start(keys=keys, audit=log) as client:
         monkeypatch.setattr(LiveKeys, "look_again", Mock(side_effect=MemoryError))
-        until = time.monotonic() + 10
-        while client.get("/readyz").status_code == 200 and time.monotonic() < until:
-            time.sleep(0.05)
+        _until(lambda: client.get("/readyz").status_code == 503)
         assert "MemoryError" in client.get("/readyz").text
     assert '"what":"stop"' in log.read_text().splitlines()[-1]
+
+
+def test_no_key_is_accepted_while_the_volume_of_their_file_hangs(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.background.KEYS_SECONDS", 0.05)
+    monkeypatch.setattr("service.background.STALE_SECONDS", 1.0)
+    monkeypatch.setattr("service.access.keys.STALE_SECONDS", 1.0)
+    headers = {"Authorization": f"Bearer {make_key(tmp_path / 'keys.json', 'clinic')}"}
+    look_again, release = LiveKeys.look_again, threading.Event()
+
+    def hang(keys: LiveKeys) -> tuple[set[str], set[str]]:
+        release.wait(20)
+        return look_again(keys)
+
+    with start(keys=tmp_path / "keys.json") as client:
+        assert client.get("/model", headers=headers).status_code == 200
+        monkeypatch.setattr(LiveKeys, "look_again", hang)
+        try:
+            _until(lambda: client.get("/model", headers=headers).status_code == 503)
+            _until(lambda: "no key is accepted" in caplog.text)
+        finally:
+            release.set()
+        _until(lambda: client.get("/model", headers=headers).status_code == 200)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request, Response
 
 from service.access.keys import Caller
-from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known
+from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known, require_live_key
 from service.attention.overlay import (
     MEDIA_TYPE,
     BranchChoice,
@@ -87,6 +87,7 @@ async def get_attention(
     # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
     headers = {"ETag": _etag(id, options), "Cache-Control": "no-store"}
     if is_known(request, headers["ETag"]):
+        await require_live_key(request, service)
         return Response(status_code=304, headers=headers)
 
     def draw() -> bytes:
@@ -97,12 +98,14 @@ async def get_attention(
     if content is None:
         content = await _draw(service, caller, draw)
         service.overlays.put(id, options, content)
+    await require_live_key(request, service)
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.get("/attention/{id}/summary", responses=documented(*_ERRORS))
 async def get_attention_summary(
     id: str,
+    request: Request,
     service: ServiceDep,
     caller: CallerDep,
     kind: MapQuery = "lesion",
@@ -113,7 +116,9 @@ async def get_attention_summary(
     """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
     options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
-    return await _draw(service, caller, lambda: summarise(record.maps, options))
+    summary = await _draw(service, caller, lambda: summarise(record.maps, options))
+    await require_live_key(request, service)
+    return summary
 
 
 def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:

@@ -108,9 +108,10 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
 
 
 @router.get("/predictions/{id}", response_model=Prediction, responses=documented(NOT_FOUND, NOT_READY))
-async def get_prediction(id: str, service: ServiceDep, caller: CallerDep) -> Response:
+async def get_prediction(id: str, request: Request, service: ServiceDep, caller: CallerDep) -> Response:
     """The same answer again, until it expires or is deleted."""
     record = await find_record(service, caller, id, what="prediction-read")
+    await require_live_key(request, service)
     return Response(record.prediction, media_type="application/json")
 
 

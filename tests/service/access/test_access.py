@@ -229,6 +229,28 @@ def test_what_was_predicted_for_a_key_that_is_revoked_is_taken_back(
         _until(lambda: store_of(client).purge().kept == 0, "nothing is kept of it")
 
 
+@pytest.mark.parametrize("path", ["/predictions/{id}", "/attention/{id}", "/attention/{id}/summary"])
+def test_what_is_read_while_its_key_is_revoked_is_not_answered(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    keys = tmp_path / "keys.json"
+    headers = {"Authorization": f"Bearer {make_key(keys, 'clinic')}"}
+    with start(keys=keys) as client:
+        id = client.post("/predict", files=FORM, headers=headers).json()["id"]
+        service = service_of(client)
+        live, record = service.keys, service.audit.record
+
+        async def record_and_revoke(what: str, **details: Any) -> None:
+            await record(what, **details)
+            for stored in read_keys(keys).keys:
+                revoke_key(keys, stored.id, announce=lambda key: None)
+            assert live is not None
+            live.look_again()
+
+        monkeypatch.setattr(service.audit, "record", record_and_revoke)
+        check_problem(client.get(path.format(id=id), headers=headers), 401)
+
+
 def test_without_its_key_file_it_refuses_all_and_logs_it(clinics: Clinics) -> None:
     away = clinics.file.with_name("away")
     with clinics.client("one") as client:

@@ -73,6 +73,21 @@ def test_a_client_has_two_keys_at_most_to_go_over(path: Path) -> None:
     assert (came.partition(":")[0], went) == ("clinic", set())
 
 
+def test_no_key_is_accepted_when_the_file_was_not_read_for_long(path: Path) -> None:
+    key, now = _create(path), 0.0
+    keys = LiveKeys(path, clock=lambda: now)
+    now = 9.0
+    assert _client_of(keys, key) == "clinic"
+    keys.look_again()
+    now = 18.0
+    assert _client_of(keys, key) == "clinic"
+    now = 20.0
+    with pytest.raises(AccessError, match="not read"):
+        keys.caller_of(key)
+    keys.look_again()
+    assert _client_of(keys, key) == "clinic"
+
+
 def test_predictions_go_over_to_a_second_key_and_end_with_the_last(path: Path) -> None:
     first = _create(path)
     keys = LiveKeys(path)
