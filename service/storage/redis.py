@@ -13,49 +13,51 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from service.storage.maps import MAX_BYTES, pack_maps
-from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, StoredRecord
+from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, StoredRecord, client_of
 
 T = TypeVar("T")
 
 # One hash tag, so that a cluster keeps all keys on one node, where a script can use them together.
 _PREFIX = "cin:{records}"
+# Of earlier versions, without an expiry.
+_OLD_BOOKS = ("ages", "sizes", "total")
 # To connect, and for each part of a reply. A Redis that is well answers within milliseconds.
 _TIMEOUT_SECONDS = 2.0
 
 # Every script is atomic and uses the clock of Redis, so replicas need no common time. Records also have Redis' own
 # expiry: they go on time when no service runs, and the next script removes them from the books. These are: bytes held
-# by each owner, bytes of each record, and the records of each owner by age.
+# by each client, bytes of each record, and the records of each client by age.
 _BOOKS = """
 local prefix, ttl = KEYS[1], tonumber(ARGV[1])
 local held, sizes, gone = prefix .. ':held', prefix .. ':bytes', prefix .. ':gone'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function ages(owner) return prefix .. ':ages:' .. owner end
-local function forget(owner, id)
-    redis.call('HINCRBY', held, owner, 0 - (tonumber(redis.call('HGET', sizes, id)) or 0))
+local function ages(client) return prefix .. ':ages:' .. client end
+local function forget(client, id)
+    redis.call('HINCRBY', held, client, 0 - (tonumber(redis.call('HGET', sizes, id)) or 0))
     redis.call('HDEL', sizes, id)
-    redis.call('ZREM', ages(owner), id)
-    if redis.call('ZCARD', ages(owner)) == 0 then redis.call('HDEL', held, owner) end
+    redis.call('ZREM', ages(client), id)
+    if redis.call('ZCARD', ages(client)) == 0 then redis.call('HDEL', held, client) end
     return redis.call('DEL', prefix .. ':' .. id)
 end
-for _, owner in ipairs(redis.call('HKEYS', held)) do
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages(owner), '-inf', now - ttl)) do
-        forget(owner, id)
+for _, client in ipairs(redis.call('HKEYS', held)) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', ages(client), '-inf', now - ttl)) do
+        forget(client, id)
         redis.call('HINCRBY', gone, 'expired', 1)
     end
 end
 """
 _PUT = """
-local id, owner, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local id, owner, client, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local size = #prediction + #maps
-forget(owner, id)
+forget(client, id)
 while true do
     local total, most, largest = size, -1, nil
     local shares = redis.call('HGETALL', held)
     for i = 1, #shares, 2 do
         local bytes = tonumber(shares[i + 1])
         total = total + bytes
-        if shares[i] == owner then bytes = bytes + size end
+        if shares[i] == client then bytes = bytes + size end
         if bytes > most then most, largest = bytes, shares[i] end
     end
     if total <= budget or not largest then break end
@@ -64,9 +66,9 @@ while true do
 end
 redis.call('HSET', prefix .. ':' .. id, 'owner', owner, 'prediction', prediction, 'maps', maps)
 redis.call('PEXPIRE', prefix .. ':' .. id, ttl)
-redis.call('ZADD', ages(owner), now, id)
+redis.call('ZADD', ages(client), now, id)
 redis.call('HSET', sizes, id, size)
-redis.call('HINCRBY', held, owner, size)
+redis.call('HINCRBY', held, client, size)
 """
 # Without the books: a record that expired is gone already. A record that is too large is not sent.
 _GET = """
@@ -79,13 +81,13 @@ return redis.call('HMGET', record, 'prediction', 'maps')
 """
 _DELETE = """
 if redis.call('HGET', prefix .. ':' .. ARGV[2], 'owner') ~= ARGV[3] then return 0 end
-return forget(ARGV[3], ARGV[2])
+return forget(ARGV[4], ARGV[2])
 """
 # The counts are reset, so that one replica reports them.
 _PURGE = """
 local counts, kept = redis.call('HMGET', gone, 'expired', 'for_room'), 0
 redis.call('DEL', gone)
-for _, owner in ipairs(redis.call('HKEYS', held)) do kept = kept + redis.call('ZCARD', ages(owner)) end
+for _, client in ipairs(redis.call('HKEYS', held)) do kept = kept + redis.call('ZCARD', ages(client)) end
 return {tonumber(counts[1]) or 0, tonumber(counts[2]) or 0, kept}
 """
 
@@ -117,7 +119,7 @@ class RedisRecords:
             self._redis.register_script(_BOOKS + script) for script in (_PUT, _DELETE, _PURGE)
         )
         self._get = self._redis.register_script(_GET)
-        self._ask(self._redis.ping)
+        self._ask(lambda: self._redis.delete(*(f"{_PREFIX}:{book}" for book in _OLD_BOOKS)))
 
     def _on_connect(self, connection: Any) -> None:
         if self._is_closed:
@@ -140,12 +142,9 @@ class RedisRecords:
 
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
-        maps = pack_maps(record.maps)
-        self._ask(
-            lambda: self._put(
-                keys=[_PREFIX], args=[self._ttl, id, record.owner, record.prediction, maps, self._max_bytes]
-            )
-        )
+        owner, maps = record.owner, pack_maps(record.maps)
+        args: list[Any] = [self._ttl, id, owner, client_of(owner), record.prediction, maps, self._max_bytes]
+        self._ask(lambda: self._put(keys=[_PREFIX], args=args))
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""
@@ -162,7 +161,7 @@ class RedisRecords:
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
-        return bool(self._ask(lambda: self._delete(keys=[_PREFIX], args=[self._ttl, id, owner])))
+        return bool(self._ask(lambda: self._delete(keys=[_PREFIX], args=[self._ttl, id, owner, client_of(owner)])))
 
     def purge(self) -> Purged:
         """See :class:`RecordStore`."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.storage.maps import pack_maps
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord
+from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, client_of
 
 _VERSION = 1  # of the table; records of another version are dropped
 _SCHEMA = (
@@ -25,11 +25,12 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS records_by_owner ON records (owner, created, size)",
 )
 
-# The oldest record of the owner that holds most, with what it is about to put.
-_EVICT = """
+_CLIENT = "substr(owner, 1, instr(owner || ':', ':') - 1)"  # as client_of
+# The oldest record of the client that holds most, with what it is about to put.
+_EVICT = f"""
 DELETE FROM records WHERE rowid = (
-    SELECT rowid FROM records WHERE owner = (
-        SELECT owner FROM records GROUP BY owner ORDER BY sum(size) + iif(owner = ?, ?, 0) DESC LIMIT 1
+    SELECT rowid FROM records WHERE {_CLIENT} = (
+        SELECT {_CLIENT} FROM records GROUP BY {_CLIENT} ORDER BY sum(size) + iif({_CLIENT} = ?, ?, 0) DESC LIMIT 1
     ) ORDER BY created LIMIT 1
 )
 """
@@ -122,7 +123,7 @@ class SqliteRecords:
             (total,) = self._execute("SELECT coalesce(sum(size), 0) FROM records").fetchone()
             if not total or total + size <= self._max_bytes:
                 return
-            self._made_room += self._execute(_EVICT, (owner, size)).rowcount
+            self._made_room += self._execute(_EVICT, (client_of(owner), size)).rowcount
 
     def _alive(self) -> tuple[float, float]:
         """First and last creation time of records that are not expired; the last bounds what a clock set back keeps."""

@@ -22,6 +22,11 @@ class DamagedRecord(RecordsError):  # noqa: N818 - named for the state
     """A record is not one that the service wrote; the others can still be read."""
 
 
+def client_of(owner: str) -> str:
+    """The client whose keys share one part of the budget; an owner is a key, ``client:id``, or without keys a name."""
+    return owner.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class Record:
     """A prediction to keep: its owner, the JSON of the answer, and the maps that overlays are drawn from."""
@@ -62,7 +67,7 @@ class RecordStore(Protocol):
     """
 
     def put(self, id: str, record: Record) -> None:
-        """Keep a record. When the byte budget is exceeded, the owner that holds most loses its oldest records."""
+        """Keep a record. When the byte budget is exceeded, the client that holds most loses its oldest records."""
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """The record, unless it is unknown, another owner's, deleted or expired.

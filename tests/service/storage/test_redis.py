@@ -134,6 +134,26 @@ def test_who_holds_most_makes_room(server: RealRedis) -> None:
     assert store.purge() == Purged(expired=0, for_room=7, kept=4)
 
 
+def test_a_clients_keys_have_one_share(server: RealRedis) -> None:
+    store = _store(server, records=7.5)
+    owners = ["two:1"] * 2 + ["one:1"] * 3 + ["two:2"] * 2
+    for id, owner in zip(IDS, [*owners, "new:1"], strict=False):
+        store.put(id, replace(_record(), owner=owner))
+        time.sleep(0.002)
+    assert [store.get(id, owner) is not None for id, owner in zip(IDS, owners, strict=False)] == [False] + [True] * 6
+    assert not store.delete(IDS[1], "two:2")
+    assert store.delete(IDS[1], "two:1")
+    assert _total(server) == 6 * SIZE
+
+
+def test_what_an_earlier_version_left_goes(server: RealRedis) -> None:
+    server.client.zadd("cin:{records}:ages", {IDS[0]: 1})
+    server.client.hset("cin:{records}:sizes", IDS[0], SIZE)
+    server.client.set("cin:{records}:total", SIZE)
+    _store(server)
+    assert server.client.keys("*") == []
+
+
 def test_replicas_share_the_budget(server: RealRedis) -> None:
     stores = [_store(server, records=4.5) for _ in range(3)]
 

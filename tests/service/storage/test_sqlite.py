@@ -109,6 +109,16 @@ def test_who_holds_most_makes_room(tmp_path: Path) -> None:
     assert store.purge() == Purged(expired=0, for_room=7, kept=4)
 
 
+def test_a_clients_keys_have_one_share(tmp_path: Path) -> None:
+    clock = Clock()
+    store = _store(tmp_path, clock, records=7.5)
+    owners = ["two:1"] * 2 + ["one:1"] * 3 + ["two:2"] * 2
+    for id, owner in zip(IDS, [*owners, "new:1"], strict=False):
+        clock.now += 1
+        store.put(id, replace(_record(), owner=owner))
+    assert [store.get(id, owner) is not None for id, owner in zip(IDS, owners, strict=False)] == [False] + [True] * 6
+
+
 def test_deleting_really_deletes(tmp_path: Path) -> None:
     store = _store(tmp_path, Clock())
     secret, other = _record("remember me", seed=1), _record("keep me", seed=2)
