@@ -219,6 +219,34 @@ def test_a_replica_that_takes_no_uploads_gets_none(tiny_bundle: Bundle, tmp_path
     assert set(asked) == {"/admission"}
 
 
+@pytest.mark.parametrize("status", [404, 422, 431])
+def test_an_upload_is_passed_on_when_the_question_has_no_answer(tmp_path: Path, status: int) -> None:
+    if reason := missing("nginx"):
+        pytest.skip(reason)
+
+    class Earlier(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Not to the terminal."""
+
+    earlier = ThreadingHTTPServer(("127.0.0.1", 0), Earlier)
+    Thread(target=earlier.serve_forever, daemon=True).start()
+    try:
+        with nginx_of_the_stack(("127.0.0.1", earlier.server_port), tmp_path) as proxy:
+            assert predict(proxy).status_code == 200
+    finally:
+        earlier.shutdown()
+        earlier.server_close()
+
+
 def test_one_address_cannot_have_every_connection(proxy: Address) -> None:
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(proxy)) for _ in range(70)]
