@@ -146,7 +146,8 @@ class AuditFile:
 
     def _record_gap(self, reason: str) -> None:
         """Move aside what is at the path, and continue the chain in a new file with an entry about the gap."""
-        aside = self._path.with_name(f"{self._path.stem}-damaged-{time.time_ns()}{self._path.suffix}")
+        # By another suffix, so that a pattern for the log's files does not match it.
+        aside = self._path.with_name(f"{self._path.stem}-{time.time_ns()}.damaged")
         with suppress(FileNotFoundError):
             self._path.rename(aside)
         self.close()

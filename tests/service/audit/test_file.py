@@ -247,6 +247,7 @@ def test_damage_under_a_running_service_is_noticed_and_recorded(path: Path, kind
     assert re.search(reason, gap["reason"])
     if remains is not None:
         assert path.with_name(gap["moved_to"]).read_bytes() == remains
+    assert list(path.parent.glob("*.jsonl")) == [path], "which is what cin audit verify checks"
     file.close()
     again = _open(path)
     _append(again, "e")
