@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from service.api.dependencies import ADMITTED, admit
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
-from service.api.routes import attention, batches, health, model, page, predictions
+from service.api.routes import admission, attention, batches, health, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
 from service.prediction.metrics import PredictionMetrics
@@ -50,6 +50,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model):
         app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
+    app.include_router(admission.router)  # identifies its caller, and does not count the request
     for public in (health, reference):
         app.include_router(public.router)
     app.include_router(page.page_router(page.read_assets()))

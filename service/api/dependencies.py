@@ -46,23 +46,30 @@ async def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-async def admit(
+async def identify(
     request: Request,
     service: ServiceDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    """The caller, once the request is counted against its rate.
-
-    Raises the 401 of a request without a valid key, where keys are needed, and :class:`TooMany`.
+    """The caller. Raises the 401 of a request without a valid key, where keys are needed, once it is counted against
+    its address's rate, and :class:`TooMany`.
     """
     address = f"address {address_group(request.client.host if request.client else '')}"
     if service.keys is None:
-        caller: Caller | None = Caller(ANYONE, counted_as=address)
-    else:
-        caller = None if credentials is None else _caller_of(service.keys, credentials.credentials)
-    service.admission.count_request(address if caller is None else caller.counted_as)
+        return Caller(ANYONE, counted_as=address)
+    caller = None if credentials is None else _caller_of(service.keys, credentials.credentials)
     if caller is None:
+        service.admission.count_request(address)
         raise _no_valid_key(service, credentials)
+    return caller
+
+
+KnownCallerDep = Annotated[Caller, Depends(identify)]
+
+
+async def admit(service: ServiceDep, caller: KnownCallerDep) -> Caller:
+    """The caller, once the request is counted against its rate. Raises :class:`TooMany`."""
+    service.admission.count_request(caller.counted_as)
     return caller
 
 

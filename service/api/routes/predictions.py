@@ -69,15 +69,6 @@ _ERRORS = (
 )
 
 
-@router.get("/admission", status_code=204, responses=documented(QUEUE_FULL, RATE_LIMITED, NOT_READY))
-async def get_admission(service: ServiceDep, caller: CallerDep) -> None:
-    """Whether a picture of this caller would be taken now: for a proxy that asks before it reads an upload."""
-    service.health.require_admitting()
-    service.records.require_working()
-    with service.admission.enter(caller.counted_as):
-        pass
-
-
 @router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
 async def predict(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
     """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.

@@ -282,6 +282,15 @@ def test_a_caller_has_a_rate_of_their_own(start: Start) -> None:
         assert 'cin_rejected_total{reason="rate-limited"}' in client.get("/metrics").text
 
 
+def test_a_proxys_question_does_not_count(start: Start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    headers = {"Authorization": f"Bearer {make_key(keys, 'clinic')}"}
+    with start(caller_rate=2, keys=keys) as client:
+        assert {client.get("/admission", headers=headers).status_code for _ in range(20)} == {204}
+        assert client.post("/predict", files=FORM, headers=headers).status_code == 200
+        assert {client.get("/admission").status_code for _ in range(20)} == {401, 429}, "guesses at keys do"
+
+
 def test_strangers_without_keys_have_a_rate_too(start: Start, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     key = make_key(keys, "clinic")
