@@ -87,6 +87,8 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
         await health.check_canary()
         if health.failure is not None:
             raise EngineError(health.failure)
+        if service.keys is not None:  # the warm-up may take minutes, and keys go stale
+            await asyncio.to_thread(service.keys.look_again)
         await service.audit.record("start", **_described(service))
         service.audit.log_head()
         metrics.ready.set(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from service.access.keys import LiveKeys
+from service.inference.network import Network
 from tests.service.conftest import Start
 from tests.service.served import make_key
 
@@ -56,3 +58,19 @@ def test_no_key_is_accepted_while_the_volume_of_their_file_hangs(
         finally:
             release.set()
         _until(lambda: client.get("/model", headers=headers).status_code == 200)
+
+
+def test_keys_are_accepted_at_once_after_a_slow_start(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.access.keys.STALE_SECONDS", 1.0)
+    warm_up = Network.warm_up
+
+    async def slowly(network: Network) -> None:
+        await asyncio.sleep(1.2)
+        await warm_up(network)
+
+    monkeypatch.setattr(Network, "warm_up", slowly)
+    headers = {"Authorization": f"Bearer {make_key(tmp_path / 'keys.json', 'clinic')}"}
+    with start(keys=tmp_path / "keys.json") as client:
+        assert client.get("/model", headers=headers).status_code == 200
