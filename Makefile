@@ -103,6 +103,7 @@ define both
 	case $$many,$$alone in 0,0|0,5|5,0) ;; *) echo "side by side ended with $$many, alone with $$alone"; exit 1;; esac
 endef
 
+unit: WORKERS := $(shell nproc)
 unit: $(VENV)/.test-ready
 	$(call SIDE_BY_SIDE,unit) -m "not integration and not alone" --ignore=tests/page --ignore=tests/compose
 

@@ -29,6 +29,7 @@ INTEGRATION = (
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
     "model_training/network/test_network.py::test_gradients_reach_every_parameter_after_one_step",
+    "model_training/network/test_network.py::test_first_stage_learns_eight_masks_by_heart",
     "model_training/network/test_network.py::test_second_stage_learns_eight_pairs_by_heart",
     "model_training/network/test_relatives.py",
     "model_training/release",

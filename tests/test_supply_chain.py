@@ -210,7 +210,7 @@ def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: P
         "h11",
         "fastapi-offline",
     } <= versions.keys()
-    assert not {"torch", "monai", "pytest", "ruff", "cyclonedx-bom"} & versions.keys()
+    assert not {"torch", "pytest", "ruff", "cyclonedx-bom"} & versions.keys()
     pinned = pins()
     assert {name: pinned.get(name) for name in versions if name != shipped_bundle.manifest.name} == {
         name: version for name, version in versions.items() if name != shipped_bundle.manifest.name

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
-from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
 from model_training.network.attention_residual import AttentionResidualBlock
+from model_training.network.resnet import WIDTHS, Block, Bottleneck, ResidualBlock, ResNet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Channels of ResNet18 after the stem and each of the four residual layers; their strides are 2, 4, 8, 16 and 32.
-STAGE_CHANNELS = (64, 64, 128, 256, 512)
+STAGE_CHANNELS = (WIDTHS[0], *WIDTHS)
 
 StateDict = Mapping[str, Tensor]
 
@@ -26,9 +26,9 @@ FeatureNetwork = Literal["resnet18", "resnet50", "attention-resnet18"]
 IMAGENET_FILES = {18: "resnet18-f37072fd.pth", 50: "resnet50-0676ba61.pth"}
 
 # The residual block, and how many of them each of the four layers has.
-_BLOCKS: Mapping[str, tuple[type[ResNetBlock] | type[ResNetBottleneck], list[int]]] = {
-    "resnet18": (ResNetBlock, [2, 2, 2, 2]),
-    "resnet50": (ResNetBottleneck, [3, 4, 6, 3]),
+_BLOCKS: Mapping[str, tuple[Block, list[int]]] = {
+    "resnet18": (ResidualBlock, [2, 2, 2, 2]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
     "attention-resnet18": (AttentionResidualBlock, [2, 2, 2, 2]),
 }
 
@@ -44,17 +44,7 @@ class ResNetStages(nn.Module):
     def __init__(self, num_stages: int = 5, *, network: FeatureNetwork = "resnet18") -> None:
         super().__init__()
         self.network: FeatureNetwork = network
-        block, layers = _BLOCKS[network]
-        # MONAI's defaults differ from torchvision's network in the stem's stride and in the downsample's bias.
-        resnet = ResNet(
-            block,
-            layers,
-            list(STAGE_CHANNELS[1:]),
-            spatial_dims=2,
-            n_input_channels=3,
-            conv1_t_stride=2,
-            bias_downsample=False,
-        )
+        resnet = ResNet(*_BLOCKS[network])
         self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
         self.layer_names = [f"layer{i}" for i in range(1, num_stages)]
         for name in self.layer_names:

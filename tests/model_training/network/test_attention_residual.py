@@ -43,7 +43,7 @@ def test_without_weight_it_is_exactly_the_plain_network(half: bool) -> None:
 @torch.no_grad()
 def test_attention_that_is_the_same_everywhere_scales_the_input() -> None:
     """Where F is zero the softmax is 1 / (H W), so that H W times it leaves (1 + alpha) x."""
-    block = AttentionResidualBlock(4, 4, spatial_dims=2).eval()
+    block = AttentionResidualBlock(4, 4).eval()
     nn.init.zeros_(block.bn2.weight)
     block.alpha.fill_(0.25)
     x = torch.rand(2, 4, 6, 5)
@@ -54,7 +54,7 @@ def test_attention_that_is_the_same_everywhere_scales_the_input() -> None:
 def test_attention_is_normalised_in_float32_under_autocast() -> None:
     """Over 112 x 112 positions, as layer1 has at 448; bfloat16 has three digits."""
     torch.manual_seed(0)
-    block = AttentionResidualBlock(4, 4, spatial_dims=2).eval()
+    block = AttentionResidualBlock(4, 4).eval()
     block.alpha.fill_(1.0)
     x = torch.rand(1, 4, 112, 112)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor
 
 from model_training.network.feature_extraction import FeatureNetwork, ResNetStages
+from model_training.network.resnet import Bottleneck, ResidualBlock, ResNet
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -51,10 +51,7 @@ def random_weights(network: FeatureNetwork) -> dict[str, Tensor]:
 
 def deeper(depth: int) -> dict[str, Tensor]:
     """The next deeper ResNet, which has every parameter of ours in the same shape, and more."""
-    block, layers = (ResNetBlock, [3, 4, 6, 3]) if depth == 18 else (ResNetBottleneck, [3, 4, 23, 3])
-    resnet = ResNet(
-        block, layers, list(WIDTHS), spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False
-    )
+    resnet = ResNet(ResidualBlock, [3, 4, 6, 3]) if depth == 18 else ResNet(Bottleneck, [3, 4, 23, 3])
     return resnet.state_dict()
 
 

@@ -53,7 +53,7 @@ def test_attention_residual_starts_as_the_imagenet_network(imagenet: dict[str, T
 def test_attention_residual_block_against_its_equation() -> None:
     """Written out position by position for one channel of one picture."""
     torch.manual_seed(0)
-    block = AttentionResidualBlock(4, 4, spatial_dims=2).eval()
+    block = AttentionResidualBlock(4, 4).eval()
     with torch.no_grad():
         block.alpha.fill_(0.7)
         x = torch.randn(1, 4, 3, 5)
