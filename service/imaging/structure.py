@@ -6,6 +6,7 @@ A decoder's time and memory grow with the number of segments, scans, chunks and 
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 
@@ -95,23 +96,34 @@ def is_simple_profile(profile: bytes) -> bool:
     """Whether the colour engine applies this ICC profile in bounded time (ICC.1:2022, sections 7.3 and 10).
 
     Camera and display profiles have some twenty tags, and printer profiles tables of a hundred thousand nodes. Chains
-    of processing elements, which no camera writes, may repeat one element a million times.
+    of processing elements, which no camera writes, may repeat one element a million times. A profile that cannot be
+    parsed is not simple: a tag behind the damage may be costly.
     """
     try:
         (num_tags,) = struct.unpack_from(">I", profile, 128)
         if num_tags > _MOST_TAGS:
             return False
-        for position in range(132, 132 + 12 * num_tags, 12):
-            _, offset, _ = struct.unpack_from(">4sII", profile, position)
-            kind = profile[offset : offset + 4]
-            if kind == b"mpet":
-                return False
-            if kind in (b"mft1", b"mft2"):
-                channels, outputs, grid = profile[offset + 8 : offset + 11]
-                if grid**channels * outputs > _MOST_NODES:
-                    return False
-    except (struct.error, ValueError):  # cut off: the colour engine refuses it
-        return True
+        return all(_is_simple_tag(profile, 132 + 12 * i) for i in range(num_tags))
+    except (struct.error, ValueError, IndexError):  # cut off: what follows is unknown
+        return False
+
+
+def _is_simple_tag(profile: bytes, position: int) -> bool:
+    """Whether the tag whose table entry is at ``position`` has few enough nodes."""
+    _, offset, _ = struct.unpack_from(">4sII", profile, position)
+    match profile[offset : offset + 4]:
+        case b"mpet":
+            return False
+        case b"mft1" | b"mft2":
+            channels, outputs, grid = profile[offset + 8 : offset + 11]
+            return bool(outputs * grid**channels <= _MOST_NODES)
+        case b"mAB " | b"mBA ":
+            channels, outputs = profile[offset + 8 : offset + 10]
+            (table,) = struct.unpack_from(">I", profile, offset + 24)
+            if not table:
+                return True
+            sides = struct.unpack_from(f"{channels}B", profile, offset + table)
+            return bool(outputs * math.prod(sides) <= _MOST_NODES)
     return True
 
 
