@@ -15,6 +15,7 @@ from service.audit.access import AccessChanges
 from service.audit.file import AuditError
 from service.audit.log import AuditLog
 from service.health import Health
+from service.inference.memory import give_back_freed
 from service.metrics import Metrics
 from service.storage.records import Records
 from service.storage.store import Purged, RecordsError
@@ -64,6 +65,7 @@ async def purge(
     while True:
         await asyncio.sleep(every_seconds)
         overlays.purge()
+        await asyncio.to_thread(give_back_freed)  # of uploads that waited
         await audit.check_disk()
         with suppress(AuditError):  # tried again next time
             await changes.write()

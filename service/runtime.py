@@ -39,6 +39,9 @@ from service.storage.store import RecordStore
 
 log = logging.getLogger(__name__)
 
+# Costly pictures that may wait for one that takes seconds. Those refused leave their slots to other pictures.
+_COSTLY_WAITING = 2
+
 OnFatal = Callable[[str], None]
 OutcomeOf = Callable[[BaseException], str]
 
@@ -202,7 +205,15 @@ def _build_service(
     bundle = load_bundle(settings.bundle)
     records = Records(_open_store(settings))
     predictor = _build_predictor(
-        settings, bundle, metrics, records, audit, fork_server, on_fatal=on_fatal, outcome_of=outcome_of
+        settings,
+        bundle,
+        metrics,
+        records,
+        audit,
+        fork_server,
+        on_fatal=on_fatal,
+        outcome_of=outcome_of,
+        max_costly=_COSTLY_WAITING,
     )
     network = predictor.network
     admission = Admission(
@@ -241,6 +252,7 @@ def _build_predictor(
     *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
+    max_costly: int | None = None,
 ) -> Predictor:
     point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(
@@ -259,6 +271,7 @@ def _build_predictor(
         engine,
         threads=settings.inference_threads,
         max_batch=settings.effective_max_batch(engine.provider),
+        max_costly=max_costly,
         on_batch=metrics.batch_size.observe,
         on_failure=lambda error: health.on_inference_failure(error),
     )

@@ -43,7 +43,7 @@ from service.problems import (
 from service.storage.store import DamagedRecord, RecordsError, RecordsFull
 
 # Exceptions that mean something to the client; every other one is a bug.
-EXPECTED = (*FAILURES, Busy, TooMany)
+EXPECTED = (*FAILURES, TooMany)
 
 # The framework's errors, which have only a status.
 _BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}

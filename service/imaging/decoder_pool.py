@@ -108,8 +108,8 @@ class DecoderPool:
     async def decode(self, data: bytes, client: str) -> Decoded:
         """Decode ``data``, as :func:`service.imaging.read_picture` does, when it is the client's turn.
 
-        Raises a :class:`PictureError`, or :class:`DecoderError`. When the caller is cancelled, a picture that is being
-        decoded is decoded to the end within its limits.
+        Raises a :class:`PictureError`, :class:`DecoderError`, or what ``compute_costly`` raises. When the caller is
+        cancelled, a picture that is being decoded is decoded to the end within its limits.
         """
         if len(data) > self._pictures.max_bytes:
             raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import chain
 from threading import Condition, Thread
 from typing import Any, NamedTuple, TypeVar
+
+from service.admission.admission import Busy
 
 T = TypeVar("T")
 
@@ -21,20 +24,27 @@ CALM_SECONDS = 1.0
 class _Job(NamedTuple):
     result: Future[Any]
     function: Callable[[bool], Any]
+    client: str | None  # None for the network's, which are charged to no client
 
 
 class CpuPool:
     """``num`` threads that take one job after the other without a detour through the event loop.
 
-    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded. The
-    others are taken from each client in turn, so that a client with many jobs delays another's by one of them.
+    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded. The next
+    of the others is that of the client whose jobs took least time: neither many nor long ones delay another client's.
+    A client that had no job waiting begins with what the one in turn has taken, so that it saves up nothing.
     """
 
-    def __init__(self, num: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, num: int, *, max_waiting: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """With ``max_waiting``, so many of the clients' jobs may wait, one of each client."""
+        self._max_waiting, self._clock = max_waiting, clock
         self._busy_until = -CALM_SECONDS + clock()
         self._network: deque[_Job] = deque()
-        self._others: OrderedDict[str, deque[_Job]] = OrderedDict()  # by client, the next one first
+        self._others: dict[str, deque[_Job]] = {}  # by client; among those that took as long, the next one first
+        self._taken: dict[str, float] = {}  # seconds, of each client that waits or has taken more than the next one
+        self._taken_by_next = 0.0
         self._changed = Condition()
         self._num_idle = num
         self._closed = False
@@ -45,15 +55,24 @@ class CpuPool:
     async def run(self, function: Callable[[bool], T], *, network: bool = False, client: str = "") -> T:
         """The result of ``function``; its argument says whether it may be multithreaded: other CPUs are idle.
 
-        Cancelling the caller cancels the job, unless it has begun.
+        Cancelling the caller cancels the job, unless it has begun. Raises :class:`Busy` when too many wait.
         """
         result: Future[T] = Future()
+        job = _Job(result, function, None if network else client)
         with self._changed:
-            (self._network if network else self._others.setdefault(client, deque())).append(_Job(result, function))
+            if not network:
+                self._require_room(client)
+                if client not in self._others:
+                    self._taken[client] = max(self._taken.get(client, 0.0), self._taken_by_next)
+            (self._network if network else self._others.setdefault(client, deque())).append(job)
             if self._num_idle < self._num_waiting():
                 self._busy_until = self._clock()
             self._changed.notify()
-        return await asyncio.wrap_future(result)
+        try:
+            return await asyncio.wrap_future(result)
+        except asyncio.CancelledError:
+            self._forget(job)
+            raise
 
     def close(self, *, seconds: float = 5.0) -> None:
         """Cancel the jobs that wait, and wait up to ``seconds`` for those that run."""
@@ -66,9 +85,27 @@ class CpuPool:
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
 
+    def _require_room(self, client: str) -> None:
+        if self._max_waiting is None:
+            return
+        of_client = len(self._others.get(client, ()))
+        if self._num_waiting() - self._num_idle >= self._max_waiting or of_client - self._num_idle >= 1:
+            raise Busy
+
+    def _forget(self, job: _Job) -> None:
+        """Take a cancelled job out of its queue now: it holds an upload."""
+        with self._changed, suppress(KeyError, ValueError):  # it has begun
+            if job.client is None:
+                self._network.remove(job)
+            else:
+                self._others[job.client].remove(job)
+                if not self._others[job.client]:
+                    del self._others[job.client]
+
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            (result, function), multithreaded = job
+            (result, function, client), multithreaded = job
+            began = self._clock()
             if result.set_running_or_notify_cancel():
                 try:
                     result.set_result(function(multithreaded))
@@ -77,6 +114,14 @@ class CpuPool:
             del job, result, function  # an idle thread keeps no picture
             with self._changed:
                 self._num_idle += 1
+                if client is not None:
+                    self._charge(client, self._clock() - began)
+
+    def _charge(self, client: str, seconds: float) -> None:
+        self._taken[client] = self._taken.get(client, self._taken_by_next) + seconds
+        self._taken = {
+            name: taken for name, taken in self._taken.items() if name in self._others or taken > self._taken_by_next
+        }
 
     def _next(self) -> tuple[_Job, bool] | None:
         """The next job, and whether it may be multithreaded; None when closed."""
@@ -90,10 +135,12 @@ class CpuPool:
             return job, calm and self._num_idle > self._num_waiting()
 
     def _next_in_turn(self) -> _Job:
-        client, jobs = self._others.popitem(last=False)
+        client = min(self._others, key=self._taken.__getitem__)
+        self._taken_by_next = self._taken[client]
+        jobs = self._others.pop(client)
         job = jobs.popleft()
         if jobs:
-            self._others[client] = jobs  # behind the other clients
+            self._others[client] = jobs  # behind those that took as long
         return job
 
     def _num_waiting(self) -> int:

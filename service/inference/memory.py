@@ -7,6 +7,6 @@ from contextlib import suppress
 
 
 def give_back_freed() -> None:
-    """After loading a network, glibc keeps almost as much memory as is in use."""
+    """After a network is loaded, or many uploads left, glibc keeps almost as much memory as is in use."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

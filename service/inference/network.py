@@ -27,14 +27,18 @@ class Network:
         *,
         threads: int,
         max_batch: int,
+        max_costly: int | None = None,
         on_batch: Callable[[int], object],
         on_failure: Callable[[Exception], object],
     ) -> None:
-        """``threads`` is the size of the CPU pool; ``on_batch`` and ``on_failure`` are the :class:`Batcher`'s."""
+        """``threads`` is the size of the CPU pool; ``max_costly`` costly pictures may wait, one of each client.
+
+        ``on_batch`` and ``on_failure`` are the :class:`Batcher`'s.
+        """
         on_cpu = engine.provider == "cpu"
         self.engine, self.max_batch, self.threads = engine, max_batch, threads
         self.cpu_pool = CpuPool(threads)
-        self._costly_pool = CpuPool(1)
+        self._costly_pool = CpuPool(1, max_waiting=max_costly)
         self.batcher = Batcher(
             engine.run,
             max_batch=max_batch,
@@ -61,7 +65,10 @@ class Network:
         return await self.cpu_pool.run(lambda _: function(), client=client)
 
     async def compute_costly(self, function: Callable[[], T], client: str) -> T:
-        """Run ``function``, which takes seconds, when no other such function runs and it is the client's turn."""
+        """Run ``function``, which takes seconds, when no other such function runs and it is the client's turn.
+
+        Raises :class:`Busy` at once when too many wait.
+        """
         return await self._costly_pool.run(lambda _: function(), client=client)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from service.access.keys import Caller
+from service.admission.admission import Busy
 from service.attention.overlay import AttentionMaps
 from service.audit.file import AuditError
 from service.audit.log import AuditLog
@@ -32,7 +33,7 @@ from service.storage.records import Records
 from service.storage.store import Record, RecordsError
 
 # What :meth:`Predictor.predict` raises; everything else is a bug.
-FAILURES = (ServiceError, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
+FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
 

@@ -40,3 +40,15 @@ def test_a_decoder_that_is_killed_is_no_fault_of_the_picture(client: TestClient)
 def test_a_costly_picture_is_answered_or_refused_with_a_way_out(client: TestClient) -> None:
     assert post(client, LARGEST_PICTURE).status_code == 200
     check_problem(post(client, claiming(picture_bytes(dark_square(), "WEBP"), LARGEST)), 422, "JPEG")
+
+
+def test_costly_pictures_that_would_wait_for_long_are_refused_at_once(client: TestClient) -> None:
+    """One is decoded and one waits; the other slots stay free."""
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: post(client, LARGEST_PICTURE), range(8)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) < len(answers)
+    assert refused
+    for answer in refused:
+        check_problem(answer, 429)
+        assert answer.headers["retry-after"] == "1"

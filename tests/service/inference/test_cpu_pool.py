@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
+from service.admission.admission import Busy
 from service.inference.cpu_pool import CALM_SECONDS, CpuPool
 
 
@@ -30,6 +34,10 @@ class Held:
             return name, multithreaded
 
         return work
+
+
+def _keep(upload: object, _: bool) -> object:
+    return upload
 
 
 async def _until(done: Any) -> None:
@@ -55,7 +63,7 @@ def test_the_network_goes_first_and_everybody_else_in_order() -> None:
 
 def test_clients_take_turns() -> None:
     async def work() -> None:
-        pool, held = CpuPool(1), Held()
+        pool, held = CpuPool(1, clock=lambda: 0.0), Held()
         names = ("now", "a 1", "a 2", "a 3", "b 1", "c 1", "c 2")
         running = [asyncio.create_task(pool.run(held.job("now"), client="a"))]
         await _until(lambda: held.began)
@@ -64,6 +72,83 @@ def test_clients_take_turns() -> None:
         held.go.set()
         await asyncio.gather(*running)
         assert held.began == ["now", "a 1", "b 1", "c 1", "a 2", "c 2", "a 3"]
+        pool.close()
+
+    _run(work())
+
+
+def test_a_client_with_long_jobs_waits_until_others_had_as_much_time() -> None:
+    async def work() -> None:
+        now, order, go = 0.0, [], threading.Event()
+        pool = CpuPool(1, clock=lambda: now)
+
+        def job(name: str, seconds: float) -> Any:
+            def take(_: bool) -> None:
+                nonlocal now
+                assert go.wait(10)
+                order.append(name)
+                now += seconds
+
+            return take
+
+        first = asyncio.create_task(pool.run(job("long", 1.0), client="long"))
+        await asyncio.sleep(0.05)
+        jobs = [("long", 1.0)] * 2 + [("short", 0.25)] * 6
+        running = [asyncio.create_task(pool.run(job(*each), client=each[0])) for each in jobs]
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(first, *running)
+        assert order == ["long", *["short"] * 4, "long", *["short"] * 2, "long"]
+        pool.close()
+
+    _run(work())
+
+
+def test_only_so_many_wait_and_one_of_each_client() -> None:
+    async def work() -> None:
+        pool, held = CpuPool(1, max_waiting=2), Held()
+        jobs = [asyncio.create_task(pool.run(held.job("runs"), client="a"))]
+        await _until(lambda: held.began)
+        jobs.append(asyncio.create_task(pool.run(held.job("a"), client="a")))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await pool.run(held.job("a again"), client="a")
+        jobs.append(asyncio.create_task(pool.run(held.job("b"), client="b")))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await pool.run(held.job("c"), client="c")
+        jobs[2].cancel()
+        await asyncio.gather(jobs.pop(2), return_exceptions=True)
+        jobs.append(asyncio.create_task(pool.run(held.job("c"), client="c")))
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(*jobs)
+        assert sorted(held.began) == ["a", "c", "runs"]
+        pool.close()
+
+    _run(work())
+
+
+def test_a_job_that_is_given_up_releases_what_it_holds_at_once() -> None:
+    class Upload:
+        pass
+
+    async def work() -> None:
+        pool, held, upload = CpuPool(1), Held(), Upload()
+        first = asyncio.create_task(pool.run(held.job("runs")))
+        await _until(lambda: held.began)
+        gone = asyncio.create_task(pool.run(partial(_keep, upload), client="gone"))
+        await asyncio.sleep(0)
+        is_alive = weakref.ref(upload)
+        del upload
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        del gone
+        await asyncio.sleep(0)  # the event loop held its exception
+        gc.collect()
+        assert is_alive() is None
+        held.go.set()
+        await first
         pool.close()
 
     _run(work())
