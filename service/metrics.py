@@ -41,6 +41,7 @@ class Metrics:
         self.rejected = self._counter("rejected", "Requests refused, by problem type", "reason")
         self.closed = self._counter("connections_closed", "Connections closed on their client, by reason", "reason")
         self.decoders_replaced = self._counter("decoders_replaced", "Decoder processes replaced, by reason", "reason")
+        self.decoder_forks_failed = self._counter("decoder_forks_failed", "Decoder processes that could not be started")
         self.inference_errors = self._counter("inference_errors", "Pictures that the network failed on")
         self.ready = self._gauge("ready", "1 while requests are taken")
         self.canary_ok = self._gauge("canary_ok", "1 while the known picture gets its known answer")

@@ -73,7 +73,9 @@ async def running(
     :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or :class:`AuditError` for
     what cannot be served.
     """
-    with ForkServer() as fork_server:  # first, because it loads while the network does
+    with ForkServer(
+        on_failure=metrics.decoder_forks_failed.inc
+    ) as fork_server:  # first, because it loads while the network does
         service = _build_service(settings, metrics, on_fatal, outcome_of, fork_server)
         async with _taking_requests(service):
             yield service

@@ -140,7 +140,7 @@ def fork_server() -> Iterator[ForkServer]:
 @pytest.fixture
 def _shared_fork_server(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Services of this process use the session's fork server, and leave it running."""
-    monkeypatch.setattr(runtime, "ForkServer", lambda: nullcontext(fork_server))
+    monkeypatch.setattr(runtime, "ForkServer", lambda **_: nullcontext(fork_server))
 
 
 @pytest.fixture(autouse=True)

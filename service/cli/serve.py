@@ -21,6 +21,7 @@ from service.app import create_app
 from service.audit.file import AuditError
 from service.bundle import BundleError
 from service.cli.common import read_settings, refuse
+from service.imaging.decoder_pool import MOST_IDLE
 from service.inference.answers import EngineError
 from service.metrics import Metrics
 from service.server.connections import ConnectionLimits, Guard
@@ -107,6 +108,8 @@ def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
     metrics: Metrics = application.state.metrics
     limits = ConnectionLimits(
         max_connections=settings.max_connections,
+        # Sockets of decoders: idle ones, one for each thread, one for a costly picture, and the other end of a new one.
+        spare_files=MOST_IDLE + settings.inference_threads + 2,
         head_seconds=settings.head_seconds,
         stall_seconds=settings.stall_seconds,
         # The route gives up first: it can say why.

@@ -71,13 +71,12 @@ _MOST_SAMPLES = 1_600_000_000
 
 
 class Decoded(NamedTuple):
-    """The fields of a :class:`Picture`, with the frame as an image of Pillow's."""
+    """What a :class:`Picture` is made of, with the frame as an image of Pillow's."""
 
     image: Image.Image
     width: int
     height: int
     format: str
-    sha256: str
     notes: tuple[Note, ...]
 
 
@@ -94,8 +93,8 @@ def read_picture(
     """
     import numpy as np
 
-    decoded = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
-    return Picture(np.asarray(decoded.image), *decoded[1:])
+    image, width, height, picture_format, notes = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
+    return Picture(np.asarray(image), width, height, picture_format, hashlib.sha256(data).hexdigest(), notes)
 
 
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
@@ -124,7 +123,7 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
         raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error
     if (width, height) != frame.size and jpeg_quality is not None:
         frame = _recompress(frame, jpeg_quality)
-    return Decoded(frame, width, height, picture_format, hashlib.sha256(data).hexdigest(), notes)
+    return Decoded(frame, width, height, picture_format, notes)
 
 
 def _recompress(image: Image.Image, quality: int) -> Image.Image:

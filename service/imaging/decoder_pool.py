@@ -6,27 +6,29 @@ bytes with one of them; it hands them to :mod:`service.imaging.decoder_process`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-import math
 import select
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from service.imaging.decode import FORMATS
 from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.imaging.picture import (
     DEFAULT_LIMITS,
+    NOTES,
     CostlyPicture,
+    Note,
     Picture,
     PictureError,
     PictureLimits,
@@ -39,7 +41,11 @@ log = logging.getLogger(__name__)
 Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
 
 # From the names that processes answer with.
+_NOTES: dict[Any, Note] = {note: note for note in NOTES}
 _ERRORS = {error.__name__: error for error in PictureError.__subclasses__()}
+
+# Processes that are kept for other clients than those whose pictures are decoded. A fork and fresh memory take 14 ms.
+MOST_IDLE = 4
 
 # For Python and small allocations, on top of a picture's pixels and three copies of its bytes.
 _MORE_BYTES = 64 * 2**20
@@ -74,6 +80,8 @@ Compute = Callable[[Callable[[], Decoded], str], Awaitable[Decoded]]
 class DecoderPool:
     """Decodes pictures for one service. Its processes are forked when they are first needed.
 
+    A process decodes for one client alone, so that what one client's picture did to it harms no other's.
+
     A picture that exceeds the ordinary limits is decoded again within those for costly ones: one at a time, by a
     process of its own. So it delays no ordinary picture, and its memory returns to the system.
     """
@@ -101,9 +109,20 @@ class DecoderPool:
         self._ordinary, self._costly = ordinary, costly
         self._on_replaced, self._on_decoded = on_replaced, on_decoded
         self._frame_size, self._jpeg_quality, self._pictures = frame_size, jpeg_quality, pictures
-        self._idle: list[_Decoder] = []
+        self._lock = Lock()
+        self._idle: list[_Decoder] = []  # the latest last
         self._busy: set[_Decoder] = set()
         self._closed = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the latest process could not be started, seconds ago."""
+        return self._server.failing
+
+    def require_working(self) -> None:
+        """Raises :class:`DecoderError` while processes cannot be started."""
+        if self.failing:
+            raise DecoderError("no process could be started to decode pictures")
 
     async def decode(self, data: bytes, client: str) -> Decoded:
         """Decode ``data``, as :func:`service.imaging.read_picture` does, when it is the client's turn.
@@ -114,37 +133,47 @@ class DecoderPool:
         if len(data) > self._pictures.max_bytes:
             raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")
         try:
-            return await self._compute(lambda: self._decode_ordinary(data), client)
+            return await self._compute(lambda: self._decode_ordinary(data, client), client)
         except CostlyPicture:
-            return await self._compute_costly(lambda: self._decode_costly(data), client)
+            return await self._compute_costly(lambda: self._decode_costly(data, client), client)
 
     def close(self) -> None:
         """End every process at once; pictures that are being decoded get :class:`DecoderError`."""
         self._closed = True
         for decoder in list(self._busy):
             decoder.kill()  # its thread does the rest
-        while (idle := self._pop_idle()) is not None:
-            idle.end()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.end()
 
-    def _decode_ordinary(self, data: bytes) -> Decoded:
-        return self._decode(self._idle_one() or self._fork(self._ordinary), data)
+    def _decode_ordinary(self, data: bytes, client: str) -> Decoded:
+        return self._decode(self._idle_one(client) or self._fork(self._ordinary, client), data)
 
-    def _decode_costly(self, data: bytes) -> Decoded:
-        return self._decode(self._fork(self._costly), data)
+    def _decode_costly(self, data: bytes, client: str) -> Decoded:
+        return self._decode(self._fork(self._costly, client), data)
 
-    def _idle_one(self) -> _Decoder | None:
-        while (decoder := self._pop_idle()) is not None:
-            if decoder.is_alive():
+    def _idle_one(self, client: str) -> _Decoder | None:
+        """One of this client's; without one, another client's may have to make room for it."""
+        while (decoder := self._pop_idle(client)) is not None:
+            if not decoder.is_alive():
+                self._count(decoder.end())
+            elif decoder.client == client:
                 return decoder
-            self._count(decoder.end())
+            else:
+                decoder.end()
+                break
         return None
 
-    def _pop_idle(self) -> _Decoder | None:
-        with suppress(IndexError):  # several threads take from the list
-            return self._idle.pop()
-        return None
+    def _pop_idle(self, client: str) -> _Decoder | None:
+        """The latest one of this client's; or else, when there are many, the one that is idle for longest."""
+        with self._lock:
+            own = next((i for i in reversed(range(len(self._idle))) if self._idle[i].client == client), None)
+            if own is None and len(self._idle) < MOST_IDLE:
+                return None
+            return self._idle.pop(own or 0)
 
-    def _fork(self, limits: DecoderLimits) -> _Decoder:
+    def _fork(self, limits: DecoderLimits, client: str) -> _Decoder:
         work = Work(
             frame_size=self._frame_size,
             jpeg_quality=self._jpeg_quality,
@@ -152,7 +181,7 @@ class DecoderPool:
             cpu_seconds=limits.cpu_seconds,
             memory_bytes=limits.memory_bytes + 3 * self._pictures.max_bytes + _MORE_BYTES,
         )
-        return _Decoder(self._server, work, limits)
+        return _Decoder(self._server, work, limits, client)
 
     def _decode(self, decoder: _Decoder, data: bytes) -> Decoded:
         began, is_intact = perf_counter(), False
@@ -173,7 +202,8 @@ class DecoderPool:
             self._on_decoded(seconds)
             self._busy.discard(decoder)
             if is_intact and decoder.limits is self._ordinary and not self._closed:
-                self._idle.append(decoder)
+                with self._lock:
+                    self._idle.append(decoder)
             else:
                 decoder.end()
         return Decoded(picture, seconds)
@@ -203,13 +233,42 @@ class _Ended(Exception):  # noqa: N818 - the picture may be at fault
         self.reason = reason
 
 
+class _Malformed(Exception):  # noqa: N818
+    """No answer of an intact process."""
+
+
+class _Answer(NamedTuple):
+    width: int
+    height: int
+    format: str
+    notes: tuple[Note, ...]
+
+
+def _parse(text: bytes, limits: PictureLimits) -> _Answer | PictureError:
+    """What a process answered. Raises :class:`_Malformed`."""
+    try:
+        match json.loads(text):
+            case {"error": str(name), "detail": str(detail)}:
+                return _ERRORS[name](detail)
+            case {"picture": [int(width), int(height), str(kind), list(notes)]}:
+                if min(width, height) < 1 or width * height > limits.max_pixels or kind not in FORMATS:
+                    raise _Malformed
+                return _Answer(width, height, kind, tuple(_NOTES[note] for note in notes))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _Malformed from error
+    raise _Malformed
+
+
 class _Decoder:
     """One process, at the other end of a socket. What it answers may be an attacker's."""
 
-    def __init__(self, server: ForkServer, work: Work, limits: DecoderLimits) -> None:
+    def __init__(self, server: ForkServer, work: Work, limits: DecoderLimits, client: str) -> None:
         """Raises :class:`DecoderError` when the system has no room for it."""
-        self.limits, self._server, self._frame_shape = limits, server, (work.frame_size, work.frame_size, 3)
-        self._channel, theirs = socket.socketpair()
+        self.limits, self.client, self._server, self._work = limits, client, server, work
+        try:
+            self._channel, theirs = socket.socketpair()
+        except OSError as error:
+            raise DecoderError(f"no process could be started to decode a picture: {error.strerror}") from error
         with theirs:
             try:
                 self._pid = server.fork(work, theirs)
@@ -221,22 +280,25 @@ class _Decoder:
 
     def decode(self, data: bytes) -> Picture:
         """The decoded picture. Raises :class:`_Ended`, and what is wrong with the picture as :class:`PictureError`."""
-        ends = time.monotonic() + self.limits.wall_seconds
+        ends, size = time.monotonic() + self.limits.wall_seconds, self._work.frame_size
         try:
             self._channel.settimeout(self.limits.wall_seconds)
             self._channel.sendall(SIZE.pack(len(data)))
             self._channel.sendall(data)
-            answer = json.loads(self._receive(self._receive_size(ends), ends))
-            if "error" in answer:
-                raise _ERRORS[answer["error"]](answer["detail"])
-            width, height, kind, sha256, notes = answer["picture"]
-            frame = np.frombuffer(self._receive(math.prod(self._frame_shape), ends), np.uint8)
+            sha256 = hashlib.sha256(data).hexdigest()  # meanwhile
+            answer = _parse(self._receive(self._receive_size(ends), ends), self._work.pictures)
+            if isinstance(answer, PictureError):
+                raise answer
+            frame = np.frombuffer(self._receive(size * size * 3, ends), np.uint8).reshape(size, size, 3)
         except TimeoutError:
             self.kill()
             raise _Ended("wall_time") from None
         except (OSError, EOFError):
             raise _Ended(self.end()) from None
-        return Picture(frame.reshape(self._frame_shape), width, height, kind, sha256, tuple(notes))
+        except _Malformed:
+            self.kill()
+            raise _Ended("crashed") from None
+        return Picture(frame, answer.width, answer.height, answer.format, sha256, answer.notes)
 
     def _receive_size(self, ends: float) -> int:
         size: int

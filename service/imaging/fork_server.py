@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from threading import Lock
 from typing import Self
@@ -15,6 +19,11 @@ from typing import Self
 from service.imaging.decoder_process import MESSAGE_BYTES, Work
 
 log = logging.getLogger(__name__)
+
+# Forking and reaping take milliseconds, and two seconds when a process does not end.
+_HANGS_SECONDS = 5.0
+# For so long after a failure, pictures are better sent elsewhere; then they show whether it lasts.
+_FAILING_SECONDS = 5.0
 
 
 class DecoderError(RuntimeError):
@@ -24,9 +33,13 @@ class DecoderError(RuntimeError):
 class ForkServer:
     """Starts decoder processes within milliseconds; a context manager. Pools and threads may share one."""
 
-    def __init__(self) -> None:
-        """Start it; it is ready a tenth of a second later, and the first :meth:`fork` waits for that."""
-        self._lock = Lock()
+    def __init__(self, *, on_failure: Callable[[], object] = lambda: None) -> None:
+        """Start it; it is ready a tenth of a second later, and the first :meth:`fork` waits for that.
+
+        ``on_failure`` is called when no process could be started.
+        """
+        self._lock, self._on_failure = Lock(), on_failure
+        self._failing_until = -math.inf
         self._start()
 
     def fork(self, work: Work, channel: socket.socket) -> int:
@@ -37,14 +50,22 @@ class ForkServer:
         message = json.dumps(asdict(work)).encode()
         with self._lock:
             pid = self._ask(message, channel.fileno())
-            if pid is None:  # it was killed from outside
+            if pid is None:  # it was killed from outside, or hangs
                 self._end()
-                self._start()
-                pid = self._ask(message, channel.fileno())
+                with suppress(OSError):
+                    self._start()
+                    pid = self._ask(message, channel.fileno())
+        self._failing_until = -math.inf if pid else time.monotonic() + _FAILING_SECONDS
         if not pid:
             log.error("no process could be started to decode a picture")
+            self._on_failure()
             raise DecoderError("no process could be started to decode a picture")
         return pid
+
+    @property
+    def failing(self) -> bool:
+        """Whether the latest process could not be started, seconds ago."""
+        return time.monotonic() < self._failing_until
 
     def reap(self, pid: int, *, kill: bool) -> int:
         """End a process; its exit status, negative for a signal.
@@ -65,6 +86,7 @@ class ForkServer:
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(_HANGS_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "service.imaging.decoder_process", str(theirs.fileno())],
@@ -86,5 +108,6 @@ class ForkServer:
             socket.send_fds(self._control, [message], descriptors)
             answer = self._control.recv(MESSAGE_BYTES)
         except OSError:
+            self._control.close()  # a late answer would be taken for the next one
             return None
         return int(answer) if answer else None

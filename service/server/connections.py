@@ -40,6 +40,7 @@ class ConnectionLimits:
     """Limits of a client; times in seconds."""
 
     max_connections: int = 512
+    spare_files: int = 0  # that are not for connections, and open later
     max_head_bytes: int = 32 * 1024
     head_seconds: float = 10.0
     stall_seconds: float = 20.0  # without a byte of the body, or of reading
@@ -65,7 +66,7 @@ class Guard:
     def admit(self, connection: GuardedProtocol) -> bool:
         """Whether a new connection may stay; closes the longest silent one for it if need be."""
         if self._most is None:  # at the first one the service has opened all files it keeps
-            self._most = room_for_connections(self.limits.max_connections)
+            self._most = room_for_connections(self.limits.max_connections, spare=self.limits.spare_files)
         now = connection.loop.time()
         if len(self._open) >= self._most:
             silent = [other for other in self._open if other.awaits_client]

@@ -12,13 +12,16 @@ log = logging.getLogger(__name__)
 _SPARE = 12
 
 
-def room_for_connections(wanted: int) -> int:
-    """``wanted``, or fewer where this process may not open as many files; raises its own limit first where it can."""
+def room_for_connections(wanted: int, *, spare: int = 0) -> int:
+    """``wanted``, or fewer where this process may not open as many files; raises its own limit first where it can.
+
+    ``spare`` files are left to others that are not open yet.
+    """
     if sys.platform == "win32":
         return wanted
     import resource
 
-    num_others = len(list(Path("/dev/fd").iterdir())) + _SPARE
+    num_others = len(list(Path("/dev/fd").iterdir())) + _SPARE + spare
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted

@@ -18,5 +18,6 @@ async def get_admission(service: ServiceDep, caller: KnownCallerDep) -> None:
     """
     service.health.require_admitting()
     service.records.require_working()
+    service.predictor.decoders.require_working()
     with service.admission.enter(caller.counted_as):
         pass

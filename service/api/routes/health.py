@@ -28,6 +28,8 @@ async def readyz(service: ServiceDep, response: Response) -> Readiness:
         reason = "the audit log takes no entries"
     if reason is None and service.records.failing:
         reason = "predictions cannot be kept"
+    if reason is None and service.predictor.decoders.failing:
+        reason = "pictures cannot be decoded"
     response.status_code = 200 if reason is None else 503
     return Readiness(
         ready=reason is None,

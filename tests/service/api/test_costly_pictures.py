@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi.testclient import TestClient
 
+from service.imaging.fork_server import ForkServer
 from tests.service.decoders import decoders
 from tests.service.hostile import LARGEST, claiming, costly_profile, large
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -52,3 +53,14 @@ def test_costly_pictures_that_would_wait_for_long_are_refused_at_once(client: Te
     for answer in refused:
         check_problem(answer, 429)
         assert answer.headers["retry-after"] == "1"
+
+
+def test_a_service_that_cannot_start_decoders_asks_for_no_pictures(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ForkServer, "failing", True)
+    assert client.get("/readyz").status_code == 503
+    check_problem(client.get("/admission"), 503)
+    monkeypatch.undo()
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/admission").status_code == 204

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import SIGKILL, SIGSEGV
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import psutil
@@ -28,7 +30,7 @@ from service.imaging import (
     UnsupportedPicture,
     read_picture,
 )
-from service.imaging.decoder_pool import COSTLY, ORDINARY, DecoderPool, Replaced
+from service.imaging.decoder_pool import COSTLY, MOST_IDLE, ORDINARY, DecoderPool, Replaced
 from service.imaging.decoder_process import SIZE, Work, decode_pictures, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from tests.service.decoders import decoders
@@ -215,6 +217,121 @@ def test_a_fork_server_that_was_killed_is_started_again() -> None:
 
     with ForkServer() as server:
         Pools(server).run(job)
+
+
+@pytest.mark.integration
+def test_a_fork_server_that_hangs_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.imaging.fork_server._HANGS_SECONDS", 1.0)
+
+    async def job(pool: DecoderPool) -> None:
+        await pool.decode(PICTURE, "a")
+        child = max(psutil.Process().children(), key=lambda process: process.create_time())
+        child.suspend()
+        assert (await pool.decode(COSTLY_PICTURE, "a")).picture.width == 3000
+        assert not child.is_running()
+
+    with ForkServer() as server:
+        Pools(server).run(job)
+
+
+@pytest.mark.integration
+def test_a_system_without_room_for_processes_is_noticed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[None] = []
+
+    async def job(pool: DecoderPool) -> None:
+        child = max(psutil.Process().children(), key=lambda process: process.create_time())
+        child.kill()
+        with monkeypatch.context() as context:
+            context.setattr(subprocess, "Popen", _no_room)
+            with pytest.raises(DecoderError):
+                await pool.decode(PICTURE, "a")
+            assert pool.failing
+            with pytest.raises(DecoderError):
+                pool.require_working()
+        assert await decode(pool, PICTURE)
+        pool.require_working()
+        assert failures == [None]
+
+    with ForkServer(on_failure=lambda: failures.append(None)) as server:
+        Pools(server).run(job)
+
+
+def test_a_process_without_files_left_is_no_fault_of_the_picture(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job(pool: DecoderPool) -> None:
+        with monkeypatch.context() as context:
+            context.setattr(socket, "socketpair", _no_room)
+            with pytest.raises(DecoderError):
+                await pool.decode(PICTURE, "a")
+        assert await decode(pool, PICTURE)
+
+    pools.run(job)
+
+
+def _no_room(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+class BrokenProcess(ForkServer):
+    """Stands for a fork server whose process answers so to every picture."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def fork(self, work: Work, channel: socket.socket) -> int:  # noqa: ARG002
+        threading.Thread(target=self._answer, args=(channel.dup(),)).start()
+        return 1
+
+    def _answer(self, channel: socket.socket) -> None:
+        with channel:
+            receive(channel, *SIZE.unpack(receive(channel, SIZE.size)))
+            channel.sendall(SIZE.pack(len(self.text)) + self.text + bytes(FRAME * FRAME * 3))
+
+    def reap(self, pid: int, *, kill: bool) -> int:  # noqa: ARG002
+        return -SIGKILL if kill else 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"}",
+        b"[]",
+        b"\xff",
+        b"[" * 4000,
+        b'{"picture": [1, 2]}',
+        b'{"picture": ["9", 9, "PNG", []]}',
+        b'{"picture": [0, 9, "PNG", []]}',
+        b'{"picture": [99999, 99999, "PNG", []]}',
+        b'{"picture": [9, 9, "<b>", []]}',
+        b'{"picture": [9, 9, "PNG", ["none such"]]}',
+        b'{"picture": [9, 9, "PNG", [[]]]}',
+        b'{"error": "ZeroDivisionError", "detail": ""}',
+        b'{"error": "CostlyPicture", "detail": 5}',
+    ],
+)
+def test_a_process_that_answers_nonsense_has_crashed(text: bytes) -> None:
+    pools = Pools(BrokenProcess(text))
+    with pytest.raises(UndecodablePicture):
+        pools.run(lambda pool: pool.decode(PICTURE, "a"))
+    assert pools.replaced == ["crashed"]
+
+
+def test_each_client_has_processes_of_its_own(pools: Pools) -> None:
+    async def processes(pool: DecoderPool, client: str) -> set[int]:
+        await pool.decode(PICTURE, client)
+        return {process.pid for process in decoders()}
+
+    async def job(pool: DecoderPool) -> None:
+        first = await processes(pool, "0")
+        assert await processes(pool, "0") == first
+        for client in range(1, MOST_IDLE):
+            assert len(await processes(pool, str(client))) == client + 1
+        last = await processes(pool, "last")
+        assert len(last) == MOST_IDLE
+        assert not last & first, "the one that was idle for longest"
+
+    pools.run(job)
+    assert pools.replaced == []
 
 
 def test_closing_ends_every_process_at_once(pools: Pools) -> None:
