@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 from service.access.keys import STALE_SECONDS, AccessError, LiveKeys
+from service.admission.admission import Busy
 from service.attention.cache import OverlayCache
 from service.audit.access import AccessChanges
 from service.audit.file import AuditError
 from service.audit.log import AuditLog
 from service.health import Health
+from service.imaging import PictureError
+from service.imaging.fork_server import DecoderError
 from service.inference.memory import give_back_freed
 from service.metrics import Metrics
 from service.storage.records import Records
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 PURGE_SECONDS = 30.0
 # How long a store that fails, or works again, may go unnoticed without requests.
 STORE_SECONDS = 2.0
+# After that, a decoder that is busy or hangs is checked next time.
+_DECODER_SECONDS = 30.0
 # How long a revoked key may still be accepted.
 KEYS_SECONDS = 1.0
 # A head in the process's log shows what was in the audit log until then.
@@ -44,11 +49,16 @@ def start(work: Coroutine[Any, Any, None], health: Health) -> asyncio.Task[None]
     return task
 
 
-async def watch_canary(health: Health, *, every_seconds: float) -> None:
+async def watch_canary(health: Health, check_decoder: Callable[[], Awaitable[None]], *, every_seconds: float) -> None:
     """Check the canary until the service can no longer be trusted."""
     while health.failure is None:
         await asyncio.sleep(every_seconds)
         await health.check_canary()
+        try:
+            async with asyncio.timeout(_DECODER_SECONDS):
+                await check_decoder()
+        except (TimeoutError, Busy, DecoderError, PictureError) as error:  # requests fare the same, and are told
+            log.warning("the canary picture was not decoded (%s); it is tried again later", type(error).__name__)
 
 
 async def purge(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service import background
-from service.access.keys import ANYONE, LiveKeys
+from service.access.keys import LiveKeys
 from service.admission.admission import Admission
 from service.admission.rate_limit import RateLimit
 from service.attention.cache import OverlayCache
@@ -150,11 +150,9 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
 
 
 async def _warm_up_decoders(predictor: Predictor) -> None:
-    """Decode the canary picture as requests are decoded. Raises :class:`EngineError` when that fails."""
-    bundle = predictor.network.bundle
-    canary = bundle.path(bundle.manifest.canary.picture).read_bytes()
+    """Decode the canary picture as requests' pictures are. Raises :class:`EngineError` when that fails."""
     try:
-        await predictor.decoders.decode(canary, ANYONE)
+        await predictor.check_decoder()
     except PictureTooLarge:  # by this service's limits, which are not the bundle's
         pass
     except (DecoderError, PictureError) as error:
@@ -164,7 +162,7 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     settings, changes = service.settings, service.access_changes
     work = [
-        background.watch_canary(service.health, every_seconds=settings.canary_seconds),
+        background.watch_canary(service.health, service.predictor.check_decoder, every_seconds=settings.canary_seconds),
         background.watch_store(service.records),
         background.purge(
             service.records,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
+
 from service.access.keys import Caller
 from service.admission.admission import Busy
 from service.attention.overlay import AttentionMaps
@@ -36,6 +38,7 @@ from service.storage.store import Record, RecordsError
 FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
+_CANARY = "canary"  # a client of its own, so that it waits for no other's pictures
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,18 @@ class Predictor:
             await self._roll_back(entry, error)
             raise
         return result
+
+    async def check_decoder(self) -> None:
+        """Decode the canary picture as requests' pictures are; a wrong frame sets the latch of health.
+
+        Raises :class:`PictureError` or :class:`DecoderError` when it is not decoded, which says nothing of answers.
+        """
+        engine = self.network.engine
+        picture = engine.bundle.path(engine.bundle.manifest.canary.picture)
+        data, expected = await asyncio.to_thread(lambda: (picture.read_bytes(), engine.canary_frame))
+        decoded = await self.decoders.decode(data, _CANARY)
+        if not np.array_equal(decoded.picture.frame, expected):
+            self.health.fail("a decoder process gives another frame of the canary picture")
 
     def take_back(self, result: Result, caller: Caller) -> None:
         """Roll back a committed prediction that did not reach its client."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.admission.admission import Busy
+from service.background import watch_canary
 from service.bundle import Bundle
+from service.imaging import CostlyPicture
+from service.imaging.decoder_pool import Decoded, DecoderPool
+from service.imaging.fork_server import DecoderError
 from service.inference.answers import Answer
 from service.inference.engine import Engine
 from service.runtime import predicting
@@ -50,3 +56,50 @@ def test_a_late_canary_is_a_failure_unless_later_images_are_answered(
             return predictor.health.failure
 
     assert asyncio.run(failure()) == (None if is_busy else "the canary picture got no answer in time")
+
+
+def test_a_decoder_that_gives_a_wrong_frame_ends_the_service(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_decode, wrong = DecoderPool.decode, False
+
+    async def decode(pool: DecoderPool, data: bytes, client: str) -> Decoded:
+        picture, seconds = await really_decode(pool, data, client)
+        return Decoded(replace(picture, frame=picture.frame ^ wrong), seconds)
+
+    monkeypatch.setattr(DecoderPool, "decode", decode)
+
+    async def failures() -> list[str | None]:
+        nonlocal wrong
+        settings = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=2)
+        async with predicting(settings, tiny_bundle) as predictor:
+            await predictor.check_decoder()
+            before = predictor.health.failure
+            wrong = True
+            await predictor.check_decoder()
+            return [before, predictor.health.failure]
+
+    intact, failure = asyncio.run(failures())
+    assert intact is None
+    assert failure is not None
+
+
+def test_a_canary_that_is_not_decoded_says_nothing_of_answers(tiny_bundle: Bundle) -> None:
+    errors = iter([DecoderError(), CostlyPicture(), Busy(), TimeoutError()])
+
+    async def watched() -> None:
+        done = asyncio.Event()
+
+        async def check_decoder() -> None:
+            if (error := next(errors, None)) is not None:
+                raise error
+            done.set()
+
+        settings = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=2)
+        async with asyncio.timeout(20), predicting(settings, tiny_bundle) as predictor:
+            watching = asyncio.create_task(watch_canary(predictor.health, check_decoder, every_seconds=0.001))
+            await done.wait()
+            assert predictor.health.failure is None
+            watching.cancel()
+
+    asyncio.run(watched())
