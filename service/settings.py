@@ -90,7 +90,11 @@ class Settings(BaseSettings):
     )
 
     max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
-    max_pixels: int = Field(40_000_000, gt=0, description="largest picture in pixels")
+    max_pixels: int = Field(
+        40_000_000,
+        gt=0,
+        description="largest picture in pixels; above 40 million, 422 where decoding takes over 400 MiB",
+    )
     queue_size: int = Field(
         64, gt=0, description="slots: pictures in flight at once, from decoding to answer; more are refused with 429"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -152,6 +152,21 @@ def map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple
     pairs = per_branch / max(float(per_branch.mean()), float(np.finfo(np.float32).tiny))
     attended = pairs.mean(axis=0) if options.spot is None else pairs[_position(maps, options.spot, side_x, side_y)]
     return attended.reshape(side_y, side_x), _box(maps)
+
+
+def at_cell(maps: AttentionMaps, options: OverlayOptions) -> OverlayOptions:
+    """The options with the spot at the centre of its cell, which every spot of that cell shows as well.
+
+    Raises as :func:`render` does.
+    """
+    map_values(maps, options)
+    if options.spot is None or maps.spatial is None:
+        return options
+    side_y, side_x = maps.spatial.shape[1:]
+    row, column = divmod(_position(maps, options.spot, side_x, side_y), side_x)
+    x0, y0, x1, y1 = _box(maps)
+    u, v = x0 + (x1 - x0) * (column + 0.5) / side_x, y0 + (y1 - y0) * (row + 0.5) / side_y
+    return replace(options, spot=(u * maps.width, v * maps.height))
 
 
 def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_y: int) -> int:

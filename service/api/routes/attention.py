@@ -22,6 +22,7 @@ from service.attention.overlay import (
     OverlayError,
     OverlayOptions,
     View,
+    at_cell,
     encode,
     render,
 )
@@ -84,6 +85,8 @@ async def get_attention(
     opacity = round(20 * opacity) / 20
     options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
     record = await find_record(service, caller, id, what="attention-read")
+    if options.spot is not None:
+        options = await _draw(service, caller, lambda: at_cell(record.maps, options))
     # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
     headers = {"ETag": _etag(id, options), "Cache-Control": "no-store"}
     if is_known(request, headers["ETag"]):

@@ -181,6 +181,16 @@ def test_an_overlay_that_the_client_has_is_not_sent_again(client: TestClient) ->
     assert client.get(link, headers={"if-none-match": etag}).status_code == 404
 
 
+def test_spots_of_one_cell_are_one_overlay(client: TestClient) -> None:
+    link = _predict(client, picture_bytes(dark_square(start=32)))["attention"]["correlation"]
+    spots = [(x, 60.0) for x in (60.0, 60.01, 60.02, 90.0)]
+    answers = [client.get(f"{link}&x={x}&y={y}") for x, y in spots]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert len({answer.headers["etag"] for answer in answers[:3]}) == 1
+    assert answers[3].headers["etag"] != answers[0].headers["etag"]
+    assert answers[3].content != answers[0].content
+
+
 def test_the_etag_is_answered_before_the_record_is_unpacked(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
