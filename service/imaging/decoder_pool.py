@@ -244,19 +244,21 @@ class _Answer(NamedTuple):
     notes: tuple[Note, ...]
 
 
-def _parse(text: bytes, limits: PictureLimits) -> _Answer | PictureError:
-    """What a process answered. Raises :class:`_Malformed`."""
+def _parse(text: bytes, limits: PictureLimits) -> _Answer:
+    """What a process answered. Raises :class:`_Malformed`, or a :class:`PictureError` that it answered."""
     try:
         match json.loads(text):
             case {"error": str(name), "detail": str(detail)}:
-                return _ERRORS[name](detail)
+                error = _ERRORS[name]
             case {"picture": [int(width), int(height), str(kind), list(notes)]}:
                 if min(width, height) < 1 or width * height > limits.max_pixels or kind not in FORMATS:
                     raise _Malformed
                 return _Answer(width, height, kind, tuple(_NOTES[note] for note in notes))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _Malformed from error
-    raise _Malformed
+            case _:
+                raise _Malformed
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
+        raise _Malformed from cause
+    raise error(detail)
 
 
 class _Decoder:
@@ -287,8 +289,6 @@ class _Decoder:
             self._channel.sendall(data)
             sha256 = hashlib.sha256(data).hexdigest()  # meanwhile
             answer = _parse(self._receive(self._receive_size(ends), ends), self._work.pictures)
-            if isinstance(answer, PictureError):
-                raise answer
             frame = np.frombuffer(self._receive(size * size * 3, ends), np.uint8).reshape(size, size, 3)
         except TimeoutError:
             self.kill()

@@ -73,6 +73,8 @@ class CpuPool:
         except asyncio.CancelledError:
             self._forget(job)
             raise
+        finally:
+            del job, result  # its error refers to this frame, and that to an upload: a cycle
 
     def close(self, *, seconds: float = 5.0) -> None:
         """Cancel the jobs that wait, and wait up to ``seconds`` for those that run."""

@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -200,6 +201,30 @@ def test_who_gives_up_is_never_begun() -> None:
         held.go.set()
         await asyncio.gather(first, stays)
         assert held.began == ["first", "stays"]
+        pool.close()
+
+    _run(work())
+
+
+def test_a_failure_leaves_no_cycle_of_references() -> None:
+    class Upload:
+        pass
+
+    def fail(upload: Upload, _: bool) -> None:
+        raise ValueError(upload)
+
+    async def work() -> None:
+        pool, upload = CpuPool(1), Upload()
+        is_alive = weakref.ref(upload)
+        gc.disable()
+        try:
+            with suppress(ValueError):
+                await pool.run(partial(fail, upload))
+            del upload
+            await asyncio.sleep(0.01)
+            assert is_alive() is None
+        finally:
+            gc.enable()
         pool.close()
 
     _run(work())
