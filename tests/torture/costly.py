@@ -36,7 +36,9 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
                 statuses = _at_once(client, pictures)
             name = f"{AT_ONCE} of the largest pictures at once"
             yield from others.rows(name)
-            yield none_of(f"{name}: neither answered nor refused as costly", sum(s not in (200, 422) for s in statuses))
+            yield none_of(
+                f"{name}: neither answered nor refused as costly", sum(s not in (200, 422, 429) for s in statuses)
+            )
             yield at_most(f"{name}: MB of all processes", max(peak), MOST_MEGABYTES)
             yield at_most(f"{name}: MB more than before, afterwards", served.all_megabytes() - idle, 100)
         yield none_of(
