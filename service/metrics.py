@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import generate_latest
 
 from service.bundle import Bundle
-from service.imaging.decoder_pool import Replaced
+from service.imaging.decoder import Replaced
 from service.inference.sessions import Provider
 from service.problems import PROBLEM_TYPES
 from service.server.connections import Closed

@@ -6,29 +6,19 @@ bytes with one of them; it hands them to :mod:`service.imaging.decoder_process`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import select
-import signal
-import socket
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from service.imaging.decode import FORMATS
-from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
+from service.imaging.decoder import Decoder, DecoderLimits, Ended, Replaced
+from service.imaging.decoder_process import Work
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.imaging.picture import (
     DEFAULT_LIMITS,
-    NOTES,
     CostlyPicture,
-    Note,
     Picture,
     PictureError,
     PictureLimits,
@@ -38,26 +28,11 @@ from service.imaging.picture import (
 
 log = logging.getLogger(__name__)
 
-Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
-
-# From the names that processes answer with.
-_NOTES: dict[Any, Note] = {note: note for note in NOTES}
-_ERRORS = {error.__name__: error for error in PictureError.__subclasses__()}
-
 # Processes that are kept for other clients than those whose pictures are decoded. A fork and fresh memory take 14 ms.
 MOST_IDLE = 4
 
 # For Python and small allocations, on top of a picture's pixels and three copies of its bytes.
 _MORE_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class DecoderLimits:
-    """What decoding one picture may take; ``memory_bytes`` is estimated before it is decoded."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    memory_bytes: int
 
 
 # Nearly all pictures; the largest are JPEGs of 28 megapixels, progressive ones of 16 and WebP of 7.
@@ -110,8 +85,8 @@ class DecoderPool:
         self._on_replaced, self._on_decoded = on_replaced, on_decoded
         self._frame_size, self._jpeg_quality, self._pictures = frame_size, jpeg_quality, pictures
         self._lock = Lock()
-        self._idle: list[_Decoder] = []  # the latest last
-        self._busy: set[_Decoder] = set()
+        self._idle: list[Decoder] = []  # the latest last
+        self._busy: set[Decoder] = set()
         self._closed = False
 
     @property
@@ -153,7 +128,7 @@ class DecoderPool:
     def _decode_costly(self, data: bytes, client: str) -> Decoded:
         return self._decode(self._fork(self._costly, client), data)
 
-    def _idle_one(self, client: str) -> _Decoder | None:
+    def _idle_one(self, client: str) -> Decoder | None:
         """One of this client's; without one, another client's may have to make room for it."""
         while (decoder := self._pop_idle(client)) is not None:
             if not decoder.is_alive():
@@ -165,7 +140,7 @@ class DecoderPool:
                 break
         return None
 
-    def _pop_idle(self, client: str) -> _Decoder | None:
+    def _pop_idle(self, client: str) -> Decoder | None:
         """The latest one of this client's; or else, when there are many, the one that is idle for longest."""
         with self._lock:
             own = next((i for i in reversed(range(len(self._idle))) if self._idle[i].client == client), None)
@@ -173,7 +148,7 @@ class DecoderPool:
                 return None
             return self._idle.pop(own or 0)
 
-    def _fork(self, limits: DecoderLimits, client: str) -> _Decoder:
+    def _fork(self, limits: DecoderLimits, client: str) -> Decoder:
         work = Work(
             frame_size=self._frame_size,
             jpeg_quality=self._jpeg_quality,
@@ -181,9 +156,9 @@ class DecoderPool:
             cpu_seconds=limits.cpu_seconds,
             memory_bytes=limits.memory_bytes + 3 * self._pictures.max_bytes + _MORE_BYTES,
         )
-        return _Decoder(self._server, work, limits, client)
+        return Decoder(self._server, work, limits, client)
 
-    def _decode(self, decoder: _Decoder, data: bytes) -> Decoded:
+    def _decode(self, decoder: Decoder, data: bytes) -> Decoded:
         began, is_intact = perf_counter(), False
         self._busy.add(decoder)
         if self._closed:  # since it was forked
@@ -194,7 +169,7 @@ class DecoderPool:
         except PictureError:
             is_intact = True
             raise
-        except _Ended as ended:
+        except Ended as ended:
             self._count(ended.reason)
             raise _error(ended.reason) from None
         finally:
@@ -223,112 +198,3 @@ def _error(reason: Replaced) -> PictureError | DecoderError:
             return UndecodablePicture("the picture is corrupt: its decoder failed; send the original file again")
         case "cpu_time" | "wall_time":
             return CostlyPicture()
-
-
-class _Ended(Exception):  # noqa: N818 - the picture may be at fault
-    """The process ended, or was ended, before it had decoded the picture."""
-
-    def __init__(self, reason: Replaced) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class _Malformed(Exception):  # noqa: N818
-    """No answer of an intact process."""
-
-
-class _Answer(NamedTuple):
-    width: int
-    height: int
-    format: str
-    notes: tuple[Note, ...]
-
-
-def _parse(text: bytes, limits: PictureLimits) -> _Answer:
-    """What a process answered. Raises :class:`_Malformed`, or a :class:`PictureError` that it answered."""
-    try:
-        match json.loads(text):
-            case {"error": str(name), "detail": str(detail)}:
-                error = _ERRORS[name]
-            case {"picture": [int(width), int(height), str(kind), list(notes)]}:
-                if min(width, height) < 1 or width * height > limits.max_pixels or kind not in FORMATS:
-                    raise _Malformed
-                return _Answer(width, height, kind, tuple(_NOTES[note] for note in notes))
-            case _:
-                raise _Malformed
-    except (ValueError, KeyError, TypeError, RecursionError) as cause:
-        raise _Malformed from cause
-    raise error(detail)
-
-
-class _Decoder:
-    """One process, at the other end of a socket. What it answers may be an attacker's."""
-
-    def __init__(self, server: ForkServer, work: Work, limits: DecoderLimits, client: str) -> None:
-        """Raises :class:`DecoderError` when the system has no room for it."""
-        self.limits, self.client, self._server, self._work = limits, client, server, work
-        try:
-            self._channel, theirs = socket.socketpair()
-        except OSError as error:
-            raise DecoderError(f"no process could be started to decode a picture: {error.strerror}") from error
-        with theirs:
-            try:
-                self._pid = server.fork(work, theirs)
-            except BaseException:
-                self._channel.close()
-                raise
-        self._lock = Lock()
-        self._status: int | None = None
-
-    def decode(self, data: bytes) -> Picture:
-        """The decoded picture. Raises :class:`_Ended`, and what is wrong with the picture as :class:`PictureError`."""
-        ends, size = time.monotonic() + self.limits.wall_seconds, self._work.frame_size
-        try:
-            self._channel.settimeout(self.limits.wall_seconds)
-            self._channel.sendall(SIZE.pack(len(data)))
-            self._channel.sendall(data)
-            sha256 = hashlib.sha256(data).hexdigest()  # meanwhile
-            answer = _parse(self._receive(self._receive_size(ends), ends), self._work.pictures)
-            frame = np.frombuffer(self._receive(size * size * 3, ends), np.uint8).reshape(size, size, 3)
-        except TimeoutError:
-            self.kill()
-            raise _Ended("wall_time") from None
-        except (OSError, EOFError):
-            raise _Ended(self.end()) from None
-        except _Malformed:
-            self.kill()
-            raise _Ended("crashed") from None
-        return Picture(frame, answer.width, answer.height, answer.format, sha256, answer.notes)
-
-    def _receive_size(self, ends: float) -> int:
-        size: int
-        (size,) = SIZE.unpack(self._receive(SIZE.size, ends))
-        return min(size, MESSAGE_BYTES)
-
-    def _receive(self, num_bytes: int, ends: float) -> bytes:
-        received = receive(self._channel, num_bytes, ends)
-        if not received:
-            raise EOFError
-        return received
-
-    def is_alive(self) -> bool:
-        """Whether it still waits for a picture."""
-        closed = select.poll()
-        closed.register(self._channel, select.POLLIN)
-        return not closed.poll(0)
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._reap(kill=True)
-
-    def end(self) -> Replaced:
-        """Let the process end, if it has not, and release what is shared; why it ended."""
-        self._channel.close()
-        status = self._reap(kill=False)
-        return "cpu_time" if status == -signal.SIGPROF else "killed" if status == -signal.SIGKILL else "crashed"
-
-    def _reap(self, *, kill: bool) -> int:
-        with self._lock:
-            if self._status is None:
-                self._status = self._server.reap(self._pid, kill=kill)
-            return self._status

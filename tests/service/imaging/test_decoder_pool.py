@@ -30,7 +30,8 @@ from service.imaging import (
     UnsupportedPicture,
     read_picture,
 )
-from service.imaging.decoder_pool import COSTLY, MOST_IDLE, ORDINARY, DecoderPool, Replaced
+from service.imaging.decoder import Replaced
+from service.imaging.decoder_pool import COSTLY, MOST_IDLE, ORDINARY, DecoderPool
 from service.imaging.decoder_process import SIZE, Work, decode_pictures, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from tests.service.decoders import decoders
