@@ -39,9 +39,6 @@ from service.storage.store import RecordStore
 
 log = logging.getLogger(__name__)
 
-# Costly pictures that may wait for one that takes seconds. Those refused leave their slots to other pictures.
-_COSTLY_WAITING = 2
-
 OnFatal = Callable[[str], None]
 OutcomeOf = Callable[[BaseException], str]
 
@@ -135,6 +132,7 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
             fork_server,
             on_fatal=lambda reason: None,
             outcome_of=lambda error: "failed",
+            max_costly=None,
         )
         network = predictor.network
         try:
@@ -205,15 +203,7 @@ def _build_service(
     bundle = load_bundle(settings.bundle)
     records = Records(_open_store(settings))
     predictor = _build_predictor(
-        settings,
-        bundle,
-        metrics,
-        records,
-        audit,
-        fork_server,
-        on_fatal=on_fatal,
-        outcome_of=outcome_of,
-        max_costly=_COSTLY_WAITING,
+        settings, bundle, metrics, records, audit, fork_server, on_fatal=on_fatal, outcome_of=outcome_of
     )
     network = predictor.network
     admission = Admission(
@@ -252,7 +242,7 @@ def _build_predictor(
     *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
-    max_costly: int | None = None,
+    max_costly: int | None = 2,  # each holds a slot for seconds; pictures refused leave theirs to others
 ) -> Predictor:
     point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(
