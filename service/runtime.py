@@ -70,9 +70,8 @@ async def running(
     :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or :class:`AuditError` for
     what cannot be served.
     """
-    with ForkServer(
-        on_failure=metrics.decoder_forks_failed.inc
-    ) as fork_server:  # first, because it loads while the network does
+    # First, because it loads while the network does.
+    with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
         service = _build_service(settings, metrics, on_fatal, outcome_of, fork_server)
         async with _taking_requests(service):
             yield service
@@ -191,11 +190,7 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 def _build_service(
-    settings: Settings,
-    metrics: PredictionMetrics,
-    on_fatal: OnFatal,
-    outcome_of: OutcomeOf,
-    fork_server: ForkServer,
+    settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf, fork_server: ForkServer
 ) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit_file = None if settings.audit is None else AuditFile(settings.audit)
