@@ -34,7 +34,7 @@ class ForkServer:
     """Starts decoder processes within milliseconds; a context manager. Pools and threads may share one."""
 
     def __init__(self, *, on_failure: Callable[[], object] = lambda: None) -> None:
-        """Start it; it is ready a tenth of a second later, and the first :meth:`fork` waits for that.
+        """Start it; it is ready 0.15 s later, and the first :meth:`fork` waits for that.
 
         ``on_failure`` is called when no process could be started.
         """
