@@ -113,7 +113,9 @@ class Decoder:
     def _receive_size(self, ends: float) -> int:
         size: int
         (size,) = SIZE.unpack(self._receive(SIZE.size, ends))
-        return min(size, MESSAGE_BYTES)
+        if not 0 < size <= MESSAGE_BYTES:
+            raise _Malformed
+        return size
 
     def _receive(self, num_bytes: int, ends: float) -> bytes:
         received = receive(self._channel, num_bytes, ends)
