@@ -22,7 +22,7 @@
 # make audit-packages  look every pinned package up among the known vulnerabilities; needs the internet
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, compare CUDA with the CPU, measure; resumes
-# make torture attacks, faults, overload and bad input; a quarter of an hour, or TORTURE=--short for two minutes
+# make torture attacks, faults, overload and bad input; half an hour, or TORTURE=--short for two minutes
 # make bench   compare the service with the limit of this machine and with other servers; BENCH="--help" for its options
 
 VENV := .venv

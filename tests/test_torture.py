@@ -52,14 +52,15 @@ def test_a_failure_mode_is_held_by_all_of_its_evidence_alone() -> None:
     rows = [none_of("overload: neither answered nor refused", 0), goal(at_most("overload: p99", 20, 50))]
     passed = dict.fromkeys(failure.tests, True)
     assert verdict(failure, rows, passed) == "held"
-    assert verdict(failure, rows, None) == "not run"
+    assert verdict(failure, rows, {}) == "not run"
+    assert verdict(failure, rows, dict.fromkeys(failure.tests)) == "not run", "skipped"
     assert verdict(failure, [], passed) == "not run"
     assert verdict(failure, [rows[0], goal(at_most("overload: p99", 80, 50))], passed) == "partly"
     assert verdict(failure, [none_of("overload: neither", 1), rows[1]], passed) == "violated"
     assert verdict(failure, rows, dict.fromkeys(failure.tests, False)) == "violated"
     on_gpu = next(f for f in FAILURES if f.needs_gpu)
     assert verdict(on_gpu, rows, {}) == "not verifiable without a GPU"
-    assert [row.is_violation for row in rows_of([none_of("overload: neither", 1)], None)].count(True) == 2  # F3, F29
+    assert [row.is_violation for row in rows_of([none_of("overload: neither", 1)], {})].count(True) == 2  # F3, F29
 
 
 def test_there_are_thirty_and_their_tests_exist() -> None:

@@ -71,20 +71,35 @@ def picture_to_send() -> Path:
     return found[0] if found else bundle.path(bundle.manifest.canary.picture)
 
 
-def result_of(plan: Plan, rows: list[Row], tests: dict[str, bool] | None, seconds: float) -> dict[str, Any]:
-    """What is written."""
+def result_of(plan: Plan, rows: list[Row], seconds: float) -> dict[str, Any]:
+    """What is written of the checks."""
     models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return {
         "command": "python -m tests.torture " + " ".join(sys.argv[1:]),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured_at": _now(),
         "git_commit": git_commit(),
         "machine": f"{models[0] if models else platform.machine()}, {usable_cpus()} CPUs",
         "python": platform.python_version(),
         "short": plan.own_bundle is not None,
         "seconds": round(seconds),
+        "checks": [row.as_json() for row in rows],
+    }
+
+
+def judged(result: dict[str, Any], tests: dict[str, bool | None]) -> dict[str, Any]:
+    """The same with a verdict on each known failure, from its checks and from the outcomes of ``tests``."""
+    verdicts = {failure.name for failure in failures.FAILURES}
+    rows = [Row(**check) for check in result["checks"] if check["name"].split(",")[0] not in verdicts]
+    return {
+        **result,
+        "tests": {"at": _now(), "git_commit": git_commit(), "run": len(tests)},
         "failure_modes": {f.name: failures.verdict(f, rows, tests) for f in failures.FAILURES},
         "checks": [row.as_json() for row in [*rows, *failures.rows_of(rows, tests)]],
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def shown(result: dict[str, Any]) -> Table:
@@ -99,6 +114,9 @@ def shown(result: dict[str, Any]) -> Table:
 def main(
     is_short: Annotated[bool, typer.Option("--short", help="Small numbers and a tiny network: two minutes.")] = False,
     only: Annotated[list[str] | None, typer.Option(help=f"Areas: {', '.join(AREAS)}; all by default.")] = None,
+    tests_only: Annotated[
+        bool, typer.Option("--tests-only", help="Run only the tests behind the known failures; the checks stay.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="File of the figures; default: results/torture.json.")] = None,
 ) -> None:
     """Attacks, faults, overload and bad input against services on this machine."""
@@ -107,6 +125,19 @@ def main(
     # SIGTERM must end the services as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(stderr=True, width=160)
+    path = out or REPOSITORY / "results" / "torture.json"
+    # In CI all tests run anyway, next to the short version; the long one records that they passed on this machine.
+    run_tests = tests_only or not (is_short or only)
+    result = json.loads(path.read_text(encoding="utf-8")) if tests_only else _run_checks(is_short, only, console)
+    result = judged(result, failures.run_tests() if run_tests else {})
+    write_text(path, json.dumps(result, indent=2) + "\n")
+    Console(width=160).print(shown(result))
+    violated = [row["name"] for row in result["checks"] if Row(**row).is_violation]
+    console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)
+    raise typer.Exit(bool(violated))
+
+
+def _run_checks(is_short: bool, only: list[str] | None, console: Console) -> dict[str, Any]:
     began, rows = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
         plan = short(write_tiny_bundle(Path(folder) / "tiny").folder) if is_short else Plan()
@@ -116,15 +147,7 @@ def main(
             for row in check(plan, picture_to_send()):
                 rows.append(row)
                 console.print(f"{row.name}: {row.value:g}, {row.limit}", style="" if row.ok else "bold", markup=False)
-    # In CI all tests run anyway, next to the short version; the long one records that they passed on this machine.
-    tests = None if is_short or only else failures.run_tests()
-    result = result_of(plan, rows, tests, time.monotonic() - began)
-    path = out or REPOSITORY / "results" / "torture.json"
-    write_text(path, json.dumps(result, indent=2) + "\n")
-    Console(width=160).print(shown(result))
-    violated = [row["name"] for row in result["checks"] if Row(**row).is_violation]
-    console.print(f"{len(result['checks'])} checks, {len(violated)} violated; written to {path}", markup=False)
-    raise typer.Exit(bool(violated))
+    return result_of(plan, rows, time.monotonic() - began)
 
 
 if __name__ == "__main__":
