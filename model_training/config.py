@@ -31,6 +31,8 @@ class DataConfig(_Section):
     train: str = "isic2017-train"
     validation: str = "isic2017-validation"
     test: str = "isic2017-test"
+    # The set whose masks train the first stage, when it is not ``train``: the paper's is ISIC 2016's.
+    area_train: str | None = None
     # Share of the training set that is held out at random, by the seed, and used in place of ``validation``: for
     # challenges without a validation set (the paper holds out 0.2 of ISBI 2016 in each run).
     holdout: float | None = Field(None, gt=0, lt=1)
@@ -61,8 +63,8 @@ class NetworkConfig(_Section):
     lesion_area_attention: bool = True
     lesion_feature_attention: bool = True
     distinguish: bool = True
-    # How Eqns 1 to 3 are normalised.
-    attention: Literal["stabilised", "literal", "row"] = "stabilised"
+    # How Eqns 1 to 3 are normalised: ``network/lesion_feature_attention.py``.
+    attention: Literal["stabilised", "literal", "row", "cosine"] = "stabilised"
     # Initial value of alpha and beta of Eqn 3. At 0 the attention starts as the identity, and grows by about the
     # learning rate per step.
     attention_start: float = Field(0.0, ge=0, le=1)
@@ -74,6 +76,10 @@ class NetworkConfig(_Section):
     # Batch normalisation in the distinguish module, and how its weights are drawn: ``network/distinguish.py``.
     distinguish_norm: Literal["none", "input", "all"] = "none"
     distinguish_initialisation: Literal["default", "he"] = "default"
+    # Fully connected layers that classify, in each branch: the paper has two, which may also mean one for each branch.
+    classifier_layers: Literal[1, 2] = 2
+    # Where the mean over the positions is taken: before the classifier's layers, or between them.
+    classifier_pooling: Literal["before", "between"] = "before"
     # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
     features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.
@@ -87,6 +93,12 @@ class NetworkConfig(_Section):
     def _pairs_need_two_branches(self) -> Self:
         if self.branches == "single" and self.distinguish:
             raise ValueError("a single branch sees no pairs: set distinguish = false, or branches = 'separate'")
+        return self
+
+    @model_validator(mode="after")
+    def _pooling_between_needs_two_layers(self) -> Self:
+        if self.classifier_pooling == "between" and self.classifier_layers == 1:
+            raise ValueError("one layer has nothing to pool between: set classifier_pooling = 'before'")
         return self
 
 
@@ -111,6 +123,9 @@ class AreaConfig(StageConfig):
 
     # Weight of the auxiliary L1 loss against the cross-entropy; 0 switches the auxiliary branch off.
     auxiliary_weight: float = Field(0.1, ge=0)
+    # In how many parts the training set is cut, each of which is cropped by a network trained on the others; 0: one
+    # network crops all, and knows the training pictures better than it will know any other.
+    cross_fit: Literal[0, 2, 3, 4, 5] = 0
 
 
 class RecognitionConfig(StageConfig):
@@ -153,6 +168,12 @@ class Config(_Section):
     area: AreaConfig = AreaConfig()
     recognition: RecognitionConfig = RecognitionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _cross_fits_its_own_pictures(self) -> Self:
+        if self.area.cross_fit and self.data.area_train is not None:
+            raise ValueError("area.cross_fit needs a first stage that learns from data.train: leave out one of the two")
+        return self
 
 
 def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:

@@ -19,16 +19,29 @@ from model_training.data.frames import FrameSet, picture_digests
 FOLD_SEED = 2017
 
 
-def hold_out_fold(pictures: FrameSet, fold: int) -> tuple[FrameSet, FrameSet]:
-    """The pictures without fold number ``fold`` (from 0), and that fold."""
+def folds_of(pictures: FrameSet, num_folds: int = NUM_FOLDS) -> Indices:
+    """The fold, from 0, that holds out each picture, ``[N]``."""
     place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
-    return _split(pictures, place_N % NUM_FOLDS == fold, f"fold {fold + 1} of {NUM_FOLDS}")
+    return place_N % num_folds
+
+
+def hold_out_fold(pictures: FrameSet, fold: int, num_folds: int = NUM_FOLDS) -> tuple[FrameSet, FrameSet]:
+    """The pictures without fold number ``fold`` (from 0), and that fold."""
+    return _split(pictures, folds_of(pictures, num_folds) == fold, f"fold {fold + 1} of {num_folds}")
 
 
 def hold_out_share(pictures: FrameSet, share: float, *, seed: int) -> tuple[FrameSet, FrameSet]:
     """The pictures without a random ``share`` of every class, and that share."""
     place_N, class_size_N = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=seed)
     return _split(pictures, place_N < np.round(share * class_size_N), f"{share:.0%} by seed {seed}")
+
+
+def without_pictures_of(pictures: FrameSet, others: FrameSet) -> FrameSet:
+    """The pictures that are not in ``others``, neither by id nor pixel for pixel."""
+    digests = set(picture_digests(others.frames))
+    pairs = zip(pictures.ids, picture_digests(pictures.frames), strict=True)
+    kept_N = np.array([id not in others.ids and digest not in digests for id, digest in pairs])
+    return _part(pictures, kept_N, f"without {others.name}")
 
 
 def shuffled_places(labels_N: Indices, groups_N: Indices, *, seed: int) -> tuple[Indices, Indices]:

@@ -15,6 +15,7 @@ from model_training.arrays import Indices, Scores
 from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import Calibration, fit_calibration
 from model_training.evaluation.leakage import overlap, refuse_seen_pictures
+from model_training.evaluation.module_report import attention_report
 from model_training.evaluation.predictions import (
     answers_for,
     rest_from_scored,
@@ -40,7 +41,7 @@ from model_training.network.lesion_area_attention import LesionArea
 from model_training.training.command_line import command_line
 from model_training.training.devices import inference_device
 from model_training.training.experiment import Experiment
-from model_training.training.recognition import predict_logits
+from model_training.training.recognition import crops_of, predict_logits
 from model_training.training.run_folder import RunError
 
 Split = Literal["validation", "test"]
@@ -54,6 +55,8 @@ class _Answers(NamedTuple):
     branches_NBK: Scores
     calibration: Calibration
     located: LesionArea
+    # Figures of the attention; None for a network without it.
+    attention: dict[str, Any] | None
 
 
 def evaluate(
@@ -101,6 +104,7 @@ def evaluate(
         "answered_by": experiment.answered_by(),
         **answers.calibration.as_lists(),
         "metrics": metrics,
+        "attention": answers.attention,
         "seen_in_training": asdict(seen),
     }
     write_json(folder / "report.json", report)
@@ -126,7 +130,12 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
     )
     # Completed as in predictions.csv, so that the figures are those of the file.
     scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
-    return _Answers(scores, branches.double().numpy(), calibration, located)
+    attention = None
+    # On a set with other classes the labels are not the network's.
+    if config.network.lesion_feature_attention and pictures.classes == own_classes:
+        crops = torch.cat(list(crops_of(pictures, located.box_B4, size, device)))
+        attention = attention_report(network, crops, pictures.labels, scored_classes(own_classes))
+    return _Answers(scores, branches.double().numpy(), calibration, located, attention)
 
 
 def read_calibration(experiment: Experiment) -> Calibration:

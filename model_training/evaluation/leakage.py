@@ -44,6 +44,7 @@ def seen_by(experiment: Experiment) -> dict[str, str]:
     """
     seen = experiment.recognition_run.read_pictures()
     if experiment.config.network.lesion_area_attention:
+        # The networks that crop the training pictures for training have seen no others than those.
         seen = experiment.area_run.read_pictures() | seen
     return seen
 

@@ -85,7 +85,7 @@ def deletion_insertion(
     """
     size = (image_BCHW.shape[2], image_BCHW.shape[3])
     num_cells = importance_Bhw[0].numel()
-    order = importance_Bhw.flatten(1).argsort(dim=1, descending=True, stable=True)
+    order = importance_Bhw.to(image_BCHW.device).flatten(1).argsort(dim=1, descending=True, stable=True)
     rank_B1hw = order.argsort(dim=1).view_as(importance_Bhw).unsqueeze(1).float()
     rank_B1HW = F.interpolate(rank_B1hw, size, mode="nearest")
     deleted, inserted = [], []
@@ -125,7 +125,7 @@ def random_importance(num: int, side: int, generator: torch.Generator) -> Tensor
 
 def shuffled(importance_Bhw: Tensor, generator: torch.Generator) -> Tensor:
     """The same values at other places, drawn for each image: the control that a faithful map has to beat."""
-    places = torch.rand(importance_Bhw.flatten(1).shape, generator=generator).argsort(dim=1)
+    places = torch.rand(importance_Bhw.flatten(1).shape, generator=generator).argsort(dim=1).to(importance_Bhw.device)
     return importance_Bhw.flatten(1).gather(1, places).view_as(importance_Bhw)
 
 

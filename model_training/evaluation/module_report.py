@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_training.arrays import Indices
 from model_training.evaluation.module_figures import (
     Faithfulness,
     central_importance,
@@ -22,10 +24,13 @@ from model_training.evaluation.module_figures import (
     row_spread,
     shuffled,
 )
+from model_training.metrics import area_under_roc
 from model_training.network.cin import BranchOutput, ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.lesion_feature_attention import LesionFeatureAttention
 
 BATCH = 32
+# Deletion and insertion ask the network about two hundred times for each image.
+NUM_FAITHFULNESS = 64
 
 
 @contextmanager
@@ -49,6 +54,27 @@ def attention_switched_off(network: ClinicalInspiredNetwork) -> Iterator[None]:
 def probabilities(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> Tensor:
     """The network's answers ``[N, K]``, uncalibrated."""
     return torch.cat([_sum(network.diagnose(part)) for part in crops_N3SS.split(BATCH)])
+
+
+def attention_report(
+    network: ClinicalInspiredNetwork, crops_N3SS: Tensor, labels_N: Indices, scored: Sequence[int]
+) -> dict[str, Any]:
+    """All figures of the attention, with the mean AUC of the ``scored`` classes with and without it.
+
+    Deletion and insertion are measured on images at even distances. Raises as :func:`attention_figures`.
+    """
+    figures: dict[str, Any] = dict(attention_figures(network, crops_N3SS))
+    with torch.no_grad():
+        figures["mean_auc"] = _mean_auc(probabilities(network, crops_N3SS), labels_N, scored)
+        with attention_switched_off(network):
+            figures["mean_auc_without_attention"] = _mean_auc(probabilities(network, crops_N3SS), labels_N, scored)
+    some = crops_N3SS[:: max(1, len(crops_N3SS) // NUM_FAITHFULNESS)][:NUM_FAITHFULNESS]
+    return {**figures, "faithfulness_images": len(some), "faithfulness": faithfulness_figures(network, some)}
+
+
+def _mean_auc(probabilities_NK: Tensor, labels_N: Indices, scored: Sequence[int]) -> float:
+    scores = probabilities_NK.double().cpu().numpy()
+    return float(np.mean([area_under_roc(labels_N == k, scores[:, k]) for k in scored]))
 
 
 def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> dict[str, float]:

@@ -14,6 +14,8 @@ from model_training.network.synergic import Synergic
 
 NUM_BRANCHES = 2
 
+ClassifierPooling = Literal["before", "between"]
+
 
 class BranchOutput(NamedTuple):
     """One branch on one batch; the maps are None without lesion feature attention."""
@@ -45,15 +47,20 @@ class Branch(nn.Module):
         features: FeatureNetwork,
         attention: AttentionForm | None,
         attention_start: float,
+        classifier_layers: Literal[1, 2],
+        classifier_pooling: ClassifierPooling,
         hidden: int = 256,
     ) -> None:
         super().__init__()
         self.features = FeatureExtraction(features)
         channels = self.features.num_channels
         self.attention = LesionFeatureAttention(channels, attention, start=attention_start) if attention else None
-        self.classify = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, num_classes)
-        )
+        self.pooling = classifier_pooling
+        self.classify = nn.Sequential(nn.Linear(channels, num_classes))
+        if classifier_layers == 2:
+            self.classify = nn.Sequential(
+                nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, num_classes)
+            )
 
     def forward(self, crop_B3SS: Tensor) -> BranchOutput:
         """Crops, values 0..1, to the logits of the classes and the attention maps behind them."""
@@ -61,8 +68,14 @@ class Branch(nn.Module):
         spatial, correlation = None, None
         if self.attention is not None:
             features, spatial, correlation = self.attention(features)
-        pooled_BC = features.mean(dim=(2, 3))
-        return BranchOutput(self.classify(pooled_BC), features, early_BC, spatial, correlation)
+        return BranchOutput(self.logits(features), features, early_BC, spatial, correlation)
+
+    def logits(self, attended_BCHW: Tensor) -> Tensor:
+        """The classification of F_A, ``[B, K]``."""
+        if self.pooling == "before":
+            return self.classify(attended_BCHW.mean(dim=(2, 3)))
+        hidden_BMH = self.classify[:-1](attended_BCHW.flatten(2).transpose(1, 2))
+        return self.classify[-1](hidden_BMH.mean(dim=1))
 
 
 class ClinicalInspiredNetwork(nn.Module):
@@ -81,6 +94,8 @@ class ClinicalInspiredNetwork(nn.Module):
         features: FeatureNetwork = "resnet18",
         attention: AttentionForm | None = "stabilised",
         attention_start: float = 0.0,
+        classifier_layers: Literal[1, 2] = 2,
+        classifier_pooling: ClassifierPooling = "before",
         distinguish: Literal["convolutional", "synergic"] | None = "convolutional",
         distinguish_norm: DistinguishNorm = "none",
         distinguish_initialisation: Initialisation = "default",
@@ -90,7 +105,12 @@ class ClinicalInspiredNetwork(nn.Module):
 
         def branch() -> Branch:
             return Branch(
-                num_classes=num_classes, features=features, attention=attention, attention_start=attention_start
+                num_classes=num_classes,
+                features=features,
+                attention=attention,
+                attention_start=attention_start,
+                classifier_layers=classifier_layers,
+                classifier_pooling=classifier_pooling,
             )
 
         first = branch()

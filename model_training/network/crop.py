@@ -50,21 +50,28 @@ def _extent(occupied_BN: Tensor) -> tuple[Tensor, Tensor]:
     return first / num, last / num
 
 
-def sampling_grid(box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> Tensor:
-    """Where each pixel of a ``size`` x ``size`` crop lies in the picture, ``[B, size, size, 2]`` in -1..1.
+def sampling_grid(
+    box_B4: Tensor, size: int, view_B23: Tensor | None = None, *, samples: int = 1, spread_B2: Tensor | None = None
+) -> Tensor:
+    """Where each pixel of a crop lies in the picture, ``[B, size * samples, size * samples, 2]`` in -1..1.
 
     ``view_B23`` maps crop coordinates in -1..1 before the box is applied (rotation, flip, shift of an augmentation), so
-    that crop and augmentation cost one interpolation together.
+    that crop and augmentation cost one interpolation together. Each pixel has ``samples`` places along each side, which
+    cover the share ``spread_B2`` of it (x, y).
     """
-    steps = (torch.arange(size, device=box_B4.device, dtype=box_B4.dtype) + 0.5) * (2.0 / size) - 1.0
-    x_11S1 = steps.view(1, 1, size, 1)
-    y_1S11 = steps.view(1, size, 1, 1)
-    if view_B23 is None:
-        u, v = x_11S1.view(1, 1, size), y_1S11.view(1, size, 1)
+    centres_S = (torch.arange(size, device=box_B4.device, dtype=box_B4.dtype) + 0.5) * (2.0 / size) - 1.0
+    if spread_B2 is None:
+        x_B1S, y_BS1 = centres_S.view(1, 1, -1), centres_S.view(1, -1, 1)
     else:
+        places = torch.arange(samples, device=box_B4.device, dtype=box_B4.dtype)
+        offsets_K = ((places + 0.5) / samples - 0.5) * (2.0 / size)
+        steps_2BN = (centres_S[:, None] + spread_B2.T[:, :, None, None] * offsets_K).flatten(2)
+        x_B1S, y_BS1 = steps_2BN[0].unsqueeze(1), steps_2BN[1].unsqueeze(2)
+    u, v = x_B1S, y_BS1
+    if view_B23 is not None:
         a = view_B23[:, :, :, None, None]
-        u = a[:, 0, 0] * x_11S1[..., 0] + a[:, 0, 1] * y_1S11[..., 0] + a[:, 0, 2]
-        v = a[:, 1, 0] * x_11S1[..., 0] + a[:, 1, 1] * y_1S11[..., 0] + a[:, 1, 2]
+        u = a[:, 0, 0] * x_B1S + a[:, 0, 1] * y_BS1 + a[:, 0, 2]
+        v = a[:, 1, 0] * x_B1S + a[:, 1, 1] * y_BS1 + a[:, 1, 2]
     x0, y0, x1, y1 = (edge.view(-1, 1, 1) for edge in box_B4.unbind(dim=1))
     x = (x0 + x1 - 1.0) + (x1 - x0) * u
     y = (y0 + y1 - 1.0) + (y1 - y0) * v
@@ -72,6 +79,19 @@ def sampling_grid(box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> 
 
 
 def crop(picture_BCHW: Tensor, box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> Tensor:
-    """Cut ``box_B4`` out of float pictures and resize it to ``[B, C, size, size]`` (bilinear, border repeated)."""
-    grid = sampling_grid(box_B4, size, view_B23)
-    return F.grid_sample(picture_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    """Cut ``box_B4`` out of float pictures and resize it to ``[B, C, size, size]``, bilinear and antialiased.
+
+    Where a picture has more pixels than the crop, each pixel of the crop is the mean of several samples, which cover as
+    much of the picture as the pixel does; a box that is not made smaller is sampled once, in effect. Beyond the border
+    a view shows the picture mirrored: repeated border pixels would be streaks.
+    """
+    height, width = picture_BCHW.shape[2:]
+    padding = "border" if view_B23 is None else "reflection"
+    samples, spread_B2 = max(1, round(width / size)), None
+    if samples > 1:
+        sides_B2 = (box_B4[:, 2:] - box_B4[:, :2]) * box_B4.new_tensor([width / size, height / size])
+        # A bilinear sample covers one pixel of the picture by itself.
+        spread_B2 = 1 - 1 / sides_B2.clamp_min(1.0)
+    grid = sampling_grid(box_B4, size, view_B23, samples=samples, spread_B2=spread_B2)
+    sampled = F.grid_sample(picture_BCHW, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return F.avg_pool2d(sampled, samples) if samples > 1 else sampled

@@ -9,11 +9,15 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-AttentionForm = Literal["stabilised", "literal", "row"]
+AttentionForm = Literal["stabilised", "literal", "row", "cosine"]
 
 # Keeps an all-zero map finite.
 EPSILON = 1e-6
+# Of the "cosine" form. A row's largest weight is at most exp(2 * 2) = 55 times the smallest, and even the least even
+# row then rests on nine of 49 positions, in effect: docs/modules.md.
+SHARPNESS = 2.0
 
 
 class AttendedFeatures(NamedTuple):
@@ -34,12 +38,16 @@ def correlation_normalisation(query_BMK: Tensor, key_BMK: Tensor, form: Attentio
 
     ``literal``: over the whole matrix, as printed. ``stabilised``: the same on products scaled by 1/sqrt(K), without
     which a single entry takes all the weight. ``row``: each row by itself, scaled, as in other self-attention.
+    ``cosine``: each row, on products of vectors of unit length, which are bounded, so that no position can take all.
     """
-    scale = 1.0 if form == "literal" else query_BMK.shape[2] ** -0.5
+    scale = {"literal": 1.0, "cosine": SHARPNESS}.get(form, query_BMK.shape[2] ** -0.5)
     # float32 also under autocast: the products overflow half precision.
     with torch.autocast(query_BMK.device.type, enabled=False):
-        energy_BMM = (query_BMK.float() * scale) @ key_BMK.float().transpose(1, 2)
-        if form == "row":
+        query_BMK, key_BMK = query_BMK.float(), key_BMK.float()
+        if form == "cosine":
+            query_BMK, key_BMK = F.normalize(query_BMK, dim=2), F.normalize(key_BMK, dim=2)
+        energy_BMM = (query_BMK * scale) @ key_BMK.transpose(1, 2)
+        if form in ("row", "cosine"):
             return energy_BMM.softmax(dim=2)
         return energy_BMM.flatten(1).softmax(dim=1).view_as(energy_BMM)
 
@@ -73,7 +81,7 @@ class CorrelationAttention(nn.Module):
         self.key = nn.Sequential(nn.Conv2d(channels, reduced, 1), nn.Conv2d(reduced, reduced, 3, padding=1))
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        """P of Eqn 2; the whole matrix (``row``: each row) sums to one."""
+        """P of Eqn 2; the whole matrix (``row``, ``cosine``: each row) sums to one."""
         query_BMK = self.query(features_BCHW).flatten(2).transpose(1, 2)
         key_BMK = self.key(features_BCHW).flatten(2).transpose(1, 2)
         return correlation_normalisation(query_BMK, key_BMK, self.form)
@@ -84,7 +92,7 @@ class LesionFeatureAttention(nn.Module):
 
     At zero the block starts as the identity, and its convolutions learn from the second step on.
     The ``stabilised`` form multiplies Q . F by H x W and P * F by M: Q and P sum to one over that many entries, so that
-    without the gain both terms are about a hundredth of F. ``row`` needs a gain for Q only.
+    without the gain both terms are about a hundredth of F. ``row`` and ``cosine`` need a gain for Q only.
     """
 
     def __init__(self, channels: int, form: AttentionForm, *, start: float = 0.0) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from model_training.config import NUM_FOLDS
+from model_training.evaluation.statistics import interval_over_folds
 from model_training.reporting.text import table
 
 Record = Mapping[str, Any]
@@ -26,24 +28,48 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "row_spread": "Spread",
     },
 }
+# What each study's gains are over, and in which figure.
+_BASES = {"distinguish": ("adamw", "pair_auc"), "attention": ("none", "auc_on")}
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 
 
 def control_table(study: str, records: Mapping[str, Record]) -> str:
-    """Markdown: one row a recipe and view. Gains of deletion are over random maps, the mean of the runs' lower bounds
-    of the 95 % interval in brackets."""
-    groups: dict[str, list[Record]] = defaultdict(list)
+    """Markdown: one row a recipe and view.
+
+    A recipe's gain is over the study's base, paired by fold and seed, with its 95 % interval over the folds. Gains of
+    deletion are over random maps, the mean of the runs' lower bounds of the 95 % interval in brackets.
+    """
+    groups: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
     for name, record in records.items():
-        recipe, view, _, _ = name.split("/")
-        groups[f"{recipe} ({view})"].append(record)
+        recipe, view, fold, seed = name.split("/")
+        groups[f"{recipe} ({view})"][fold, seed] = record
+    base, figure = _BASES[study]
     columns = _COLUMNS[study]
     maps = _MAPS if study == "attention" else ()
-    head = ["Recipe", "Runs", *columns.values(), *(f"Deletion: {name}" for name in maps)]
-    rows = [
-        [name, str(len(group)), *(_mean(group, key) for key in columns), *(_gain(group, key) for key in maps)]
-        for name, group in groups.items()
-    ]
+    head = ["Recipe", "Runs", *columns.values(), f"Gain over {base}", *(f"Deletion: {name}" for name in maps)]
+    rows = []
+    for name, by_run in groups.items():
+        group = list(by_run.values())
+        base_runs = groups.get(f"{base} ({name.rsplit('(', 1)[1]}", {})
+        gained = "-" if base_runs is by_run else _paired(by_run, base_runs, figure)
+        cells = [*(_mean(group, key) for key in columns), gained, *(_gain(group, key) for key in maps)]
+        rows.append([name, str(len(group)), *cells])
     return table(head, rows)
+
+
+def _paired(runs: Mapping[tuple[str, str], Record], base: Mapping[tuple[str, str], Record], figure: str) -> str:
+    """The mean gain over the folds that both have, each the mean over its seeds."""
+    gains: dict[str, list[float]] = defaultdict(list)
+    for fold, seed in runs.keys() & base.keys():
+        gains[fold].append(runs[fold, seed][figure] - base[fold, seed][figure])
+    if not gains:
+        return "-"
+    gains_F = np.array([np.mean(values) for values in gains.values()])
+    mean = f"{gains_F.mean():+.3f}"
+    if len(gains_F) < 2:
+        return mean
+    low, high = interval_over_folds(gains_F, NUM_FOLDS)
+    return f"{mean} ({low:+.3f} to {high:+.3f})"
 
 
 def _mean(group: Sequence[Record], key: str) -> str:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.arrays import Indices
-from model_training.config import NUM_FOLDS
 from model_training.data.frames import FrameSet
-from model_training.data.splits import FOLD_SEED, equal_pictures, shuffled_places
+from model_training.data.splits import folds_of
 from model_training.files import write_text
 from model_training.studies.attention_control import attention_control
 from model_training.studies.attention_recipes import RECIPES as ATTENTION_RECIPES
@@ -65,12 +64,6 @@ class Control:
     def name(self) -> str:
         """By which its record is found."""
         return f"{self.recipe}/{self.view}-{self.layer}/fold-{self.fold + 1}/seed-{self.seed}"
-
-
-def folds_of(pictures: FrameSet) -> Indices:
-    """The part of the cross-validation that holds out each image, ``[N]``, as :func:`hold_out_fold` does."""
-    place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
-    return place_N % NUM_FOLDS
 
 
 def control_data(pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path) -> ControlData:

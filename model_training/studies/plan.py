@@ -142,6 +142,10 @@ class _Estimate:
         if config.network.lesion_area_attention and experiment.area_run.path not in self._areas:
             self._areas.add(experiment.area_run.path)
             left += self._left(config, experiment.area_run, config.area, num_pictures, time_area_batch)
+            num_parts = config.area.cross_fit
+            for part in range(num_parts):
+                run, num_others = experiment.area_part_run(part), round(num_pictures * (1 - 1 / num_parts))
+                left += self._left(config, run, config.area, num_others, time_area_batch)
         self.total += left
         return left
 

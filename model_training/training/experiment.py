@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.isic import classes_of, read_set
-from model_training.data.splits import hold_out_fold, hold_out_share
+from model_training.data.splits import folds_of, hold_out_fold, hold_out_share, without_pictures_of
 from model_training.data.tensors import picture_tensor
 from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
@@ -56,6 +57,10 @@ class Experiment:
     def area_run(self) -> RunFolder:
         """The run folder of the first stage."""
         return RunFolder((self.area_folder or self.folder) / "area")
+
+    def area_part_run(self, part: int) -> RunFolder:
+        """The run folder of the first stage's network that has not seen ``part`` (from 0) of the training set."""
+        return RunFolder((self.area_folder or self.folder) / f"area-without-part-{part + 1}")
 
     @property
     def recognition_run(self) -> RunFolder:
@@ -127,7 +132,8 @@ class Experiment:
         """The official sets that training and validation read."""
         data = self.config.data
         held_out = data.fold is not None or data.holdout is not None
-        return [data.train] if held_out else [data.train, data.validation]
+        names = [data.train, data.area_train, None if held_out else data.validation]
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     def num_training_pictures(self) -> int:
         """The approximate number of training pictures, without reading any."""
@@ -143,10 +149,29 @@ class Experiment:
         """The set on which thresholds and temperatures are chosen."""
         return self.training_sets()[1]
 
+    def area_sets(self, part: int | None = None) -> tuple[FrameSet, FrameSet]:
+        """Training and validation set of the first stage; of its network without ``part``, which validates it."""
+        train, validation = self.training_sets()
+        if part is not None:
+            return hold_out_fold(train, part, self.config.area.cross_fit)
+        if (name := self.config.data.area_train) is not None:
+            return without_pictures_of(self.frames(name), validation), validation
+        return train, validation
+
     def train_area(self, *, deadline: float | None = None) -> None:
-        """Run or resume the first stage, at most until ``deadline`` (``time.monotonic``)."""
-        with self._locked(self.area_run, deadline):
-            fabric, train_set, validation_set = self._begin(self.area_run, "area", self.area_pretrained)
+        """Run or resume the first stage, at most until ``deadline`` (``time.monotonic``).
+
+        With ``area.cross_fit`` also the networks that crop the training pictures.
+        """
+        self._train_area(self.area_run, None, deadline)
+        for part in range(self.config.area.cross_fit):
+            self._train_area(self.area_part_run(part), part, deadline)
+
+    def _train_area(self, run: RunFolder, part: int | None, deadline: float | None) -> None:
+        with self._locked(run, deadline):
+            fabric, train_set, validation_set = self._begin(
+                run, "area", self.area_pretrained, lambda: self.area_sets(part)
+            )
             stage = AreaStage(
                 settings=self.config.area,
                 network=self.config.network,
@@ -156,20 +181,22 @@ class Experiment:
                 seed=self.config.seed,
                 device=fabric.device,
             )
-            self._train(stage, self.area_run, fabric, deadline)
+            self._train(stage, run, fabric, deadline)
 
     def train_recognition(self, *, deadline: float | None = None) -> None:
         """Run or resume the second stage on the first stage's crops, at most until ``deadline``."""
         with self._locked(self.recognition_run, deadline):
             pretrained = self.recognition_pretrained
-            fabric, train_set, validation_set = self._begin(self.recognition_run, "recognition", pretrained)
+            fabric, train_set, validation_set = self._begin(
+                self.recognition_run, "recognition", pretrained, self.training_sets
+            )
             stage = RecognitionStage(
                 settings=self.config.recognition,
                 network=self.config.network,
                 pretrained=pretrained.weights if pretrained else None,
                 train=train_set,
                 validation=validation_set,
-                train_boxes=self.locate(train_set, fabric.device).box_B4,
+                train_boxes=self.training_boxes(train_set, fabric.device),
                 validation_boxes=self.locate(validation_set, fabric.device).box_B4,
                 seed=self.config.seed,
                 device=fabric.device,
@@ -186,13 +213,19 @@ class Experiment:
         notice = f"waiting for another command that trains in {run.path}"
         return folder_lock(run.path, waiting=lambda: self.console.print(notice, highlight=False), deadline=deadline)
 
-    def _begin(self, run: RunFolder, stage: str, pretrained: Pretrained | None) -> tuple[Fabric, FrameSet, FrameSet]:
+    def _begin(
+        self,
+        run: RunFolder,
+        stage: str,
+        pretrained: Pretrained | None,
+        sets: Callable[[], tuple[FrameSet, FrameSet]],
+    ) -> tuple[Fabric, FrameSet, FrameSet]:
         """Set up the devices and both sets of pictures, and record the run's provenance in its folder."""
         fabric = make_fabric(self.config)
         fabric.launch()
         # One process prepares the frames and begins the run; the others find both.
         with fabric.rank_zero_first():
-            train_set, validation_set = self.training_sets()
+            train_set, validation_set = sets()
             provenance: dict[str, Any] = {
                 "start": pretrained.name if pretrained else "none (random weights)",
                 "start_sha256": pretrained.sha256 if pretrained else None,
@@ -201,6 +234,8 @@ class Experiment:
             }
             if stage == "recognition" and self.config.network.lesion_area_attention:
                 provenance["area_weights"] = self.area_run.weights_sha256()
+                if parts := range(self.config.area.cross_fit):
+                    provenance["area_part_weights"] = [self.area_part_run(part).weights_sha256() for part in parts]
             if fabric.is_global_zero:
                 run.open(self.config, stage, provenance)
                 digests = dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True))
@@ -210,13 +245,17 @@ class Experiment:
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
         train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)
 
-    def locator(self) -> LesionLocator | None:
-        """The first stage's finished network with the crop; None without lesion area attention."""
+    def locator(self, part: int | None = None) -> LesionLocator | None:
+        """The first stage's finished network with the crop; None without lesion area attention.
+
+        With ``part``, the network that has not seen this part of the training set.
+        """
         network = self.config.network
         if not network.lesion_area_attention:
             return None
+        run = self.area_run if part is None else self.area_part_run(part)
         area = LesionAreaAttention(input_size=network.area_size)
-        area.load_state_dict(self.area_run.load_weights(self.config, "area"))
+        area.load_state_dict(run.load_weights(self.config, "area"))
         locator = LesionLocator(
             area,
             size=network.size,
@@ -232,9 +271,21 @@ class Experiment:
         network.load_state_dict(self.recognition_run.load_weights(self.config, "recognition"))
         return network.eval()
 
-    def locate(self, pictures: FrameSet, device: torch.device) -> LesionArea:
+    def training_boxes(self, pictures: FrameSet, device: torch.device) -> Tensor:
+        """The crop boxes ``[N, 4]`` of the training set, each by the network that has not seen the picture if any."""
+        num_parts = self.config.area.cross_fit
+        if not self.config.network.lesion_area_attention or num_parts == 0:
+            return self.locate(pictures, device).box_B4
+        part_N = torch.from_numpy(folds_of(pictures, num_parts))
+        boxes = torch.empty(len(pictures), 4)
+        for part in range(num_parts):
+            _, unseen = hold_out_fold(pictures, part, num_parts)
+            boxes[part_N == part] = self.locate(unseen, device, part=part).box_B4
+        return boxes
+
+    def locate(self, pictures: FrameSet, device: torch.device, *, part: int | None = None) -> LesionArea:
         """The lesion area of every picture, on the CPU; the whole picture without lesion area attention."""
-        locator = self.locator()
+        locator = self.locator(part)
         if locator is None:
             whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
             return LesionArea(torch.ones(len(pictures), 1, 1), whole, torch.zeros(len(pictures)))

@@ -37,6 +37,8 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
         features=network.features,
         attention=network.attention if network.lesion_feature_attention else None,
         attention_start=network.attention_start,
+        classifier_layers=network.classifier_layers,
+        classifier_pooling=network.classifier_pooling,
         distinguish=network.distinguish_form if network.distinguish else None,
         distinguish_norm=network.distinguish_norm,
         distinguish_initialisation=network.distinguish_initialisation,
@@ -109,7 +111,7 @@ class RecognitionStage:
     def validate(self) -> dict[str, float]:
         """AUC of each class against the rest, from the summed probabilities; with D, that of its answers to pairs."""
         logits_parts, features = [], [list[Tensor]() for _ in self.module.branches]
-        for crops in _crops(self.validation, self.validation_boxes, self.size, self.device):
+        for crops in crops_of(self.validation, self.validation_boxes, self.size, self.device):
             branches = self.module.diagnose(crops)
             logits_parts.append(_logits(branches).cpu())
             if self.module.distinguish is not None:
@@ -146,14 +148,15 @@ def predict_logits(
     ``num_views=8`` averages them over the quarter turns and mirror images of the crop.
     """
     logits: list[Tensor] = []
-    for crops in _crops(pictures, boxes_N4, size, device):
+    for crops in crops_of(pictures, boxes_N4, size, device):
         views = dihedral_views(crops) if num_views == 8 else [crops]
         diagnosed = [_logits(module.diagnose(view)) for view in views]
         logits.append(torch.stack(diagnosed).mean(dim=0).cpu())
     return torch.cat(logits)
 
 
-def _crops(pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device) -> Iterator[Tensor]:
+def crops_of(pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device) -> Iterator[Tensor]:
+    """The crops that the branches see in the test phase, values 0..1, batch by batch ``[B, 3, size, size]``."""
     for first in range(0, len(pictures), VALIDATION_BATCH):
         indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
         yield crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)

@@ -41,7 +41,7 @@ def test_assignments_go_over_the_file(tmp_path: Path) -> None:
         ("network.sizee=3", r"network\.sizee: there is no such key"),
         ("sede=3", r"sede: there is no such key"),
         ("network.size=abc", r"network\.size: .*integer"),
-        ("network.attention=loud", r"network\.attention: .*'stabilised', 'literal' or 'row'"),
+        ("network.attention=loud", r"network\.attention: .*'stabilised', 'literal', 'row' or 'cosine'"),
         ("network.branches=single", "a single branch sees no pairs"),
         ("area.epochs=0", r"area\.epochs: .*greater than 0"),
         ("area.learning_rate=inf", r"area\.learning_rate: .*finite"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_training.data.frames import FrameSet
-from model_training.data.splits import hold_out_fold, hold_out_share
+from model_training.data.splits import folds_of, hold_out_fold, hold_out_share, without_pictures_of
 from tests.model_training.small_runs import small_frames
 
 
@@ -56,3 +56,17 @@ def test_a_part_holds_the_pictures_of_its_ids(pictures: FrameSet) -> None:
         np.testing.assert_array_equal(part.masks[row], pictures.masks[whole])
         assert part.labels[row] == pictures.labels[whole]
     assert "fold 3 of 5" in part.name
+
+
+def test_the_pictures_of_another_set_are_left_out_by_id_and_by_pixels(pictures: FrameSet) -> None:
+    part = hold_out_fold(pictures, 0, 3)[1]
+    renamed = replace(part, ids=tuple(f"other-{id}" for id in part.ids))
+    for others in (part, renamed):
+        rest = without_pictures_of(pictures, others)
+        assert set(rest.ids) == set(pictures.ids) - set(part.ids)
+
+
+def test_folds_of_names_the_fold_that_holds_a_picture_out(pictures: FrameSet) -> None:
+    for fold in range(3):
+        held_out = [id for id, of in zip(pictures.ids, folds_of(pictures, 3), strict=True) if of == fold]
+        assert tuple(held_out) == hold_out_fold(pictures, fold, 3)[1].ids

@@ -84,6 +84,22 @@ def test_a_crop_on_pixel_edges_is_that_part_of_the_picture() -> None:
     torch.testing.assert_close(crop(picture, box, 4), picture[:, :, 8:12, 4:8])
 
 
+def test_a_crop_that_makes_smaller_is_the_mean_of_what_it_covers() -> None:
+    fine = (torch.arange(64).view(1, 1, 1, 64) % 2).float().expand(1, 1, 64, 64)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    assert float((crop(fine, whole, 16) - 0.5).abs().max()) < 0.13, "stripes of one pixel are grey"
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (64, 64), mode="bilinear")
+    expected = torch.nn.functional.interpolate(smooth, (32, 32), mode="bilinear", antialias=True)
+    torch.testing.assert_close(crop(smooth, whole, 32), expected, atol=0.03, rtol=0)
+
+
+def test_beyond_the_border_a_view_shows_no_streaks() -> None:
+    stripes = (torch.arange(32).view(1, 1, 1, 32) % 4 < 2).float().expand(1, 1, 32, 32)
+    whole, shifted = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])
+    beyond = crop(stripes, whole, 32, shifted)[0, 0, :, 16:]
+    torch.testing.assert_close(beyond, stripes[0, 0, :, 16:].flip(1))
+
+
 def test_every_picture_of_a_batch_has_its_own_box() -> None:
     picture = torch.rand(2, 1, 8, 8)
     boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model_training.config import NetworkConfig
+from model_training.evaluation.module_figures import effective_columns
 from model_training.network.lesion_feature_attention import (
     AttentionForm,
     LesionFeatureAttention,
@@ -61,9 +62,19 @@ def test_eqn_2_is_the_literal_one(form: AttentionForm, scale: float) -> None:
     torch.testing.assert_close(correlation_normalisation(query, key, form).double(), expected, atol=1e-7, rtol=1e-5)
 
 
-def test_row_form_sums_to_one_in_each_row() -> None:
-    p = correlation_normalisation(torch.randn(2, 6, 4), torch.randn(2, 6, 4), "row")
+@pytest.mark.parametrize("form", ["row", "cosine"])
+def test_row_forms_sum_to_one_in_each_row(form: AttentionForm) -> None:
+    p = correlation_normalisation(torch.randn(2, 6, 4), torch.randn(2, 6, 4), form)
     torch.testing.assert_close(p.sum(dim=2), torch.ones(2, 6))
+
+
+def test_cosine_form_cannot_collapse_whatever_the_features() -> None:
+    """The least even rows: one key along the query, all others against it, however long they are."""
+    query = torch.full((1, 49, 4), 1000.0)
+    key = -query.clone()
+    key[:, 0] *= -1
+    assert float(effective_columns(correlation_normalisation(query, key, "cosine"))) > 8
+    assert float(effective_columns(correlation_normalisation(query, key, "row"))) < 1.1
 
 
 def test_large_features_overflow_the_naive_exponential_but_not_ours() -> None:
@@ -73,7 +84,7 @@ def test_large_features_overflow_the_naive_exponential_but_not_ours() -> None:
     torch.testing.assert_close(p.sum(), torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("form", ["literal", "stabilised", "row"])
+@pytest.mark.parametrize("form", ["literal", "stabilised", "row", "cosine"])
 def test_eqn_3_is_the_literal_one(form: AttentionForm) -> None:
     torch.manual_seed(2)
     attention = LesionFeatureAttention(16, form)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.distinguish import Distinguish
-from model_training.network.feature_extraction import FeatureExtraction, ResNetStages
+from model_training.network.feature_extraction import FeatureExtraction, ResNetStages, normalise
 from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention, LesionLocator
 from model_training.network.losses import area_loss, classification_loss, distinguish_loss
 
@@ -91,6 +91,49 @@ def test_auxiliary_branch_is_frozen_and_reaches_the_map() -> None:
     assert attention.grad is not None
     assert bool((attention.grad != 0).any())
     assert float(auxiliary(picture, truth, truth)) == 0.0
+
+
+def test_auxiliary_blocks_that_learn_collapse() -> None:
+    """Why they are frozen: the distance falls to a tenth though both maps stay what they are."""
+    torch.manual_seed(0)
+    blocks = AuxiliaryBranch().blocks.requires_grad_(True)
+    optimiser = torch.optim.AdamW(blocks.parameters(), 1e-3)
+    picture, truth = torch.rand(4, 3, 32, 32), (torch.rand(4, 1, 32, 32) > 0.5).float()
+    distances = []
+    for _ in range(60):
+        seen, target = blocks(normalise(picture * 0.5)), blocks(normalise(picture * truth))
+        distance = torch.stack([(a - b).abs().mean() for a, b in zip(seen, target, strict=True)]).mean()
+        optimiser.zero_grad()
+        distance.backward()
+        optimiser.step()
+        distances.append(float(distance.detach()))
+    assert distances[-1] < 0.1 * distances[0]
+
+
+def test_pooled_between_the_layers_the_rows_of_p_matter() -> None:
+    """Pooled before them, only the sums of P's columns reach the classifier."""
+    torch.manual_seed(0)
+    features = torch.randn(2, 512, 2, 2)
+    uneven = torch.tensor([0.7, 0.1, 0.1, 0.1]).expand(2, 4, 4)
+    other_rows = uneven + torch.tensor([[0.1, -0.1, 0, 0], [-0.1, 0.1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    related = [
+        (p @ features.flatten(2).transpose(1, 2)).transpose(1, 2).view_as(features) for p in (uneven, other_rows)
+    ]
+
+    def difference(pooling: str) -> float:
+        network = ClinicalInspiredNetwork(num_classes=3, classifier_pooling=pooling)  # type: ignore[arg-type]
+        first, second = (network.own_branches()[0].logits(maps) for maps in related)
+        return float((first - second).abs().max())
+
+    assert difference("before") < 1e-5
+    assert difference("between") > 1e-3
+
+
+def test_one_layer_can_classify() -> None:
+    torch.manual_seed(0)
+    one = ClinicalInspiredNetwork(num_classes=3, classifier_layers=1)
+    layers = [module for module in one.branches[0].modules() if isinstance(module, torch.nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == [(512, 3)]
 
 
 @pytest.mark.parametrize("attention", ["stabilised", None])

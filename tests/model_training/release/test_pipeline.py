@@ -66,6 +66,19 @@ def test_a_run_says_what_it_was_made_from_and_how(small_experiment: SmallExperim
     assert recognition["area_weights"] == file_sha256(small_experiment.run / "area" / "weights.safetensors")
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_every_evaluation_tells_what_the_attention_does(small_experiment: SmallExperiment, split: str) -> None:
+    report = json.loads((small_experiment.run / "evaluation" / split / "report.json").read_text(encoding="utf-8"))
+    figures = report["attention"]
+    assert figures["positions"] == 4, "64 pixels have 2 x 2 positions"
+    assert 1 <= figures["effective_columns"] <= 4
+    # One epoch from zero: alpha and beta have hardly moved, and neither do the answers without them.
+    assert 0 < figures["change_without_attention"] < 0.1
+    assert abs(figures["mean_auc"] - figures["mean_auc_without_attention"]) < 0.2
+    gain = figures["faithfulness"]["correlation"]["deletion_gain"]
+    assert gain["low"] <= gain["mean"] <= gain["high"]
+
+
 def test_every_reading_of_the_test_split_is_in_the_ledger(small_experiment: SmallExperiment) -> None:
     entry, *gates = [json.loads(line) for line in small_experiment.ledger.read_text().splitlines()]
     assert {line["set"] for line in (entry, *gates)} == {"isic2017-test"}

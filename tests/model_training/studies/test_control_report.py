@@ -12,7 +12,19 @@ def test_a_row_is_the_mean_over_folds_and_seeds() -> None:
         "adamw/crop-layer4/fold-1/seed-0": {"pair_auc": 0.70},
     }
     lines = control_table("distinguish", records).splitlines()
-    assert lines[2:] == ["| sgd (crop-layer4) | 2 | 0.520 |", "| adamw (crop-layer4) | 1 | 0.700 |"]
+    assert lines[2:] == ["| sgd (crop-layer4) | 2 | 0.520 | -0.200 |", "| adamw (crop-layer4) | 1 | 0.700 | - |"]
+
+
+def test_gains_are_paired_by_fold_and_seed() -> None:
+    figures = {"adamw": [0.70, 0.72, 0.60], "he": [0.72, 0.74, 0.65]}
+    records = {
+        f"{recipe}/crop-layer4/fold-{fold}/seed-{seed}": {"pair_auc": value}
+        for recipe, values in figures.items()
+        for (fold, seed), value in zip([(1, 0), (1, 1), (2, 0)], values, strict=True)
+    }
+    row = control_table("distinguish", records).splitlines()[3]
+    # Folds gained 0.02 and 0.05; t(0.975, 1) = 12.706, deviation 0.0212, share held out per trained on 1/4.
+    assert "+0.035 (-0.198 to +0.268)" in row
 
 
 def test_what_a_recipe_does_not_have_is_a_dash() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model_training.arrays import Indices
 from model_training.data.frames import FrameSet, prepare_frames
 from model_training.data.isic import read_set
+from model_training.data.splits import folds_of
 from model_training.studies.distinguish_control import (
     RECIPES,
     make_distinguish,
@@ -21,7 +22,6 @@ from model_training.studies.distinguish_control import (
     train_distinguish,
 )
 from model_training.studies.frozen_features import frozen_features, lesion_boxes
-from model_training.studies.module_controls import folds_of
 from model_training.training.pretrained import load_pretrained
 
 # Smaller than the networks' input, so that the test takes a minute or two on one core.
