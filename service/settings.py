@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         40_000_000,
         gt=0,
-        description="largest picture in pixels; above 40 million, 422 where decoding takes over 400 MiB",
+        description="largest picture in pixels, and JPEGs of four times as many, which are decoded at half their size; "
+        "above 40 million, 422 where decoding takes over 400 MiB",
     )
     queue_size: int = Field(
         64, gt=0, description="slots: pictures in flight at once, from decoding to answer; more are refused with 429"

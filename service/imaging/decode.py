@@ -1,7 +1,7 @@
 """Decode a picture to the frame that the network takes; training and serving share this module.
 
-Accepted by content, never by name: JPEG, PNG, WebP and single-page TIFF. Frames are 8-bit sRGB and upright. The pixels
-are in memory once in full size.
+Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF and BMP. Frames are 8-bit sRGB and upright. The
+pixels are in memory once in full size; those of a very large JPEG in half its size.
 
 The service decodes in processes of its own (:mod:`service.imaging.decoder_pool`). They import this module, which
 therefore does without NumPy: that takes longer to load than everything else together.
@@ -14,11 +14,17 @@ import io
 import warnings
 from typing import NamedTuple
 
+import PIL.BmpImagePlugin
 import PIL.TiffImagePlugin
-import PIL.WebPImagePlugin  # noqa: F401 - both register their readers
-from PIL import Image, UnidentifiedImageError
+import PIL.WebPImagePlugin
+from PIL import Image, ImageChops, ImagePalette
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 
+from service.imaging.bmp import bmp_profile
 from service.imaging.frame import forget_xmp, to_frame
+from service.imaging.jpeg import completed
+from service.imaging.kinds import FORMATS, NAMES, Format, Kind, costly, damaged, format_of, refusal
 from service.imaging.picture import (
     DEFAULT_LIMITS,
     CostlyPicture,
@@ -28,29 +34,20 @@ from service.imaging.picture import (
     PictureError,
     PictureLimits,
     PictureTooLarge,
-    UndecodablePicture,
-    UnsupportedPicture,
-)
-from service.imaging.structure import (
-    JPEG_SIGNATURE,
-    PNG_SIGNATURE,
-    TIFF_SIGNATURES,
     TooManyParts,
-    check_parts,
-    check_tiles,
-    decoding_bytes,
-    decoding_samples,
-    webp_size,
+    UndecodablePicture,
 )
+from service.imaging.png import png_colours
+from service.imaging.structure import check_parts, check_tiles, decoding_bytes, decoding_samples, webp_size
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 # How Pillow's error begins when a native decoder has found no memory.
 _NO_MEMORY = "out of memory"
-# A file with one of these signatures that cannot be opened is damaged, not unsupported.
-_SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, *TIFF_SIGNATURES)
 
 # The limits below are checked before decoding; Pillow's own limit only warns, and is global.
 Image.MAX_IMAGE_PIXELS = None
+
+# Pillow's own reader of uncompressed TIFFs takes planes of 16 bits, and blocks of subsampled colours, for others.
+PIL.TiffImagePlugin.READ_LIBTIFF = True
 
 # Errors go to the sender; Pillow would log a warning for every bad tag, and keep it in memory.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -103,27 +100,73 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
         raise EmptyPicture("the picture is empty; send the bytes of one")
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
+    picture_format = format_of(data)
     try:
-        num_scans = check_parts(data)
-        _check_webp(data, limits)
-        with _open(data) as image:
-            _check(image, limits, num_scans)
-            forget_xmp(image)  # a TIFF's is used while it loads
-            image.load()
-            frame, (width, height), notes = to_frame(image, frame_size)
-            picture_format = "JPEG" if image.format == "MPO" else image.format or ""
+        num_scans = check_parts(data, picture_format)
+        stated = png_colours(data) if picture_format == "PNG" else None
+        if picture_format == "WEBP":
+            _check_webp(data, limits)
+        with Image.open(io.BytesIO(data), formats=(picture_format,)) as image:
+            _check(image, picture_format, limits, num_scans)
+            size = image.size
+            reduction = limits.reduction(image.width * image.height)
+            loaded = _load(image, data, reduction)
+            framed = to_frame(loaded, frame_size, stated)
+    except CostlyPicture:
+        raise costly(data) from None
     except (PictureError, MemoryError):
         raise
     except TooManyParts as error:
-        raise UndecodablePicture(f"the picture file has {error} to be decoded in time; save it again") from error
+        text = f"the {NAMES[picture_format]} has {error} to be decoded in time; open it and save it as JPEG"
+        raise UndecodablePicture(text) from error
     # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
     except Exception as error:
         if str(error).startswith(_NO_MEMORY):
             raise MemoryError from error
-        raise UndecodablePicture("the picture is truncated or corrupt; send the original file again") from error
+        raise damaged(data) from error
+    width, height = size[::-1] if framed.swapped else size
+    frame = framed.image
     if (width, height) != frame.size and jpeg_quality is not None:
         frame = _recompress(frame, jpeg_quality)
-    return Decoded(frame, width, height, picture_format, notes)
+    return Decoded(frame, width, height, picture_format, framed.notes)
+
+
+def _load(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
+    """The picture with its pixels; also of a JPEG that lacks its last two bytes and nothing else."""
+    _prepare(image, data, reduction)
+    try:
+        image.load()
+    except OSError:
+        files = completed(data) if isinstance(image, JpegImageFile) else None
+        if files is None:
+            raise
+        image, other = (Image.open(io.BytesIO(file), formats=("JPEG",)) for file in files)
+        for each in (image, other):
+            _prepare(each, data, reduction)
+            each.load()
+        if ImageChops.difference(image, other).getbbox() is not None:
+            raise
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
+        image.putalpha(255)  # nothing was written to that channel
+    return image
+
+
+def _prepare(image: Image.Image, data: bytes, reduction: int) -> None:
+    """What has to be known before the pixels are read."""
+    forget_xmp(image)  # a TIFF's is used while it loads
+    if isinstance(image, JpegImageFile) and reduction > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
+    if isinstance(image, TiffImageFile):
+        _scale_palette(image)
+    if image.format == "BMP" and (profile := bmp_profile(data)):
+        image.info["icc_profile"] = profile
+
+
+def _scale_palette(image: TiffImageFile) -> None:
+    """Take a palette of 8 bits, which some software writes, as it is meant; Pillow makes it black."""
+    values = image.tag_v2.get(COLORMAP, ())
+    if image.mode in ("P", "PA") and values and max(values) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(values))
 
 
 def _recompress(image: Image.Image, quality: int) -> Image.Image:
@@ -132,32 +175,26 @@ def _recompress(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(buffer, formats=("JPEG",)).convert("RGB")
 
 
-def _open(data: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if data.startswith(_SIGNATURES):
-            raise
-        raise UnsupportedPicture("not a picture of an accepted type; send JPEG, PNG, WebP or TIFF") from error
-
-
-def _check(image: Image.Image, limits: PictureLimits, num_scans: int) -> None:
+def _check(image: Image.Image, picture_format: Format, limits: PictureLimits, num_scans: int) -> None:
     width, height = image.size
-    _check_pixels(image.size, limits)
+    _check_pixels(image.size, picture_format, limits)
     if min(width, height) < limits.min_side:
-        raise UndecodablePicture(f"the picture is {width} x {height} pixels; each side needs {limits.min_side} or more")
+        size = f"{width} x {height} pixels; each side needs {limits.min_side} or more"
+        raise UndecodablePicture(f"the {NAMES[picture_format]} is {size}: send the original in full size")
     check_tiles(image, limits.max_pixels)
-    if _has_more(image):
-        raise UnsupportedPicture("the picture is animated or has several pages; send a single still picture")
+    if image.mode == "1":
+        raise refusal(Kind("a picture in black and white without shades", "send the photo itself"))
+    if picture_format in ("PNG", "WEBP") and _is_animated(image):
+        raise refusal(Kind("an animation", "save one of its pictures as a single still picture"))
     if decoding_samples(image, num_scans) > _MOST_SAMPLES:
         raise CostlyPicture
-    _check_memory(decoding_bytes(image, num_scans), limits)
+    _check_memory(decoding_bytes(image, num_scans, reduction=limits.reduction(width * height)), limits)
 
 
 def _check_webp(data: bytes, limits: PictureLimits) -> None:
     """Check what a WebP file states. Opening one takes two canvases of an animation, decoding a copy and an image."""
     width, height = webp_size(data)
-    _check_pixels((width, height), limits)
+    _check_pixels((width, height), "WEBP", limits)
     _check_memory(16 * width * height, limits)
 
 
@@ -166,16 +203,18 @@ def _check_memory(num_bytes: int, limits: PictureLimits) -> None:
         raise CostlyPicture
 
 
-def _check_pixels(size: tuple[int, int], limits: PictureLimits) -> None:
+def _check_pixels(size: tuple[int, int], picture_format: Format, limits: PictureLimits) -> None:
     width, height = size
-    if width * height > limits.max_pixels:
-        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_pixels:,} in all")
+    most = limits.max_pixels_of(picture_format)
+    if width * height > most:
+        raise PictureTooLarge(
+            f"the picture has {width} x {height} pixels, the limit is {most:,} in all for a {NAMES[picture_format]}"
+        )
+    if max(size) > limits.max_side:
+        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_side:,} for a side")
 
 
-def _has_more(image: Image.Image) -> bool:
-    """Whether there is a second frame or page. Counting all of a TIFF's would take quadratic time."""
-    if image.format == "MPO":  # a JPEG of a phone, with a preview or depth map after the picture
-        return False
+def _is_animated(image: Image.Image) -> bool:
     try:
         image.seek(1)
     except EOFError:

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from service.imaging.decode import FORMATS
 from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
 from service.imaging.fork_server import DecoderError, ForkServer
+from service.imaging.kinds import FORMATS
 from service.imaging.picture import NOTES, Note, Picture, PictureError, PictureLimits
 
 Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
@@ -61,7 +61,7 @@ def _parse(text: bytes, limits: PictureLimits) -> _Answer:
             case {"error": str(name), "detail": str(detail)}:
                 error = _ERRORS[name]
             case {"picture": [int(width), int(height), str(kind), list(notes)]}:
-                if min(width, height) < 1 or width * height > limits.max_pixels or kind not in FORMATS:
+                if kind not in FORMATS or min(width, height) < 1 or width * height > limits.max_pixels_of(kind):
                     raise _Malformed
                 return _Answer(width, height, kind, tuple(_NOTES[note] for note in notes))
             case _:

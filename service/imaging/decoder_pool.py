@@ -16,6 +16,7 @@ from typing import NamedTuple
 from service.imaging.decoder import Decoder, DecoderLimits, Ended, Replaced
 from service.imaging.decoder_process import Work
 from service.imaging.fork_server import DecoderError, ForkServer
+from service.imaging.kinds import costly, damaged
 from service.imaging.picture import (
     DEFAULT_LIMITS,
     CostlyPicture,
@@ -23,7 +24,6 @@ from service.imaging.picture import (
     PictureError,
     PictureLimits,
     PictureTooLarge,
-    UndecodablePicture,
 )
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ MOST_IDLE = 4
 _MORE_BYTES = 64 * 2**20
 
 
-# Nearly all pictures; the largest are JPEGs of 28 megapixels, progressive ones of 16 and WebP of 7.
+# Nearly all pictures; the largest are JPEGs of 28 megapixels and of 40 to 110, progressive ones of 16 and WebP of 7.
 ORDINARY = DecoderLimits(cpu_seconds=1.0, wall_seconds=10.0, memory_bytes=108 * 2**20)
 # JPEG, PNG and TIFF of 40 megapixels, WebP of 26. Both wall times together are less than a request's deadline.
 COSTLY = DecoderLimits(cpu_seconds=10.0, wall_seconds=15.0, memory_bytes=400 * 2**20)
@@ -171,7 +171,7 @@ class DecoderPool:
             raise
         except Ended as ended:
             self._count(ended.reason)
-            raise _error(ended.reason) from None
+            raise _error(ended.reason, data) from None
         finally:
             seconds = perf_counter() - began
             self._on_decoded(seconds)
@@ -189,12 +189,12 @@ class DecoderPool:
             self._on_replaced(reason)
 
 
-def _error(reason: Replaced) -> PictureError | DecoderError:
+def _error(reason: Replaced, data: bytes) -> PictureError | DecoderError:
     """What becomes of the picture whose process ended for this reason."""
     match reason:
         case "killed":
             return DecoderError("the process that decoded this picture was killed")
         case "crashed":
-            return UndecodablePicture("the picture is corrupt: its decoder failed; send the original file again")
+            return damaged(data)
         case "cpu_time" | "wall_time":
-            return CostlyPicture()
+            return costly(data)

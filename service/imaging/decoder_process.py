@@ -24,7 +24,8 @@ from typing import Any
 from PIL import Image
 
 from service.imaging.decode import decode
-from service.imaging.picture import CostlyPicture, PictureError, PictureLimits
+from service.imaging.kinds import costly
+from service.imaging.picture import PictureError, PictureLimits
 
 MESSAGE_BYTES = 4096
 SIZE = struct.Struct(">Q")
@@ -125,7 +126,7 @@ def _answer(data: bytes, work: Work) -> tuple[dict[str, Any], bytes]:
     except PictureError as error:
         return {"error": type(error).__name__, "detail": str(error)}, b""
     except MemoryError:
-        return {"error": "CostlyPicture", "detail": str(CostlyPicture())}, b""
+        return {"error": "CostlyPicture", "detail": str(costly(data))}, b""
 
 
 def receive(channel: socket.socket, num_bytes: int, ends: float | None = None) -> bytes:

@@ -14,8 +14,9 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-from service.imaging.picture import Note, UnsupportedPicture
-from service.imaging.structure import is_simple_profile
+from service.imaging.kinds import Kind, refusal
+from service.imaging.picture import Note
+from service.imaging.profiles import Colours, is_simple_profile, profile_of
 
 # The filter that reproduces the 256-pixel copies of ISIC pictures that the shipped network was trained from: mean
 # difference 0.16 of 255 after JPEG at quality 75; the next best of Pillow's filters gives 0.64.
@@ -46,15 +47,24 @@ _TURNS = {
 }
 
 
-def to_frame(image: Image.Image, frame_size: int) -> tuple[Image.Image, tuple[int, int], tuple[Note, ...]]:
-    """A loaded picture as an upright frame in sRGB, its upright size in pixels, and what was ignored of it."""
-    turn, colours = _turn(image), _Colours(image)
-    size = image.size[::-1] if turn is not None and turn.swaps else image.size
+class Framed(NamedTuple):
+    """A frame; whether the picture's width and height were swapped for it, and what was ignored or assumed."""
+
+    image: Image.Image
+    swapped: bool
+    notes: tuple[Note, ...]
+
+
+def to_frame(image: Image.Image, frame_size: int, stated: Colours | None = None) -> Framed:
+    """A loaded picture as an upright frame in sRGB. ``stated`` are its colours where it has no profile."""
+    turn, colours = _turn(image), _Colours(image, stated)
+    swapped = turn is not None and turn.swaps
+    size = image.size[::-1] if swapped else image.size
     if turn is not None or colours.change_pixels:
         image = _resized_one_way(image, turn, colours, size, frame_size)
     if image.size != (frame_size, frame_size):
         image = image.resize((frame_size, frame_size), RESIZE_FILTER)
-    return image, size, colours.notes
+    return Framed(image, swapped, colours.notes)
 
 
 def _resized_one_way(
@@ -106,9 +116,9 @@ def _turn(image: Image.Image) -> _Turn | None:
 
 
 class _Colours:
-    """Converts a picture's pixels, of any mode, to 8-bit sRGB; ``notes`` say what was ignored."""
+    """Converts a picture's pixels, of any mode, to 8-bit sRGB; ``notes`` say what was ignored or assumed."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, stated: Colours | None) -> None:
         self._is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         if self._is_deep:
             _check_depth(image)
@@ -117,8 +127,12 @@ class _Colours:
             self._has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
             self._mode = image.mode if image.mode in ("RGB", "L", "CMYK") and not self._has_alpha else "RGB"
         profile = image.info.get("icc_profile")
+        if stated is not None:
+            profile, self._mode = profile_of(stated), "RGB"
         self._transform = _transform(profile, self._mode) if profile else None
         self.notes: tuple[Note, ...] = ("profile_ignored",) if profile and self._transform is None else ()
+        if self._mode == "CMYK" and self._transform is None:
+            self.notes += ("cmyk_without_profile",)
         self.change_pixels = image.mode != "RGB" or self._has_alpha or self._transform is not None
 
     def to_srgb(self, strip: Image.Image) -> Image.Image:
@@ -140,7 +154,7 @@ def _check_depth(image: Image.Image) -> None:
     depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
     # 32-bit, floating-point and 12-bit values have no known range; a wrong guess gives a black or white picture.
     if image.mode in ("I", "F") or depth != (16,) or not black_is_zero:
-        raise UnsupportedPicture("the picture's grey values have no known range; save it with 8 or 16 bits a channel")
+        raise refusal(Kind("a picture whose grey values have no known range", "save it with 8 or 16 bits a channel"))
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Note = Literal["profile_ignored"]
+Note = Literal["profile_ignored", "cmyk_without_profile"]
 NOTES: dict[Note, str] = {
-    "profile_ignored": "the picture's colour profile is damaged, too complex or for other channels, and was ignored"
+    "profile_ignored": "the picture's colour profile is damaged, too complex or for other channels, and was ignored",
+    "cmyk_without_profile": "the picture is in inks (CMYK) without a usable profile; red, green and blue were taken as "
+    "their complements, so its colours may be off",
 }
 
 
@@ -38,10 +40,13 @@ class UndecodablePicture(PictureError):  # noqa: N818
 class CostlyPicture(PictureError):  # noqa: N818
     """Decoding it takes too much memory or time."""
 
-    def __init__(
-        self, text: str = "the picture takes too much memory or time to decode; save it as a smaller or plain JPEG"
-    ) -> None:
-        super().__init__(text)
+
+class TooManyParts(ValueError):  # noqa: N818
+    """Decoding would take too long; the text says of what there are too many."""
+
+
+# A JPEG decodes to half its sides in a quarter of the memory, which is more than the network takes.
+_REDUCTION = 2
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,18 @@ class PictureLimits:
     """Limits that are checked before decoding; sides in pixels. ``max_memory`` is in bytes, None for no limit."""
 
     max_bytes: int = 20 * 2**20
-    max_pixels: int = 40_000_000
+    max_pixels: int = 40_000_000  # that are in memory at once
     min_side: int = 32
+    max_side: int = 30_000
     max_memory: int | None = None
+
+    def max_pixels_of(self, picture_format: str) -> int:
+        """Pixels of the largest picture: JPEGs beyond :attr:`max_pixels` are decoded at half their size."""
+        return self.max_pixels * (_REDUCTION**2 if picture_format == "JPEG" else 1)
+
+    def reduction(self, pixels: int) -> int:
+        """By what the sides of a JPEG of so many pixels are divided while it is decoded."""
+        return _REDUCTION if pixels > self.max_pixels else 1
 
 
 DEFAULT_LIMITS = PictureLimits()

@@ -191,7 +191,7 @@ function doneTo({ image, lesion, timings_ms: times }, { manifest }) {
     h(
       "ol",
       h("li", words.read(image.format, image.width, image.height)),
-      image.notes.includes("profile_ignored") && h("li", words.icc),
+      ...image.notes.map((note) => h("li", words.notes[note] ?? note)),
       h("li", same ? words.kept(size) : words.squashed(size, manifest.frame_jpeg_quality)),
       h("li", lesion.found ? words.lesion(lesion.fraction) : words.noLesion),
       lesion.found && h("li", words.cropped(box, share)),

@@ -50,7 +50,7 @@ export const text = {
     ways: "or paste one from the clipboard",
     choose: "Choose a picture",
     take: "Take a picture",
-    formats: "JPEG, PNG, WebP or TIFF. Sent to this service only; its bytes are not kept.",
+    formats: "JPEG, PNG, WebP, TIFF or BMP. Sent to this service only; its bytes are not kept.",
     examples: "Or try an example",
     impression: "Ask for my impression first",
     impressionWhy: "The answer stays covered until then.",
@@ -80,8 +80,8 @@ export const text = {
     kinds: {
       "malformed-request": { title: "This could not be sent as a picture", text: "The service did not find a picture in it:", detail: true },
       "too-large": { title: "The picture is too large", text: "Send a smaller copy of it:", detail: true },
-      "unsupported-type": { title: "This is not a picture the service reads", text: "It takes JPEG, PNG, WebP and single-page TIFF, and looks at the content, not at the name." },
-      "undecodable-picture": { title: "The picture cannot be read", text: "Send the original file of the camera again:", detail: true },
+      "unsupported-type": { title: "This is not a picture the service reads", text: "It looks at the content, not at the name:", detail: true },
+      "undecodable-picture": { title: "The picture cannot be read", text: "What the service says of it:", detail: true },
       unauthorized: { title: "The service asks for an access key", text: "Ask whoever runs it for one." },
       "queue-full": { title: "The service is busy", text: "As many pictures are being read as it can take." },
       "rate-limited": { title: "Too many pictures in a short time", text: "Your access allows no more for the moment." },
@@ -175,7 +175,11 @@ export const text = {
   done: {
     title: "What was done to the picture",
     read: (format = "", width = 0, height = 0) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
-    icc: "Colour profile ignored.",
+    /** @type {Record<string, string>} */
+    notes: {
+      profile_ignored: "Colour profile ignored.",
+      cmyk_without_profile: "Printing inks (CMYK) without a profile; the colours may be off.",
+    },
     squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is lost.`,
     kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
     cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the picture.`,

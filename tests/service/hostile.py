@@ -95,6 +95,13 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
+def fax() -> bytes:
+    """A TIFF of 40 megapixels for each of whose rows a decoder writes a line to its standard error."""
+    entries = [(256, 4, 1, 33), (257, 4, 1, 1_200_000), (258, 3, 1, 1), (259, 3, 1, 3), (262, 3, 1, 0)]
+    noise = np.random.default_rng(0).bytes(3_000_000)
+    return tiff([*entries, (273, 4, 1, 8), (278, 4, 1, 1_200_000), (279, 4, 1, len(noise))], noise)
+
+
 def refused() -> dict[str, tuple[int, list[bytes]]]:
     """What must be refused, by kind: with which status, and examples."""
     grey, deflated = Image.new("L", (64, 64)), zlib.compress(bytes(64 * 64))
@@ -105,8 +112,10 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
     return {
         "nothing": (400, [b""]),
         "more than 40 million pixels": (413, [png(BEYOND, 0, bits=1), png((40_000_001, 1), 0, bits=1)]),
+        "sides of more than 30,000 pixels": (413, [png((1_250_000, 32), 0), png((32, 1_250_000), 0)]),
+        "black and white": (415, [png((64, 64), 0, bits=1), picture_bytes(Image.new("1", (64, 64)), "TIFF"), fax()]),
         "text and pages": (415, [b"hello", b"<html><img src=x></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>"]),
-        "other pictures": (415, [picture_bytes(grey, kind) for kind in ("GIF", "BMP", "PPM", "ICO", "TGA")] + [heic]),
+        "other pictures": (415, [picture_bytes(grey, kind) for kind in ("GIF", "PPM", "ICO", "TGA")] + [heic]),
         "documents": (415, [b"%PDF-1.7\n" + bytes(99), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]),
         "DICOM": (415, [bytes(128) + b"DICM" + bytes(99)]),
         "archives": (415, [archive(), archive() + data, b"\x1f\x8b\x08" + bytes(99)]),
@@ -189,8 +198,6 @@ def accepted() -> dict[str, bytes]:
             (279, 4, 1, len(zlib.compress(bytes(100_000_000), 9))),
             pixels=zlib.compress(bytes(100_000_000), 9),
         ),
-        "1,250,000 x 32": png((1_250_000, 32), 0, bits=1),
-        "32 x 1,250,000": png((32, 1_250_000), 0, bits=1),
     }
 
 
@@ -207,7 +214,6 @@ LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "PNG, alpha": lambda: png(LARGEST, 6),
     "PNG, grey and alpha": lambda: png(LARGEST, 4),
     "PNG, grey of 16 bits": lambda: png(LARGEST, 0, bits=16),
-    "PNG, black and white": lambda: png(LARGEST, 0, bits=1),
     "JPEG": lambda: large("JPEG"),
     "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=_turned()),
     "WebP": lambda: picture_bytes(Image.new("RGB", LARGEST_WEBP, (120, 60, 50)), "WEBP"),

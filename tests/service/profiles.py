@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 
 def icc_profile(space: bytes, connection_space: bytes, tags: dict[bytes, bytes]) -> bytes:
     """An ICC profile, version 2, for display or print, of the tags given."""
@@ -28,3 +30,27 @@ def chain_of_matrices(num: int) -> bytes:
     element = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1e-6, 0, 0)
     head = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, num)
     return head + struct.pack(">II", len(head) + 8 * num, len(element)) * num + element
+
+
+# Profiles of cameras and phones, from their published primaries (adapted to D50) and transfer functions.
+
+ADOBE_RGB = {
+    b"rXYZ": (0.60974, 0.31111, 0.01947),
+    b"gXYZ": (0.20528, 0.62567, 0.06087),
+    b"bXYZ": (0.14919, 0.06322, 0.74457),
+}
+DISPLAY_P3 = {
+    b"rXYZ": (0.51512, 0.24120, -0.00105),
+    b"gXYZ": (0.29198, 0.69225, 0.04189),
+    b"bXYZ": (0.15710, 0.06657, 0.78407),
+}
+SRGB_FROM_XYZ = np.linalg.inv(
+    np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+)
+
+
+def rgb_profile(primaries: dict[bytes, tuple[float, float, float]], exponent: float) -> bytes:
+    """A profile of these primaries, with one exponent for all three."""
+    curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, round(exponent * 256), 0)
+    tags = {name: b"XYZ " + bytes(4) + b"".join(map(fixed, xyz)) for name, xyz in primaries.items()}
+    return icc_profile(b"RGB ", b"XYZ ", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)})

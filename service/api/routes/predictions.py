@@ -51,7 +51,7 @@ _BODY = {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _FORM},
-            **{f"image/{name}": {"schema": _PICTURE} for name in ("jpeg", "png", "webp", "tiff")},
+            **{f"image/{name}": {"schema": _PICTURE} for name in ("jpeg", "png", "webp", "tiff", "bmp")},
         },
     }
 }
@@ -73,7 +73,7 @@ _ERRORS = (
 async def predict(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
     """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
 
-    JPEG, PNG, WebP or single-page TIFF, told by content. The uploaded bytes are not kept.
+    JPEG, PNG, WebP, single-page TIFF or BMP, recognised by content. The uploaded bytes are not kept.
     """
     began, settings = perf_counter(), service.settings
     seconds = settings.deadline_seconds

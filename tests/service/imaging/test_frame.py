@@ -57,7 +57,7 @@ def test_turned(size: tuple[int, int], orientation: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
 def test_of_other_modes(size: tuple[int, int], mode: str) -> None:
     _check(_noise(size, mode))
 

@@ -1,4 +1,4 @@
-"""What decoding will take, as a file's structure tells."""
+"""Which colour profiles are applied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import pytest
 from PIL import ImageCms
 
-from service.imaging.structure import is_simple_profile
+from service.imaging.profiles import is_simple_profile
 from tests.service.profiles import chain_of_matrices, icc_profile
 
 

@@ -1,0 +1,47 @@
+"""What a BMP holds, read from its header before it is decoded."""
+
+from __future__ import annotations
+
+import struct
+
+from service.imaging.kinds import Kind, refusal
+
+_FILE_HEADER = 14
+_UNCOMPRESSED, _BITFIELDS = 0, 3
+_DEPTHS = (8, 16, 24, 32)
+# Red, green and blue masks by depth.
+_MASKS = {
+    (16, (0x7C00, 0x3E0, 0x1F)),
+    (16, (0xF800, 0x7E0, 0x1F)),
+    (24, (0xFF0000, 0xFF00, 0xFF)),
+    (32, (0xFF0000, 0xFF00, 0xFF)),
+    (32, (0xFF, 0xFF00, 0xFF0000)),
+}
+_EMBEDDED = b"DEBM"
+
+
+def check_bmp(data: bytes) -> None:
+    """Raises :class:`UnsupportedPicture` for compressed files, few colours and unusual layouts. Damaged files pass."""
+    try:
+        (size,) = struct.unpack_from("<I", data, _FILE_HEADER)
+        if size == 12:
+            depth, compression = struct.unpack_from("<H", data, _FILE_HEADER + 10)[0], _UNCOMPRESSED
+        else:
+            depth, compression = struct.unpack_from("<HI", data, _FILE_HEADER + 14)
+        masks = struct.unpack_from("<3I", data, _FILE_HEADER + 40) if compression == _BITFIELDS else ()
+    except struct.error:
+        return
+    if depth not in _DEPTHS:
+        raise refusal(Kind(f"a BMP of {depth} bits a pixel", "save it as JPEG, or as BMP of 24 bits"))
+    if compression not in (_UNCOMPRESSED, _BITFIELDS):
+        raise refusal(Kind("a compressed BMP", "save it as JPEG, or as BMP without compression"))
+    if masks and (depth, masks) not in _MASKS:
+        raise refusal(Kind("a BMP with its channels in an unusual order", "save it as JPEG, or as BMP of 24 bits"))
+
+
+def bmp_profile(data: bytes) -> bytes | None:
+    """The ICC profile that a BMP of version 5 embeds."""
+    if len(data) < _FILE_HEADER + 124 or data[14:18] != b"\x7c\0\0\0" or data[70:74] != _EMBEDDED:
+        return None
+    offset, size = struct.unpack_from("<II", data, _FILE_HEADER + 112)
+    return data[_FILE_HEADER + offset :][:size]

@@ -1,0 +1,209 @@
+"""What a TIFF holds, read from its tags before it is decoded (TIFF 6.0, BigTIFF).
+
+A TIFF is a container: of pages, of some forty ways to lay out and compress pixels, and of cameras' raw files. Accepted
+are the layouts that decode to the same picture in independent decoders; others are refused by name.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from service.imaging.kinds import CAMERA_RAW, Kind, refusal
+from service.imaging.picture import TooManyParts
+
+# A picture of 50,000 rows in strips of one row.
+_MOST_STRIPS = 50_000
+_MOST_PAGES = 32
+# Values of a tag that are read; those that matter have one for each channel.
+_MOST_VALUES = 8
+_MOST_TAGS = 4_000
+
+_SUBFILE, _OLD_SUBFILE = 254, 255
+_BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
+_STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
+_CHANNELS, _PLANES, _SUB_DIRECTORIES, _EXTRA, _SAMPLE_FORMAT = 277, 284, 330, 338, 339
+_DNG_VERSION = 50706
+_READ = {
+    *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS),
+    *(_CHANNELS, _PLANES, _SUB_DIRECTORIES, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
+}
+# Struct codes of the types that those tags have.
+_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_OLD_REDUCED = 2
+
+_PHOTOMETRICS = {
+    0: "grey (white is zero)",
+    1: "grey",
+    2: "RGB",
+    3: "palette",
+    4: "a mask",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIELab",
+    9: "ICCLab",
+    10: "ITULab",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+_SENSOR = (32803, 34892)  # a colour filter array, linear raw
+
+_COMPRESSIONS = {
+    1: "uncompressed",
+    2: "CCITT",
+    3: "fax",
+    4: "fax",
+    5: "LZW",
+    6: "old-style JPEG",
+    7: "JPEG",
+    8: "deflate",
+    32773: "PackBits",
+    32946: "deflate",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34925: "LZMA",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+_DECODED = (1, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
+# Photometric interpretation and the channels of its colours: the depths that are decoded.
+_DEPTHS = {(0, 1): (2, 4, 8), (1, 1): (2, 4, 8, 16), (2, 3): (8, 16), (3, 1): (2, 4, 8), (5, 4): (8, 16), (6, 3): (8,)}
+
+# Channels of colours and their depth: what may follow them (0: unspecified, 1: associated alpha, 2: alpha).
+_EXTRAS: dict[tuple[int, int], list[tuple[int, ...]]] = {
+    (1, 8): [(0,), (1,), (2,)],
+    (3, 8): [(alpha, *(0,) * more) for alpha in (0, 1, 2) for more in range(3)],
+    (3, 16): [(0,), (1,), (2,)],
+    (4, 8): [(0,), (0, 0)],
+}
+
+
+class _Directory(NamedTuple):
+    """The tags of one page that matter here: their counts and first values; and where the next page begins."""
+
+    counts: dict[int, int]
+    values: dict[int, tuple[int, ...]]
+    following: int
+
+    def get(self, tag: int, default: int) -> int:
+        return next(iter(self.values.get(tag, ())), default)
+
+
+def check_tiff(data: bytes) -> None:
+    """Raises :class:`TooManyParts`, or :class:`UnsupportedPicture` for several pages, for a camera's raw file, and for
+    a layout that is not decoded for certain. Damaged files pass: the decoder reports them."""
+    if data.startswith(b"MM\0+"):
+        raise refusal(Kind("a BigTIFF in big-endian byte order", "save it as an ordinary TIFF, or as JPEG"))
+    pages = _pages(data)
+    first = next(pages, None)
+    if first is None:
+        return
+    if max(first.counts.get(_STRIP_OFFSETS, 0), first.counts.get(_TILE_OFFSETS, 0)) > _MOST_STRIPS:
+        raise TooManyParts("too many strips or tiles")
+    _check_first(data, first)
+    for number, page in enumerate(pages, 2):
+        if not _is_reduced(page) or number > _MOST_PAGES:
+            raise refusal(Kind("a TIFF of several pages", "save one page as a single still picture"))
+    _check_layout(first)
+
+
+def _check_first(data: bytes, first: _Directory) -> None:
+    inner = [_directory(data, offset) for offset in first.values.get(_SUB_DIRECTORIES, ())]
+    is_raw = any(page is not None and page.get(_PHOTOMETRIC, 0) in _SENSOR for page in (first, *inner))
+    if is_raw or _DNG_VERSION in first.counts or data[8:10] == b"CR":
+        raise refusal(CAMERA_RAW)
+    if _is_reduced(first):
+        raise refusal(Kind("a TIFF that begins with a thumbnail, such as a camera's raw file", CAMERA_RAW.advice))
+
+
+def _is_reduced(page: _Directory) -> bool:
+    """Whether a page repeats the picture in small, or masks it."""
+    return bool(page.get(_SUBFILE, 0) & (_REDUCED | _MASK)) or page.get(_OLD_SUBFILE, 0) == _OLD_REDUCED
+
+
+def _check_layout(page: _Directory) -> None:
+    photometric, compression = page.get(_PHOTOMETRIC, 0), page.get(_COMPRESSION, 1)
+    # Old-style JPEG files may state neither.
+    is_old_jpeg = compression == 6
+    channels = page.get(_CHANNELS, 3 if is_old_jpeg else 1)
+    depths = set(page.values.get(_BITS, (8 if is_old_jpeg else 1,)))
+    kinds = set(page.values.get(_SAMPLE_FORMAT, (1,)))
+    extra = page.values.get(_EXTRA, ())
+    colours = channels - page.counts.get(_EXTRA, 0)
+    if photometric == 2 and colours == 4:  # without a word about the fourth, which Pillow takes for alpha
+        colours = 3
+    depth = max(depths)
+    in_planes = page.get(_PLANES, 1) == 2
+    if (
+        compression in _DECODED
+        and len(depths) == 1
+        and kinds <= {1, 4}
+        and depth in _DEPTHS.get((photometric, colours), ())
+        and (not extra or extra in _EXTRAS.get((colours, depth), ()))
+        and not (in_planes and colours == 1 and extra)  # Pillow takes the grey for all channels
+    ):
+        return
+    if depths == {1}:
+        raise refusal(Kind("a TIFF in black and white without shades, such as a fax", "save the photo as JPEG"))
+    numbers = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}.get(max(kinds), "")
+    what = _PHOTOMETRICS.get(photometric, "colours of an unknown kind")
+    how = _COMPRESSIONS.get(compression, "an unknown compression")
+    text = f"a TIFF of {channels} x {depth} {numbers}bits in {what}, {how}{', in separate planes' * in_planes}"
+    raise refusal(Kind(text, "save it as TIFF in RGB of 8 or 16 bits with LZW or no compression, or as JPEG"))
+
+
+def _pages(data: bytes) -> Iterator[_Directory]:
+    """The chain of pages; it ends where it turns back, as for Pillow, or is cut off."""
+    seen: set[int] = set()
+    big, order = _form(data)
+    try:
+        (offset,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
+    except struct.error:
+        return
+    while offset and offset not in seen:
+        seen.add(offset)
+        page = _directory(data, offset)
+        if page is None:
+            return
+        yield page
+        offset = page.following
+
+
+def _form(data: bytes) -> tuple[bool, str]:
+    """Whether a file is a BigTIFF, and its byte order for ``struct``."""
+    return data[2:3] == b"+" or data[3:4] == b"+", "<" if data.startswith(b"II") else ">"
+
+
+def _directory(data: bytes, offset: int) -> _Directory | None:
+    """The directory at ``offset``; None for one that is cut off."""
+    big, order = _form(data)
+    entry = struct.Struct(f"{order}HHQ" if big else f"{order}HHI")
+    size, inline = (20, 8) if big else (12, 4)
+    counts: dict[int, int] = {}
+    values: dict[int, tuple[int, ...]] = {}
+    try:
+        (num,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)
+        begin = offset + (8 if big else 2)
+        for position in range(begin, begin + min(num, _MOST_TAGS) * size, size):
+            tag, kind, count = entry.unpack_from(data, position)
+            if tag not in _READ or kind not in _TYPES:
+                continue
+            code = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
+            at = position + entry.size
+            if count * struct.calcsize(f"={_TYPES[kind]}") > inline:
+                (at,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, at)
+            counts[tag], values[tag] = count, struct.unpack_from(code, data, at)
+        end = begin + num * size
+        following = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, end)[0] if end < len(data) else 0
+    except struct.error:
+        return None
+    return _Directory(counts, values, following)

@@ -1,0 +1,1 @@
+"""Files that others collected, sent to the service."""

@@ -1,0 +1,124 @@
+"""Send every file of a folder to a service, and compare with an independent decoder: ``python -m tests.corpus FOLDER``.
+
+Prints a line for each file, as CSV: name, bytes, status, seconds, memory of the service and its decoders in MB above
+that before, format, difference to the independent decoder (of 255, on average over the pixels of the frame), and what
+was wrong with the file. Exits with 1 when the service failed, or answered another picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import httpx
+import numpy as np
+import typer
+from PIL import Image, ImageOps
+from rich.console import Console
+
+from service.imaging.frame import RESIZE_FILTER
+from tests.service.imaging import oracle
+from tests.torture.served import Served
+
+# Compression of the frame and rounding give less; another picture gives more.
+MOST_DIFFERENCE = 8.0
+
+
+class Row(NamedTuple):
+    """What became of one file."""
+
+    name: str
+    bytes: int
+    status: int  # 0: no answer
+    seconds: float
+    megabytes: float
+    format: str
+    difference: float | None  # None where the independent decoder does not read the file, or a profile applies
+    detail: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service is at fault."""
+        return not 200 <= self.status < 500 or (self.difference or 0.0) > MOST_DIFFERENCE
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="searched with its subfolders")],
+) -> None:
+    """Send every file of FOLDER to a service of its own."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    settings = {"CIN_CALLER_RATE": "100000", "CIN_DEADLINE_SECONDS": "60"}
+    with Served(settings) as served, httpx.Client(base_url=served.url, timeout=90.0) as client:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(Row._fields)
+        rows = []
+        for row in _rows(served, client, folder, files):
+            writer.writerow(row)
+            rows.append(row)
+        log_lines = len(served.log)
+    _summarise(rows, log_lines)
+    raise typer.Exit(any(row.failed for row in rows))
+
+
+def _rows(served: Served, client: httpx.Client, folder: Path, files: Iterable[Path]) -> Iterator[Row]:
+    for path in files:
+        data, before, began = path.read_bytes(), served.all_megabytes(), time.monotonic()
+        status, body = 0, {}
+        with served.watching_memory() as megabytes:
+            try:
+                response = client.post("/predict", content=data, headers={"Content-Type": "image/jpeg"})
+                status, body = response.status_code, response.json()
+            except (httpx.TransportError, ValueError) as error:
+                body = {"detail": type(error).__name__}
+        seconds = time.monotonic() - began
+        difference = _difference(client, body["id"], data) if status == 200 else None
+        yield Row(
+            str(path.relative_to(folder)),
+            len(data),
+            status,
+            round(seconds, 3),
+            round(max(megabytes) - before, 1),
+            body.get("image", {}).get("format", ""),
+            None if difference is None else round(difference, 2),
+            body.get("detail", " ".join(body.get("image", {}).get("notes", []))),
+        )
+
+
+def _difference(client: httpx.Client, id: str, data: bytes) -> float | None:
+    """Between the frame that the network received and that of the independent decoder."""
+    shown = Image.open(io.BytesIO(client.get(f"/attention/{id}?map=lesion&layer=picture").content)).convert("RGB")
+    try:
+        stored = Image.fromarray(oracle.decode(data))
+        with Image.open(io.BytesIO(data)) as image:
+            if image.info.get("icc_profile"):
+                return None
+            orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # foreign files fail in any way
+        return None
+    stored.getexif()[0x0112] = orientation
+    upright = ImageOps.exif_transpose(stored).resize(shown.size, RESIZE_FILTER)
+    return float(np.abs(np.asarray(shown).astype(int) - np.asarray(upright)).mean())
+
+
+def _summarise(rows: list[Row], log_lines: int) -> None:
+    console = Console(stderr=True)
+    statuses = ", ".join(f"{status}: {num}" for status, num in sorted(Counter(row.status for row in rows).items()))
+    compared = [row.difference for row in rows if row.difference is not None]
+    console.print(f"{len(rows)} files; {statuses}; {log_lines} lines in the log")
+    console.print(
+        f"slowest {max(row.seconds for row in rows):.2f} s, most memory {max(row.megabytes for row in rows):.0f} MB"
+    )
+    console.print(f"{len(compared)} compared, largest difference {max(compared, default=0):.2f} of 255")
+    for row in rows:
+        if row.failed:
+            console.print(f"failed: {row.name}: {row.status} {row.difference} {row.detail}", highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,106 @@
+"""An independent decoder: tifffile and imagecodecs read files, and NumPy converts colours as their standards say."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tests.service.profiles import ADOBE_RGB, DISPLAY_P3, SRGB_FROM_XYZ
+
+RGB = NDArray[np.uint8]
+Values = NDArray[Any]
+
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+
+
+def decode(data: bytes) -> RGB:
+    """The pixels as stored, in RGB of 8 bits; neither turned nor converted by a profile. Of a TIFF, its first page.
+
+    Raises what the libraries raise, and ``ValueError`` for kinds that have no one meaning.
+    """
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages[0]
+            assert isinstance(page, tifffile.TiffPage)
+            return _of_tiff(page)
+    if data.startswith(b"\xff\xd8"):
+        return _of_channels(imagecodecs.jpeg8_decode(data))
+    if data.startswith(b"\x89PNG"):
+        return _of_channels(imagecodecs.png_decode(data))
+    if data.startswith(b"RIFF"):
+        return _of_channels(imagecodecs.webp_decode(data))
+    if data.startswith(b"BM"):
+        return _of_channels(imagecodecs.bmp_decode(data))
+    raise ValueError("not a file that this decoder reads")
+
+
+def _of_tiff(page: tifffile.TiffPage) -> RGB:
+    values = page.asarray()
+    if page.planarconfig == 2 and values.ndim == 3:
+        values = np.moveaxis(values, 0, -1)
+    match page.photometric:
+        case _PHOTOMETRIC.MINISWHITE:
+            return _of_channels(_inverted(_to_8_bit(values, page.bitspersample)))
+        case _PHOTOMETRIC.PALETTE:
+            assert page.colormap is not None
+            colours = page.colormap if page.colormap.max() < 256 else page.colormap >> 8
+            return np.moveaxis(colours[:, values].astype(np.uint8), 0, -1)
+        case _PHOTOMETRIC.SEPARATED:
+            return _of_inks(_to_8_bit(values, page.bitspersample))
+        case _PHOTOMETRIC.RGB | _PHOTOMETRIC.MINISBLACK:
+            extra = page.extrasamples
+            if extra and extra[0] == 0:  # unspecified, so not shown
+                values = values[..., 0] if values.shape[-1] == 2 else values[..., :3]
+            return _of_channels(_to_8_bit(values, page.bitspersample), premultiplied=bool(extra) and extra[0] == 1)
+        case _PHOTOMETRIC.YCBCR if page.compression == 7:  # decoded to RGB
+            return _of_channels(values)
+    raise ValueError(f"no rule for {page.photometric!r}")
+
+
+def _to_8_bit(values: Values, bits: int) -> RGB:
+    if values.dtype.kind != "u":
+        raise ValueError("values of no known range")
+    return np.asarray(np.round(values * (255 / (2**bits - 1))), dtype=np.uint8)
+
+
+def _inverted(values: RGB) -> RGB:
+    return 255 - values
+
+
+def _of_channels(values: Values, *, premultiplied: bool = False) -> RGB:
+    if values.dtype == np.uint16:
+        values = _to_8_bit(values, 16)
+    if values.ndim == 2:
+        values = values[..., None]
+    colours, alpha = values[..., : values.shape[-1] - (values.shape[-1] in (2, 4))], None
+    if values.shape[-1] in (2, 4):
+        alpha = values[..., -1:].astype(float) / 255
+        colours = colours + (1 - alpha) * 255 if premultiplied else colours * alpha + (1 - alpha) * 255
+    return np.broadcast_to(colours.round(), (*values.shape[:2], 3)).astype(np.uint8)
+
+
+def _of_inks(inks: RGB) -> RGB:
+    """Cyan, magenta, yellow and black without a profile: complements, darkened by black."""
+    light = (255 - inks.astype(float)) / 255
+    return np.asarray((light[..., :3] * light[..., 3:4] * 255).round(), dtype=np.uint8)
+
+
+def to_srgb(pixels: RGB, primaries: str, exponent: float | None) -> RGB:
+    """Pixels of a colour space in sRGB: its transfer function (None is sRGB's), its primaries, and back."""
+    share = pixels.astype(float) / 255
+    if exponent is None:
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    else:
+        linear = share**exponent
+    matrices = {"Adobe RGB": ADOBE_RGB, "Display P3": DISPLAY_P3}
+    if primaries in matrices:
+        columns = np.array([matrices[primaries][name] for name in (b"rXYZ", b"gXYZ", b"bXYZ")]).T
+        linear = linear @ (SRGB_FROM_XYZ @ columns).T
+    linear = np.clip(linear, 0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray((255 * encoded).round(), dtype=np.uint8)
