@@ -137,17 +137,21 @@ def _load(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
     try:
         image.load()
     except OSError:
-        files = completed(data) if isinstance(image, JpegImageFile) else None
-        if files is None:
+        files = completed(data) if isinstance(image, JpegImageFile) else []
+        if not files:
             raise
-        image, other = (Image.open(io.BytesIO(file), formats=("JPEG",)) for file in files)
-        for each in (image, other):
-            _prepare(each, data, reduction)
-            each.load()
-        if ImageChops.difference(image, other).getbbox() is not None:
+        image = _loaded(files[0], reduction)
+        if any(ImageChops.difference(image, _loaded(other, reduction)).getbbox() for other in files[1:]):
             raise
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
         image.putalpha(255)  # nothing was written to that channel
+    return image
+
+
+def _loaded(jpeg: bytes, reduction: int) -> Image.Image:
+    image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+    _prepare(image, jpeg, reduction)
+    image.load()
     return image
 
 

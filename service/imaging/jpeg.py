@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import TooManyParts
@@ -27,23 +28,32 @@ def check_jpeg(data: bytes) -> int:
     Raises :class:`TooManyParts` for a file of more parts than any camera or editor writes, and
     :class:`UnsupportedPicture` for one that only special decoders read. Damaged files pass: the decoder reports them.
     """
-    position, scans = 2, 0
-    for _ in range(_MOST_SEGMENTS):
-        marker = _NEXT_MARKER.search(data, position)
+    scans = 0
+    for number, (marker, position, skipped) in enumerate(_markers(data)):
         # Before the first scan, the decoder skips bytes between two segments one by one.
-        if scans == 0 and (len(data) if marker is None else marker.start()) - position > _MOST_SEGMENTS:
-            break
-        if marker is None or marker[1][0] == _END_OF_PICTURE:
-            return scans
-        scans += marker[1][0] == _START_OF_SCAN
-        if scans > _MOST_SCANS:
-            break
-        position = marker.end()
-        if scans == 0:
-            _check_frame(marker[1][0], data[position : position + 8])
-        if marker[1][0] not in _WITHOUT_LENGTH:
+        if number == _MOST_SEGMENTS or (scans == 0 and skipped > _MOST_SEGMENTS):
+            raise TooManyParts("too many segments or scans")
+        if marker == _START_OF_SCAN:
+            scans += 1
+            if scans > _MOST_SCANS:
+                raise TooManyParts("too many segments or scans")
+        elif scans == 0:
+            _check_frame(marker, data[position : position + 8])
+    return scans
+
+
+def _markers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each marker up to the end mark, where its content begins, and how many bytes lie between it and the last one."""
+    position = 2
+    while (found := _NEXT_MARKER.search(data, position)) is not None:
+        marker, skipped = found[1][0], found.start() - position
+        position = found.end()
+        yield marker, position, skipped
+        if marker == _END_OF_PICTURE:
+            return
+        if marker not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2])
-    raise TooManyParts("too many segments or scans")
+    yield _END_OF_PICTURE, len(data), max(0, len(data) - position)
 
 
 def _check_frame(marker: int, header: bytes) -> None:
@@ -60,13 +70,28 @@ def _check_frame(marker: int, header: bytes) -> None:
             raise refusal(Kind(f"a JPEG of {channels} channels", "save it as JPEG in RGB"))
 
 
-def completed(data: bytes) -> tuple[bytes, bytes] | None:
-    """Two files of a JPEG that ends before its end mark; they decode alike if nothing but the mark is missing.
+def completed(data: bytes) -> list[bytes]:
+    """Files of a JPEG that ends before its end mark; they decode alike if nothing but the mark is missing.
 
-    After the last bytes of the scan, a decoder reads what it lacks as zeros from the first file, and as ones from the
-    second. None where that proves nothing: another interval or scan may be missing whole.
+    After the last bytes of the last scan, a decoder reads what it lacks from what each file has there: nothing, which
+    counts as zeros, ones, or both in turn. None where that proves nothing: an interval or a scan may be missing whole.
     """
-    if check_jpeg(data) != 1 or bytes((0xFF, _RESTARTS)) in data or b"\xff\xc0" not in data:
-        return None
+    if bytes((0xFF, _RESTARTS)) in data or not _has_all_scans(data):
+        return []
     data, end = data.removesuffix(b"\xff"), bytes((0xFF, _END_OF_PICTURE))
-    return data + end, data + b"\xff\0" * 32 + end
+    return [data + filling + end for filling in (b"", b"\xff\0" * 32, b"\x5a" * 64, b"\xa5" * 64)]
+
+
+def _has_all_scans(data: bytes) -> bool:
+    """Whether a scan gives the last bit of every coefficient of every channel; a progressive JPEG spreads them."""
+    channels, exact = 0, set()
+    for marker, position, _ in _markers(data):
+        if marker in _SEQUENTIAL_OR_PROGRESSIVE:
+            channels = data[position + 7]
+        elif marker == _START_OF_SCAN:
+            end = position + 3 + 2 * data[position + 2]
+            first, last, bits = data[end : end + 3]
+            if bits & 0x0F == 0:
+                ids = data[position + 3 : end : 2]
+                exact |= {(channel, coefficient) for channel in ids for coefficient in range(first, min(last, 63) + 1)}
+    return channels > 0 and len(exact) == 64 * channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import re
 import struct
 import warnings
 import zlib
@@ -480,6 +481,17 @@ def test_a_cut_off_picture(image_format: str) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (120, 100, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), image_format)
     for length in np.linspace(16, 0.95 * len(data), 60).astype(int):
+        with pytest.raises(UndecodablePicture, match="truncated or corrupt"):
+            read_picture(data[:length], 32)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=lambda o: str(o))
+def test_a_jpeg_that_lacks_more_than_its_end_mark(options: dict[str, Any]) -> None:
+    """Its rest would be grey, or blurred."""
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", **options)
+    cuts = [match.start() for match in re.finditer(b"\xff[\xda\xd0-\xd7]", data)]
+    for length in [*cuts, *(cut + 2 for cut in cuts[1:]), *range(len(data) - 40, len(data) - 8)]:
         with pytest.raises(UndecodablePicture, match="truncated or corrupt"):
             read_picture(data[:length], 32)
 

@@ -244,7 +244,9 @@ def jpegs() -> Iterator[Case]:
     file = io.BytesIO()
     Image.fromarray(PIXELS).save(file, "MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::2, ::2])])
     yield Case("MPO", file.getvalue(), PIXELS)
-    yield Case("JPEG without its end mark", saved(PIXELS, "JPEG", quality=95)[:-2], PIXELS)
+    for progressive, missing in itertools.product((False, True), (1, 2)):
+        data = saved(PIXELS, "JPEG", quality=95, subsampling=0, progressive=progressive)[:-missing]
+        yield Case(f"JPEG without its last {missing} bytes, {progressive}", data, PIXELS)
     deep = imagecodecs.jpeg8_encode(PIXELS.astype(np.uint16) << 4, level=95, bitspersample=12)
     yield Case("JPEG, 12 bits", deep, refused="12 bits")
     yield Case("JPEG, lossless", imagecodecs.jpeg8_encode(PIXELS, lossless=True), refused="lossless")
