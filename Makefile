@@ -23,6 +23,7 @@
 # make reproduce    rerun the paper's tables (hours without a GPU); REPRODUCE="--table 1 --seeds 1" for a part
 # make gpu     on a machine with an NVIDIA GPU: train at 448, export, compare CUDA with the CPU, measure; resumes
 # make torture attacks, faults, overload and bad input; half an hour, or TORTURE=--short for two minutes
+# make corpus DIR=...  send every file of a folder to a service, compared with an independent decoder
 # make bench   compare the service with the limit of this machine and with other servers; BENCH="--help" for its options
 
 VENV := .venv
@@ -40,7 +41,7 @@ INSTALL := .ci/install.py
 BENCH_VENV := .venv-bench
 
 .PHONY: help serve up down upgrade fmt lint types unit service train page compose one test tests cov hooks docs lock sbom \
-	audit-packages reproduce gpu torture bench clean
+	audit-packages reproduce gpu torture corpus bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -147,6 +148,10 @@ audit-packages: $(VENV)/.test-ready
 TORTURE ?=
 torture: $(VENV)/.torture-ready
 	@exec $(BIN)/python -m tests.torture $(TORTURE)
+
+DIR ?= $(error say which folder: make corpus DIR=path)
+corpus: $(VENV)/.test-ready
+	@exec $(BIN)/python -m tests.corpus $(DIR)
 
 # The tables of the short configuration are in results/ itself.
 REPRODUCE ?=

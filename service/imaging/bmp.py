@@ -31,10 +31,12 @@ def check_bmp(data: bytes) -> None:
         masks = struct.unpack_from("<3I", data, _FILE_HEADER + 40) if compression == _BITFIELDS else ()
     except struct.error:
         return
-    if depth not in _DEPTHS:
-        raise refusal(Kind(f"a BMP of {depth} bits a pixel", "save it as JPEG, or as BMP of 24 bits"))
     if compression not in (_UNCOMPRESSED, _BITFIELDS):
         raise refusal(Kind("a compressed BMP", "save it as JPEG, or as BMP without compression"))
+    if depth in (1, 2, 4):
+        raise refusal(Kind(f"a BMP of {2**depth} colours", "save the photo itself as JPEG, or as BMP of 24 bits"))
+    if depth not in _DEPTHS:
+        raise refusal(Kind(f"a BMP of {depth} bits a pixel", "save it as JPEG, or as BMP of 24 bits"))
     if masks and (depth, masks) not in _MASKS:
         raise refusal(Kind("a BMP with its channels in an unusual order", "save it as JPEG, or as BMP of 24 bits"))
 

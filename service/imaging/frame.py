@@ -149,7 +149,9 @@ class _Colours:
 
 
 def _check_depth(image: Image.Image) -> None:
-    """Refuse grey values of more than 8 bits whose range is unknown."""
+    """Refuse grey values of more than 8 bits whose range is unknown, and those of which one is transparent."""
+    if "transparency" in image.info:
+        raise refusal(Kind("a grey PNG of 16 bits with a transparent shade", "save it with 8 bits, or as JPEG"))
     tags = getattr(image, "tag_v2", {})
     depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
     # 32-bit, floating-point and 12-bit values have no known range; a wrong guess gives a black or white picture.

@@ -30,12 +30,13 @@ def upload(visit: Visit, data: bytes, media_type: str) -> None:
 @pytest.mark.parametrize(
     ("status", "data", "media_type", "said"),
     [
-        ("415", b"no picture at all", "text/plain", "not a picture the service reads"),
+        ("415", b"no picture at all", "text/plain", "this is text"),
+        ("415", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic", "HEIC photo"),
         ("422", picture_bytes(Image.new("RGB", (20, 20))), "image/png", "20 x 20 pixels; each side needs 32"),
         ("422", (WEB / "examples" / "ISIC_0013793.jpg").read_bytes()[:5000], "image/jpeg", "truncated or corrupt"),
         ("413", picture_bytes(Image.new("L", (8000, 6000))), "image/png", "40,000,000"),
     ],
-    ids=["text", "tiny", "truncated", "flood"],
+    ids=["text", "HEIC", "tiny", "truncated", "flood"],
 )
 def test_a_refusal_says_why_and_what_to_do(visit: Visit, status: str, data: bytes, media_type: str, said: str) -> None:
     page = visit.page

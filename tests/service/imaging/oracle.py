@@ -29,7 +29,9 @@ def decode(data: bytes) -> RGB:
             assert isinstance(page, tifffile.TiffPage)
             return _of_tiff(page)
     if data.startswith(b"\xff\xd8"):
-        return _of_channels(imagecodecs.jpeg8_decode(data))
+        values = np.asarray(imagecodecs.jpeg8_decode(data))
+        # Adobe, whose mark nearly all files of inks have, stores them inverted.
+        return _of_inks(_inverted(values)) if values.shape[2:] == (4,) else _of_channels(values)
     if data.startswith(b"\x89PNG"):
         return _of_channels(imagecodecs.png_decode(data))
     if data.startswith(b"RIFF"):

@@ -379,6 +379,22 @@ def test_cmyk_follows_its_profile(image_format: str) -> None:
     np.testing.assert_allclose(shown((0, 0, 0, 128)), [srgb_encoded(0.182)] * 3, atol=3)
 
 
+@pytest.mark.parametrize("profile", [None, b"not a profile"])
+def test_inks_without_a_profile_are_noted(profile: bytes | None) -> None:
+    noted = read_picture(encoded(uniform("CMYK", (9, 8, 7, 6)), "JPEG", icc_profile=profile), 32).notes
+    assert "cmyk_without_profile" in noted
+    assert ("profile_ignored" in noted) == (profile is not None)
+
+
+def test_the_profile_in_a_bmp_is_applied() -> None:
+    profile = swapped_linear_profile()
+    plain = encoded(uniform("RGB", (20, 90, 200)), "BMP")
+    header = struct.pack("<I", 124) + plain[18:54] + bytes(16) + b"DEBM" + bytes(48)
+    header += struct.pack("<III", 0, 124 + len(plain) - 54, len(profile)) + bytes(4)
+    data = plain[:10] + struct.pack("<I", 138) + header[:124] + plain[54:] + profile
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(v / 255) for v in (200, 90, 20)], atol=1.5)
+
+
 @pytest.mark.parametrize("profile", [b"not a profile", black_only_profile(), gray_profile()[:200]])
 def test_a_profile_that_does_not_fit_is_ignored(profile: bytes) -> None:
     data = encoded(uniform("RGB", (20, 90, 200)), "PNG", icc_profile=profile)
@@ -429,6 +445,27 @@ def test_pages_are_not_counted() -> None:
         read_picture(tiff([GREY_PAGE, GREY_PAGE, {}], bytes(1600)), 32)
 
 
+REDUCED, MASK = {254: 1}, {254: 4}
+
+
+@pytest.mark.parametrize("others", [[REDUCED], [MASK], [REDUCED, REDUCED], [{255: 2}]], ids=str)
+def test_a_thumbnail_or_mask_after_the_picture_is_no_second_page(others: list[dict[int, int]]) -> None:
+    pages = [GREY_PAGE, *({**GREY_PAGE, **other} for other in others)]
+    np.testing.assert_array_equal(read_picture(tiff(pages, bytes(1600)), 40).frame, 0)
+
+
+def test_a_full_page_after_a_thumbnail_is_a_second_page() -> None:
+    pages = [GREY_PAGE, {**GREY_PAGE, **REDUCED}, GREY_PAGE]
+    with pytest.raises(UnsupportedPicture, match="several pages"):
+        read_picture(tiff(pages, bytes(1600)), 32)
+
+
+@pytest.mark.parametrize("first", [REDUCED, {**REDUCED, 330: 8}, {50706: 0x104}, {262: 32803}, {262: 34892}], ids=str)
+def test_raw_files_of_cameras_are_never_judged_by_their_thumbnail(first: dict[int, int]) -> None:
+    with pytest.raises(UnsupportedPicture, match="camera's raw file"):
+        read_picture(tiff([{**GREY_PAGE, **first}], bytes(1600)), 32)
+
+
 def test_a_phone_picture_with_a_second_view_is_a_jpeg() -> None:
     main, preview = Image.fromarray(scene()), uniform("RGB", "red")
     picture = read_picture(encoded(main, "MPO", save_all=True, append_images=[preview]), 40)
@@ -450,6 +487,26 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
         warnings.simplefilter("error")
         with pytest.raises(PictureTooLarge, match="13000 x 13000 pixels"):
             read_picture(data, 32)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
+def test_a_jpeg_of_up_to_four_times_the_pixels_is_decoded_at_half_its_size(options: dict[str, Any]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(scene(401, 300)), "JPEG", quality=95, exif=exif, **options)
+    limits = PictureLimits(max_pixels=401 * 300 // 4 + 1)
+    reduced, full = read_picture(data, 64, limits), read_picture(data, 64)
+    assert (reduced.width, reduced.height) == (300, 401)
+    assert np.abs(reduced.frame.astype(int) - full.frame).mean() < 1
+    with pytest.raises(PictureTooLarge, match="for a JPEG"):
+        read_picture(data, 64, PictureLimits(max_pixels=401 * 300 // 4 - 1))
+
+
+def test_sides_are_limited() -> None:
+    data = encoded(uniform("RGB", "red", (50, 40)), "PNG")
+    assert read_picture(data, 32, PictureLimits(max_side=50)).width == 50
+    with pytest.raises(PictureTooLarge, match="49 for a side"):
+        read_picture(data, 32, PictureLimits(max_side=49))
 
 
 def test_limits_of_pixels_and_sides_are_inclusive() -> None:

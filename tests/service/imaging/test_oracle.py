@@ -238,8 +238,8 @@ def jpegs() -> Iterator[Case]:
         yield Case(f"JPEG, grey, {progressive}", saved(GREY, "JPEG", quality=95, progressive=progressive))
         inks = Image.fromarray(INKS, "CMYK")
         cmyk = saved(inks, "JPEG", quality=98, progressive=progressive, subsampling=0)
-        shown = np.asarray(inks.convert("RGB"))
-        yield Case(f"JPEG, CMYK, {progressive}", cmyk, shown)
+        yield Case(f"JPEG, CMYK, {progressive}", cmyk)
+    yield Case("JPEG, YCCK", imagecodecs.jpeg8_encode(255 - INKS, level=98, colorspace="CMYK", outcolorspace="YCCK"))
     yield Case("JPEG, RGB as such", imagecodecs.jpeg8_encode(PIXELS, level=95, outcolorspace="RGB"), PIXELS)
     file = io.BytesIO()
     Image.fromarray(PIXELS).save(file, "MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::2, ::2])])
@@ -266,6 +266,8 @@ def pngs() -> Iterator[Case]:
     }
     for mode, pixels in modes.items():
         yield Case(f"PNG, {mode}", imagecodecs.png_encode(pixels))
+    see_through = with_chunks(imagecodecs.png_encode(DEEP[..., 1].copy()), [(b"tRNS", bytes(2))])
+    yield Case("PNG, grey 16 and a transparent shade", see_through, refused="transparent shade")
     yield Case("PNG, palette", saved(Image.fromarray(PIXELS).quantize(256), "PNG"))
 
 
@@ -299,8 +301,8 @@ def bmps() -> Iterator[Case]:
     for header, pixels in itertools.product((108, 124), (opaque, clear)):
         name = f"BMP, 32 bits by masks, {header}, alpha {pixels[0, 0, 3]}"
         yield Case(name, bmp(32, pixels, header=header, masks=masks), PIXELS)
-    yield Case("BMP, 4 bits", bmp(4, GREY[::-1, ::2], palette=shades[:64]), refused="4 bits a pixel")
-    yield Case("BMP, 1 bit", bmp(1, GREY[::-1, ::8], palette=shades[:8]), refused="1 bits a pixel")
+    yield Case("BMP, 4 bits", bmp(4, GREY[::-1, ::2], palette=shades[:64]), refused="16 colours")
+    yield Case("BMP, 1 bit", bmp(1, GREY[::-1, ::8], palette=shades[:8]), refused="2 colours")
     yield Case("BMP, run lengths", bmp(8, GREY[::-1], palette=shades, compression=1), refused="compressed BMP")
     yield Case("BMP, JPEG", bmp(24, flipped, compression=4), refused="compressed BMP")
 
