@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from service.cli.names import printable
 from service.settings import Settings, unknown_variables
 
 
@@ -30,5 +31,5 @@ def _said_of(wrong: ErrorDetails) -> str:
 
 def refuse(message: str) -> NoReturn:
     """End the command with one line that says why."""
-    typer.echo(f"cin: {' '.join(message.split())}", err=True)
+    typer.echo(f"cin: {printable(' '.join(message.split()))}", err=True)
     raise typer.Exit(1)
