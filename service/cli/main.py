@@ -22,5 +22,5 @@ app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
-    """Entry point of the ``cin`` command."""
+    """Run the command that ``sys.argv`` names."""
     app()
