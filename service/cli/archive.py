@@ -3,35 +3,133 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
+from service.imaging import PictureTooLarge
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"})
+
+# A folder with this file holds overlays, which are not to be taken for pictures.
+OVERLAYS_MARKER = ".cin-overlays"
+
+# Other formats of pictures, as they are counted when they are left out.
+_OTHER_FORMATS = {
+    suffix: kind
+    for kind, suffixes in {
+        "HEIC": ".heic .heif .hif",
+        "DICOM": ".dcm .dicom",
+        "BMP": ".bmp .dib",
+        "GIF": ".gif",
+        "AVIF": ".avif",
+        "JPEG XL": ".jxl",
+        "JPEG 2000": ".jp2 .j2k .jpf .jpx",
+        "JPEG-LS": ".jls",
+        "camera raw": ".dng .arw .cr2 .cr3 .nef .nrw .orf .pef .raf .rw2 .srw",
+        "PDF": ".pdf",
+    }.items()
+    for suffix in suffixes.split()
+}
+
+# Folders of systems and storage devices: deleted pictures, thumbnails, and macOS's additions to ZIP archives.
+_SYSTEM_FOLDERS = frozenset(
+    {
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "@eadir",
+        "@recycle",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
 
 
 class ArchiveError(ValueError):
     """The pictures or the file of results cannot be used; the text says what to change."""
 
 
-def find_pictures(paths: Iterable[Path]) -> list[Path]:
+class Found(NamedTuple):
+    """The pictures in their order, and how many files and folders were left out, by kind."""
+
+    pictures: list[Path]
+    left_out: Counter[str]
+
+
+def find_pictures(paths: Iterable[Path]) -> Found:
     """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
 
-    Hidden files in folders are left out. Raises :class:`ArchiveError` for a folder without pictures, and for one that
-    may not be read: its pictures would be missing silently.
+    Below these folders, hidden and system folders, symlinked folders and folders of overlays are not searched. Raises
+    :class:`ArchiveError` for a folder without pictures, and for one that may not be read: its pictures would be missing
+    silently.
     """
-    found: list[Path] = []
+    pictures: list[Path] = []
+    left_out: Counter[str] = Counter()
     for path in paths:
         if not path.is_dir():
-            found.append(path)
+            pictures.append(path)
             continue
-        files = (Path(folder, name) for folder, _, names in os.walk(path, onerror=_unreadable) for name in names)
-        # macOS adds a hidden file to each picture on foreign disks: ``._name.jpg``.
-        shown = (p for p in files if not p.name.startswith("."))
-        inside = sorted(p for p in shown if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-        found += inside
-    return list(dict.fromkeys(found))
+        inside = _search(path)
+        left_out += inside.left_out
+        if not inside.pictures:
+            but = f"; left out: {list_kinds(inside.left_out)}" if inside.left_out else ""
+            raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
+        pictures += inside.pictures
+    return Found(list(dict.fromkeys(pictures)), left_out)
+
+
+def list_kinds(left_out: Counter[str]) -> str:
+    """What was left out, for people."""
+    return ", ".join(f"{kind}: {num}" for kind, num in sorted(left_out.items()))
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file, or the first ``max_bytes + 1`` of what has no size, as a pipe.
+
+    Raises :class:`PictureTooLarge` before a larger file is read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise PictureTooLarge(f"the file has {size:,} bytes, the limit is {max_bytes:,} (CIN_MAX_UPLOAD_BYTES)")
+        return file.read(size or max_bytes + 1)
+
+
+def _search(root: Path) -> Found:
+    pictures: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for folder, folders, files in os.walk(root, onerror=_unreadable):
+        if OVERLAYS_MARKER in files:
+            left_out["folders of overlays"] += 1
+            folders.clear()
+            continue
+        kinds = {name: _reason_to_skip(Path(folder, name)) for name in folders}
+        folders[:] = [name for name, kind in kinds.items() if kind is None]
+        for name in files:
+            path = Path(folder, name)
+            kinds[name] = _kind_unless_picture(path)
+            if kinds[name] is None:
+                pictures.append(path)
+        left_out.update(kind for kind in kinds.values() if kind is not None)
+    return Found(sorted(pictures), left_out)
+
+
+def _reason_to_skip(folder: Path) -> str | None:
+    if folder.name.startswith(".") or folder.name.lower() in _SYSTEM_FOLDERS:
+        return "hidden and system folders"
+    return "symlinked folders" if folder.is_symlink() else None
+
+
+def _kind_unless_picture(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):  # macOS adds one to each picture on foreign disks: ``._name.jpg``
+        return "hidden files"
+    if suffix in SUFFIXES:
+        return None if path.is_file() else "pipes, devices and broken links"
+    return _OTHER_FORMATS.get(suffix, "other files" if suffix else "files without suffix")
 
 
 def _unreadable(error: OSError) -> None:

@@ -57,7 +57,7 @@ def reference(
         bundle = load_bundle(folder)
         engine = Engine(bundle, variant="fp32", provider="cpu", threads=usable_cpus())
         engine.canary_difference()  # what is written expects its predictions to be these
-        frames = (bundle.read_picture(path.read_bytes()).frame for path in find_pictures(pictures))
+        frames = (bundle.read_picture(path.read_bytes()).frame for path in find_pictures(pictures).pictures)
         probabilities = [engine.run(frame[None])[0].probabilities for frame in frames]
         classes = [c.name for c in bundle.manifest.classes]
         measured = measure_reference(probabilities, classes, measured_on=measured_on)

@@ -1,6 +1,7 @@
 """The file of ``cin predict --out``: JSON lines or CSV by its name, and resumable.
 
-Every outcome is appended as it comes. The next command cuts off a half-written line, and repeats pictures that failed.
+Every outcome is appended as it comes, as one line: :mod:`service.cli.names` keeps line breaks out of it. The next
+command cuts off a half-written line, and repeats pictures that failed.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
 from service.bundle import Manifest
 from service.cli.archive import ArchiveError
+from service.cli.files import replace_file
+from service.cli.names import as_written_now, printable, to_text
 from service.prediction.schemas import Prediction
 
 # These mean something only where a service keeps the prediction.
 _NOT_WRITTEN = {"id", "created_at", "attention", "timings_ms"}
 
-# File names need not be UTF-8; the bytes of others are kept.
+# Names in files of earlier versions need not be UTF-8.
 _ENCODING = ("utf-8", "surrogateescape")
 
 # How a JSON line begins.
@@ -35,17 +38,29 @@ def to_fields(prediction: Prediction) -> dict[str, Any]:
     return prediction.model_dump(mode="json", exclude=_NOT_WRITTEN)
 
 
+class JudgedBy(NamedTuple):
+    """What makes answers comparable: one file holds only answers that agree in all of it."""
+
+    model_sha256: str
+    variant: str
+    operating_point: str
+    abstains: str
+
+    def differences(self, other: JudgedBy) -> str:
+        """What differs, with the settings that change it."""
+        names = ("model (CIN_BUNDLE)", "variant (CIN_VARIANT)", "operating point (CIN_OPERATING_POINT)", "CIN_ABSTAIN")
+        pairs = zip(names, self, other, strict=True)
+        return ", ".join(f"{name} {ours:.16}, not {theirs:.16}" for name, ours, theirs in pairs if ours != theirs)
+
+
 class ResultsFile:
-    """Answers in a file, one picture a line, all judged alike; a context manager.
+    """Answers in a file, one picture a line, all judged alike; a context manager."""
 
-    ``done`` holds the pictures, by their paths as given, that have an answer already.
-    """
-
-    def __init__(self, path: Path, manifest: Manifest, *, model_sha256: str, point: str, abstains: str) -> None:
+    def __init__(self, path: Path, manifest: Manifest, judged_by: JudgedBy) -> None:
         """Continue the file at ``path``, or begin it.
 
-        Raises :class:`ArchiveError` for a file of another kind, or of answers from another model, at another point or
-        with other abstaining; and for one that another command writes to.
+        Raises :class:`ArchiveError` for a file of another kind, a read-only one, and one of answers that were judged
+        otherwise; and for one that another command writes to.
         """
         suffix = path.suffix.lower()
         if suffix not in (".jsonl", ".csv"):
@@ -55,6 +70,9 @@ class ResultsFile:
         if not path.parent.is_dir():
             raise ArchiveError(f"{path}: the folder {path.parent} does not exist")
         self._path = path.resolve()  # a link's target is written, not the link
+        # Replacing a file needs no permission to write to it, and root needs none at all.
+        if self._path.exists() and not (self._path.stat().st_mode & 0o222 and os.access(self._path, os.W_OK)):
+            raise ArchiveError(f"{path} is read-only; make it writable or choose another --out")
         self._columns = _columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
         self._lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
         try:
@@ -62,10 +80,12 @@ class ResultsFile:
         except Timeout:
             raise ArchiveError(f"another command writes to {path}; choose another --out") from None
         try:
-            self.done = self._begin((model_sha256, point, abstains))
+            self._done = self._begin(judged_by)
+            self._file = self._path.open("ab", buffering=0)
         except BaseException:
             self._lock.release()
             raise
+        self._written = _identity(os.fstat(self._file.fileno()))
 
     def __enter__(self) -> Self:
         return self
@@ -73,42 +93,67 @@ class ResultsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        self._file.close()
         self._lock.release()
 
-    def _begin(self, judged_by: tuple[object, ...]) -> set[str]:
+    def has(self, picture: Path) -> bool:
+        """Whether a picture, by its path as given, had an answer when the file was opened."""
+        return to_text(picture) in self._done
+
+    def add(self, picture: Path, prediction: Prediction | None, error: str | None) -> None:
+        """Append the outcome of one picture.
+
+        Raises :class:`ArchiveError` when the file was removed, replaced or changed by another program, and when it
+        cannot be written, as on a full disk.
+        """
+        row: dict[str, Any] = {"picture": to_text(picture), "error": error and printable(error)}
+        if prediction is not None:
+            fields = to_fields(prediction) if self._columns is None else _flat(prediction)
+            row = {"picture": row["picture"], **fields}
+        try:
+            now = _identity(self._path.stat())
+        except FileNotFoundError:
+            now = None
+        if now != self._written:
+            raise ArchiveError(f"{self._path} was removed or changed by another program; repeat the command")
+        left = memoryview(self._line(row).encode(*_ENCODING))
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        self._written = _identity(os.fstat(self._file.fileno()))
+
+    def _begin(self, judged_by: JudgedBy) -> set[str]:
         """Rewrite the file with its complete answers only; their pictures."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
-            if self._judged_by(row) != judged_by:
-                raise ArchiveError(
-                    f"{self._path} holds answers of another model, operating point or CIN_ABSTAIN; choose another --out"
-                )
+            if differences := self._judged_by(row).differences(judged_by):
+                raise ArchiveError(f"{self._path} holds answers of {differences}; choose another --out")
+            row["picture"] = as_written_now(str(row["picture"]))
         # Without errors and half-written lines: those pictures are repeated.
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        scratch.write_bytes((self._head() + "".join(map(self._line, answered))).encode(*_ENCODING))
-        scratch.replace(self._path)
-        return {str(row["picture"]) for row in answered}
-
-    def add(self, picture: str, prediction: Prediction | None, error: str | None) -> None:
-        """Append the outcome of one picture."""
-        row: dict[str, Any] = {"picture": picture, "error": error}
-        if prediction is not None:
-            row = {"picture": picture, **(to_fields(prediction) if self._columns is None else _flat(prediction))}
-        with self._path.open("ab") as file:
-            file.write(self._line(row).encode(*_ENCODING))
-
-    def _judged_by(self, row: dict[str, Any]) -> tuple[object, ...]:
-        """The model that an answer came from, the operating point, and whether it might abstain."""
+        text = self._head() + "".join(map(self._line, answered))
         try:
-            if self._columns is None:
-                decision = row["decision"]
-                return row["model"]["sha256"], decision["operating_point"], decision["abstains"]
-            return row["model_sha256"], row["operating_point"], row["abstains"]
+            replace_file(self._path, text.encode(*_ENCODING), durable=True)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        return {row["picture"] for row in answered}
+
+    def _judged_by(self, row: dict[str, Any]) -> JudgedBy:
+        try:
+            if self._columns is not None:
+                return JudgedBy(*(str(row[field]) for field in JudgedBy._fields))
+            model, decision = row["model"], row["decision"]
+            fields = (model["sha256"], model["variant"], decision["operating_point"], decision["abstains"])
+            return JudgedBy(*map(str, fields))
         except (KeyError, TypeError):
             raise self._something_else("an answer without its model") from None
 
     def _something_else(self, why: object) -> ArchiveError:
         return ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out")
+
+    def _unwritable(self, failure: OSError) -> ArchiveError:
+        return ArchiveError(f"{self._path}: {failure.strerror}; repeat the command to resume")
 
     def _head(self) -> str:
         return "" if self._columns is None else _csv_line(self._columns)
@@ -124,10 +169,11 @@ class ResultsFile:
             return []
         text = self._path.read_bytes().decode(*_ENCODING)
         text, half = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
+        half = half.rstrip("\0")  # a loss of power leaves zeros
         try:
-            # The header is never half-written, and every other line begins in a known way.
-            begun = bool(text) if self._columns is not None else half.startswith(_LINE) or _LINE.startswith(half)
-            if half and not begun:
+            # A half-written line begins in a known way; in a table, all lines after the header are its rows.
+            begun = half.startswith(_LINE) if self._columns is None else bool(text)
+            if not begun and not (self._head() or _LINE).startswith(half):
                 raise ValueError("its last line is another's")
             if self._columns is None:
                 rows = [json.loads(line) for line in text.splitlines()]
@@ -141,6 +187,11 @@ class ResultsFile:
         except (ValueError, csv.Error) as error:
             raise self._something_else(error) from error
         return rows
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    """Which file it is, and its length in bytes."""
+    return stat.st_dev, stat.st_ino, stat.st_size
 
 
 def _columns(classes: Sequence[str]) -> list[str]:

@@ -1,27 +1,85 @@
-"""Which files a command finds."""
+"""Which files a command finds, and which it leaves out."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from service.cli.archive import ArchiveError, find_pictures
+from service.cli.archive import ArchiveError, find_pictures, read_file
+from service.imaging import PictureTooLarge
 from tests.service.cli.conftest import cin
 
 
-def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
-    for name in ("a.jpg", "._a.jpg"):
-        (tmp_path / name).write_bytes(b"")
-    assert find_pictures([tmp_path]) == [tmp_path / "a.jpg"]
+def put(folder: Path, *names: str) -> None:
+    """Empty files, in folders that are made."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_pictures_are_found_by_their_suffix_and_in_order(tmp_path: Path) -> None:
+    names = ["a.JPG", "b/c.jpeg", "b/d.jpe", "b/e.jfif", "f.png", "folder.jpg/g.webp", "h.tif", "i.TIFF"]
+    put(tmp_path, *reversed(names))
+    found = find_pictures([tmp_path])
+    assert found.pictures == [tmp_path / name for name in names]
+    assert not found.left_out
+
+
+def test_a_file_that_is_named_is_always_taken(tmp_path: Path) -> None:
+    put(tmp_path, ".hidden", "a.jpg")
+    named = [tmp_path / ".hidden", tmp_path / "a.jpg", tmp_path / "nowhere"]
+    assert find_pictures([*named, tmp_path]).pictures == named
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "._a.jpg", ".b.png", "Thumbs.db", "notes.txt", "IM000001", "x.HEIC", "y.heif", "z.dcm")
+    put(tmp_path, "below/x.jp2", "below/x.nef", "below/x.pdf", "below/x.gif")
+    found = find_pictures([tmp_path])
+    assert found.pictures == [tmp_path / "a.jpg"]
+    assert found.left_out == {
+        "hidden files": 2,
+        "other files": 2,
+        "files without suffix": 1,
+        "HEIC": 2,
+        "DICOM": 1,
+        "JPEG 2000": 1,
+        "camera raw": 1,
+        "PDF": 1,
+        "GIF": 1,
+    }
+
+
+def test_folders_of_systems_are_not_searched(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", ".Trash-1000/files/deleted.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/a.jpg")
+    put(tmp_path, "b/$RECYCLE.BIN/c.jpg", "b/.git/x.png")
+    found = find_pictures([tmp_path])
+    assert found.pictures == [tmp_path / "a.jpg"]
+    assert found.left_out == {"hidden and system folders": 5}
+    assert find_pictures([tmp_path / ".Trash-1000"]).pictures == [tmp_path / ".Trash-1000/files/deleted.jpg"]
+
+
+def test_links(tmp_path: Path) -> None:
+    put(tmp_path, "in/a.jpg", "elsewhere/b.jpg")
+    links = {"good.jpg": "a.jpg", "loop.jpg": "loop.jpg", "dangling.jpg": "nowhere.jpg", "zero.jpg": "/dev/zero"}
+    for name, target in {**links, "folder": "../elsewhere", "loop": "."}.items():
+        (tmp_path / "in" / name).symlink_to(target)
+    os.mkfifo(tmp_path / "in/pipe.jpg")
+    found = find_pictures([tmp_path / "in"])
+    assert found.pictures == [tmp_path / "in/a.jpg", tmp_path / "in/good.jpg"]
+    assert found.left_out == {"symlinked folders": 2, "pipes, devices and broken links": 4}
 
 
 def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) -> None:
+    put(tmp_path, "x.heic")
     result = cin("predict", tmp_path, **environment)
     assert result.exit_code == 1
     assert "holds no pictures" in result.stderr
+    assert "HEIC: 1" in result.stderr
     with pytest.raises(ArchiveError):
         find_pictures([tmp_path])
 
@@ -39,3 +97,43 @@ def test_a_folder_that_may_not_be_read(archive: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(ArchiveError, match=r"cannot read the folder .*locked: Permission denied"):
         find_pictures([archive])
+
+
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.tif"
+    path.touch()
+    os.truncate(path, 2**36)
+    with pytest.raises(PictureTooLarge, match="68,719,476,736"):
+        read_file(path, 1000)
+
+
+def test_what_has_no_size_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    assert len(read_file(Path("/dev/zero"), 1000)) == 1001
+    (tmp_path / "empty.jpg").touch()
+    assert read_file(tmp_path / "empty.jpg", 1000) == b""
+    (tmp_path / "full.jpg").write_bytes(bytes(1000))
+    assert read_file(tmp_path / "full.jpg", 1000) == bytes(1000)
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--out", "results.csv"], ["--out", "results.jsonl"]])
+def test_the_counts_are_reported(
+    environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """To people, and in the last line to programs."""
+    monkeypatch.chdir(archive)
+    put(archive, "x.heic", "y.dcm", ".Trash-1000/z.jpg", "sparse.tif")
+    os.truncate(archive / "sparse.tif", 2**36)
+    result = cin("predict", ".", *options, **environment)
+    assert result.exit_code == 1
+    *lines, last = result.stderr.splitlines()
+    assert "left out: DICOM: 1, HEIC: 1, hidden and system folders: 1, other files: 1" in lines
+    left_out = {"HEIC": 1, "DICOM": 1, "hidden and system folders": 1, "other files": 1}
+    assert json.loads(last)["summary"] == {
+        "pictures": 8,
+        "left_out": left_out,
+        "answered_before": 0,
+        "answered": 7,
+        "abstained": 0,
+        "failed": 1,
+        "without_overlays": 0,
+    }

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from service.bundle import Bundle
-from service.cli.archive import find_pictures
-from service.cli.predict import Outcome, predict_files
+from service.cli.archive import find_pictures, read_file
+from service.cli.predict import predict_files
+from service.cli.reports import Outcome
 from service.imaging import read_picture
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.batching import Batcher
@@ -30,6 +30,8 @@ from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.tiny_bundle import CLASSES, FRAME, dark_square, expected_outputs, picture_bytes
+
+PROGRAM = (sys.executable, "-c", "from service.cli.__main__ import main; main()")
 
 
 @pytest.fixture
@@ -79,33 +81,40 @@ def test_one_bad_picture_does_not_stop_the_others(environment: dict[str, str], p
     ]
 
 
-def test_overlays_are_written(environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
-    result = cin("predict", picture, "--overlay", tmp_path / "out", **environment)
-    assert result.exit_code == 0
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {f"lesion-{kind}.png" for kind in ("lesion", "spatial", "correlation")}
-    for path in (tmp_path / "out").iterdir():
-        with Image.open(path) as image:
-            image.load()
+def test_names_on_the_terminal(environment: dict[str, str], broken: Path, tmp_path: Path) -> None:
+    """Neither control characters nor names that are not UTF-8 end the command or reach the terminal."""
+    for i, name in enumerate((b"\x1b[31mred.png", b"latin1-\xe9.png", b"c.png")):
+        (tmp_path / os.fsdecode(name)).write_bytes(picture_bytes(dark_square(start=4 * i)))
+    for name in (b"\x1b[32mbroken.jpg", b"[bold]broken :smile:.jpg"):
+        (tmp_path / os.fsdecode(name)).write_bytes(broken.read_bytes())
+    for options in ([], ["--json"], ["--out", "results.csv"]):
+        process = subprocess.run(
+            [*PROGRAM, "predict", *options, "."],
+            cwd=tmp_path,
+            env={**os.environ, **environment, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert process.returncode == 1
+        assert b"Traceback" not in process.stderr
+        assert b"%1B[32mbroken.jpg: " in process.stderr or options == ["--json"]
+        assert b"[bold]broken :smile:.jpg: " in process.stderr or options == ["--json"]
+        assert b"\x1b" not in process.stdout + process.stderr
+        answers = (tmp_path / "results.csv").read_bytes() if "--out" in options else process.stdout
+        assert b"%1B[31mred.png" in answers
+        assert b"latin1-%E9.png" in answers
 
 
-def test_a_model_without_feature_attention_has_one_overlay(plain_bundle: Bundle, picture: Path, tmp_path: Path) -> None:
-    environment = {"CIN_BUNDLE": str(plain_bundle.folder), "CIN_PROVIDER": "cpu"}
-    assert cin("predict", picture, "--overlay", tmp_path / "out", **environment).exit_code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["lesion-lesion.png"]
-
-
-def test_overlays_never_overwrite_each_other(environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other" / picture.name
-    other.parent.mkdir()
-    other.write_bytes(picture.read_bytes())
-    result = cin("predict", picture, other, "--overlay", tmp_path / "out", **environment)
+def test_a_refusal_has_no_control_characters(environment: dict[str, str], picture: Path) -> None:
+    result = cin("predict", picture, "--out", picture.parent / "\x1b[31m.csv/results.csv", **environment)
     assert result.exit_code == 1
-    assert "same name" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "does not exist" in result.stderr
 
 
 def test_a_reader_that_leaves_early(environment: dict[str, str], archive: Path) -> None:
-    command = [sys.executable, "-c", "from service.cli.main import main; main()", "predict", "--json", str(archive)]
+    command = [*PROGRAM, "predict", "--json", str(archive)]
     process = subprocess.run(
         [f"{shlex.join(command)} | head -n 0; exit ${{PIPESTATUS[0]}}"],
         shell=True,
@@ -144,7 +153,7 @@ def outcomes_of(bundle: Bundle, paths: list[Path], **settings: Any) -> list[Outc
     async def work() -> list[Outcome]:
         chosen = Settings(bundle=bundle.folder, provider="cpu", **{"inference_threads": 1, **settings})
         async with asyncio.timeout(20), predicting(chosen, bundle) as predictor:
-            return [outcome async for outcome in predict_files(predictor, paths, in_flight=7)]
+            return [outcome async for outcome in predict_files(predictor, paths, in_flight=7, max_bytes=10**6)]
 
     return asyncio.run(work())
 
@@ -159,7 +168,7 @@ def test_batches_give_what_single_pictures_give(
         return really(frames)
 
     during(monkeypatch, run)
-    paths = find_pictures([archive])
+    paths = find_pictures([archive]).pictures
 
     async def in_batches() -> list[Outcome]:
         chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
@@ -169,7 +178,7 @@ def test_batches_give_what_single_pictures_give(
             network.batcher = Batcher(network.engine.run, max_batch=4)  # on a thread of its own, as for a GPU
             network.batcher.start()
             busy = asyncio.ensure_future(network.batcher.call(gate.wait))
-            outcomes = predict_files(predictor, paths, in_flight=7)
+            outcomes = predict_files(predictor, paths, in_flight=7, max_bytes=10**6)
             first = asyncio.ensure_future(anext(outcomes))
             while network.batcher.depth < 4:
                 await asyncio.sleep(0.002)
@@ -198,7 +207,7 @@ def test_pictures_run_side_by_side_and_come_in_order(
         return really(frames)
 
     during(monkeypatch, run)
-    paths = find_pictures([archive])[:6]
+    paths = find_pictures([archive]).pictures[:6]
     outcomes = outcomes_of(tiny_bundle, paths, inference_threads=2)
     assert [outcome.path for outcome in outcomes] == paths
     assert all(outcome.prediction for outcome in outcomes)
@@ -213,7 +222,7 @@ def test_one_poisoned_picture_fails_alone(tiny_bundle: Bundle, archive: Path, mo
         return really(frames)
 
     during(monkeypatch, run)
-    outcomes = outcomes_of(tiny_bundle, find_pictures([archive]), max_batch=4)
+    outcomes = outcomes_of(tiny_bundle, find_pictures([archive]).pictures, max_batch=4)
     assert {outcome.path.name: outcome.error for outcome in outcomes if outcome.prediction is None} == {
         "2.png": "probabilities do not sum to 1"
     }
@@ -242,19 +251,18 @@ def test_a_device_that_fails_ends_it(
 def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly outcomes are taken, only so many pictures are read."""
     read: list[Path] = []
-    really_read = Path.read_bytes
 
-    def reading(path: Path) -> bytes:
-        if path.is_relative_to(archive):
-            read.append(path)
-        return really_read(path)
+    def reading(path: Path, max_bytes: int) -> bytes:
+        read.append(path)
+        return read_file(path, max_bytes)
 
-    monkeypatch.setattr(Path, "read_bytes", reading)
+    monkeypatch.setattr("service.cli.predict.read_file", reading)
 
     async def work() -> None:
         chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
         async with asyncio.timeout(20), predicting(chosen, tiny_bundle) as predictor:
-            outcomes = predict_files(predictor, find_pictures([archive]), in_flight=3)
+            paths = find_pictures([archive]).pictures
+            outcomes = predict_files(predictor, paths, in_flight=3, max_bytes=10**6)
             await anext(outcomes)
             await asyncio.sleep(0.2)
             assert len(read) == 3

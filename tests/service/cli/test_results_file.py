@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import signal
@@ -16,7 +15,8 @@ import pytest
 
 from service.bundle import Bundle
 from service.cli.archive import find_pictures
-from service.cli.results_file import ResultsFile
+from service.cli.names import to_text
+from service.cli.results_file import JudgedBy, ResultsFile
 from tests.conftest import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
@@ -36,7 +36,7 @@ def test_a_folder_gives_the_answers_of_its_pictures(environment: dict[str, str],
     result = cin("predict", archive, "--out", out, **environment)
     assert result.exit_code == 0, result.output
     assert "7 pictures in" in result.stderr
-    pictures = [str(path) for path in find_pictures([archive])]
+    pictures = [str(path) for path in find_pictures([archive]).pictures]
     assert len(pictures) == 7
     assert [answer["picture"] for answer in objects_in(out)] == pictures
     one_by_one = cin("predict", "--json", *pictures, **environment)
@@ -80,7 +80,7 @@ def test_what_failed_is_listed_and_tried_again(
     assert "7 of 8 pictures have an answer already" in second.stderr
     assert "1 pictures in" in second.stderr
     rows = rows_of(out) if suffix == "csv" else objects_in(out)
-    assert sorted(str(row["picture"]) for row in rows) == sorted(map(str, find_pictures([archive])))
+    assert sorted(str(row["picture"]) for row in rows) == sorted(map(str, find_pictures([archive]).pictures))
     assert not any(row.get("error") for row in rows)
 
 
@@ -118,7 +118,7 @@ def test_ctrl_c_loses_nothing(environment: dict[str, str], tmp_path: Path) -> No
     done = [answer["picture"] for answer in objects_in(out)]
     assert 0 < len(done) < 300
     assert cin("predict", folder, "--out", out, **environment).exit_code == 0
-    assert [answer["picture"] for answer in objects_in(out)] == [str(path) for path in find_pictures([folder])]
+    assert [answer["picture"] for answer in objects_in(out)] == [str(path) for path in find_pictures([folder]).pictures]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
@@ -135,18 +135,33 @@ def test_answers_given_where_others_were_withheld_are_not_mixed_in(
     assert out.read_bytes() == before
 
 
-def test_answers_of_another_point_are_not_mixed_in(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
-    for suffix in ("jsonl", "csv"):
-        out = tmp_path / f"results.{suffix}"
-        assert cin("predict", archive, "--out", out, **environment).exit_code == 0
-        before = out.read_bytes()
-        other = out.read_text().replace("balanced", "another")
-        out.write_text(other)
-        result = cin("predict", archive, "--out", out, **environment)
-        assert result.exit_code == 1
-        assert "another model, operating point" in result.stderr
-        assert out.read_text() == other
-        out.write_bytes(before)
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    ("written", "other", "words"),
+    [
+        ("balanced", "another", "operating point (CIN_OPERATING_POINT) another, not balanced"),
+        ("fp32", "int8", "variant (CIN_VARIANT) int8, not fp32"),
+        ("{sha256}", "0" * 64, "model (CIN_BUNDLE) 0000000000000000, not {sha256:.16}"),
+    ],
+)
+def test_answers_that_were_judged_otherwise_are_not_mixed_in(
+    environment: dict[str, str],
+    tiny_bundle: Bundle,
+    archive: Path,
+    tmp_path: Path,
+    suffix: str,
+    written: str,
+    other: str,
+    words: str,
+) -> None:
+    out = tmp_path / f"results.{suffix}"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    others = out.read_text().replace(written.format(sha256=tiny_bundle.sha256), other)
+    out.write_text(others)
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 1
+    assert words.format(sha256=tiny_bundle.sha256) in result.stderr
+    assert out.read_text() == others
 
 
 @pytest.mark.parametrize(
@@ -175,19 +190,29 @@ def test_files_that_are_something_else_are_left_alone(
     assert (out.read_text() if out.exists() else None) == content
 
 
-@pytest.mark.parametrize("name", ["results.csv", "results.jsonl"])
-def test_names_that_are_not_utf_8(environment: dict[str, str], archive: Path, tmp_path: Path, name: str) -> None:
-    """As archives from other systems have them."""
-    folder = tmp_path / "old"
-    folder.mkdir()
-    picture = next(path for path in archive.glob("*.png"))
-    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(picture.read_bytes())
-    (folder / "later.png").write_bytes(picture.read_bytes())
-    for _ in range(2):
-        result = cin("predict", folder, "--out", tmp_path / name, **environment)
-        assert result.exit_code == 0, result.stderr
-        lines = (tmp_path / name).read_bytes().splitlines()
-        assert len(lines) == 2 + (name == "results.csv")
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_names_in_files_of_earlier_versions(
+    environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str
+) -> None:
+    """Names were written as they are."""
+    out, names = tmp_path / f"results.{suffix}", [b"caf\xe9.png", b"new\nline.png", b"scan%20001.png"]
+    for name in names:
+        (archive / os.fsdecode(name)).write_bytes((archive / "0.png").read_bytes())
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    whole = out.read_bytes()
+    for name in names:
+        now, before = to_text(os.fsdecode(name)), os.fsdecode(name)
+        if suffix == "jsonl":
+            text = out.read_text().replace(json.dumps(now)[1:-1], json.dumps(before)[1:-1])
+            out.write_text(text)
+        else:
+            quoted = os.fsencode(f'"{archive}/{before}"')
+            out.write_bytes(out.read_bytes().replace(f"{archive}/{now}".encode(), quoted))
+    assert out.read_bytes() != whole
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 0, result.stderr
+    assert "10 of 10 pictures have an answer already" in result.stderr
+    assert out.read_bytes() == whole
 
 
 def test_a_folder_in_place_of_the_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
@@ -202,7 +227,7 @@ def test_two_commands_do_not_write_one_file(
     environment: dict[str, str], tiny_bundle: Bundle, archive: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.csv"
-    with ResultsFile(out, tiny_bundle.manifest, model_sha256=tiny_bundle.sha256, point="balanced", abstains="on"):
+    with ResultsFile(out, tiny_bundle.manifest, JudgedBy(tiny_bundle.sha256, "fp32", "balanced", "on")):
         before = out.read_bytes()
         result = cin("predict", archive, "--out", out, **environment)
         assert result.exit_code == 1
@@ -217,13 +242,3 @@ def test_a_link_leads_to_the_file(environment: dict[str, str], archive: Path, tm
     assert cin("predict", archive, "--out", link, **environment).exit_code == 0
     assert link.is_symlink()
     assert len(rows_of(out)) == 7
-
-
-def test_a_full_disk_is_said(environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(ResultsFile, "add", fail)
-    result = cin("predict", archive, "--out", archive / "results.csv", **environment)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "cin: No space left on device"

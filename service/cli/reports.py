@@ -1,0 +1,147 @@
+"""What ``cin predict`` reports: every outcome as it comes, and the counts at the end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service.cli.archive import list_kinds
+from service.cli.names import printable, to_text
+from service.cli.results_file import ResultsFile, to_fields
+from service.prediction.schemas import Prediction
+
+
+class Outcome(NamedTuple):
+    """The outcome for one picture: its prediction, or why there is none; and why it has no overlays."""
+
+    path: Path
+    prediction: Prediction | None
+    error: str | None = None
+    overlays_error: str | None = None
+
+
+Report = Callable[[Outcome], None]
+
+
+@dataclass
+class Summary:
+    """The counts of one command."""
+
+    pictures: int
+    left_out: Counter[str]
+    answered_before: int = 0
+    answered: int = 0
+    abstained: int = 0  # of those answered
+    failed: int = 0
+    without_overlays: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture has all that was asked for."""
+        return not (self.failed or self.without_overlays)
+
+    def add(self, outcome: Outcome, *, for_overlays: bool = False) -> None:
+        """Count an outcome; ``for_overlays`` when an earlier command has counted the answer."""
+        _, prediction, error, overlays_error = outcome
+        if for_overlays:
+            self.without_overlays += bool(error or overlays_error)
+            return
+        self.answered += prediction is not None
+        self.abstained += prediction is not None and prediction.decision.status == "abstained"
+        self.failed += prediction is None
+        self.without_overlays += overlays_error is not None
+
+
+@contextmanager
+def on_terminal(summary: Summary, paths: Sequence[Path], point: str, *, as_json: bool) -> Iterator[Report]:
+    """Reports one line for each picture."""
+    console = _console()
+    width = max(len(to_text(path)) for path in paths)
+    if not as_json:
+        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point:<14} reasons")
+
+    def report(outcome: Outcome) -> None:
+        summary.add(outcome)
+        name, prediction = to_text(outcome.path), outcome.prediction
+        if as_json:
+            fields = {"error": outcome.error} if prediction is None else to_fields(prediction)
+            typer.echo(json.dumps({"picture": name, **fields}))
+        elif prediction is not None:
+            typer.echo(f"{name:<{width}}  {_row(prediction)}")
+        _report_errors(console, outcome if not as_json else outcome._replace(error=None))
+
+    yield report
+    if summary.left_out:
+        console.print(f"left out: {list_kinds(summary.left_out)}")
+    if as_json:
+        _report_to_programs(console, summary)
+
+
+@contextmanager
+def into_file(summary: Summary, file: ResultsFile, *, num_left: int) -> Iterator[Report]:
+    """Reports every outcome to the file, the errors to the terminal as well."""
+    console = _console()
+    if summary.answered_before:
+        console.print(f"{summary.answered_before} of {summary.pictures} pictures have an answer already")
+    if num_overlays := num_left + summary.answered_before - summary.pictures:
+        console.print(f"{num_overlays} of these have no overlays yet")
+    began = perf_counter()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]} failed"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=num_left, failed=0)
+
+        def report(outcome: Outcome) -> None:
+            answered_before = file.has(outcome.path)
+            if not answered_before:
+                file.add(outcome.path, outcome.prediction, outcome.error)
+            summary.add(outcome, for_overlays=answered_before)
+            _report_errors(console, outcome)
+            bar.update(task, advance=1, failed=summary.failed)
+
+        yield report
+    seconds = perf_counter() - began
+    counts = {"failed": summary.failed, "abstained": summary.abstained, "without overlays": summary.without_overlays}
+    console.print(
+        f"{num_left} pictures in {seconds:.1f} s ({num_left / max(seconds, 1e-9):.1f} a second), "
+        + ", ".join(f"{num} {what}" for what, num in counts.items() if num or what == "failed")
+    )
+    if summary.left_out:
+        console.print(f"left out: {list_kinds(summary.left_out)}")
+    _report_to_programs(console, summary)
+
+
+def _console() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def _report_errors(console: Console, outcome: Outcome) -> None:
+    if outcome.error is not None:
+        console.print(f"{to_text(outcome.path)}: {printable(outcome.error)}")
+    if outcome.overlays_error is not None:
+        console.print(f"{to_text(outcome.path)}: overlays: {printable(outcome.overlays_error)}")
+
+
+def _report_to_programs(console: Console, summary: Summary) -> None:
+    """A line of JSON, where no person reads."""
+    if not console.is_terminal:
+        console.print(json.dumps({"summary": vars(summary)}))
+
+
+def _row(prediction: Prediction) -> str:
+    decision = prediction.decision
+    remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
+    if decision.refer is None:
+        return f"{'-':<26} {'-':>9}  {'abstained':<14} {remarks}"
+    diagnosis = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
+    advice = "refer" if decision.refer else "no referral"
+    return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {remarks}"

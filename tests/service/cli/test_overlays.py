@@ -1,0 +1,166 @@
+"""The overlays of ``cin predict --overlay``: where they are, when they are made, and that they are no pictures."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.bundle import Bundle
+from service.cli import files
+from service.cli.archive import ArchiveError, find_pictures
+from service.cli.overlays import OverlayFolder
+from tests.service.cli.conftest import cin
+from tests.service.tiny_bundle import dark_square, picture_bytes
+
+KINDS = {"lesion.png", "spatial.png", "correlation.png"}
+
+
+def put(path: Path, start: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture_bytes(dark_square(start=start)))
+    return path
+
+
+def below(folder: Path) -> set[str]:
+    """The shown files in a folder and below."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+
+
+def test_overlays_are_written(environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
+    assert cin("predict", picture, "--overlay", tmp_path / "out", **environment).exit_code == 0
+    folder = tmp_path / "out" / picture.name
+    assert {path.name for path in folder.iterdir()} == KINDS
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_a_model_without_feature_attention_has_one_overlay(plain_bundle: Bundle, picture: Path, tmp_path: Path) -> None:
+    environment = {"CIN_BUNDLE": str(plain_bundle.folder), "CIN_PROVIDER": "cpu"}
+    assert cin("predict", picture, "--overlay", tmp_path / "out", **environment).exit_code == 0
+    assert below(tmp_path / "out") == {"lesion.png/lesion.png"}
+
+
+def test_they_mirror_the_tree(environment: dict[str, str], tmp_path: Path) -> None:
+    for i, name in enumerate(("1/i.jpg", "1/i.png", "2/i.jpg", "2/folder.jpg/i.jpg")):
+        put(tmp_path / "in" / name, start=4 * i)
+    result = cin("predict", tmp_path / "in", "--overlay", tmp_path / "out", **environment)
+    assert result.exit_code == 0, result.stderr
+    pictures = ("1/i.jpg", "1/i.png", "2/i.jpg", "2/folder.jpg/i.jpg")
+    assert below(tmp_path / "out") == {f"{picture}/{kind}" for picture in pictures for kind in KINDS}
+    contents = {(tmp_path / "out" / picture / "lesion.png").read_bytes() for picture in pictures}
+    assert len(contents) == len(pictures)
+
+
+def test_pictures_of_several_folders(environment: dict[str, str], tmp_path: Path) -> None:
+    folders = [put(tmp_path / name / "i.jpg").parent for name in ("in/1", "in/2")]
+    single = put(tmp_path / "i.jpg")
+    result = cin("predict", *folders, single, "--overlay", tmp_path / "out", **environment)
+    assert result.exit_code == 0, result.stderr
+    assert {Path(path).parent for path in below(tmp_path / "out")} == {
+        Path("in/1/i.jpg"),
+        Path("in/2/i.jpg"),
+        Path("i.jpg"),
+    }
+
+
+def test_overlays_are_no_pictures(environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the searched folder, and whether or not the next command asks for them."""
+    monkeypatch.chdir(archive)
+    for options in (["--overlay", "overlays"], ["--overlay", "overlays"], ["--overlay", "others"], []):
+        result = cin("predict", ".", "--out", "results.csv", *options, **environment)
+        assert result.exit_code == 0, result.stderr
+    assert len((archive / "results.csv").read_text().splitlines()) == 1 + 7
+    found = find_pictures([archive])
+    assert len(found.pictures) == 7
+    assert found.left_out["folders of overlays"] == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_those_asked_for_later_are_made(
+    environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str
+) -> None:
+    out, overlays = tmp_path / f"results.{suffix}", tmp_path / "overlays"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    before = out.read_bytes()
+    result = cin("predict", archive, "--out", out, "--overlay", overlays, **environment)
+    assert result.exit_code == 0, result.stderr
+    assert "7 of these have no overlays yet" in result.stderr
+    assert out.read_bytes() == before
+    assert len(below(overlays)) == 7 * 3
+    (overlays / "0.png/lesion.png").unlink()
+    result = cin("predict", archive, "--out", out, "--overlay", overlays, **environment)
+    assert "1 of these have no overlays yet" in result.stderr
+    assert len(below(overlays)) == 7 * 3
+    (archive / "0.png").unlink()
+    (archive / "0.png").write_bytes(b"no picture")
+    (overlays / "0.png/lesion.png").unlink()
+    result = cin("predict", archive, "--out", out, "--overlay", overlays, **environment)
+    assert result.exit_code == 1
+    assert "1 without overlays" in result.stderr
+    assert out.read_bytes() == before
+
+
+def test_an_answer_is_kept_without_its_overlays(
+    environment: dict[str, str], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    out = tmp_path / "results.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr("service.cli.overlays.replace_file", full)
+        result = cin("predict", archive, "--out", out, "--overlay", tmp_path / "overlays", **environment)
+    assert result.exit_code == 1
+    assert result.stderr.count("overlays: No space left on device") == 7
+    with out.open(newline="") as file:
+        assert [row["error"] for row in csv.DictReader(file)] == [""] * 7
+    result = cin("predict", archive, "--out", out, "--overlay", tmp_path / "overlays", **environment)
+    assert result.exit_code == 0
+    assert len(below(tmp_path / "overlays")) == 7 * 3
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".jpg", "é" * 125 + ".jpg"])
+def test_the_longest_names(environment: dict[str, str], tmp_path: Path, name: str) -> None:
+    put(tmp_path / "in" / name)
+    result = cin("predict", tmp_path / "in", "--overlay", tmp_path / "out", **environment)
+    assert result.exit_code == 0, result.stderr
+    assert below(tmp_path / "out") == {f"{name}/{kind}" for kind in KINDS}
+
+
+def test_folders_that_hold_something_else_are_refused(
+    environment: dict[str, str], archive: Path, tmp_path: Path
+) -> None:
+    """A search would leave them out from then on."""
+    for folder in (archive, archive / "notes.txt", tmp_path / "archive/notes.txt/overlays"):
+        result = cin("predict", archive, "--out", tmp_path / "results.csv", "--overlay", folder, **environment)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("cin: ")
+        assert not (tmp_path / "results.csv").exists()
+    assert len(find_pictures([archive]).pictures) == 7
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.DS_Store").touch()
+    OverlayFolder(tmp_path / "out", [tmp_path])
+    with pytest.raises(ArchiveError):
+        OverlayFolder(tmp_path, [tmp_path / "out"])
+
+
+def test_a_full_disk_leaves_no_half_overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for name in ("old.png", "new.png"):
+        with pytest.raises(OSError, match="No space left"):
+            files.replace_file(tmp_path / name, b"new", durable=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.png": b"old"}
