@@ -40,6 +40,15 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "row-attention": ("network.attention=row",),
         "attention-from-one": ("network.attention_start=1",),
         "literal-from-one": ("network.attention=literal", "network.attention_start=1"),
+        # What acts in the control on frozen features: docs/modules.md.
+        "bounded-attention": ("network.attention=cosine", "network.attention_start=1"),
+        "bounded-attention-between": (
+            "network.attention=cosine",
+            "network.attention_start=1",
+            "network.classifier_pooling=between",
+        ),
+        "one-classifier-layer": ("network.classifier_layers=1",),
+        "cross-fitted-crops": ("area.cross_fit=5",),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
         "normalised-distinguish": ("network.distinguish_norm=all",),
@@ -90,7 +99,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 CONTROLS: Mapping[str, str] = MappingProxyType({"shipped-recipe": "plain-recipe"})
 
 # Ablations that change the first stage's training, so that they cannot share the base's.
-_OWN_FIRST_STAGE = frozenset({"no-auxiliary-loss", "no-start", "shipped-recipe"})
+_OWN_FIRST_STAGE = frozenset({"cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"})
 
 # Ablations that change only the evaluation: they use the base's trained network.
 _EVALUATION_ONLY = frozenset({"eight-views"})

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from service.imaging import PictureTooLarge
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 # A folder with this file holds overlays, which are not to be taken for pictures.
 OVERLAYS_MARKER = ".cin-overlays"
@@ -21,7 +21,6 @@ _OTHER_FORMATS = {
     for kind, suffixes in {
         "HEIC": ".heic .heif .hif",
         "DICOM": ".dcm .dicom",
-        "BMP": ".bmp .dib",
         "GIF": ".gif",
         "AVIF": ".avif",
         "JPEG XL": ".jxl",

@@ -37,10 +37,22 @@ def test_a_file_that_is_named_is_always_taken(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "._a.jpg", ".b.png", "Thumbs.db", "notes.txt", "IM000001", "x.HEIC", "y.heif", "z.dcm")
+    put(
+        tmp_path,
+        "a.jpg",
+        "b.bmp",
+        "._a.jpg",
+        ".b.png",
+        "Thumbs.db",
+        "notes.txt",
+        "IM000001",
+        "x.HEIC",
+        "y.heif",
+        "z.dcm",
+    )
     put(tmp_path, "below/x.jp2", "below/x.nef", "below/x.pdf", "below/x.gif")
     found = find_pictures([tmp_path])
-    assert found.pictures == [tmp_path / "a.jpg"]
+    assert found.pictures == [tmp_path / "a.jpg", tmp_path / "b.bmp"]
     assert found.left_out == {
         "hidden files": 2,
         "other files": 2,
