@@ -30,7 +30,7 @@ CONFIG = Config.model_validate(
         "precision": "32-true",
         "network": {"size": 32, "area_size": 32},
         "area": {"epochs": 2, "batch_size": 4, "optimiser": "sgd"},
-        "recognition": {"epochs": 2, "batch_size": 4, "optimiser": "adamw", "schedule": "cosine"},
+        "recognition": {"epochs": 3, "batch_size": 4, "optimiser": "adamw", "schedule": "cosine"},
     }
 )
 

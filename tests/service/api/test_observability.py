@@ -243,6 +243,7 @@ def test_every_operation_documents_its_errors_as_problems(client: TestClient) ->
         "image/png",
         "image/webp",
         "image/tiff",
+        "image/bmp",
     }
 
 
