@@ -220,10 +220,14 @@ def abstention() -> str:
 
 def robustness() -> str:
     rows = []
-    for row in read(f"{RELEASE}/degraded.json")["degraded"]:
-        values = (f"{row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
-        rows.append([f"{row['kind']} {row['level']:g}", *values])
-    return table(["Images", "Sensitivity", "Specificity", "Without advice"], rows)
+    for row in read(f"{RELEASE}/robustness.json")["changes"]:
+        changed = interval(row["changed"], ".1%") if "changed" in row else "-"
+        difference = f"{row['mean_difference']:.3f}" if "mean_difference" in row else "-"
+        shares = [("sensitivity", ".2f"), ("specificity", ".2f"), ("withheld", ".1%")]
+        values = [format(row[name]["value"], form) if name in row else "-" for name, form in shares]
+        rows.append([row["change"], changed, difference, *values])
+    header = ["Change", "Advice changes", "Mean change of p", "Sensitivity", "Specificity", "Without advice"]
+    return table(header, rows)
 
 
 # --- performance.md and reliability.md

@@ -88,6 +88,9 @@ class NetworkConfig(_Section):
     crop_opening: float = Field(0.02, ge=0, le=0.2)
     # Skin kept around the smallest rectangle, as a share of its side.
     crop_margin: float = Field(0.05, ge=0, le=1)
+    # Turn and mirror every image to one orientation before anything else, so that the answer does not depend on how it
+    # was held: ``network/orientation.py``.
+    canonical_orientation: bool = False
 
     @model_validator(mode="after")
     def _pairs_need_two_branches(self) -> Self:

@@ -237,7 +237,7 @@ def _build_predictor(
     *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
-    max_costly: int | None = 2,  # each holds a slot for seconds; pictures refused leave theirs to others
+    max_costly: int | None = 4,  # one of each client; each holds a slot for seconds
 ) -> Predictor:
     point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(

@@ -95,15 +95,16 @@ def robustness(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Blur, darken and brighten the validation pictures; measure the effect on referrals and on abstention."""
+    """Change the validation images, not the lesions, in every way of the list; measure how far advice moves."""
     source = load_bundle(bundle)
-    pictures = _experiment_of(source, data, cache).validation_set()
-    rows = measure_robustness(source, pictures)
+    images = _experiment_of(source, data, cache).validation_set()
+    with console().status(f"changing {images.name}"):
+        rows = measure_robustness(source, images)
     point = source.manifest.default_operating_point
-    _write_figures(figures, source, {"set": pictures.name, "operating_point": point, "degraded": rows})
+    _write_figures(figures, source, {"set": images.name, "operating_point": point, "changes": rows})
     for row in rows:
-        shares = ", ".join(f"{name} {row[name]['value']:.2f}" for name in ("sensitivity", "specificity", "abstained"))
-        console().print(f"{row['kind']} {row['level']}: {shares}", highlight=False)
+        shares = ", ".join(f"{name} {row[name]['value']:.1%}" for name in ("changed", "withheld") if name in row)
+        console().print(f"{row['change']}: {shares}", highlight=False)
 
 
 @command
@@ -124,6 +125,5 @@ def variant_referrals(
         console().print(f"{row['operating_point']} {row['variant']}: {rates}; {changed}", highlight=False)
 
 
-# The names in the commands that earlier results record.
-app.command("degraded", hidden=True)(robustness)
+# The name in the commands that earlier results record.
 app.command("referrals", hidden=True)(variant_referrals)

@@ -20,10 +20,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from model_training.data.isic import PictureSet, Sample
+from model_training.data.tensors import frame_tensor
+from model_training.network.orientation import canonical_orientation, orient
 from service.imaging import PictureError, PictureLimits, read_picture
 
 FORMAT_VERSION = 1
@@ -56,20 +59,26 @@ class FrameSet:
 
 
 def prepare_frames(
-    pictures: PictureSet, cache: Path, frame_size: int, *, progress: Progress = lambda done, total: None
+    pictures: PictureSet,
+    cache: Path,
+    frame_size: int,
+    *,
+    canonical: bool = False,
+    progress: Progress = lambda done, total: None,
 ) -> FrameSet:
     """Prepare ``pictures`` in ``cache`` unless they already are, and open them.
 
+    With ``canonical``, frames and masks are in the orientation of :mod:`model_training.network.orientation`.
     The folder appears complete or not at all. Raises :class:`FrameError` for a picture or mask that cannot be read,
     or whose mask has another shape than its picture.
     """
-    digest = _digest(pictures, frame_size)
+    digest = _digest(pictures, frame_size, canonical)
     folder = cache / f"{pictures.name}-{frame_size}-{digest[:16]}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
         try:
-            _write(pictures, scratch, frame_size, digest, progress)
+            _write(pictures, scratch, frame_size, digest, progress, canonical=canonical)
             try:
                 scratch.rename(folder)
             except OSError:
@@ -107,8 +116,9 @@ def _open(folder: Path) -> FrameSet:
     )
 
 
-def _digest(pictures: PictureSet, frame_size: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT_VERSION} {frame_size} {pictures.name} {pictures.classes}".encode())
+def _digest(pictures: PictureSet, frame_size: int, canonical: bool) -> str:
+    orientation = " canonical" if canonical else ""
+    digest = hashlib.sha256(f"{FORMAT_VERSION} {frame_size} {pictures.name} {pictures.classes}{orientation}".encode())
     for sample in pictures.samples:
         digest.update(f"\n{sample.id} {sample.label} ".encode())
         for path in (sample.picture, sample.mask):
@@ -127,14 +137,17 @@ def _digest_of_version(version: tuple[Path, int, int]) -> bytes:
     return hashlib.sha256(version[0].read_bytes()).digest()
 
 
-def _write(pictures: PictureSet, folder: Path, frame_size: int, digest: str, progress: Progress) -> None:
+def _write(
+    pictures: PictureSet, folder: Path, frame_size: int, digest: str, progress: Progress, *, canonical: bool
+) -> None:
     total = len(pictures.samples)
     shape = (total, frame_size, frame_size)
     frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
     masks = np.lib.format.open_memmap(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
 
     def read(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        return _read_sample(sample, frame_size)
+        frame, mask = _read_sample(sample, frame_size)
+        return _oriented(frame, mask) if canonical else (frame, mask)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for index, (frame, mask) in enumerate(pool.map(read, pictures.samples)):
@@ -173,3 +186,12 @@ def _read_sample(sample: Sample, frame_size: int) -> tuple[NDArray[np.uint8], ND
         )
     resized = np.asarray(mask.resize((frame_size, frame_size), Image.Resampling.BILINEAR))
     return picture.frame, np.where(resized > 128, 255, 0).astype(np.uint8)
+
+
+def _oriented(
+    frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    frame_1FF3 = torch.from_numpy(frame[None])
+    how = canonical_orientation(frame_tensor(frame_1FF3))
+    oriented = orient(frame_1FF3.permute(0, 3, 1, 2), how).permute(0, 2, 3, 1)[0].numpy()
+    return oriented, None if mask is None else orient(torch.from_numpy(mask[None, None]), how)[0, 0].numpy()

@@ -191,9 +191,9 @@ def exceeded_limits(
     return [beyond_limits(measure_quality(f, features, gaussian), float(s), limits) for f, features, s in parts]
 
 
-def num_abstained(reasons: Sequence[Sequence[LimitReason]]) -> int:
-    """How many pictures get no advice, given the limits that each exceeds."""
-    return sum(bool(ABSTAINS & set(exceeded)) for exceeded in reasons)
+def abstains(exceeded: Sequence[LimitReason]) -> bool:
+    """Whether a picture that exceeds these limits gets no advice."""
+    return bool(ABSTAINS & set(exceeded))
 
 
 def _count(
@@ -204,6 +204,6 @@ def _count(
         measured_on=counted.name,
         variant=variant,
         num_pictures=len(reasons),
-        abstained=proportion(num_abstained(reasons), len(reasons)),
+        abstained=proportion(sum(map(abstains, reasons)), len(reasons)),
         num_by_reason=dict(Counter(reason for exceeded in reasons for reason in exceeded)),
     )

@@ -11,6 +11,7 @@ from model_training.evaluation.calibration import Calibration
 from model_training.network.cin import NUM_BRANCHES, ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.crop import crop
 from model_training.network.lesion_area_attention import LesionLocator
+from model_training.network.orientation import canonical_orientation, orient, restore, restore_boxes, restore_pairs
 from service.bundle import FEATURES, TensorSpec
 
 # Smaller tensors (biases, constants of the graph) save too little to be stored as float16.
@@ -27,9 +28,11 @@ class DeployedCIN(nn.Module):
         *,
         size: int,
         calibration: Calibration,
+        canonical_orientation: bool = False,
     ) -> None:
         super().__init__()
         self.locator, self.network, self.size = locator, network, size
+        self.canonical_orientation = canonical_orientation
         self.temperature: Tensor
         self.log_prevalence: Tensor
         self.register_buffer("temperature", calibration.temperature_N)
@@ -38,6 +41,9 @@ class DeployedCIN(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Outputs in the order of :func:`output_specs`."""
         picture_B3FF = frame_tensor(image)
+        how = canonical_orientation(picture_B3FF) if self.canonical_orientation else None
+        if how is not None:
+            picture_B3FF = orient(picture_B3FF, how)
         if self.locator is not None:
             attention_BSS, box_B4, fraction_B = self.locator(picture_B3FF)
         else:
@@ -47,15 +53,15 @@ class DeployedCIN(nn.Module):
         branches = self.network.diagnose(crop(picture_B3FF, box_B4, self.size))
         logits_BNK = torch.stack([branch.logits_BK for branch in branches], dim=1)
         probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature, self.log_prevalence)
+        spatial = [b.spatial_BCHW.mean(dim=1) for b in branches if b.spatial_BCHW is not None]
+        correlation = [b.correlation_BMM for b in branches if b.correlation_BMM is not None]
+        maps = [torch.stack(spatial, dim=1), torch.stack(correlation, dim=1)] if spatial and correlation else []
+        if how is not None:
+            attention_BSS = restore(attention_BSS.unsqueeze(1), how).squeeze(1)
+            box_B4 = restore_boxes(box_B4, how)
+            maps = [restore(maps[0], how), restore_pairs(maps[1], how)] if maps else []
         attention_uint8 = (attention_BSS * 255.0).round().to(torch.uint8)
-        outputs = [probabilities_BK, branch_BNK, attention_uint8, box_B4, fraction_B]
-        maps = [
-            (b.spatial_BCHW.mean(dim=1), b.correlation_BMM)
-            for b in branches
-            if b.spatial_BCHW is not None and b.correlation_BMM is not None
-        ]
-        if maps:
-            outputs += [torch.stack([m[0] for m in maps], dim=1), torch.stack([m[1] for m in maps], dim=1)]
+        outputs = [probabilities_BK, branch_BNK, attention_uint8, box_B4, fraction_B, *maps]
         outputs.append(torch.stack([branch.early_BC for branch in branches], dim=1))
         return tuple(outputs)
 

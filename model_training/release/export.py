@@ -110,6 +110,7 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
         experiment.recognition_network(num_classes),
         size=experiment.config.network.size,
         calibration=read_calibration(experiment),
+        canonical_orientation=experiment.config.network.canonical_orientation,
     )
     network.network.distinguish = None  # used in training only
     fold_batch_norms(network)

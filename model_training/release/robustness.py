@@ -1,87 +1,99 @@
-"""The effect of blur and wrong exposure on referrals, and how many such pictures the limits catch; on validation."""
+"""How far a bundle's advice moves when an image changes and the lesion does not; measured on the validation set.
+
+Changes of the file (a turn, another compression) reach the graph as they are. Changes of what the camera sees (hairs,
+light, blur) are compressed again where the set holds JPEG copies, as the images themselves were.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
+from model_training.arrays import Flags, Frames, Scores
+from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, blurred, compressed, lit
 from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
-from model_training.release.abstention import LESION_FRACTION, exceeded_limits, num_abstained
+from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
 from model_training.release.parity import run_onnx
 from service.bundle import FEATURES, Bundle, BundleError
 
-Frame = NDArray[np.uint8]  # [F, F, 3]
+# Losses of quality at which advice should be withheld: blur as a share of the side, or the factor of the light.
+QUALITY_LOSSES: Mapping[str, Change] = {
+    **{f"blur {radius:g} of 256 pixels": blurred(radius / 256) for radius in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)},
+    **{f"light x {factor:g}": lit(factor) for factor in (0.6, 0.5, 0.4, 0.3, 0.2, 1.4, 1.7, 2.0, 2.5, 3.0)},
+}
 
-
-class Degradation(NamedTuple):
-    """A loss of image quality; ``level`` is the blur's radius in pixels of the frame, or the factor of the light."""
-
-    kind: str
-    level: float
-    change: Callable[[Image.Image], Image.Image]
-
-
-def blurred(radius: float) -> Degradation:
-    """Gaussian blur of that radius."""
-    return Degradation("blur", radius, lambda picture: picture.filter(ImageFilter.GaussianBlur(radius)))
-
-
-def lit(factor: float) -> Degradation:
-    """Brightness multiplied by ``factor``, clipped at white."""
-    return Degradation("light", factor, lambda picture: picture.point(lambda value: min(255, value * factor)))
-
-
-DEGRADATIONS = (
-    lit(1.0),
-    *(blurred(radius) for radius in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
-    *(lit(factor) for factor in (0.6, 0.5, 0.4, 0.3, 0.2)),
-    *(lit(factor) for factor in (1.4, 1.7, 2.0, 2.5, 3.0)),
-)
+UNCHANGED, ANY_TURN = "none", "any turn"
 
 _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 
-def measure_robustness(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
-    """Rates at the default operating point if no picture abstained, and the share that abstains, for each degradation.
+@dataclass(frozen=True)
+class Answers:
+    """What a network says about N frames: the probability of a malignant class, and whether advice is withheld."""
 
-    Uses the float32 graph. Raises :class:`BundleError` for a bundle without limits to abstain at.
+    scores_N: Scores
+    withheld_N: Flags
+
+
+def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]:
+    """For each change: how often advice changes, by how much the probability, and the rates that remain.
+
+    ``changed`` counts images whose advice (referral, none, withheld) is another one than without the change. Rates are
+    those of the default operating point, as if advice were given on all. Uses the float32 graph. Raises
+    :class:`BundleError` for a bundle without limits.
     """
     manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
     if limits is None or gaussian is None:
         raise BundleError(f"{bundle.folder} has no limits to abstain at; give it some: cin-train abstention")
     malignant_K = np.array([c.malignant for c in manifest.classes])
-    point = manifest.operating_point()
     graph, specs = bundle.path(bundle.variant("fp32").file), [s for s in manifest.outputs if s.name in _OUTPUTS]
-    rows: list[dict[str, Any]] = []
-    for degradation in DEGRADATIONS:
-        frames = np.stack([_degrade(frame, degradation, manifest.frame_jpeg_quality) for frame in pictures.frames])
+
+    def answer(frames: Frames) -> Answers:
         found = run_onnx(graph, frames, specs, batch=1)
-        scores_N = found["probabilities"][:, malignant_K].sum(axis=1)
-        rates = measure(point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name)
-        abstained = num_abstained(exceeded_limits(frames, found, gaussian, limits))
-        rows.append(
-            {
-                "kind": degradation.kind,
-                "level": degradation.level,
-                "sensitivity": rates.sensitivity.model_dump(),
-                "specificity": rates.specificity.model_dump(),
-                "abstained": proportion(abstained, len(frames)).model_dump(),
-            }
-        )
-    return rows
+        withheld = [abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)]
+        return Answers(found["probabilities"][:, malignant_K].sum(axis=1), np.array(withheld))
+
+    point, labels_N = manifest.operating_point(), malignant_K[images.labels]
+
+    def figures_of(answers: Answers) -> dict[str, Any]:
+        rates = measure(point.name, point.threshold, labels_N, answers.scores_N, measured_on=images.name)
+        shares = {"sensitivity": rates.sensitivity, "specificity": rates.specificity}
+        return {**{name: share.model_dump() for name, share in shares.items()}, "withheld": _share(answers.withheld_N)}
+
+    reference = answer(np.asarray(images.frames))
+    advice_N, any_turn_N = _advice(reference, point.threshold), np.zeros(len(images), dtype=bool)
+    rows = []
+    for name, change in {**TURNS, **STORAGE, **ARTEFACTS, **QUALITY_LOSSES}.items():
+        stored = None if name in TURNS or name in STORAGE else manifest.frame_jpeg_quality
+        answers = answer(changed_frames(images.frames, change, jpeg_quality=stored))
+        changed_N = _advice(answers, point.threshold) != advice_N
+        any_turn_N |= changed_N & (name in TURNS)
+        difference = float(np.abs(answers.scores_N - reference.scores_N).mean())
+        figures = {"changed": _share(changed_N), "mean_difference": difference, **figures_of(answers)}
+        rows.append({"change": name, **figures})
+    any_turn = {"change": ANY_TURN, "changed": _share(any_turn_N)}
+    return [{"change": UNCHANGED, **figures_of(reference)}, any_turn, *rows]
 
 
-def _degrade(frame: Frame, degradation: Degradation, jpeg_quality: int | None) -> Frame:
-    """The degraded frame, compressed again where the set holds JPEG copies."""
-    picture = degradation.change(Image.fromarray(frame))
-    if jpeg_quality is None:
-        return np.asarray(picture)
-    stored = io.BytesIO()
-    picture.save(stored, "JPEG", quality=jpeg_quality)
-    return np.asarray(Image.open(stored).convert("RGB"))
+def changed_frames(frames: Frames, change: Change, *, jpeg_quality: int | None) -> Frames:
+    """Every frame after ``change``, compressed again with ``jpeg_quality``; random numbers follow from its place."""
+    changed = []
+    for place, frame in enumerate(frames):
+        random = np.random.default_rng(place)
+        after = change(np.asarray(frame), random)
+        changed.append(after if jpeg_quality is None else compressed("JPEG", jpeg_quality)(after, random))
+    return np.stack(changed)
+
+
+def _advice(answers: Answers, threshold: float) -> NDArray[np.int8]:
+    """0: no referral, 1: referral, 2: withheld."""
+    return np.where(answers.withheld_N, 2, answers.scores_N >= threshold).astype(np.int8)
+
+
+def _share(flags_N: Flags) -> dict[str, float]:
+    return proportion(int(flags_N.sum()), len(flags_N)).model_dump()

@@ -47,6 +47,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "network.attention_start=1",
             "network.classifier_pooling=between",
         ),
+        "canonical-orientation": ("network.canonical_orientation=true",),
         "one-classifier-layer": ("network.classifier_layers=1",),
         "cross-fitted-crops": ("area.cross_fit=5",),
         "shared-branches": ("network.branches=shared",),
@@ -99,7 +100,9 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 CONTROLS: Mapping[str, str] = MappingProxyType({"shipped-recipe": "plain-recipe"})
 
 # Ablations that change the first stage's training, so that they cannot share the base's.
-_OWN_FIRST_STAGE = frozenset({"cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"})
+_OWN_FIRST_STAGE = frozenset(
+    {"canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"}
+)
 
 # Ablations that change only the evaluation: they use the base's trained network.
 _EVALUATION_ONLY = frozenset({"eight-views"})

@@ -105,8 +105,13 @@ class Experiment:
             )
         with Progress(console=self.console, transient=True) as bar:
             task = bar.add_task(f"preparing {name}", total=len(pictures.samples))
-            size = self.config.data.frame_size
-            return prepare_frames(pictures, self.cache, size, progress=lambda done, _: bar.update(task, completed=done))
+            return prepare_frames(
+                pictures,
+                self.cache,
+                self.config.data.frame_size,
+                canonical=self.config.network.canonical_orientation,
+                progress=lambda done, _: bar.update(task, completed=done),
+            )
 
     @cached_property
     def area_pretrained(self) -> Pretrained | None:

@@ -16,8 +16,10 @@ class Busy(Exception):  # noqa: N818 - an answer to the client, not a fault
 class Admission:
     """Counts slots, upload bytes and each caller's share of both; lives on one event loop.
 
-    A slot is held by one picture, from decoding to its answer. Upload bytes count from their arrival until the answer,
-    so a client that sends slowly holds next to nothing. A caller's uploads may hold half of the bytes together.
+    A slot is held by one picture, from decoding to its answer. A caller may have as many as it leaves free: one alone
+    has half of them, each of two a third, so that whoever comes next finds one. Upload bytes count from their arrival
+    until the answer, so a client that sends slowly holds next to nothing. A caller's uploads may hold half of the bytes
+    together.
     """
 
     def __init__(self, rate_limit: RateLimit, *, slots: int, max_per_caller: int | None, max_bytes: int) -> None:
@@ -27,6 +29,7 @@ class Admission:
         self._free_bytes = max_bytes
         self._max_bytes_per_caller = max_bytes // 2
         self._of_caller: Counter[str] = Counter()
+        self._slots_of_caller: Counter[str] = Counter()
         self._bytes_of_caller: Counter[str] = Counter()
 
     @property
@@ -58,14 +61,21 @@ class Admission:
 
     def take(self, caller: str, *, share: int = 0, slots: int = 0, num_bytes: int = 0) -> None:
         """Take slots, bytes and share; negative numbers give back. Raises :class:`Busy`, and takes nothing then."""
-        if slots > self._free_slots or num_bytes > self._free_bytes:
+        if num_bytes > self._free_bytes or (slots > 0 and not self._has_room(caller, slots)):
             raise Busy
         self._free_slots -= slots
         self._free_bytes -= num_bytes
-        for held, num in ((self._of_caller, share), (self._bytes_of_caller, num_bytes)):
+        counts = (self._of_caller, share), (self._slots_of_caller, slots), (self._bytes_of_caller, num_bytes)
+        for held, num in counts:
             held[caller] += num
             if not held[caller]:
                 del held[caller]
+
+    def _has_room(self, caller: str, num: int) -> bool:
+        """Whether the caller may take ``num`` more slots: all of them while nothing else is in flight."""
+        held, free = self._slots_of_caller[caller], self._free_slots
+        first = held == 0 and num == 1
+        return num <= free and (free == self.slots or first or held + num <= free - num)
 
     def require_share_of_bytes(self, caller: str, *, held: int, num: int) -> None:
         """Raises :class:`TooMany` when ``num`` more bytes exceed the caller's share; one upload alone, which has

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps, Map, OverlayOptions, is_evident, map_values
 from service.prediction.schemas import AttentionSummary, Point
 
+# A map that crosses its level more often than this, times its sides, is noise; to outline it would take seconds.
+_MOST_CROSSINGS = 32
+
 Ring = NDArray[np.float64]  # [corners, 2], x and y
 
 # The value at which the tint begins: 0, or the average spot.
@@ -43,8 +46,13 @@ def contours(values: Map, level: float) -> list[Ring]:
     """Where a map crosses ``level``, as closed polygons in fractions of the map's sides (marching squares).
 
     A value stands for the middle of its cell. A region that reaches an edge of the map is closed along it. With y
-    pointing down, rings run clockwise around regions of at least ``level``, and the other way around holes.
+    pointing down, rings run clockwise around regions of at least ``level``, and the other way around holes. Noise has
+    no outline.
     """
+    above = values >= level
+    crossings = np.count_nonzero(above[1:] != above[:-1]) + np.count_nonzero(above[:, 1:] != above[:, :-1])
+    if crossings > _MOST_CROSSINGS * sum(values.shape):
+        return []
     below = np.nextafter(level, -np.inf)  # contourpy counts a value of exactly the level as below it
     padded = np.pad(values.astype(np.float64), 1, constant_values=below)
     lines = contour_generator(z=padded, name="serial", line_type=LineType.Separate).lines(below)

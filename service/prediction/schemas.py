@@ -112,6 +112,9 @@ class Timings(_Body):
     total: float
 
 
+# Of the shares in an answer, and of their sum.
+_ROUNDING = 0.005
+
 _EXAMPLE: dict[str, Any] = {
     "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
     "created_at": "2026-01-01T12:00:00Z",
@@ -172,10 +175,25 @@ class Prediction(_Body):
 
 
 def read_prediction(text: str, id: str) -> Prediction:
-    """The prediction ``id`` from its JSON, also from that of a later version with more fields. Raises ValueError."""
+    """The prediction ``id`` from its JSON, also from that of a later version with more fields.
+
+    Raises ValueError for everything else, and for a prediction that contradicts itself.
+    """
     prediction = Prediction.model_validate_json(text, extra="ignore")
-    if prediction.id != id:
+    links = prediction.attention.model_dump(exclude_none=True).values()
+    if prediction.id != id or not all(link.startswith(f"/attention/{id}?") for link in links):
         raise ValueError("another prediction's id")
+    shares, decision = prediction.probabilities, prediction.decision
+    every = [shares, *(branch.probabilities for branch in prediction.branches)]
+    margin = decision.malignant_probability - decision.threshold
+    agrees = (
+        shares.get(prediction.diagnosis, 0.0) >= max(shares.values(), default=0.0) - _ROUNDING
+        and all(of.keys() == shares.keys() and abs(sum(of.values()) - 1) <= _ROUNDING for of in every)
+        and (decision.refer is None) == (decision.status == "abstained") == bool(decision.abstained_because)
+        and (decision.refer is None or abs(margin) <= _ROUNDING or decision.refer == (margin >= 0))
+    )
+    if not agrees:
+        raise ValueError("a prediction that contradicts itself")
     return prediction
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LingeringTransport:
-    """A transport that ends its own half first while the client may still send.
+    """A transport that ends its own half first while the client may still send, and can keep its client waiting.
 
     The system resets a connection that is closed with unread input, and the reset discards the answer at the client.
     So ``close`` sends the end of the stream and keeps reading; the protocol discards what arrives until the client
@@ -17,7 +17,8 @@ class LingeringTransport:
 
     def __init__(self, transport: asyncio.Transport, may_still_send: Callable[[], bool]) -> None:
         self._transport, self._may_still_send = transport, may_still_send
-        self.lingers = False
+        self.lingers = self.holds = False
+        self._reads = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -25,6 +26,28 @@ class LingeringTransport:
     def is_closing(self) -> bool:
         """Whether anything more is sent."""
         return self.lingers or self._transport.is_closing()
+
+    def hold(self) -> None:
+        """Read nothing before :meth:`release`, whatever else asks for it."""
+        self.holds = True
+        self._transport.pause_reading()
+
+    def release(self) -> None:
+        """End a hold."""
+        self.holds = False
+        if self._reads:
+            self._transport.resume_reading()
+
+    def pause_reading(self) -> None:
+        """See :class:`asyncio.ReadTransport`."""
+        self._reads = False
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See :class:`asyncio.ReadTransport`."""
+        self._reads = True
+        if not self.holds:
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """Close after the answer; at once where the client has sent everything."""
@@ -34,7 +57,7 @@ class LingeringTransport:
             self._transport.close()
             return
         self.lingers = True
-        self._transport.resume_reading()
+        self.resume_reading()
         self._transport.write_eof()
 
     def end(self) -> None:

@@ -6,11 +6,12 @@ import re
 
 import h11
 
-# Each chunk costs as much as many bytes, so that a body has this many whatever its size, and more only as it grows.
-_FREE_CHUNKS = 1024
-_BYTES_PER_CHUNK = 64
+# A chunk costs the parser as much as many bytes, so a body has this many whatever its size, and more only as it grows.
+_FREE_CHUNKS = 32
+_BYTES_PER_CHUNK = 512
 
 _WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 _WISHES = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -49,6 +50,8 @@ class StrictConnection(h11.Connection):
         names = {name for name, _ in request.headers}
         if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
             raise h11.RemoteProtocolError("two lengths")
+        if not all(_HOST.fullmatch(value) for name, value in request.headers if name == b"host"):
+            raise h11.RemoteProtocolError("no host, or several")
 
     def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
         """See :meth:`h11.Connection.send`."""

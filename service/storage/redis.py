@@ -32,9 +32,14 @@ local prefix, ttl = KEYS[1], tonumber(ARGV[1])
 local held, sizes, gone = prefix .. ':held', prefix .. ':bytes', prefix .. ':gone'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- What others wrote into the books counts as nothing.
+local function whole(text) return text and string.match(text, '^%d+$') and tonumber(text) or 0 end
+local function add(client, size)
+    redis.call('HSET', held, client, math.max(0, whole(redis.call('HGET', held, client)) + size))
+end
 local function ages(client) return prefix .. ':ages:' .. client end
 local function forget(client, id)
-    redis.call('HINCRBY', held, client, 0 - (tonumber(redis.call('HGET', sizes, id)) or 0))
+    add(client, 0 - whole(redis.call('HGET', sizes, id)))
     redis.call('HDEL', sizes, id)
     redis.call('ZREM', ages(client), id)
     if redis.call('ZCARD', ages(client)) == 0 then redis.call('HDEL', held, client) end
@@ -55,7 +60,7 @@ while true do
     local total, most, largest = size, -1, nil
     local shares = redis.call('HGETALL', held)
     for i = 1, #shares, 2 do
-        local bytes = tonumber(shares[i + 1])
+        local bytes = whole(shares[i + 1])
         total = total + bytes
         if shares[i] == client then bytes = bytes + size end
         if bytes > most then most, largest = bytes, shares[i] end
@@ -68,7 +73,7 @@ redis.call('HSET', prefix .. ':' .. id, 'owner', owner, 'prediction', prediction
 redis.call('PEXPIRE', prefix .. ':' .. id, ttl)
 redis.call('ZADD', ages(client), now, id)
 redis.call('HSET', sizes, id, size)
-redis.call('HINCRBY', held, client, size)
+add(client, size)
 """
 # Without the books: a record that expired is gone already. A record that is too large is not sent.
 _GET = """

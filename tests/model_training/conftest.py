@@ -29,6 +29,7 @@ SETTINGS = [
     "data.frame_size=96",
     "network.size=64",
     "network.area_size=32",
+    "network.canonical_orientation=true",
     "area.epochs=6",
     "area.batch_size=8",
     "area.optimiser=adamw",

@@ -137,22 +137,3 @@ def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, 
     assert result.exit_code == 1
     assert "other pictures than those of isic2017-train" in result.output
     assert not (tmp_path / "new").exists()
-
-
-def test_what_blur_and_light_do_is_told(small_experiment: SmallExperiment, tmp_path: Path) -> None:
-    figures = tmp_path / "robustness.json"
-    options = ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
-    result = CliRunner().invoke(app, ["robustness", str(small_experiment.bundle), "--figures", str(figures), *options])
-    assert result.exit_code == 0, result.output
-    told = json.loads(figures.read_text())
-    rows = {(row["kind"], row["level"]): row for row in told["degraded"]}
-    bundle = load_bundle(small_experiment.bundle)
-    limits = bundle.manifest.abstention
-    assert limits is not None
-    (undisturbed,) = [m for m in limits.measured if (m.measured_on, m.variant) == ("isic2017-validation", "fp32")]
-    assert rows["light", 1.0]["abstained"] == undisturbed.abstained.model_dump()
-    point = bundle.manifest.operating_point()
-    assert rows["light", 1.0]["sensitivity"]["value"] == pytest.approx(point.sensitivity.value)
-    assert rows["light", 1.0]["specificity"]["value"] == pytest.approx(point.specificity.value)
-    assert rows["light", 0.2]["abstained"]["value"] == 1.0
-    assert rows["blur", 6.0]["abstained"]["value"] > rows["light", 1.0]["abstained"]["value"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from service.admission.admission import Admission, Busy
@@ -22,13 +24,13 @@ def test_requests_are_counted_by_caller() -> None:
 
 def test_slots_are_bounded_and_given_back() -> None:
     admission = make(slots=2)
-    with admission.enter("a") as one, admission.enter("a") as two, admission.enter("a") as three:
+    with admission.enter("a") as one, admission.enter("b") as two, admission.enter("c") as three:
         one.take_slots()
         two.take_slots()
         assert admission.slots_taken == 2
         with pytest.raises(Busy):
             three.take_slots()
-        with pytest.raises(Busy), admission.enter("b"):
+        with pytest.raises(Busy), admission.enter("d"):
             pass
     assert admission.slots_taken == 0
     with admission.enter("a") as entry, admission.enter("a") as too_many:
@@ -92,3 +94,36 @@ def test_a_callers_share_is_held_shrinks_and_is_given_back() -> None:
     unlimited = make(max_per_caller=None)
     with unlimited.enter("a", 10), unlimited.enter("a", 1000):
         pass
+
+
+def test_a_caller_has_as_many_slots_as_it_leaves_free() -> None:
+    admission = make(slots=12)
+
+    def hold(stack: ExitStack, caller: str) -> int:
+        """Take slots until there are no more for this caller; how many that were."""
+        for num in range(100):
+            entry = stack.enter_context(admission.enter(caller))
+            try:
+                entry.take_slots()
+            except Busy:
+                return num
+        raise AssertionError("no end")
+
+    with ExitStack() as stack:
+        assert [hold(stack, caller) for caller in ("a", "b", "c")] == [6, 3, 1]
+        # Whoever comes next finds one.
+        stack.enter_context(admission.enter("d")).take_slots()
+    with ExitStack() as stack:
+        assert hold(stack, "a") == 6
+
+
+def test_a_batch_has_all_slots_of_an_idle_service_and_half_of_what_is_free_otherwise() -> None:
+    admission = make(slots=16)
+    with admission.enter("a", 16) as alone:
+        alone.take_slots(16)
+    with admission.enter("a", 8) as first, admission.enter("b", 5) as second, admission.enter("c") as single:
+        first.take_slots(8)
+        with pytest.raises(Busy):
+            second.take_slots(5)
+        second.take_slots(4)
+        single.take_slots()

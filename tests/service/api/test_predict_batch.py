@@ -98,7 +98,7 @@ def test_a_batch_takes_the_places_of_its_pictures(tiny_bundle: Bundle) -> None:
         again = await client.post("/predict/batch", **form(PICTURES[:2]))
         assert again.status_code == 200
 
-    _play(scenario, tiny_bundle, queue_size=4, batch_pictures=3)
+    _play(scenario, tiny_bundle, queue_size=7, batch_pictures=3)
 
 
 def test_pictures_that_are_answered_in_time_are_kept(tiny_bundle: Bundle) -> None:

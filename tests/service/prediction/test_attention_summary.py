@@ -50,6 +50,14 @@ def test_what_reaches_the_edge_is_closed_along_it() -> None:
     assert contours(np.zeros((4, 5), dtype=np.float32), 0.5) == []
 
 
+def test_noise_has_no_outline() -> None:
+    """A million crossings would take a gigabyte to follow; as many lesions as fit are still outlined."""
+    y, x = np.mgrid[:1000, :1000]
+    assert contours(((x + y) % 2).astype(np.float32), 0.5) == []
+    spots = ((x // 50 % 2) * (y // 50 % 2)).astype(np.float32)
+    assert len(contours(spots, 0.5)) == 100
+
+
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.float32, (7, 6), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])))
 def test_any_map_gives_closed_rings_around_all_that_is_above(values: NDArray[np.float32]) -> None:

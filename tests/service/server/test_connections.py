@@ -16,6 +16,7 @@ import pytest
 
 from service.bundle import Bundle
 from service.server.connections import ConnectionLimits, Guard, GuardedProtocol
+from service.server.lingering import LingeringTransport
 from tests.service.server.problems import check_problem
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.torture.served import Served
@@ -88,6 +89,37 @@ def test_short_connections_share_one_timer() -> None:
                 sweep(of)
     finally:
         loop.close()
+
+
+def test_costly_bytes_are_paid_for_one_sender_after_the_other() -> None:
+    """What two clients sent took 10 ms each to parse, what a third one sent next to nothing."""
+    loop = Mock()
+    loop.time.return_value = 100.0
+    guard = Guard(ConnectionLimits())
+    costly, cheap = [Mock(loop=loop) for _ in range(2)], Mock(loop=loop)
+    for connection in costly:
+        guard.charge(connection, 0.010)
+    guard.charge(cheap, 0.001)
+    assert [connection.transport.hold.call_count for connection in (*costly, cheap)] == [1, 1, 0]
+    (first, release_first), (second, release_second) = [call.args for call in loop.call_at.call_args_list]
+    assert (release_first, release_second) == tuple(connection.transport.release for connection in costly)
+    assert first - 100.0 >= 4 * 0.010
+    assert second - first == pytest.approx(first - 100.0)
+
+
+def test_who_waits_is_not_read_whatever_else_asks_for_it() -> None:
+    inner = Mock()
+    transport = LingeringTransport(inner, lambda: False)
+    transport.hold()
+    transport.pause_reading()
+    transport.resume_reading()
+    inner.resume_reading.assert_not_called()
+    transport.release()
+    inner.resume_reading.assert_called_once_with()
+    transport.hold()
+    transport.pause_reading()
+    transport.release()
+    inner.resume_reading.assert_called_once_with()
 
 
 def test_a_silent_connection_is_closed(served: Served) -> None:

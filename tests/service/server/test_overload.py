@@ -97,7 +97,7 @@ def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny
         assert [r.status_code for r in await asyncio.gather(*accepted)] == [200] * 3
         assert (await _post(client)).status_code == 200
 
-    _play(scenario, tiny_bundle, queue_size=3)
+    _play(scenario, tiny_bundle, queue_size=6)  # of which one caller has half
 
 
 def test_the_deadline(tiny_bundle: Bundle) -> None:

@@ -67,8 +67,19 @@ def test_trailers_without_end(served: Served) -> None:
         b"GET\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost, example.org\r\n\r\n",
     ],
-    ids=["both lengths", "two lengths", "negative", "bad chunk", "TLS", "half a line", "address in bytes", "CONNECT"],
+    ids=[
+        "both lengths",
+        "two lengths",
+        "negative",
+        "bad chunk",
+        "TLS",
+        "half a line",
+        "address in bytes",
+        "CONNECT",
+        "two hosts in one",
+    ],
 )
 def test_what_is_no_request(served: Served, request_: bytes) -> None:
     with connect(served.address) as connection:
@@ -76,7 +87,7 @@ def test_what_is_no_request(served: Served, request_: bytes) -> None:
         check_problem(read_all(connection), 400, "malformed-request")
 
 
-@pytest.mark.parametrize(("size", "status"), [(1, 400), (100, 415)])
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (100, 400), (1000, 415)])
 def test_a_body_in_many_small_chunks(served: Served, size: int, status: int) -> None:
     chunk = b"%x\r\n%s\r\n" % (size, b"v" * size)
     with connect(served.address) as connection:

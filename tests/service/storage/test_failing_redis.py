@@ -147,6 +147,11 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, 
         _changed(lambda body: body["probabilities"].update(melanoma=float("nan"))),
         _changed(lambda body: body["timings_ms"].update(total=float("nan"))),
         _changed(lambda body: body["lesion"].update(fraction=7)),
+        _changed(lambda body: body.update(diagnosis="nevus_is_fine")),
+        _changed(lambda body: body["probabilities"].update(melanoma=1.0, nevus=1.0)),
+        _changed(lambda body: body["decision"].update(malignant_probability=1.0, threshold=0.1, refer=False)),
+        _changed(lambda body: body["decision"].update(refer=None)),
+        _changed(lambda body: body["attention"].update(lesion=f"/attention/{'0' * 32}?map=lesion")),
     ],
 )
 def test_a_prediction_that_is_none_of_ours_is_not_found(

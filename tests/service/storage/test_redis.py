@@ -134,6 +134,19 @@ def test_who_holds_most_makes_room(server: RealRedis) -> None:
     assert store.purge() == Purged(expired=0, for_room=7, kept=4)
 
 
+@pytest.mark.parametrize("wrecked", ["abc", "nan", "inf", "-5", "1e300", ""])
+def test_books_that_others_wrote_in_do_not_stop_the_store(server: RealRedis, wrecked: str) -> None:
+    store = _store(server, records=2.5)
+    store.put(IDS[0], _record())
+    server.client.hset("cin:{records}:held", mapping={"stranger": wrecked, "clinic": wrecked})
+    server.client.hset("cin:{records}:bytes", IDS[0], wrecked)
+    for id in IDS[1:6]:
+        store.put(id, _record())
+    assert store.get(IDS[5], OWNER) is not None
+    store.purge()
+    assert store.delete(IDS[5], OWNER)
+
+
 def test_a_clients_keys_have_one_share(server: RealRedis) -> None:
     store = _store(server, records=7.5)
     owners = ["two:1"] * 2 + ["one:1"] * 3 + ["two:2"] * 2
