@@ -59,8 +59,9 @@ async def identify(
         return Caller(ANYONE, counted_as=address)
     caller = None if credentials is None else _caller_of(service.keys, credentials.credentials)
     if caller is None:
+        refusal = _no_valid_key(service, credentials)  # counted, also when the next line refuses for another reason
         service.admission.count_request(address)
-        raise _no_valid_key(service, credentials)
+        raise refusal
     return caller
 
 

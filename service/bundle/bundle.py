@@ -35,6 +35,9 @@ from service.bundle.manifest import (
 )
 from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
 
+# The first schema whose variants carry the prediction expected of the canary picture.
+_EXPECTS_PREDICTIONS = 5
+
 
 class Bundle(Record):
     """A bundle on disk whose every file was checked against the manifest."""
@@ -156,12 +159,19 @@ def _parse_manifest(text: bytes) -> Manifest:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(f"the bundle has schema {version}, this software reads up to {SCHEMA_VERSION}; upgrade it")
     try:
-        return Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(": ".join(filter(None, (_field(wrong), wrong["msg"]))) for wrong in error.errors())
         raise BundleError(
             f"{MANIFEST_NAME} is not a valid manifest: {faults}; copy the bundle again from where it was exported"
         ) from error
+    missing = [variant.name for variant in manifest.variants if variant.canary_prediction is None]
+    if missing and manifest.schema_version >= _EXPECTS_PREDICTIONS:
+        raise BundleError(
+            f"{MANIFEST_NAME} does not say which prediction {missing[0]} makes of the canary picture; "
+            "copy the bundle again from where it was exported"
+        )
+    return manifest
 
 
 def _field(wrong: ErrorDetails) -> str:

@@ -38,7 +38,7 @@ from service.storage.store import Record, RecordsError
 FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
-_CANARY = "canary"  # a client of its own, so that it waits for no other's pictures
+_CANARY = "the canary picture"  # a client of its own, so that it waits for no other's pictures
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import select
 import socket
 import time
@@ -260,3 +261,29 @@ def test_one_address_cannot_have_every_connection(proxy: Address) -> None:
         with socket.create_connection(proxy, timeout=5, source_address=("127.0.0.2", 0)) as other:
             other.sendall(post(len(PICTURE)) + PICTURE)
             assert other.recv(12) == b"HTTP/1.1 200"
+
+
+def test_heads_that_never_end_lock_nobody_out(proxy: Address) -> None:
+    """More of them than nginx took connections in its first version; each is closed after some seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    try:
+        with ExitStack() as stack:
+            for _ in range(2300):
+                unfinished = stack.enter_context(socket.create_connection(proxy, timeout=10))
+                unfinished.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ")
+            assert httpx.get(f"http://{proxy[0]}:{proxy[1]}/healthz", timeout=10).status_code == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_log_of_refusals_quotes_no_request(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    for address in _proxied({"CIN_BUNDLE": str(tiny_bundle.folder)}, tmp_path):
+        request = b"GET /predictions/0123?patient=Smith HTTP/1.1\r\nHost: x\r\nReferer: http://pacs/Smith\r\n\r\n"
+        with connect(address) as connection:
+            connection.sendall(request * 400)
+            connection.shutdown(socket.SHUT_WR)
+            assert 429 in statuses(read_all(connection))
+        log = (tmp_path / "errors.log").read_text()
+        assert "Smith" not in log
+        assert "0123" not in log

@@ -244,6 +244,18 @@ def test_every_field_is_needed_and_no_other_is_known(folder: Path) -> None:
             load_bundle(folder)
 
 
+def test_a_manifest_of_today_says_what_its_canary_must_get(folder: Path) -> None:
+    """Otherwise the classes could be in another order, and still every sum would be right."""
+    fields = manifest_fields(folder)
+    for variant in fields["variants"]:
+        del variant["canary_prediction"]
+    (folder / MANIFEST_NAME).write_text(json.dumps(fields))
+    with pytest.raises(BundleError, match="which prediction fp32 makes of the canary picture"):
+        load_bundle(folder)
+    (folder / MANIFEST_NAME).write_text(json.dumps({**fields, "schema_version": 4}))
+    assert load_bundle(folder).manifest.variants[0].canary_prediction is None
+
+
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_a_newer_schema_asks_for_an_upgrade_whatever_else_it_holds(folder: Path, version: int) -> None:
     (folder / MANIFEST_NAME).write_text(json.dumps({"schema_version": version, "networks": []}))

@@ -91,7 +91,7 @@ def haproxy(server: Address, folder: Path) -> Iterator[Address]:
 def nginx_of_the_stack(server: Address, folder: Path, *others: Address) -> Iterator[Address]:
     """nginx as ``docker/proxy/nginx.conf`` has it, but for addresses and folders; yields its address.
 
-    ``others`` are further replicas of the service.
+    ``others`` are further replicas of the service. Its error log is ``errors.log`` in the folder.
     """
     listen = _free_port()
     text = (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8")
@@ -101,6 +101,7 @@ def nginx_of_the_stack(server: Address, folder: Path, *others: Address) -> Itera
     text = text.replace("http {", f"http {{ upstream replicas {{ {replicas} }}", 1)
     text = text.replace("include /tmp/listen.conf;", f"listen 127.0.0.1:{listen};")
     text = text.replace("access_log /dev/stdout private;", "access_log off;").replace("/tmp/", f"{folder}/")
+    text = text.replace("error_log stderr", f"error_log {folder}/errors.log")
     with _nginx_with(text, folder, listen) as address:
         yield address
 
