@@ -230,6 +230,26 @@ def robustness() -> str:
     return table(header, rows)
 
 
+def outside() -> str:
+    found = read(f"{RELEASE}/outside.json")
+    sets = {name: found[name] for name in ("clinical_photographs", "not_dermoscopy")}
+    for half, diagnoses in found["unknown_diagnoses"].items():
+        sets |= {f"{diagnosis}, {half} half": shares for diagnosis, shares in diagnoses.items()}
+    rows = [
+        [name, str(row["num_images"]), *(interval(row[key], ".0%") for key in ("referred", "not_referred", "withheld"))]
+        for name, row in sets.items()
+    ]
+    return table(["Images", "Number", "Referral", "No referral", "Without advice"], rows)
+
+
+def repeats() -> str:
+    row = read(f"{RELEASE}/outside.json")["repeat_pairs"]
+    figures = [str(row["num_pairs"]), f"{row['median_difference']:.3f}", f"{row['percentile_95']:.3f}"]
+    shares = [interval(row[key], ".1%") for key in ("other_advice", "with_advice")]
+    header = ["Lesions", "Median change of p", "95th percentile", "Other advice", "Both with advice"]
+    return table(header, [[*figures, *shares]])
+
+
 # --- performance.md and reliability.md
 
 
@@ -266,6 +286,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "training-mix": training_mix,
     "abstention": abstention,
     "robustness": robustness,
+    "outside": outside,
+    "repeats": repeats,
     "benchmark": benchmark,
     "page-times": page_times,
     "torture-summary": lambda: torture("measured"),

@@ -1,4 +1,4 @@
-"""``cin-train abstention``, ``robustness`` and ``variant-referrals``: the advice that a bundle gives."""
+"""``cin-train abstention``, ``robustness``, ``outside`` and ``variant-referrals``: the advice that a bundle gives."""
 
 from __future__ import annotations
 
@@ -22,11 +22,23 @@ from model_training.cli.options import (
 from model_training.config import Config, DataConfig
 from model_training.files import write_json
 from model_training.release.abstention import add_abstention, read_frames
+from model_training.release.outside import (
+    LabelledImages,
+    SetError,
+    halves,
+    measure_diagnoses,
+    measure_folder,
+    measure_repeats,
+    read_labelled,
+)
 from model_training.release.robustness import measure_robustness
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, load_bundle
+
+UNKNOWN_DIAGNOSES, REPEAT_PAIRS = "unknown_diagnoses", "repeat_pairs"
+OTHER_PHOTOGRAPHS = {"clinical_photographs": "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
@@ -105,6 +117,43 @@ def robustness(
     for row in rows:
         shares = ", ".join(f"{name} {row[name]['value']:.1%}" for name in ("changed", "withheld") if name in row)
         console().print(f"{row['change']}: {shares}", highlight=False)
+
+
+@command
+def outside(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
+    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    data: DataOption = Path("data"),
+) -> None:
+    """Measure advice on other diagnoses and other photographs, and how far two images of one lesion differ.
+
+    Reads those that `data` has of the folders unknown_diagnoses, repeat_pairs, clinical_photographs, not_dermoscopy.
+    """
+    source = load_bundle(bundle)
+    manifest = source.manifest
+
+    def read(folder: str, table: str) -> LabelledImages:
+        size, quality = manifest.frame_size, manifest.frame_jpeg_quality
+        return read_labelled(data / folder, table, frame_size=size, jpeg_quality=quality)
+
+    found: dict[str, Any] = {}
+    if (data / UNKNOWN_DIAGNOSES).is_dir():
+        unknown = read(UNKNOWN_DIAGNOSES, "labels.csv")
+        found[UNKNOWN_DIAGNOSES] = {
+            half: measure_diagnoses(source, part)
+            for half, part in zip(("first", "second"), halves(unknown), strict=True)
+        }
+    if (data / REPEAT_PAIRS).is_dir():
+        found[REPEAT_PAIRS] = measure_repeats(source, read(REPEAT_PAIRS, "lesions.csv"))
+    for name, folder in OTHER_PHOTOGRAPHS.items():
+        if (data / folder).is_dir():
+            found[name] = measure_folder(source, data / folder)
+    if not found:
+        raise SetError(
+            f"{data} holds none of the folders {', '.join((UNKNOWN_DIAGNOSES, REPEAT_PAIRS, *OTHER_PHOTOGRAPHS))}"
+        )
+    _write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
+    console().print_json(data=found)
 
 
 @command

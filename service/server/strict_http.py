@@ -11,7 +11,7 @@ _FREE_CHUNKS = 32
 _BYTES_PER_CHUNK = 512
 
 _WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:@\[\]-]*")
 _WISHES = frozenset({b"upgrade", b"http2-settings"})
 
 

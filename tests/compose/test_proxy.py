@@ -281,8 +281,7 @@ def test_the_log_of_refusals_quotes_no_request(tiny_bundle: Bundle, tmp_path: Pa
     for address in _proxied({"CIN_BUNDLE": str(tiny_bundle.folder)}, tmp_path):
         request = b"GET /predictions/0123?patient=Smith HTTP/1.1\r\nHost: x\r\nReferer: http://pacs/Smith\r\n\r\n"
         with connect(address) as connection:
-            connection.sendall(request * 400)
-            connection.shutdown(socket.SHUT_WR)
+            connection.sendall(request * 400 + request.replace(b"Host", b"Connection: close\r\nHost"))
             assert 429 in statuses(read_all(connection))
         log = (tmp_path / "errors.log").read_text()
         assert "Smith" not in log

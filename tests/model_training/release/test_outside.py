@@ -1,0 +1,88 @@
+"""``cin-train outside``: other diagnoses, other photographs, and two images of one lesion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from model_training.cli.main import app
+from model_training.release.outside import halves, read_labelled
+from service.bundle import load_bundle
+from tests.model_training.conftest import SmallExperiment
+
+
+def write_images(folder: Path, table: str, rows: list[tuple[str, str]], *, black: bool = False) -> None:
+    """Noise images, or black ones, and the table that says of which diagnosis and lesion they are."""
+    (folder / "images").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    lines = ["path,diagnosis,lesion"]
+    for place, (diagnosis, lesion) in enumerate(rows):
+        pixels = random.integers(60, 200, (96, 96, 3), dtype=np.uint8) // (255 if black else 1)
+        Image.fromarray(pixels).save(folder / "images" / f"{place}.png")
+        lines.append(f"images/{place}.png,{diagnosis},{lesion}")
+    (folder / table).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def outside(small: SmallExperiment, data: Path, figures: Path) -> Result:
+    return CliRunner().invoke(app, ["outside", str(small.bundle), "--data", str(data), "--figures", str(figures)])
+
+
+def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    write_images(tmp_path / "unknown_diagnoses", "labels.csv", [("bcc", f"b{n}") for n in range(4)] + [("akiec", "a")])
+    write_images(tmp_path / "repeat_pairs", "lesions.csv", [("nv", f"l{n // 2}") for n in range(6)] + [("nv", "alone")])
+    write_images(tmp_path / "clinical_photographs", "unused.csv", [("nv", "x")] * 3, black=True)
+    figures = tmp_path / "outside.json"
+    result = outside(small_experiment, tmp_path, figures)
+    assert result.exit_code == 0, result.output
+    found = json.loads(figures.read_text())
+    assert found["bundle"] == "synthetic 1.0.0"
+    parts = [found["unknown_diagnoses"][half] for half in ("first", "second")]
+    assert sum(part.get("bcc", {"num_images": 0})["num_images"] for part in parts) == 4
+    for part in parts:
+        for of in part.values():
+            assert sum(of[name]["value"] for name in ("referred", "not_referred", "withheld")) == pytest.approx(1)
+    assert found["repeat_pairs"]["num_pairs"] == 3
+    assert found["clinical_photographs"]["withheld"]["value"] == 1.0
+    assert "not_dermoscopy" not in found
+
+
+def test_halves_share_no_lesion_and_have_the_same_mix(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    rows = [("bcc", f"b{n // 2}") for n in range(8)] + [("vasc", f"v{n}") for n in range(4)]
+    write_images(tmp_path / "set", "labels.csv", rows)
+    size = load_bundle(small_experiment.bundle).manifest.frame_size
+    images = read_labelled(tmp_path / "set", "labels.csv", frame_size=size, jpeg_quality=None)
+    first, second = halves(images)
+    assert not set(first.lesions) & set(second.lesions)
+    assert sorted(first.diagnoses) == sorted(second.diagnoses)
+    assert len(first.frames) + len(second.frames) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("image,diagnosis\n", "path, diagnosis, lesion"),
+        ("path,diagnosis,lesion\n", "lists no images"),
+        ("path,diagnosis,lesion\nimages/none.png,bcc,b\n", "none.png"),
+    ],
+)
+def test_a_set_that_cannot_be_read_is_named(
+    small_experiment: SmallExperiment, tmp_path: Path, table: str, text: str
+) -> None:
+    folder = tmp_path / "unknown_diagnoses"
+    folder.mkdir()
+    (folder / "labels.csv").write_text(table)
+    result = outside(small_experiment, tmp_path, tmp_path / "outside.json")
+    assert result.exit_code == 1
+    assert text in " ".join(result.output.split())
+    assert not (tmp_path / "outside.json").exists()
+
+
+def test_a_folder_without_any_of_the_sets_is_named(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    result = outside(small_experiment, tmp_path, tmp_path / "outside.json")
+    assert result.exit_code == 1
+    assert "unknown_diagnoses" in result.output
