@@ -240,6 +240,7 @@ def test_no_graph_names_a_folder_of_the_machine(small_experiment: SmallExperimen
     assert len(graphs) >= 3
     for path in graphs:
         nodes = onnx.load(path, load_external_data=False).graph.node
-        assert {entry.key for node in nodes for entry in node.metadata_props} >= {"namespace"}
+        keys = {entry.key for node in nodes for entry in node.metadata_props}
+        assert "namespace" in keys or path.stem.endswith("int8")  # whose optimiser may drop them all
         assert str(REPOSITORY).encode() not in path.read_bytes(), path
         assert b"model_training/release/deployed.py" not in path.read_bytes(), path
