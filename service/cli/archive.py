@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from service.imaging import PictureTooLarge
-
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 # A folder with this file holds overlays, which are not to be taken for pictures.
@@ -83,18 +81,6 @@ def find_pictures(paths: Iterable[Path]) -> Found:
 def list_kinds(left_out: Counter[str]) -> str:
     """What was left out, for people."""
     return ", ".join(f"{kind}: {num}" for kind, num in sorted(left_out.items()))
-
-
-def read_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file, or the first ``max_bytes + 1`` of what has no size, as a pipe.
-
-    Raises :class:`PictureTooLarge` before a larger file is read.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max_bytes:
-            raise PictureTooLarge(f"the file has {size:,} bytes, the limit is {max_bytes:,} (CIN_MAX_UPLOAD_BYTES)")
-        return file.read(size or max_bytes + 1)
 
 
 def _search(root: Path) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 from service.bundle import BundleError, load_bundle, measure_reference, write_bundle
 from service.cli.archive import ArchiveError, find_pictures
 from service.cli.common import refuse
+from service.cli.files import read_file
 from service.imaging import PictureError
 from service.inference.answers import EngineError
 from service.inference.engine import Engine
@@ -57,13 +59,14 @@ def reference(
         bundle = load_bundle(folder)
         engine = Engine(bundle, variant="fp32", provider="cpu", threads=usable_cpus())
         engine.canary_difference()  # what is written expects its predictions to be these
-        frames = (bundle.read_picture(path.read_bytes()).frame for path in find_pictures(pictures).pictures)
+        found = find_pictures(pictures).pictures
+        frames = (bundle.read_picture(read_file(path, sys.maxsize)).frame for path in found)
         probabilities = [engine.run(frame[None])[0].probabilities for frame in frames]
         classes = [c.name for c in bundle.manifest.classes]
         measured = measure_reference(probabilities, classes, measured_on=measured_on)
         fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
         files = {name: bundle.path(name) for name in bundle.manifest.files}
         written = write_bundle(folder, files=files, manifest={**fields, "reference": measured})
-    except (ArchiveError, BundleError, EngineError, PictureError) as error:
+    except (ArchiveError, BundleError, EngineError, PictureError, OSError) as error:
         refuse(str(error))
     typer.echo(f"{measured.num_pictures} pictures; the bundle's sha256 is now {written.sha256}")

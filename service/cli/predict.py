@@ -14,8 +14,9 @@ import typer
 
 from service.access.keys import ANYONE, Caller
 from service.bundle import Bundle, BundleError, load_bundle
-from service.cli.archive import ArchiveError, Found, find_pictures, read_file
+from service.cli.archive import ArchiveError, Found, find_pictures
 from service.cli.common import read_settings, refuse
+from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal
 from service.cli.results_file import JudgedBy, ResultsFile

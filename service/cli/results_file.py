@@ -67,9 +67,11 @@ class ResultsFile:
             raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
         if path.is_dir():
             raise ArchiveError(f"{path} is a folder; name a file in it")
-        if not path.parent.is_dir():
-            raise ArchiveError(f"{path}: the folder {path.parent} does not exist")
-        self._path = path.resolve()  # a link's target is written, not the link
+        self._path = Path(os.path.realpath(path))  # a link's target is written, not the link
+        if not self._path.parent.is_dir():
+            raise ArchiveError(f"{path}: the folder {self._path.parent} does not exist")
+        if os.path.lexists(self._path) and not self._path.is_file():
+            raise ArchiveError(f"{path} is a pipe, a device or a loop of links; name a file")
         # Replacing a file needs no permission to write to it, and root needs none at all.
         if self._path.exists() and not (self._path.stat().st_mode & 0o222 and os.access(self._path, os.W_OK)):
             raise ArchiveError(f"{path} is read-only; make it writable or choose another --out")

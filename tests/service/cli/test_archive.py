@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.archive import ArchiveError, find_pictures, read_file
-from service.imaging import PictureTooLarge
+from service.cli.archive import ArchiveError, find_pictures
 from tests.service.cli.conftest import cin
 
 
@@ -109,22 +108,6 @@ def test_a_folder_that_may_not_be_read(archive: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(ArchiveError, match=r"cannot read the folder .*locked: Permission denied"):
         find_pictures([archive])
-
-
-def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "sparse.tif"
-    path.touch()
-    os.truncate(path, 2**36)
-    with pytest.raises(PictureTooLarge, match="68,719,476,736"):
-        read_file(path, 1000)
-
-
-def test_what_has_no_size_is_read_up_to_the_limit(tmp_path: Path) -> None:
-    assert len(read_file(Path("/dev/zero"), 1000)) == 1001
-    (tmp_path / "empty.jpg").touch()
-    assert read_file(tmp_path / "empty.jpg", 1000) == b""
-    (tmp_path / "full.jpg").write_bytes(bytes(1000))
-    assert read_file(tmp_path / "full.jpg", 1000) == bytes(1000)
 
 
 @pytest.mark.parametrize("options", [["--json"], ["--out", "results.csv"], ["--out", "results.jsonl"]])

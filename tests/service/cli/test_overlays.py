@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from service.bundle import Bundle
-from service.cli import files
 from service.cli.archive import ArchiveError, find_pictures
 from service.cli.overlays import OverlayFolder
 from tests.service.cli.conftest import cin
@@ -151,16 +150,3 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     OverlayFolder(tmp_path / "out", [tmp_path])
     with pytest.raises(ArchiveError):
         OverlayFolder(tmp_path, [tmp_path / "out"])
-
-
-def test_a_full_disk_leaves_no_half_overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "old.png").write_bytes(b"old")
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    for name in ("old.png", "new.png"):
-        with pytest.raises(OSError, match="No space left"):
-            files.replace_file(tmp_path / name, b"new", durable=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.png": b"old"}

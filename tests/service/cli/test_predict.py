@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.cli.archive import find_pictures, read_file
+from service.cli.archive import find_pictures
+from service.cli.files import read_file
 from service.cli.predict import predict_files
 from service.cli.reports import Outcome
 from service.imaging import read_picture
@@ -79,6 +80,23 @@ def test_one_bad_picture_does_not_stop_the_others(environment: dict[str, str], p
         {"error"},
         {"diagnosis"},
     ]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_pipes_and_devices_are_refused_at_once(
+    environment: dict[str, str], picture: Path, tmp_path: Path, link: bool
+) -> None:
+    pipe, device = tmp_path / "pipe.jpg", Path("/dev/zero")
+    os.mkfifo(pipe)
+    if link:
+        for path in (pipe, device):
+            (tmp_path / f"to-{path.name}").symlink_to(path)
+        pipe, device = tmp_path / "to-pipe.jpg", tmp_path / "to-zero"
+    result = cin("predict", pipe, device, picture, **environment)
+    assert result.exit_code == 1
+    assert f"{pipe}: a pipe, a socket or a device" in result.stderr
+    assert f"{device}: a pipe, a socket or a device" in result.stderr
+    assert "melanoma" in result.stdout
 
 
 def test_names_on_the_terminal(environment: dict[str, str], broken: Path, tmp_path: Path) -> None:

@@ -65,6 +65,31 @@ def test_a_read_only_file_is_left_alone(environment: dict[str, str], archive: Pa
     assert out.read_bytes() == before
 
 
+def device_in(folder: Path) -> Path:
+    """A device that root may lose; others cannot replace the real one."""
+    if os.geteuid() != 0:
+        return Path("/dev/full")
+    os.mknod(folder / "full", 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    return folder / "full"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "to a pipe", "to a device", "to itself"])
+def test_what_is_no_regular_file_is_left_alone(
+    environment: dict[str, str], archive: Path, tmp_path: Path, kind: str
+) -> None:
+    out, pipe = tmp_path / "results.csv", tmp_path / "pipe"
+    os.mkfifo(out if kind == "pipe" else pipe)
+    targets = {"to a pipe": pipe, "to a device": device_in(tmp_path), "to itself": out}
+    if kind in targets:
+        out.symlink_to(targets[kind])
+    before = out.lstat()
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 1
+    assert "results.csv is a pipe, a device or a loop of links" in result.stderr
+    assert (out.lstat().st_ino, out.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert stat.S_ISCHR(targets["to a device"].lstat().st_mode)
+
+
 def spoil_after(monkeypatch: pytest.MonkeyPatch, num: int, spoil: Callable[[], object]) -> None:
     """Call ``spoil`` once ``num`` answers have been written."""
     really_add, added = ResultsFile.add, 0
