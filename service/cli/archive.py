@@ -56,26 +56,27 @@ class Found(NamedTuple):
     left_out: Counter[str]
 
 
-def find_pictures(paths: Iterable[Path]) -> Found:
+def find_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> Found:
     """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
 
-    Below these folders, hidden and system folders, symlinked folders and folders of overlays are not searched. Raises
-    :class:`ArchiveError` for a folder without pictures, and for one that may not be read: its pictures would be missing
-    silently.
+    A picture with several names, as by links, is taken once, by the first of them. Below these folders, hidden and
+    system folders, symlinked folders and folders of overlays are not searched. ``own`` are files and folders of the
+    command itself, which are not counted. Raises :class:`ArchiveError` for a folder without pictures, and for one that
+    may not be read: its pictures would be missing silently.
     """
-    pictures: list[Path] = []
+    own_places = frozenset(map(_place, own))
+    pictures: dict[str, Path] = {}
     left_out: Counter[str] = Counter()
     for path in paths:
-        if not path.is_dir():
-            pictures.append(path)
-            continue
-        inside = _search(path)
+        inside = _search(path, own_places) if path.is_dir() else Found([path], Counter())
         left_out += inside.left_out
         if not inside.pictures:
             but = f"; left out: {list_kinds(inside.left_out)}" if inside.left_out else ""
             raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
-        pictures += inside.pictures
-    return Found(list(dict.fromkeys(pictures)), left_out)
+        for picture in inside.pictures:
+            if pictures.setdefault(os.path.realpath(picture), picture) != picture:
+                left_out["other names of the same pictures"] += 1
+    return Found(list(pictures.values()), left_out)
 
 
 def list_kinds(left_out: Counter[str]) -> str:
@@ -83,17 +84,25 @@ def list_kinds(left_out: Counter[str]) -> str:
     return ", ".join(f"{kind}: {num}" for kind, num in sorted(left_out.items()))
 
 
-def _search(root: Path) -> Found:
+def _place(path: Path) -> Path:
+    """Where a file or a link is, however its folder is spelled."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _search(root: Path, own: frozenset[Path]) -> Found:
     pictures: list[Path] = []
     left_out: Counter[str] = Counter()
     for folder, folders, files in os.walk(root, onerror=_unreadable):
+        place = Path(os.path.realpath(folder))
         if OVERLAYS_MARKER in files:
-            left_out["folders of overlays"] += 1
+            left_out["folders of overlays"] += place not in own
             folders.clear()
             continue
         kinds = {name: _reason_to_skip(Path(folder, name)) for name in folders}
         folders[:] = [name for name, kind in kinds.items() if kind is None]
         for name in files:
+            if place / name in own:
+                continue
             path = Path(folder, name)
             kinds[name] = _kind_unless_picture(path)
             if kinds[name] is None:

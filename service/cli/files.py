@@ -36,6 +36,11 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         return file.read(status.st_size)
 
 
+def scratch_of(path: Path) -> Path:
+    """What :func:`replace_file` writes first."""
+    return path.with_name(f".{path.name}.part")
+
+
 def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write ``data`` to ``path``; with ``durable`` it is on the disk before the file of that name is replaced.
 
@@ -46,7 +51,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     replaced = path.lstat() if os.path.lexists(path) else None
     if replaced is not None and not stat.S_ISREG(replaced.st_mode):
         raise NotARegularFile(path)
-    scratch = path.with_name(f".{path.name}.part")
+    scratch = scratch_of(path)
     scratch.unlink(missing_ok=True)  # left by a command that was killed
     mode = 0o666 if replaced is None else 0o600  # no wider than the replaced file's, at any time
     try:

@@ -30,6 +30,11 @@ def to_text(path: str | os.PathLike[str]) -> str:
     return _encode(os.fsencode(path).decode(*_ENCODING))
 
 
+def to_path(text: str) -> str:
+    """The path that :func:`to_text` was given."""
+    return os.fsdecode(unquote_to_bytes(text.encode(*_ENCODING)))
+
+
 def as_written_now(text: str) -> str:
     """What :func:`to_text` gives for a name in a file of an earlier version, which wrote names as they were."""
     decoded = unquote_to_bytes(text.encode(*_ENCODING)).decode(*_ENCODING)

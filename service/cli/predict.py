@@ -19,7 +19,7 @@ from service.cli.common import read_settings, refuse
 from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal
-from service.cli.results_file import JudgedBy, ResultsFile
+from service.cli.results_file import JudgedBy, ResultsFile, files_of
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
@@ -63,7 +63,8 @@ def _predict(
     settings: Settings, pictures: Sequence[Path], *, as_json: bool, out: Path | None, overlay: Path | None
 ) -> bool:
     """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
-    found = find_pictures(pictures)
+    own = [*([] if out is None else files_of(out)), *([] if overlay is None else [overlay])]
+    found = find_pictures(pictures, own)
     overlays = None if overlay is None else OverlayFolder(overlay, pictures)
     bundle = load_bundle(settings.bundle)
     if out is None:

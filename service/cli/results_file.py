@@ -11,6 +11,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from service.bundle import Manifest
 from service.cli.archive import ArchiveError
-from service.cli.files import replace_file
-from service.cli.names import as_written_now, printable, to_text
+from service.cli.files import replace_file, scratch_of
+from service.cli.names import as_written_now, printable, to_path, to_text
 from service.prediction.schemas import Prediction
 
 # These mean something only where a service keeps the prediction.
@@ -53,8 +54,18 @@ class JudgedBy(NamedTuple):
         return ", ".join(f"{name} {ours:.16}, not {theirs:.16}" for name, ours, theirs in pairs if ours != theirs)
 
 
+def files_of(out: Path) -> list[Path]:
+    """The files that a command makes or writes for the results file ``out``."""
+    target = Path(os.path.realpath(out))  # a link's target is written, not the link
+    return [out, target, scratch_of(target), _lock_of(target)]
+
+
 class ResultsFile:
-    """Answers in a file, one picture a line, all judged alike; a context manager."""
+    """Answers in a file, one picture a line, all judged alike; a context manager.
+
+    Pictures have the name that they were given when that is absolute. Other names are relative to the file's folder, or
+    absolute where a picture is not below it: they mean the same in whichever folder a command is run.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, judged_by: JudgedBy) -> None:
         """Continue the file at ``path``, or begin it.
@@ -67,7 +78,7 @@ class ResultsFile:
             raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
         if path.is_dir():
             raise ArchiveError(f"{path} is a folder; name a file in it")
-        self._path = Path(os.path.realpath(path))  # a link's target is written, not the link
+        self._path = Path(os.path.realpath(path))
         if not self._path.parent.is_dir():
             raise ArchiveError(f"{path}: the folder {self._path.parent} does not exist")
         if os.path.lexists(self._path) and not self._path.is_file():
@@ -76,7 +87,7 @@ class ResultsFile:
         if self._path.exists() and not (self._path.stat().st_mode & 0o222 and os.access(self._path, os.W_OK)):
             raise ArchiveError(f"{path} is read-only; make it writable or choose another --out")
         self._columns = _columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
-        self._lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
+        self._lock = FileLock(_lock_of(self._path))
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -85,7 +96,7 @@ class ResultsFile:
             self._done = self._begin(judged_by)
             self._file = self._path.open("ab", buffering=0)
         except BaseException:
-            self._lock.release()
+            self._unlock()
             raise
         self._written = _identity(os.fstat(self._file.fileno()))
 
@@ -96,11 +107,17 @@ class ResultsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._file.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        # Removed while it is locked; filelock does not take one that was removed for a lock.
+        with suppress(OSError):
+            _lock_of(self._path).unlink()
         self._lock.release()
 
     def has(self, picture: Path) -> bool:
-        """Whether a picture, by its path as given, had an answer when the file was opened."""
-        return to_text(picture) in self._done
+        """Whether a picture, by any of its names, had an answer when the file was opened."""
+        return os.path.realpath(picture) in self._done
 
     def add(self, picture: Path, prediction: Prediction | None, error: str | None) -> None:
         """Append the outcome of one picture.
@@ -108,7 +125,7 @@ class ResultsFile:
         Raises :class:`ArchiveError` when the file was removed, replaced or changed by another program, and when it
         cannot be written, as on a full disk.
         """
-        row: dict[str, Any] = {"picture": to_text(picture), "error": error and printable(error)}
+        row: dict[str, Any] = {"picture": to_text(self._name_of(picture)), "error": error and printable(error)}
         if prediction is not None:
             fields = to_fields(prediction) if self._columns is None else _flat(prediction)
             row = {"picture": row["picture"], **fields}
@@ -127,7 +144,7 @@ class ResultsFile:
         self._written = _identity(os.fstat(self._file.fileno()))
 
     def _begin(self, judged_by: JudgedBy) -> set[str]:
-        """Rewrite the file with its complete answers only; their pictures."""
+        """Rewrite the file with its complete answers only; the real paths of their pictures."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
             if differences := self._judged_by(row).differences(judged_by):
@@ -139,7 +156,16 @@ class ResultsFile:
             replace_file(self._path, text.encode(*_ENCODING), durable=True)
         except OSError as failure:
             raise self._unwritable(failure) from failure
-        return {row["picture"] for row in answered}
+        return {os.path.realpath(self._path.parent / to_path(row["picture"])) for row in answered}
+
+    def _name_of(self, picture: Path) -> str:
+        if picture.is_absolute():
+            return str(picture)
+        path, real = os.path.abspath(picture), os.path.realpath(picture)  # noqa: PTH100 - keeps names of links
+        if os.path.realpath(path) != real:  # dots after a link
+            path = real
+        folder = f"{self._path.parent}{os.sep}"
+        return path.removeprefix(folder)
 
     def _judged_by(self, row: dict[str, Any]) -> JudgedBy:
         try:
@@ -189,6 +215,10 @@ class ResultsFile:
         except (ValueError, csv.Error) as error:
             raise self._something_else(error) from error
         return rows
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:

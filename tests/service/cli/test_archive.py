@@ -81,8 +81,41 @@ def test_links(tmp_path: Path) -> None:
         (tmp_path / "in" / name).symlink_to(target)
     os.mkfifo(tmp_path / "in/pipe.jpg")
     found = find_pictures([tmp_path / "in"])
-    assert found.pictures == [tmp_path / "in/a.jpg", tmp_path / "in/good.jpg"]
-    assert found.left_out == {"symlinked folders": 2, "pipes, devices and broken links": 4}
+    assert found.pictures == [tmp_path / "in/a.jpg"]
+    assert found.left_out == {
+        "symlinked folders": 2,
+        "pipes, devices and broken links": 4,
+        "other names of the same pictures": 1,
+    }
+
+
+def test_a_picture_is_taken_once_by_its_first_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "in/a.jpg", "in/b.jpg")
+    monkeypatch.chdir(tmp_path / "in")
+    (tmp_path / "link").symlink_to("in")
+    found = find_pictures([Path("b.jpg"), tmp_path / "link", Path(), tmp_path / "in", Path("../in/a.jpg")])
+    assert found.pictures == [Path("b.jpg"), tmp_path / "link/a.jpg"]
+    assert found.left_out == {"other names of the same pictures": 5}
+
+
+def test_the_command_s_own_files_are_not_counted(
+    environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive / "notes.txt").unlink()
+    (archive / "latest.csv").symlink_to("results.csv")
+    (archive / ".results.csv.part").touch()  # left by a command that was killed
+    (archive.parent / "link").symlink_to(archive)
+    for start, options in ((archive, ["latest.csv"]), (archive.parent, ["link/latest.csv"])):
+        monkeypatch.chdir(start)
+        for _ in range(2):
+            overlays = Path(options[0]).parent / "overlays"
+            result = cin("predict", archive, "--out", *options, "--overlay", overlays, **environment)
+            assert result.exit_code == 0, result.stderr
+            assert json.loads(result.stderr.splitlines()[-1])["summary"]["left_out"] == {}
+            assert {path.name for path in archive.iterdir() if path.suffix not in (".png", "")} == {
+                "latest.csv",
+                "results.csv",
+            }
 
 
 def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) -> None:

@@ -143,4 +143,4 @@ def test_interrupted_again_and_again(
         size = out.stat().st_size
     assert cin("predict", many, "--out", out, **environment).exit_code == 0
     assert sorted(pictures_in(out)) == expected
-    assert {path.name for path in tmp_path.iterdir()} == {"odd", out.name, f".{out.name}.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"odd", out.name}

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pandas
 import pytest
 
-from service.cli.names import as_written_now, printable, to_text
+from service.cli.names import as_written_now, printable, to_path, to_text
 
 PLAIN = [
     "archive/ISIC_0000001.jpg",
@@ -60,6 +60,7 @@ def test_others_are_percent_encoded(name: bytes, text: str) -> None:
 def test_the_name_is_given_back(name: bytes) -> None:
     text = to_text(os.fsdecode(name))
     assert os.fsencode(unquote(text, errors="surrogateescape")) == name
+    assert os.fsencode(to_path(text)) == name
     assert as_written_now(text) == text
 
 

@@ -236,6 +236,42 @@ def test_two_commands_do_not_write_one_file(
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_picture_has_one_answer_however_it_is_named(
+    environment: dict[str, str], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """In one command and in those that continue it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("archive")
+    out = tmp_path / f"results.{suffix}"
+    assert cin("predict", "archive/0.png", archive, "link", "--out", out.name, **environment).exit_code == 0
+    before = out.read_bytes()
+    rows = rows_of(out) if suffix == "csv" else objects_in(out)
+    pictures = ["archive/0.png", *(str(path) for path in find_pictures([archive]).pictures if path.name != "0.png")]
+    assert [row["picture"] for row in rows] == pictures
+    for folder, named in ((archive, "."), (tmp_path, "link/../archive"), (archive / "below", "../../link")):
+        monkeypatch.chdir(folder)
+        result = cin("predict", named, "--out", os.path.relpath(out), **environment)
+        assert result.exit_code == 0, result.stderr
+        assert "7 of 7 pictures have an answer already" in result.stderr
+        assert out.read_bytes() == before
+
+
+def test_relative_names_are_the_pictures_of_one_folder_only(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder a day, each from within it."""
+    for i, day in enumerate(("1", "2", "2")):
+        (tmp_path / day).mkdir(exist_ok=True)
+        (tmp_path / day / "IMG_1.png").write_bytes(picture_bytes(dark_square(start=4 * i)))
+        monkeypatch.chdir(tmp_path / day)
+        assert cin("predict", ".", "--out", "../results.csv", **environment).exit_code == 0
+    assert [row["picture"] for row in rows_of(tmp_path / "results.csv")] == ["1/IMG_1.png", "2/IMG_1.png"]
+    (tmp_path / "tables").mkdir()
+    assert cin("predict", ".", "--out", "../tables/results.csv", **environment).exit_code == 0
+    assert [row["picture"] for row in rows_of(tmp_path / "tables/results.csv")] == [str(tmp_path / "2/IMG_1.png")]
+
+
 def test_a_link_leads_to_the_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
     link, out = tmp_path / "latest.csv", tmp_path / "results.csv"
     link.symlink_to(out)

@@ -149,6 +149,6 @@ def test_a_full_disk(environment: dict[str, str], archive: Path, tmp_path: Path,
         assert process.stderr.splitlines()[-1].startswith("cin: ")
         assert "File too large" in process.stderr.splitlines()[-1]
         assert out.stat().st_size == 1_500  # what was there is not lost
-        assert {path.name for path in tmp_path.iterdir()} == {"archive", out.name, f".{out.name}.lock"}
+        assert {path.name for path in tmp_path.iterdir()} == {"archive", out.name}
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0
     assert pictures_in(out) == sorted(map(str, find_pictures([archive]).pictures))
