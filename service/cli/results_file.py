@@ -195,7 +195,7 @@ class ResultsFile:
         """The rows up to the last complete line."""
         if not self._path.is_file():
             return []
-        text = self._path.read_bytes().decode(*_ENCODING)
+        text = self._path.read_bytes().decode(*_ENCODING).removeprefix("\ufeff")  # Excel's mark of UTF-8
         text, half = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
         half = half.rstrip("\0")  # a loss of power leaves zeros
         try:
@@ -208,7 +208,7 @@ class ResultsFile:
             else:
                 head, *cells = csv.reader(io.StringIO(text, newline="")) if text else [self._columns]
                 if head != self._columns:
-                    raise ValueError("its columns are others")
+                    raise ValueError(f"its columns are {', '.join(head):.60}, not {', '.join(self._columns):.30}...")
                 rows = [dict(zip(head, row, strict=True)) for row in cells]
             if not all(isinstance(row, dict) and "picture" in row for row in rows):
                 raise ValueError("it holds something else")

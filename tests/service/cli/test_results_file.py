@@ -191,6 +191,31 @@ def test_files_that_are_something_else_are_left_alone(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_files_that_spreadsheets_saved(environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str) -> None:
+    """With the mark of UTF-8 and other ends of lines; both are dropped."""
+    out = tmp_path / f"results.{suffix}"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    before = out.read_bytes()
+    for saved in (b"\xef\xbb\xbf" + before, b"\xef\xbb\xbf" + before.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf"):
+        out.write_bytes(saved)
+        result = cin("predict", archive, "--out", out, **environment)
+        assert result.exit_code == 0, result.stderr
+        assert ("7 of 7 pictures have an answer already" in result.stderr) == (len(saved) > 3)
+        assert out.read_bytes() == before
+
+
+def test_a_table_with_semicolons_is_refused_by_what_it_is(
+    environment: dict[str, str], archive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.csv"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    out.write_text(out.read_text().replace(",", ";"))
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 1
+    assert "its columns are picture;diagnosis;" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_names_in_files_of_earlier_versions(
     environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str
 ) -> None:
