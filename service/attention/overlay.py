@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 MapKind = Literal["lesion", "spatial", "correlation"]
 BranchChoice = Literal["1", "2", "mean"]
@@ -110,10 +111,12 @@ def is_evident(values: Map, kind: MapKind) -> bool:
     return bool(values.max() >= EVIDENCE_LEVEL[kind])
 
 
-def encode(picture: RGB | RGBA) -> bytes:
-    """Encode a rendered overlay as PNG: pixels only, never metadata."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=6)
+def encode(picture: RGB | RGBA, comment: str | None = None) -> bytes:
+    """Encode a rendered overlay as PNG: pixels, and no metadata but ``comment``."""
+    buffer, metadata = io.BytesIO(), PngInfo()
+    if comment is not None:
+        metadata.add_text("Comment", comment)
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=6, pnginfo=metadata)
     return buffer.getvalue()
 
 

@@ -64,7 +64,7 @@ def find_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> Found:
     command itself, which are not counted. Raises :class:`ArchiveError` for a folder without pictures, and for one that
     may not be read: its pictures would be missing silently.
     """
-    own_places = frozenset(map(_place, own))
+    own_places = frozenset(map(place_of, own))
     pictures: dict[str, Path] = {}
     left_out: Counter[str] = Counter()
     for path in paths:
@@ -79,14 +79,14 @@ def find_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> Found:
     return Found(list(pictures.values()), left_out)
 
 
+def place_of(path: Path) -> Path:
+    """Where a file or a link is, however its folder is spelled."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
 def list_kinds(left_out: Counter[str]) -> str:
     """What was left out, for people."""
     return ", ".join(f"{kind}: {num}" for kind, num in sorted(left_out.items()))
-
-
-def _place(path: Path) -> Path:
-    """Where a file or a link is, however its folder is spelled."""
-    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _search(root: Path, own: frozenset[Path]) -> Found:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, encode, render
-from service.cli.archive import OVERLAYS_MARKER, ArchiveError
+from service.cli.archive import OVERLAYS_MARKER, ArchiveError, place_of
 from service.cli.files import replace_file
+from service.cli.results_file import Source
 
 # Written last: where it is, the others are.
 _LAST: MapKind = "lesion"
 
 
+class OverlaysOfAnother(OSError):  # noqa: N818 - named for what they are
+    """There are overlays in the place of a picture's that were not made from it by this model."""
+
+    def __init__(self, path: Path) -> None:
+        what = "made from another picture or model; remove it or name another folder for --overlay"
+        super().__init__(errno.EEXIST, f"{path} was {what}", str(path))
+
+
 class OverlayFolder:
     """Overlays of pictures as ``KIND.png``, each in a folder that has the picture's name and place.
 
-    No two pictures share a folder, and a picture's name is as short as its folder's.
+    A picture's place is relative to the folder that this one is in; where it is not below that, its absolute path
+    follows. So it depends on neither the other pictures of a command nor on how they are spelled, and a picture's name
+    is as short as its folder's. Every file records what it was made from.
     """
 
-    def __init__(self, folder: Path, searched: Iterable[Path]) -> None:
-        """Begin or continue ``folder``. ``searched`` are the files and folders that the pictures were found in.
+    def __init__(self, folder: Path) -> None:
+        """Begin or continue ``folder``.
 
         Raises :class:`ArchiveError` for a folder that holds something else: later searches would leave that out.
         """
@@ -32,26 +44,38 @@ class OverlayFolder:
                 raise ArchiveError(f"{folder} holds something else than overlays; name an empty folder for --overlay")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / OVERLAYS_MARKER).touch()
-        self._folder = folder
-        tops = (path if path.is_dir() else path.parent for path in searched)
-        self._top = os.path.commonpath(map(_absolute, tops))
+        self._folder = Path(os.path.realpath(folder))
 
-    def has(self, picture: Path) -> bool:
-        """Whether all overlays of a picture are there."""
-        return (self._folder_of(picture) / f"{_LAST}.png").is_file()
+    def has(self, picture: Path, source: Source) -> bool:
+        """Whether all overlays of a picture are there, made from ``source``."""
+        path = self._folder_of(picture) / f"{_LAST}.png"
+        return path.is_file() and _is_from(path, source)
 
-    def write(self, picture: Path, maps: AttentionMaps) -> None:
-        """Draw a picture's overlays and write them. Raises ``OSError``."""
+    def write(self, picture: Path, maps: AttentionMaps, source: Source) -> None:
+        """Draw a picture's overlays and write them.
+
+        Raises :class:`OverlaysOfAnother` and then writes none, other ``OSError``.
+        """
         folder = self._folder_of(picture)
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / f"{kind}.png" for kind in get_args(MapKind)):
+            if path.is_file() and not _is_from(path, source):
+                raise OverlaysOfAnother(path)
         others: list[MapKind] = [] if maps.spatial is None else ["spatial", "correlation"]
         for kind in (*others, _LAST):
-            replace_file(folder / f"{kind}.png", encode(render(maps, OverlayOptions(kind=kind))))
+            overlay = encode(render(maps, OverlayOptions(kind=kind)), _recorded(source))
+            replace_file(folder / f"{kind}.png", overlay)
 
     def _folder_of(self, picture: Path) -> Path:
-        return self._folder / os.path.relpath(_absolute(picture), self._top)
+        place = place_of(picture)
+        below = self._folder.parent if place.is_relative_to(self._folder.parent) else place.anchor
+        return self._folder / place.relative_to(below)
 
 
-def _absolute(path: Path) -> str:
-    """As named: a link to a picture has overlays of its own."""
-    return os.path.abspath(path)  # noqa: PTH100 - keeps links and drops dots
+def _recorded(source: Source) -> str:
+    return "image {} model {} {}".format(*source)
+
+
+def _is_from(path: Path, source: Source) -> bool:
+    with path.open("rb") as file:
+        return _recorded(source).encode() in file.read(1024)  # the comment is before the pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from service.cli.common import read_settings, refuse
 from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal
-from service.cli.results_file import JudgedBy, ResultsFile, files_of
+from service.cli.results_file import JudgedBy, ResultsFile, Source, files_of
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
@@ -30,6 +30,13 @@ from service.runtime import predicting
 from service.settings import Settings
 
 _CALLER = Caller(ANYONE, counted_as=ANYONE)
+
+# What the answer that a picture has already was made from.
+Answered = Callable[[Path], Source | None]
+
+
+def _never(_: Path) -> None:
+    """No picture has an answer."""
 
 
 def predict(
@@ -65,7 +72,7 @@ def _predict(
     """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
     own = [*([] if out is None else files_of(out)), *([] if overlay is None else [overlay])]
     found = find_pictures(pictures, own)
-    overlays = None if overlay is None else OverlayFolder(overlay, pictures)
+    overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
     if out is None:
         work = _predict_on_terminal(settings, bundle, found, overlays, as_json=as_json)
@@ -97,9 +104,14 @@ async def _predict_into_file(
         )
         with ResultsFile(out, bundle.manifest, judged_by) as file:
             summary.answered_before = sum(map(file.has, found.pictures))
-            left = [p for p in found.pictures if not (file.has(p) and (overlays is None or overlays.has(p)))]
-            await _report_all(settings, predictor, left, overlays, into_file(summary, file, num_left=len(left)))
+            left = [p for p in found.pictures if not _is_complete(file.source_of(p), p, overlays)]
+            reporting = into_file(summary, file, num_left=len(left))
+            await _report_all(settings, predictor, left, overlays, reporting, file.source_of)
     return summary
+
+
+def _is_complete(answered: Source | None, picture: Path, overlays: OverlayFolder | None) -> bool:
+    return answered is not None and (overlays is None or overlays.has(picture, answered))
 
 
 async def _report_all(
@@ -108,12 +120,15 @@ async def _report_all(
     paths: Sequence[Path],
     overlays: OverlayFolder | None,
     reporting: AbstractContextManager[Report],
+    answered: Answered = _never,
 ) -> None:
     """Predict all pictures and report every outcome, in order."""
     network, max_bytes = predictor.network, settings.max_upload_bytes
     in_flight = 2 * network.threads + 3 * network.max_batch  # enough for full batches and busy threads
     with reporting as report:
-        outcomes = predict_files(predictor, paths, in_flight=in_flight, max_bytes=max_bytes, overlays=overlays)
+        outcomes = predict_files(
+            predictor, paths, in_flight=in_flight, max_bytes=max_bytes, overlays=overlays, answered=answered
+        )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 report(outcome)
@@ -126,17 +141,19 @@ async def predict_files(
     in_flight: int,
     max_bytes: int,
     overlays: OverlayFolder | None = None,
+    answered: Answered = _never,
 ) -> AsyncGenerator[Outcome, None]:
     """The outcome of every picture, in order; at most ``in_flight`` pictures of ``max_bytes`` are in memory.
 
-    Overlays are written into ``overlays``. Raises :class:`EngineError` when the device fails: every other picture would
+    Overlays are written into ``overlays``, unless the answer that a picture had before was made from something else.
+    Raises :class:`EngineError` when the device fails: every other picture would
     fail as well.
     """
     upcoming, tasks = iter(paths), deque[asyncio.Task[Outcome]]()
     try:
         while True:
             while len(tasks) < in_flight and (path := next(upcoming, None)) is not None:
-                tasks.append(asyncio.create_task(_predict_file(predictor, path, max_bytes, overlays)))
+                tasks.append(asyncio.create_task(_predict_file(predictor, path, max_bytes, overlays, answered)))
             if not tasks:
                 return
             yield await tasks.popleft()
@@ -146,7 +163,9 @@ async def predict_files(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _predict_file(predictor: Predictor, path: Path, max_bytes: int, overlays: OverlayFolder | None) -> Outcome:
+async def _predict_file(
+    predictor: Predictor, path: Path, max_bytes: int, overlays: OverlayFolder | None, answered: Answered
+) -> Outcome:
     try:
         data = await asyncio.to_thread(read_file, path, max_bytes)
         result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
@@ -157,8 +176,11 @@ async def _predict_file(predictor: Predictor, path: Path, max_bytes: int, overla
     except (PictureError, DecoderError, EngineError, OSError) as error:
         return Outcome(path, None, _reason(error))
     if overlays is not None:
+        source = Source.of(result.prediction)
+        if answered(path) not in (None, source):
+            return Outcome(path, result.prediction, overlays_error="replaced after its answer; choose another --out")
         try:
-            await predictor.network.compute(lambda: overlays.write(path, result.maps), _CALLER.counted_as)
+            await predictor.network.compute(lambda: overlays.write(path, result.maps, source), _CALLER.counted_as)
         except OSError as error:
             return Outcome(path, result.prediction, overlays_error=_reason(error))
     return Outcome(path, result.prediction)

@@ -60,6 +60,19 @@ def files_of(out: Path) -> list[Path]:
     return [out, target, scratch_of(target), _lock_of(target)]
 
 
+class Source(NamedTuple):
+    """What an answer and its overlays were made from."""
+
+    image_sha256: str
+    model_sha256: str
+    variant: str
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """The source of a prediction."""
+        return cls(prediction.image.sha256, prediction.model.sha256, prediction.model.variant)
+
+
 class ResultsFile:
     """Answers in a file, one picture a line, all judged alike; a context manager.
 
@@ -117,7 +130,11 @@ class ResultsFile:
 
     def has(self, picture: Path) -> bool:
         """Whether a picture, by any of its names, had an answer when the file was opened."""
-        return os.path.realpath(picture) in self._done
+        return self.source_of(picture) is not None
+
+    def source_of(self, picture: Path) -> Source | None:
+        """What the answer that a picture had then was made from."""
+        return self._done.get(os.path.realpath(picture))
 
     def add(self, picture: Path, prediction: Prediction | None, error: str | None) -> None:
         """Append the outcome of one picture.
@@ -143,8 +160,8 @@ class ResultsFile:
             raise self._unwritable(failure) from failure
         self._written = _identity(os.fstat(self._file.fileno()))
 
-    def _begin(self, judged_by: JudgedBy) -> set[str]:
-        """Rewrite the file with its complete answers only; the real paths of their pictures."""
+    def _begin(self, judged_by: JudgedBy) -> dict[str, Source]:
+        """Rewrite the file with its complete answers only; their sources by the real paths of their pictures."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
             if differences := self._judged_by(row).differences(judged_by):
@@ -156,7 +173,8 @@ class ResultsFile:
             replace_file(self._path, text.encode(*_ENCODING), durable=True)
         except OSError as failure:
             raise self._unwritable(failure) from failure
-        return {os.path.realpath(self._path.parent / to_path(row["picture"])) for row in answered}
+        folder = self._path.parent
+        return {os.path.realpath(folder / to_path(row["picture"])): self._source(row) for row in answered}
 
     def _name_of(self, picture: Path) -> str:
         if picture.is_absolute():
@@ -176,6 +194,14 @@ class ResultsFile:
             return JudgedBy(*map(str, fields))
         except (KeyError, TypeError):
             raise self._something_else("an answer without its model") from None
+
+    def _source(self, row: dict[str, Any]) -> Source:
+        try:
+            image_sha256 = row["sha256"] if self._columns is not None else row["image"]["sha256"]
+        except (KeyError, TypeError):
+            raise self._something_else("an answer without its picture's digest") from None
+        judged_by = self._judged_by(row)
+        return Source(str(image_sha256), judged_by.model_sha256, judged_by.variant)
 
     def _something_else(self, why: object) -> ArchiveError:
         return ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out")

@@ -51,21 +51,97 @@ def test_they_mirror_the_tree(environment: dict[str, str], tmp_path: Path) -> No
     result = cin("predict", tmp_path / "in", "--overlay", tmp_path / "out", **environment)
     assert result.exit_code == 0, result.stderr
     pictures = ("1/i.jpg", "1/i.png", "2/i.jpg", "2/folder.jpg/i.jpg")
-    assert below(tmp_path / "out") == {f"{picture}/{kind}" for picture in pictures for kind in KINDS}
-    contents = {(tmp_path / "out" / picture / "lesion.png").read_bytes() for picture in pictures}
+    assert below(tmp_path / "out/in") == {f"{picture}/{kind}" for picture in pictures for kind in KINDS}
+    contents = {(tmp_path / "out/in" / picture / "lesion.png").read_bytes() for picture in pictures}
     assert len(contents) == len(pictures)
 
 
-def test_pictures_of_several_folders(environment: dict[str, str], tmp_path: Path) -> None:
-    folders = [put(tmp_path / name / "i.jpg").parent for name in ("in/1", "in/2")]
-    single = put(tmp_path / "i.jpg")
-    result = cin("predict", *folders, single, "--overlay", tmp_path / "out", **environment)
-    assert result.exit_code == 0, result.stderr
-    assert {Path(path).parent for path in below(tmp_path / "out")} == {
-        Path("in/1/i.jpg"),
-        Path("in/2/i.jpg"),
-        Path("i.jpg"),
-    }
+def test_the_place_follows_from_the_picture_alone(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither from the others of the command nor from how it is named."""
+    picture = put(tmp_path / "in/1/i.jpg")
+    put(tmp_path / "in/2/i.jpg", start=4)
+    (tmp_path / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path / "in/1")
+    for named in ([picture], ["i.jpg"], ["."], ["..", tmp_path], ["../../link/1"]):
+        out = tmp_path / f"out{len(named)}"
+        result = cin("predict", *named, "--overlay", os.path.relpath(out), **environment)
+        assert result.exit_code == 0, result.stderr
+    others = {f"in/2/i.jpg/{kind}" for kind in KINDS}
+    assert below(tmp_path / "out1") == {f"in/1/i.jpg/{kind}" for kind in KINDS}
+    assert below(tmp_path / "out2") == below(tmp_path / "out1") | others
+    (tmp_path / "elsewhere").mkdir()
+    assert cin("predict", picture, "--overlay", tmp_path / "elsewhere/out", **environment).exit_code == 0
+    assert below(tmp_path / "elsewhere/out") == {f"{str(picture)[1:]}/{kind}" for kind in KINDS}
+
+
+@pytest.mark.parametrize("first", [["--out", "results.csv"], ["--out", "results.jsonl"], []])
+def test_one_folder_a_day(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: list[str]
+) -> None:
+    """Pictures of one name; the second folder's have answers before overlays are asked for."""
+    monkeypatch.chdir(tmp_path)
+    for i, day in enumerate(("d1", "d2")):
+        put(tmp_path / day / "IMG_1.jpg", start=8 * i)
+        assert cin("predict", day, "--overlay", f"alone-{day}", **environment).exit_code == 0
+    assert cin("predict", "d1", *first, "--overlay", "out", **environment).exit_code == 0
+    if first:
+        assert cin("predict", "d2", *first, **environment).exit_code == 0
+    assert cin("predict", "d2", *first, "--overlay", "out", **environment).exit_code == 0
+    for day in ("d1", "d2"):
+        made, expected = (tmp_path / folder / day / "IMG_1.jpg/lesion.png" for folder in ("out", f"alone-{day}"))
+        assert made.read_bytes() == expected.read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/**/*.png") if path.is_file()}
+    if first:
+        assert cin("predict", "d1", "d2", *first, "--overlay", "out", **environment).exit_code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/**/*.png") if path.is_file()}
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "results.csv"]])
+def test_overlays_of_another_picture_or_model_are_kept(
+    environment: dict[str, str],
+    plain_bundle: Bundle,
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+) -> None:
+    """Neither overwritten nor taken for the picture's; the answer is written."""
+    monkeypatch.chdir(tmp_path)
+    command = ["predict", picture, "--overlay", "out"]
+    assert cin(*command, **environment).exit_code == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("out/**/*.png") if path.is_file()}
+    answered = [*command, *options]
+    result = cin(*answered, **{**environment, "CIN_BUNDLE": str(plain_bundle.folder)})
+    assert result.exit_code == 1
+    assert "made from another picture or model" in result.stderr
+    (tmp_path / "results.csv").unlink(missing_ok=True)
+    put(picture, start=8)
+    for _ in range(2):
+        result = cin(*answered, **environment)
+        assert result.exit_code == 1
+        assert "made from another picture or model" in result.stderr
+        assert {path: path.read_bytes() for path in tmp_path.glob("out/**/*.png") if path.is_file()} == before
+        assert not options or len((tmp_path / "results.csv").read_text().splitlines()) == 2
+    for path in before:
+        path.unlink()
+    assert cin(*answered, **environment).exit_code == 0
+    assert below(tmp_path / "out") == {f"{picture.name}/{kind}" for kind in KINDS}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_picture_that_was_replaced_after_its_answer_gets_no_overlays(
+    environment: dict[str, str], picture: Path, tmp_path: Path, suffix: str
+) -> None:
+    """They would not be those of the answer."""
+    options = ["--out", tmp_path / f"results.{suffix}"]
+    assert cin("predict", picture, *options, **environment).exit_code == 0
+    put(picture, start=8)
+    result = cin("predict", picture, *options, "--overlay", tmp_path / "out", **environment)
+    assert result.exit_code == 1
+    assert "replaced after its answer" in result.stderr
+    assert not below(tmp_path / "out")
 
 
 def test_overlays_are_no_pictures(environment: dict[str, str], archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +154,7 @@ def test_overlays_are_no_pictures(environment: dict[str, str], archive: Path, mo
     found = find_pictures([archive])
     assert len(found.pictures) == 7
     assert found.left_out["folders of overlays"] == 2
+    assert below(archive / "overlays") == {f"{p.relative_to(archive)}/{k}" for p in found.pictures for k in KINDS}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -92,13 +169,12 @@ def test_those_asked_for_later_are_made(
     assert "7 of these have no overlays yet" in result.stderr
     assert out.read_bytes() == before
     assert len(below(overlays)) == 7 * 3
-    (overlays / "0.png/lesion.png").unlink()
+    (overlays / "archive/0.png/lesion.png").unlink()
     result = cin("predict", archive, "--out", out, "--overlay", overlays, **environment)
     assert "1 of these have no overlays yet" in result.stderr
     assert len(below(overlays)) == 7 * 3
-    (archive / "0.png").unlink()
     (archive / "0.png").write_bytes(b"no picture")
-    (overlays / "0.png/lesion.png").unlink()
+    (overlays / "archive/0.png/lesion.png").unlink()
     result = cin("predict", archive, "--out", out, "--overlay", overlays, **environment)
     assert result.exit_code == 1
     assert "1 without overlays" in result.stderr
@@ -129,7 +205,7 @@ def test_the_longest_names(environment: dict[str, str], tmp_path: Path, name: st
     put(tmp_path / "in" / name)
     result = cin("predict", tmp_path / "in", "--overlay", tmp_path / "out", **environment)
     assert result.exit_code == 0, result.stderr
-    assert below(tmp_path / "out") == {f"{name}/{kind}" for kind in KINDS}
+    assert below(tmp_path / "out") == {f"in/{name}/{kind}" for kind in KINDS}
 
 
 def test_folders_that_hold_something_else_are_refused(
@@ -147,6 +223,6 @@ def test_folders_that_hold_something_else_are_refused(
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.DS_Store").touch()
-    OverlayFolder(tmp_path / "out", [tmp_path])
+    OverlayFolder(tmp_path / "out")
     with pytest.raises(ArchiveError):
-        OverlayFolder(tmp_path, [tmp_path / "out"])
+        OverlayFolder(tmp_path)
