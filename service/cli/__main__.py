@@ -18,12 +18,15 @@ def main() -> None:
     from service.cli import main as commands
 
     try:
-        if interruptible:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        commands.main()
-    finally:
-        if interruptible:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            if interruptible:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            commands.main()
+        finally:
+            if interruptible:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:  # before or after the command's own handling
+        signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import typer
 
 from service.access.keys import ANYONE, Caller
 from service.bundle import Bundle, BundleError, load_bundle
+from service.cli import ctrl_c
 from service.cli.archive import ArchiveError, Found, find_pictures
 from service.cli.common import read_settings, refuse
 from service.cli.files import read_file
@@ -49,10 +50,11 @@ def predict(
 ) -> None:
     """Diagnose pictures without a server. Exit code 1 when any could not be read."""
     try:
-        settings = read_settings()
-        if as_json and out is not None:
-            refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
-        complete = _predict(settings, pictures, as_json=as_json, out=out, overlay=overlay)
+        with ctrl_c.interruptible(ctrl_c.interrupt):
+            settings = read_settings()
+            if as_json and out is not None:
+                refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
+            complete = _predict(settings, pictures, as_json=as_json, out=out, overlay=overlay)
     except (ArchiveError, BundleError, EngineError) as error:
         refuse(str(error))
     except BrokenPipeError:
@@ -78,7 +80,7 @@ def _predict(
         work = _predict_on_terminal(settings, bundle, found, overlays, as_json=as_json)
     else:
         work = _predict_into_file(settings, bundle, found, overlays, out)
-    return asyncio.run(work).complete
+    return ctrl_c.run(work).complete
 
 
 async def _predict_on_terminal(

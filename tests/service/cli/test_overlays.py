@@ -64,7 +64,7 @@ def test_the_place_follows_from_the_picture_alone(
     put(tmp_path / "in/2/i.jpg", start=4)
     (tmp_path / "link").symlink_to("in")
     monkeypatch.chdir(tmp_path / "in/1")
-    for named in ([picture], ["i.jpg"], ["."], ["..", tmp_path], ["../../link/1"]):
+    for named in ([str(picture)], ["i.jpg"], ["."], ["..", str(tmp_path)], ["../../link/1"]):
         out = tmp_path / f"out{len(named)}"
         result = cin("predict", *named, "--overlay", os.path.relpath(out), **environment)
         assert result.exit_code == 0, result.stderr
@@ -109,7 +109,7 @@ def test_overlays_of_another_picture_or_model_are_kept(
 ) -> None:
     """Neither overwritten nor taken for the picture's; the answer is written."""
     monkeypatch.chdir(tmp_path)
-    command = ["predict", picture, "--overlay", "out"]
+    command = ["predict", str(picture), "--overlay", "out"]
     assert cin(*command, **environment).exit_code == 0
     before = {path: path.read_bytes() for path in tmp_path.glob("out/**/*.png") if path.is_file()}
     answered = [*command, *options]
@@ -135,7 +135,7 @@ def test_a_picture_that_was_replaced_after_its_answer_gets_no_overlays(
     environment: dict[str, str], picture: Path, tmp_path: Path, suffix: str
 ) -> None:
     """They would not be those of the answer."""
-    options = ["--out", tmp_path / f"results.{suffix}"]
+    options = ["--out", str(tmp_path / f"results.{suffix}")]
     assert cin("predict", picture, *options, **environment).exit_code == 0
     put(picture, start=8)
     result = cin("predict", picture, *options, "--overlay", tmp_path / "out", **environment)
