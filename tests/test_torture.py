@@ -18,7 +18,7 @@ RESULT = REPOSITORY / "results" / "torture.json"
 
 
 # Areas whose attacks are tests of tests/service as well.
-TESTED = {"smuggling", "early answers", "slow uploads", "costly pictures", "stopped Redis", "audit file"}
+TESTED = {"archives", "smuggling", "early answers", "slow uploads", "costly pictures", "stopped Redis", "audit file"}
 
 
 @pytest.mark.alone

@@ -25,6 +25,7 @@ from service.settings import Settings, usable_cpus
 from tests.conftest import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import (
+    archives,
     attacks,
     audit_file,
     costly,
@@ -60,6 +61,7 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "shutdown": shutdown.check,
     "crashes": crashes.check,
     "strangers": strangers.check,
+    "archives": archives.check,
     "schema": schema.check,
 }
 

@@ -26,6 +26,8 @@ class Plan:
     queue_size: int = 64
     shutdown_seconds: int = 5
     kills: int = 20
+    archive_pictures: int = 300
+    archive_interruptions: int = 60
     own_bundle: Path | None = field(default=None)  # None: the shipped one
 
     def settings(self) -> dict[str, str]:
@@ -59,5 +61,7 @@ def short(bundle: Path) -> Plan:
         queue_size=16,
         shutdown_seconds=2,
         kills=4,
+        archive_pictures=100,
+        archive_interruptions=6,
         own_bundle=bundle,
     )

@@ -20,45 +20,17 @@ from service.bundle import Bundle
 from service.cli.archive import find_pictures
 from service.cli.results_file import JudgedBy, ResultsFile
 from tests.conftest import REPOSITORY
+from tests.odd_archive import ODD_NAMES, write_odd_archive
 from tests.service.cli.conftest import cin
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-ODD = [
-    b"  lead.jpg",
-    b"tab\there.jpg",
-    b"new\nline.jpg",
-    b"cr\rhere.jpg",
-    b"crlf\r\n.jpg",
-    b"=1+1.jpg",
-    b'=HYPERLINK("http:x","y").jpg',
-    b"--out.jpg",
-    b'dq".jpg',
-    b"comma,semi;.jpg",
-    b"back\\slash.jpg",
-    b"[bold]red.jpg",
-    b"\x1b[31mred\x1b[0m.jpg",
-    b"%s%n.jpg",
-    b"a%20b.jpg",
-    b"a b.jpg",
-    b"latin1-\xe9.jpg",
-    b"\xff\xfe.jpg",
-    "日本語.jpg".encode(),
-    "\u2028ls.jpg".encode(),
-    "\u0085nel.jpg".encode(),
-    "\ufeffbom.jpg".encode(),
-    b'"picture": "x".jpg',
-    b"a" * 251 + b".jpg",
-]
 PROGRAM = [sys.executable, "-c", "from service.cli.__main__ import main; main()"]
 
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    for i, name in enumerate(ODD):
-        (folder / os.fsdecode(name)).write_bytes(picture_bytes(dark_square(start=i)))
-    return folder
+    write_odd_archive(tmp_path / "odd", len(ODD_NAMES))
+    return tmp_path / "odd"
 
 
 @pytest.fixture
@@ -99,7 +71,7 @@ def test_odd_names(environment: dict[str, str], odd: Path, tmp_path: Path, suffi
         assert result.exit_code == 0, result.stderr
         assert sorted(pictures_in(out)) == sorted(map(str, find_pictures([odd]).pictures))
     read = pandas.read_csv(out) if suffix == "csv" else pandas.read_json(out, lines=True)
-    assert len(read) == len(ODD)
+    assert len(read) == len(ODD_NAMES)
     assert not read["picture"].str.contains(r"^[=+@-]|[\x00-\x1f\x7f]", regex=True).any()
 
 
