@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli.archive import list_kinds
 from service.cli.names import printable, to_text
-from service.cli.results_file import ResultsFile, to_fields
+from service.cli.results_file import ResultsFile
+from service.cli.rows import to_fields
 from service.prediction.schemas import Prediction
 
 

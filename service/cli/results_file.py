@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,21 +21,14 @@ from service.bundle import Manifest
 from service.cli.archive import ArchiveError
 from service.cli.files import replace_file, scratch_of
 from service.cli.names import as_written_now, printable, to_path, to_text
+from service.cli.rows import columns, csv_line, to_cells, to_fields
 from service.prediction.schemas import Prediction
-
-# These mean something only where a service keeps the prediction.
-_NOT_WRITTEN = {"id", "created_at", "attention", "timings_ms"}
 
 # Names in files of earlier versions need not be UTF-8.
 _ENCODING = ("utf-8", "surrogateescape")
 
 # How a JSON line begins.
 _LINE = '{"picture": '
-
-
-def to_fields(prediction: Prediction) -> dict[str, Any]:
-    """The fields of a prediction that are written to files: those that mean something without a service."""
-    return prediction.model_dump(mode="json", exclude=_NOT_WRITTEN)
 
 
 class JudgedBy(NamedTuple):
@@ -99,7 +91,7 @@ class ResultsFile:
         # Replacing a file needs no permission to write to it, and root needs none at all.
         if self._path.exists() and not (self._path.stat().st_mode & 0o222 and os.access(self._path, os.W_OK)):
             raise ArchiveError(f"{path} is read-only; make it writable or choose another --out")
-        self._columns = _columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
+        self._columns = columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
         self._lock = FileLock(_lock_of(self._path))
         try:
             self._lock.acquire(timeout=0)
@@ -144,7 +136,7 @@ class ResultsFile:
         """
         row: dict[str, Any] = {"picture": to_text(self._name_of(picture)), "error": error and printable(error)}
         if prediction is not None:
-            fields = to_fields(prediction) if self._columns is None else _flat(prediction)
+            fields = to_fields(prediction) if self._columns is None else to_cells(prediction)
             row = {"picture": row["picture"], **fields}
         try:
             now = _identity(self._path.stat())
@@ -210,12 +202,12 @@ class ResultsFile:
         return ArchiveError(f"{self._path}: {failure.strerror}; repeat the command to resume")
 
     def _head(self) -> str:
-        return "" if self._columns is None else _csv_line(self._columns)
+        return "" if self._columns is None else csv_line(self._columns)
 
     def _line(self, row: dict[str, Any]) -> str:
         if self._columns is None:
             return json.dumps(row) + "\n"
-        return _csv_line([row.get(column, "") for column in self._columns])
+        return csv_line([row.get(column, "") for column in self._columns])
 
     def _rows(self) -> list[dict[str, Any]]:
         """The rows up to the last complete line."""
@@ -250,45 +242,3 @@ def _lock_of(path: Path) -> Path:
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:
     """Which file it is, and its length in bytes."""
     return stat.st_dev, stat.st_ino, stat.st_size
-
-
-def _columns(classes: Sequence[str]) -> list[str]:
-    return [
-        "picture",
-        "diagnosis",
-        *classes,
-        *("malignant_probability", "operating_point", "threshold", "refer", "status", "reasons", "abstained_because"),
-        "abstains",
-        *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
-        *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
-        *("width", "height", "format", "sha256", "notes"),
-        *("model", "model_version", "model_sha256", "variant", "provider", "error"),
-    ]
-
-
-def _flat(prediction: Prediction) -> dict[str, Any]:
-    decision, lesion, image, model = prediction.decision, prediction.lesion, prediction.image, prediction.model
-    return {
-        "diagnosis": prediction.diagnosis,
-        **prediction.probabilities,
-        **decision.model_dump(mode="json", exclude_none=True),
-        "reasons": " ".join(decision.reasons),
-        "abstained_because": " ".join(decision.abstained_because),
-        "lesion_found": lesion.found,
-        "lesion_fraction": lesion.fraction,
-        **{f"crop_{edge}": value for edge, value in lesion.crop_box.model_dump().items()},
-        **(prediction.quality.model_dump() if prediction.quality is not None else {}),
-        **image.model_dump(),
-        "notes": " ".join(image.notes),
-        "model": model.name,
-        "model_version": model.version,
-        "model_sha256": model.sha256,
-        "variant": model.variant,
-        "provider": model.provider,
-    }
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
