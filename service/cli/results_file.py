@@ -159,14 +159,20 @@ class ResultsFile:
             if differences := self._judged_by(row).differences(judged_by):
                 raise ArchiveError(f"{self._path} holds answers of {differences}; choose another --out")
             row["picture"] = as_written_now(str(row["picture"]))
+        sources = {self._real_path(row): self._source(row) for row in answered}
         # Without errors and half-written lines: those pictures are repeated.
         text = self._head() + "".join(map(self._line, answered))
         try:
             replace_file(self._path, text.encode(*_ENCODING), durable=True)
         except OSError as failure:
             raise self._unwritable(failure) from failure
-        folder = self._path.parent
-        return {os.path.realpath(folder / to_path(row["picture"])): self._source(row) for row in answered}
+        return sources
+
+    def _real_path(self, row: dict[str, Any]) -> str:
+        try:
+            return os.path.realpath(self._path.parent / to_path(row["picture"]))
+        except ValueError as error:  # NUL
+            raise self._something_else(f"the name {row['picture']:.40}: {error}") from None
 
     def _name_of(self, picture: Path) -> str:
         if picture.is_absolute():

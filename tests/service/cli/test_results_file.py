@@ -215,6 +215,29 @@ def test_a_table_with_semicolons_is_refused_by_what_it_is(
     assert "its columns are picture;diagnosis;" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("suffix", "written", "other"),
+    [
+        ("csv", "/0.png", "/0%00.png"),
+        ("jsonl", "/0.png", "/0%00.png"),
+        ("jsonl", "/0.png", "/0\\u0000.png"),
+        ("jsonl", '"image": {', '"picture": {'),
+    ],
+)
+def test_damaged_rows_are_refused(
+    environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str, written: str, other: str
+) -> None:
+    """Names that no file can have, answers without their pictures."""
+    out = tmp_path / f"results.{suffix}"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    damaged = out.read_text().replace(written, other)
+    out.write_text(damaged)
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 1
+    assert "choose another --out" in result.stderr
+    assert out.read_text() == damaged
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_names_in_files_of_earlier_versions(
     environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str
