@@ -23,7 +23,8 @@ from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 
 from service.imaging.bmp import bmp_profile
 from service.imaging.frame import forget_xmp, to_frame
-from service.imaging.jpeg import completed
+from service.imaging.jpeg import Jpeg, check_jpeg, completed
+from service.imaging.jpeg_decoder import load_jpeg
 from service.imaging.kinds import FORMATS, NAMES, Format, Kind, costly, damaged, format_of, refusal
 from service.imaging.picture import (
     DEFAULT_LIMITS,
@@ -38,7 +39,9 @@ from service.imaging.picture import (
     UndecodablePicture,
 )
 from service.imaging.png import png_colours
-from service.imaging.structure import check_parts, check_tiles, decoding_bytes, decoding_samples, webp_size
+from service.imaging.structure import check_parts, check_tiles, decoding_bytes, decoding_samples
+from service.imaging.tiff_jpeg import check_jpegs
+from service.imaging.webp import check_webp, webp_size
 
 # How Pillow's error begins when a native decoder has found no memory.
 _NO_MEMORY = "out of memory"
@@ -102,15 +105,15 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
     try:
-        num_scans = check_parts(data, picture_format)
+        jpeg = check_parts(data, picture_format)
         stated = png_colours(data) if picture_format == "PNG" else None
         if picture_format == "WEBP":
             _check_webp(data, limits)
         with Image.open(io.BytesIO(data), formats=(picture_format,)) as image:
-            _check(image, picture_format, limits, num_scans)
+            _check(image, picture_format, limits, len(jpeg.scans) if jpeg else 1)
             size = image.size
             reduction = limits.reduction(image.width * image.height)
-            loaded = _load(image, data, reduction)
+            loaded = _load(image, data, reduction, jpeg)
             framed = to_frame(loaded, frame_size, stated)
     except CostlyPicture:
         raise costly(data) from None
@@ -131,27 +134,37 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     return Decoded(frame, width, height, picture_format, framed.notes)
 
 
-def _load(image: Image.Image, data: bytes, reduction: int) -> Image.Image:
+def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) -> Image.Image:
     """The picture with its pixels; also of a JPEG that lacks its last two bytes and nothing else."""
     _prepare(image, data, reduction)
-    try:
-        image.load()
-    except OSError:
-        files = completed(data) if isinstance(image, JpegImageFile) else []
-        if not files:
-            raise
-        image = _loaded(files[0], reduction)
-        if any(ImageChops.difference(image, _loaded(other, reduction)).getbbox() for other in files[1:]):
-            raise
+    if isinstance(image, JpegImageFile) and jpeg is not None:
+        return _load_jpeg(image, data, reduction, jpeg)
+    if isinstance(image, TiffImageFile):
+        check_jpegs(image, data)
+    image.load()
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
         image.putalpha(255)  # nothing was written to that channel
     return image
 
 
-def _loaded(jpeg: bytes, reduction: int) -> Image.Image:
+def _load_jpeg(image: JpegImageFile, data: bytes, reduction: int, jpeg: Jpeg) -> Image.Image:
+    try:
+        load_jpeg(image, data, jpeg)
+    except OSError:
+        files = completed(data, jpeg)
+        if not files:
+            raise
+        image = _opened(files[0], reduction)
+        load_jpeg(image, files[0], check_jpeg(files[0]))
+        if any(ImageChops.difference(image, _opened(other, reduction)).getbbox() for other in files[1:]):
+            raise
+    return image
+
+
+def _opened(jpeg: bytes, reduction: int) -> JpegImageFile:
     image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+    assert isinstance(image, JpegImageFile)
     _prepare(image, jpeg, reduction)
-    image.load()
     return image
 
 
@@ -197,6 +210,7 @@ def _check(image: Image.Image, picture_format: Format, limits: PictureLimits, nu
 
 def _check_webp(data: bytes, limits: PictureLimits) -> None:
     """Check what a WebP file states. Opening one takes two canvases of an animation, decoding a copy and an image."""
+    check_webp(data)
     width, height = webp_size(data)
     _check_pixels((width, height), "WEBP", limits)
     _check_memory(16 * width * height, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import TooManyParts
@@ -13,33 +14,85 @@ _MOST_SEGMENTS = 2_000
 _MOST_SCANS = 100
 
 _START_OF_SCAN, _END_OF_PICTURE, _RESTARTS = 0xDA, 0xD9, 0xDD
+END_MARK = bytes((0xFF, _END_OF_PICTURE))
 _WITHOUT_LENGTH = (0x01, 0xD8)
 # Within a scan, FF before 00 is data, and FF before D0 to D7 is a restart marker.
 _NEXT_MARKER = re.compile(b"\xff([^\x00\xd0-\xd7\xff])")
+_RESTART_MARKER = re.compile(b"\xff([\xd0-\xd7])")
 
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_PROGRESSIVE = (0xC2, 0xCA)
+_ARITHMETIC = (0xC9, 0xCA)
 _LOSSLESS_OR_HIERARCHICAL = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 _JPEG_LS = 0xF7
 
 
-def check_jpeg(data: bytes) -> int:
-    """The number of scans, each of which a decoder adds to all pixels.
+class MissingData(ValueError):  # noqa: N818 - the file is at fault
+    """Data of some pixels are missing."""
+
+
+class Frame(NamedTuple):
+    """A frame header. ``channels`` maps identifiers to sampling factors, across and down."""
+
+    width: int = 0
+    height: int = 0
+    channels: dict[int, tuple[int, int]] = {}  # noqa: RUF012 - never changed
+    is_progressive: bool = False
+    is_arithmetic: bool = False
+
+
+class Scan(NamedTuple):
+    """One pass over the pixels: what it adds to which channels, and where its data are."""
+
+    channels: tuple[int, ...]
+    coefficients: range
+    is_exact: bool  # down to the last bit
+    is_refinement: bool  # of bits that an earlier scan began
+    interval: int  # blocks or groups of them from one restart marker to the next; 0 without
+    start: int
+    end: int
+
+
+class Interval(NamedTuple):
+    """Data that a decoder takes in one go: where they end, before a marker."""
+
+    end: int
+    is_refinement: bool
+
+
+class Jpeg(NamedTuple):
+    """What the markers state."""
+
+    frame: Frame
+    scans: tuple[Scan, ...]
+    has_end: bool
+
+
+def check_jpeg(data: bytes) -> Jpeg:
+    """What the markers state, up to the end mark.
 
     Raises :class:`TooManyParts` for a file of more parts than any camera or editor writes, and
     :class:`UnsupportedPicture` for one that only special decoders read. Damaged files pass: the decoder reports them.
     """
-    scans = 0
+    frame, interval, scans, has_end = Frame(), 0, list[Scan](), False
     for number, (marker, position, skipped) in enumerate(_markers(data)):
         # Before the first scan, the decoder skips bytes between two segments one by one.
-        if number == _MOST_SEGMENTS or (scans == 0 and skipped > _MOST_SEGMENTS):
+        if number == _MOST_SEGMENTS or (not scans and skipped > _MOST_SEGMENTS):
             raise TooManyParts("too many segments or scans")
+        if scans and scans[-1].end == 0:
+            scans[-1] = scans[-1]._replace(end=scans[-1].start + skipped)
         if marker == _START_OF_SCAN:
-            scans += 1
-            if scans > _MOST_SCANS:
+            scans.append(_scan(data, position, interval))
+            if len(scans) > _MOST_SCANS:
                 raise TooManyParts("too many segments or scans")
-        elif scans == 0:
+        elif marker == _RESTARTS:
+            interval = int.from_bytes(data[position + 2 : position + 4])
+        elif marker == _END_OF_PICTURE:
+            has_end = data[position - 2 : position] == END_MARK
+        elif not scans:
             _check_frame(marker, data[position : position + 8])
-    return scans
+            frame = _frame(marker, data, position) or frame
+    return Jpeg(frame, tuple(scans), has_end)
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -70,28 +123,77 @@ def _check_frame(marker: int, header: bytes) -> None:
             raise refusal(Kind(f"a JPEG of {channels} channels", "save it as JPEG in RGB"))
 
 
-def completed(data: bytes) -> list[bytes]:
+def _frame(marker: int, data: bytes, position: int) -> Frame | None:
+    """A frame header; None for other segments."""
+    if marker not in _SEQUENTIAL_OR_PROGRESSIVE or len(data) < position + 8:
+        return None
+    height, width = (int.from_bytes(data[position + at : position + at + 2]) for at in (3, 5))
+    entries = data[position + 8 : position + 8 + 3 * data[position + 7]]
+    # A decoder refuses a factor of zero.
+    factors = ((max(1, both >> 4), max(1, both & 0x0F)) for both in entries[1::3])
+    channels = dict(zip(entries[::3], factors, strict=False))
+    return Frame(width, height, channels, marker in _PROGRESSIVE, marker in _ARITHMETIC)
+
+
+def _scan(data: bytes, position: int, interval: int) -> Scan:
+    """What the header of a scan says; its end is not known yet."""
+    start = position + int.from_bytes(data[position : position + 2])
+    fields = position + 3 + 2 * data[position + 2] if position + 2 < len(data) else len(data)
+    first, last, bits = data[fields : fields + 3].ljust(3, b"\0")
+    channels = tuple(data[position + 3 : fields : 2])
+    return Scan(channels, range(first, min(last, 63) + 1), bits & 0x0F == 0, bits >> 4 > 0, interval, start, 0)
+
+
+def intervals(data: bytes, jpeg: Jpeg) -> list[Interval]:
+    """The data between markers: up to each restart marker, and to the end of each scan.
+
+    Raises :class:`MissingData` where a scan or a restart marker is missing.
+    """
+    if not _has_all_scans(jpeg):
+        raise MissingData("a scan is missing")
+    ends: list[Interval] = []
+    for scan in jpeg.scans:
+        # Where no interval is stated, the decoder takes such a marker for the scan's end.
+        found = list(_RESTART_MARKER.finditer(data, scan.start, scan.end)) if scan.interval else []
+        expected = -(-_num_units(jpeg.frame, scan) // scan.interval) - 1 if scan.interval else 0
+        in_order = all(match[1][0] & 7 == number % 8 for number, match in enumerate(found))
+        # Some encoders write one more after the last interval.
+        if not in_order or len(found) not in (expected, expected + 1):
+            raise MissingData("a restart marker is missing")
+        ends += [Interval(match.start(), scan.is_refinement) for match in found]
+        ends.append(Interval(scan.end, scan.is_refinement))
+    return ends
+
+
+def _num_units(frame: Frame, scan: Scan) -> int:
+    """Units of which the restart interval is a number: blocks of one channel, or groups of several channels' blocks."""
+    widest = max((across for across, _ in frame.channels.values()), default=1)
+    highest = max((down for _, down in frame.channels.values()), default=1)
+    across, down = frame.channels.get(scan.channels[0], (1, 1)) if len(scan.channels) == 1 else (1, 1)
+    return -(-frame.width * across // (8 * widest)) * -(-frame.height * down // (8 * highest))
+
+
+def completed(data: bytes, jpeg: Jpeg) -> list[bytes]:
     """Files of a JPEG that ends before its end mark; they decode alike if nothing but the mark is missing.
 
     After the last bytes of the last scan, a decoder reads what it lacks from what each file has there: nothing, which
-    counts as zeros, ones, or both in turn. None where that proves nothing: an interval or a scan may be missing whole.
+    counts as zeros, ones, or both in turn. None where that proves nothing: an interval may be missing whole.
     """
-    if bytes((0xFF, _RESTARTS)) in data or not _has_all_scans(data):
+    if jpeg.has_end or any(scan.interval for scan in jpeg.scans):
         return []
-    data, end = data.removesuffix(b"\xff"), bytes((0xFF, _END_OF_PICTURE))
-    return [data + filling + end for filling in (b"", b"\xff\0" * 32, b"\x5a" * 64, b"\xa5" * 64)]
+    data = data.removesuffix(b"\xff")
+    return [data + filling + END_MARK for filling in (b"", b"\xff\0" * 32, b"\x5a" * 64, b"\xa5" * 64)]
 
 
-def _has_all_scans(data: bytes) -> bool:
+def _has_all_scans(jpeg: Jpeg) -> bool:
     """Whether a scan gives the last bit of every coefficient of every channel; a progressive JPEG spreads them."""
-    channels, exact = 0, set()
-    for marker, position, _ in _markers(data):
-        if marker in _SEQUENTIAL_OR_PROGRESSIVE:
-            channels = data[position + 7]
-        elif marker == _START_OF_SCAN:
-            end = position + 3 + 2 * data[position + 2]
-            first, last, bits = data[end : end + 3]
-            if bits & 0x0F == 0:
-                ids = data[position + 3 : end : 2]
-                exact |= {(channel, coefficient) for channel in ids for coefficient in range(first, min(last, 63) + 1)}
-    return channels > 0 and len(exact) == 64 * channels
+    exact = {
+        (channel, coefficient)
+        for scan in jpeg.scans
+        if scan.is_exact or not jpeg.frame.is_progressive
+        for channel in scan.channels
+        for coefficient in (scan.coefficients if jpeg.frame.is_progressive else range(64))
+    }
+    return bool(jpeg.frame.channels) and exact >= {
+        (channel, coefficient) for channel in jpeg.frame.channels for coefficient in range(64)
+    }

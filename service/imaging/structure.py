@@ -10,15 +10,15 @@ from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
 from service.imaging.bmp import check_bmp
-from service.imaging.jpeg import check_jpeg
+from service.imaging.jpeg import Jpeg, check_jpeg
 from service.imaging.kinds import Format
 from service.imaging.picture import TooManyParts
 from service.imaging.png import check_png
 from service.imaging.tiff import check_tiff
 
 
-def check_parts(data: bytes, picture_format: Format) -> int:
-    """How many times a decoder goes over the pixels: the scans of a JPEG, once for other files.
+def check_parts(data: bytes, picture_format: Format) -> Jpeg | None:
+    """What a JPEG's markers state; None for other files.
 
     Raises :class:`TooManyParts` for a file of more parts than any camera or editor writes, and
     :class:`UnsupportedPicture` for one that is not decoded for certain. Damaged files pass: the decoder reports them.
@@ -32,7 +32,7 @@ def check_parts(data: bytes, picture_format: Format) -> int:
             check_tiff(data)
         case "BMP":
             check_bmp(data)
-    return 1
+    return None
 
 
 def check_tiles(image: Image.Image, max_pixels: int) -> None:
@@ -61,18 +61,3 @@ def decoding_bytes(image: Image.Image, num_scans: int, *, reduction: int = 1) ->
         widest, highest = (max(sampling) for sampling in zip(*layers, strict=True))
         size += 2 * pixels * sum(wide * high for wide, high in layers) // (widest * highest)
     return size
-
-
-def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a WebP file states; zero for other files."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
-        return 0, 0
-    match data[12:16]:
-        case b"VP8X":
-            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        case _:
-            bits = int.from_bytes(data[26:30], "little")
-            return bits & 0x3FFF, bits >> 16 & 0x3FFF

@@ -1,0 +1,66 @@
+"""The JPEGs inside a TIFF: each strip or tile is one, and libtiff does not say where data of one are missing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import (
+    COMPRESSION,
+    JPEGTABLES,
+    PLANAR_CONFIGURATION,
+    ROWSPERSTRIP,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    TiffImageFile,
+)
+
+from service.imaging.jpeg import END_MARK, MissingData, check_jpeg
+from service.imaging.jpeg_decoder import load_jpeg
+
+_JPEG = 7
+_IN_PLANES = 2
+
+
+def check_jpegs(image: TiffImageFile, data: bytes) -> None:
+    """Raises :class:`MissingData` where a JPEG in an opened TIFF has not the data of all its pixels."""
+    tags = image.tag_v2
+    if tags.get(COMPRESSION) != _JPEG:
+        return
+    tables = bytes(tags.get(JPEGTABLES, b"")).removesuffix(END_MARK)
+    for start, size, expected in _parts(image):
+        part = data[start : start + size]
+        jpeg = tables + part[2:] if tables else part
+        stated = check_jpeg(jpeg)
+        if not stated.has_end:
+            jpeg += END_MARK
+            stated = check_jpeg(jpeg)
+        # Chroma in a plane of its own may be smaller.
+        if tags.get(PLANAR_CONFIGURATION) != _IN_PLANES and any(
+            side < least for side, least in zip(stated.frame[:2], expected, strict=True)
+        ):
+            raise MissingData("a JPEG is smaller than its strip or tile")
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as opened:
+            assert isinstance(opened, JpegImageFile)
+            opened.draft(None, (max(1, opened.width // 8), max(1, opened.height // 8)))
+            load_jpeg(opened, jpeg, stated)
+
+
+def _parts(image: TiffImageFile) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Where each strip or tile begins, its bytes, and the width and height that it fills of the picture."""
+    tags, (width, height) = image.tag_v2, image.size
+    if TILEOFFSETS in tags:
+        size = tags[TILEWIDTH], tags[TILELENGTH]
+        for start, num_bytes in zip(tags[TILEOFFSETS], tags[TILEBYTECOUNTS], strict=True):
+            yield start, num_bytes, size
+        return
+    rows = min(tags.get(ROWSPERSTRIP, height), height)
+    per_plane = -(-height // rows)
+    for number, (start, num_bytes) in enumerate(zip(tags[STRIPOFFSETS], tags[STRIPBYTECOUNTS], strict=True)):
+        yield start, num_bytes, (width, min(rows, height - number % per_plane * rows))
