@@ -102,8 +102,9 @@ def _stored(turn: _Turn, size: tuple[int, int], box: tuple[int, int, int, int]) 
 
 
 def forget_xmp(image: Image.Image) -> None:
-    """Pillow takes an orientation from XMP; browsers do not, so the sender saw the picture without."""
-    for name in ("xmp", "XML:com.adobe.xmp"):
+    """Pillow takes an orientation from XMP and from text that ImageMagick writes into a PNG; browsers do not, so the
+    sender saw the picture without."""
+    for name in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type xmp"):
         image.info.pop(name, None)
 
 

@@ -238,6 +238,19 @@ def test_xmp_after_the_pixels_is_ignored_too() -> None:
     assert read_picture(moved, 40).width == 60
 
 
+@pytest.mark.parametrize("name", ["Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp"])
+def test_an_orientation_in_text_of_imagemagick_is_ignored_as_in_browsers(name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = exif.tobytes() if name.endswith(("exif", "APP1")) else XMP
+    info = PngInfo()
+    info.add_text(name, f"\nprofile\n{len(content):8}\n{content.hex()}\n", zip=True)
+    data = encoded(Image.fromarray(scene()), "PNG", pnginfo=info)
+    picture = read_picture(data, 40)
+    assert (picture.width, picture.height) == (60, 44)
+    np.testing.assert_array_equal(picture.frame, frame(encoded(Image.fromarray(scene()), "PNG")))
+
+
 def test_exif_counts_where_xmp_says_something_else() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
