@@ -9,13 +9,18 @@ from service.imaging.kinds import Kind, refusal
 _FILE_HEADER = 14
 _UNCOMPRESSED, _BITFIELDS = 0, 3
 _DEPTHS = (8, 16, 24, 32)
-# Red, green and blue masks by depth.
+_WITH_ALPHA = 56  # bytes of the header
+# Red, green, blue and alpha masks of 32 bits, and the others by depth.
+_MASKS_32 = {
+    (0xFF0000, 0xFF00, 0xFF, 0),
+    (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+    (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
+}
 _MASKS = {
     (16, (0x7C00, 0x3E0, 0x1F)),
     (16, (0xF800, 0x7E0, 0x1F)),
     (24, (0xFF0000, 0xFF00, 0xFF)),
-    (32, (0xFF0000, 0xFF00, 0xFF)),
-    (32, (0xFF, 0xFF00, 0xFF0000)),
+    *((32, masks) for masks in _MASKS_32),
 }
 _EMBEDDED = b"DEBM"
 
@@ -28,7 +33,7 @@ def check_bmp(data: bytes) -> None:
             depth, compression = struct.unpack_from("<H", data, _FILE_HEADER + 10)[0], _UNCOMPRESSED
         else:
             depth, compression = struct.unpack_from("<HI", data, _FILE_HEADER + 14)
-        masks = struct.unpack_from("<3I", data, _FILE_HEADER + 40) if compression == _BITFIELDS else ()
+        masks = struct.unpack_from("<4I", data, _FILE_HEADER + 40) if compression == _BITFIELDS else ()
     except struct.error:
         return
     if compression not in (_UNCOMPRESSED, _BITFIELDS):
@@ -37,6 +42,10 @@ def check_bmp(data: bytes) -> None:
         raise refusal(Kind(f"a BMP of {2**depth} colours", "save the photo itself as JPEG, or as BMP of 24 bits"))
     if depth not in _DEPTHS:
         raise refusal(Kind(f"a BMP of {depth} bits a pixel", "save it as JPEG, or as BMP of 24 bits"))
+    if masks and depth != 32:
+        masks = masks[:3]
+    elif masks and size < _WITH_ALPHA:
+        masks = (*masks[:3], 0)
     if masks and (depth, masks) not in _MASKS:
         raise refusal(Kind("a BMP with its channels in an unusual order", "save it as JPEG, or as BMP of 24 bits"))
 

@@ -23,11 +23,12 @@ _MOST_TAGS = 4_000
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
-_CHANNELS, _PLANES, _SUB_DIRECTORIES, _EXTRA, _SAMPLE_FORMAT = 277, 284, 330, 338, 339
+_CHANNELS, _GREATEST, _PLANES, _SUB_DIRECTORIES = 277, 281, 284, 330
+_INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT = 332, 336, 338, 339
 _DNG_VERSION = 50706
 _READ = {
     *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS),
-    *(_CHANNELS, _PLANES, _SUB_DIRECTORIES, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
+    *(_CHANNELS, _GREATEST, _PLANES, _SUB_DIRECTORIES, _INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
 }
 # Struct codes of the types that those tags have.
 _TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -78,13 +79,26 @@ _DECODED = (1, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
 # Photometric interpretation and the channels of its colours: the depths that are decoded.
 _DEPTHS = {(0, 1): (2, 4, 8), (1, 1): (2, 4, 8, 16), (2, 3): (8, 16), (3, 1): (2, 4, 8), (5, 4): (8, 16), (6, 3): (8,)}
 
-# Channels of colours and their depth: what may follow them (0: unspecified, 1: associated alpha, 2: alpha).
-_EXTRAS: dict[tuple[int, int], list[tuple[int, ...]]] = {
-    (1, 8): [(0,), (1,), (2,)],
-    (3, 8): [(alpha, *(0,) * more) for alpha in (0, 1, 2) for more in range(3)],
-    (3, 16): [(0,), (1,), (2,)],
-    (4, 8): [(0,), (0, 0)],
+# Photometric interpretation and depth: what may follow the colours (0: unspecified, 1: associated alpha, 2: alpha), in
+# pixels and in planes.
+_Extras = tuple[tuple[int, ...], ...]
+_ANY_ALPHA: _Extras = ((0,), (1,), (2,))
+_NOT_PREMULTIPLIED: _Extras = ((0,), (2,))
+_EXTRAS: dict[tuple[int, int], tuple[_Extras, _Extras]] = {
+    (1, 8): (_NOT_PREMULTIPLIED, ()),
+    (2, 8): (
+        tuple((alpha, *(0,) * more) for alpha in (0, 1, 2) for more in range(3)),
+        (*_ANY_ALPHA, (0, 0), (0, 0, 0)),
+    ),
+    (2, 16): (_ANY_ALPHA, _ANY_ALPHA),
+    (3, 8): (_NOT_PREMULTIPLIED, ()),
+    (5, 8): (((0,), (0, 0)), ((0,), (0, 0))),
 }
+
+
+_ADVICE = "save it as TIFF in RGB of 8 or 16 bits with LZW or no compression, or as JPEG"
+_NUMBERS = {2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
+_MEANINGS = {0: "another channel", 1: "premultiplied alpha", 2: "alpha"}
 
 
 class _Directory(NamedTuple):
@@ -139,26 +153,37 @@ def _check_layout(page: _Directory) -> None:
     kinds = set(page.values.get(_SAMPLE_FORMAT, (1,)))
     extra = page.values.get(_EXTRA, ())
     colours = channels - page.counts.get(_EXTRA, 0)
-    if photometric == 2 and colours == 4:  # without a word about the fourth, which Pillow takes for alpha
-        colours = 3
     depth = max(depths)
     in_planes = page.get(_PLANES, 1) == 2
+    _check_range(page, photometric, depth)
     if (
         compression in _DECODED
         and len(depths) == 1
-        and kinds <= {1, 4}
+        and kinds == {1}
         and depth in _DEPTHS.get((photometric, colours), ())
-        and (not extra or extra in _EXTRAS.get((colours, depth), ()))
-        and not (in_planes and colours == 1 and extra)  # Pillow takes the grey for all channels
+        and (not extra or extra in _EXTRAS.get((photometric, depth), ((), ()))[in_planes])
     ):
         return
     if depths == {1}:
         raise refusal(Kind("a TIFF in black and white without shades, such as a fax", "save the photo as JPEG"))
-    numbers = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}.get(max(kinds), "")
+    numbers = _NUMBERS.get(max(kinds), "")
     what = _PHOTOMETRICS.get(photometric, "colours of an unknown kind")
+    more = f" with {', '.join(_MEANINGS.get(one, 'unknown channels') for one in extra)}" if extra else ""
+    if photometric == 2 and colours > 3:
+        more = " with a channel of unknown meaning"
     how = _COMPRESSIONS.get(compression, "an unknown compression")
-    text = f"a TIFF of {channels} x {depth} {numbers}bits in {what}, {how}{', in separate planes' * in_planes}"
-    raise refusal(Kind(text, "save it as TIFF in RGB of 8 or 16 bits with LZW or no compression, or as JPEG"))
+    text = f"a TIFF of {channels} x {depth} {numbers}bits in {what}{more}, {how}{', in separate planes' * in_planes}"
+    raise refusal(Kind(text, _ADVICE))
+
+
+def _check_range(page: _Directory, photometric: int, depth: int) -> None:
+    """Refuse values that do not fill their bits, and inks that are not cyan, magenta, yellow and black."""
+    if depth == 16 and 0 < (greatest := max(page.values.get(_GREATEST, (0,)))) < 2**15:
+        raise refusal(Kind(f"a TIFF of {greatest.bit_length()} bits in 16", _ADVICE))
+    if photometric == 5 and page.get(_INKS, 1) != 1:
+        raise refusal(Kind("a TIFF in inks other than cyan, magenta, yellow and black", _ADVICE))
+    if photometric == 5 and page.values.get(_DOT_RANGE, (0, 2**depth - 1))[:2] != (0, 2**depth - 1):
+        raise refusal(Kind("a TIFF in inks of an unusual range", _ADVICE))
 
 
 def _pages(data: bytes) -> Iterator[_Directory]:

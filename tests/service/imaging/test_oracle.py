@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -180,12 +181,48 @@ def tiffs() -> Iterator[Case]:
     for name, scale in {"16": 257, "8": 1}.items():
         data = tiff(GREY, photometric="palette", colormap=palette * np.uint16(scale))
         yield Case(f"TIFF, palette of {name} bits", data, np.moveaxis(palette[:, GREY], 0, -1).astype(np.uint8))
+    yield from tiffs_of_more_channels()
+    for bits, refused in {10: "10 bits in 16", 12: "12 bits in 16", 15: "15 bits in 16", 16: ""}.items():
+        tag = (281, "H", 3, (2**bits - 1,) * 3, True)
+        yield Case(
+            f"TIFF, {bits} bits in 16", tiff(DEEP >> (16 - bits), extratags=[tag], photometric="rgb"), None, refused
+        )
+    for name, extra_tag in {
+        "of any kind": (332, "H", 1, 2, True),
+        "of a range": (336, "B", 2, (16, 235), True),
+    }.items():
+        yield Case(f"TIFF, inks {name}", tiff(INKS, photometric="separated", extratags=[extra_tag]), refused="inks")
+    undefined = written("<", {258: (3, 8), 259: (3, 1), 262: (3, 1), 277: (3, 1), 339: (3, 4)}, GREY.tobytes())
+    yield Case("TIFF, undefined", undefined, refused="undefined")
     yield Case("TIFF, CIELab", tiff(PIXELS, photometric="cielab"), refused="CIELab")
     yield Case("TIFF, bilevel", tiff(GREY > 128, photometric="minisblack"), refused="black and white")
     for bits, order in itertools.product((2, 4), ORDERS):
         yield Case(f"TIFF, {bits} bits of grey, {order}", shallow_tiff(bits, ORDERS[order]), coarse(bits))
     for subsampling, code in itertools.product(((1, 1), (2, 2)), (1, 5)):
         yield Case(f"TIFF, YCbCr, {subsampling}, {code}", ycbcr_tiff(subsampling, code), PIXELS)
+
+
+def tiffs_of_more_channels() -> Iterator[Case]:
+    """Those that Pillow takes for others, or cannot read, in pixels and in planes."""
+    modes: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
+        "grey": (GREY, {"photometric": "minisblack"}),
+        "grey (white is zero)": (GREY, {"photometric": "miniswhite"}),
+        "RGB": (PIXELS, {"photometric": "rgb"}),
+        "YCbCr": (YCBCR, {"photometric": "ycbcr", "subsampling": (1, 1)}),
+    }
+    for (mode, (pixels, options)), planes in itertools.product(modes.items(), PLANES):
+        wrong = {"premultiplied alpha": ["assocalpha"], "alpha, another channel": ["unassalpha", "unspecified"]}
+        if mode == "RGB":
+            wrong = {"alpha, another channel": ["unassalpha", "unspecified"]} if planes == "separate" else {}
+        for name, extra in wrong.items():
+            channels = with_alpha(pixels)
+            channels = channels if len(extra) == 1 else np.concatenate([channels, GREY[..., None]], axis=2)
+            data = tiff(channels, extrasamples=extra, planarconfig=planes, **options)
+            yield Case(f"TIFF, {mode} with {name}, {planes}", data, refused=re.escape(f"{mode} with {name}"))
+    for (mode, pixels), planes, order in itertools.product({"": PIXELS, " 16": DEEP}.items(), PLANES, ORDERS):
+        data = tiff(with_alpha(pixels), photometric="rgb", planarconfig=planes, byteorder=ORDERS[order])
+        data = data.replace(struct.pack(f"{ORDERS[order]}H", 338), struct.pack(f"{ORDERS[order]}H", 65000), 1)
+        yield Case(f"TIFF, RGB{mode} and a fourth channel, {planes}, {order}", data, refused="unknown meaning")
 
 
 def coarse(bits: int) -> RGB:
@@ -301,6 +338,10 @@ def bmps() -> Iterator[Case]:
     for header, pixels in itertools.product((108, 124), (opaque, clear)):
         name = f"BMP, 32 bits by masks, {header}, alpha {pixels[0, 0, 3]}"
         yield Case(name, bmp(32, pixels, header=header, masks=masks), PIXELS)
+    turned = np.concatenate([PIXELS[::-1], np.zeros((SIDE, SIDE, 1), np.uint8)], axis=2)
+    masks = (0xFF, 0xFF00, 0xFF0000, 0)
+    for header in (40, 108):
+        yield Case(f"BMP, RGB0, {header}", bmp(32, turned, header=header, masks=masks), refused="unusual order")
     yield Case("BMP, 4 bits", bmp(4, GREY[::-1, ::2], palette=shades[:64]), refused="16 colours")
     yield Case("BMP, 1 bit", bmp(1, GREY[::-1, ::8], palette=shades[:8]), refused="2 colours")
     yield Case("BMP, run lengths", bmp(8, GREY[::-1], palette=shades, compression=1), refused="compressed BMP")
