@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 
+from service.attention.outline import contours
 from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps, Map, OverlayOptions, is_evident, map_values
 from service.prediction.schemas import AttentionSummary, Point
-
-# A map that crosses its level more often than this, times its sides, is noise; to outline it would take seconds.
-_MOST_CROSSINGS = 32
-
-Ring = NDArray[np.float64]  # [corners, 2], x and y
 
 # The value at which the tint begins: 0, or the average spot.
 _FLOOR = {"lesion": 0.0, "spatial": 1.0, "correlation": 1.0}
@@ -40,25 +35,6 @@ def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
         centre=_point(_centre(values, _FLOOR[options.kind]) * scale + origin) if evident else None,
         outline=[[_point(corner) for corner in ring * scale + origin] for ring in rings],
     )
-
-
-def contours(values: Map, level: float) -> list[Ring]:
-    """Where a map crosses ``level``, as closed polygons in fractions of the map's sides (marching squares).
-
-    A value stands for the middle of its cell. A region that reaches an edge of the map is closed along it. With y
-    pointing down, rings run clockwise around regions of at least ``level``, and the other way around holes. Noise has
-    no outline.
-    """
-    above = values >= level
-    crossings = np.count_nonzero(above[1:] != above[:-1]) + np.count_nonzero(above[:, 1:] != above[:, :-1])
-    if crossings > _MOST_CROSSINGS * sum(values.shape):
-        return []
-    below = np.nextafter(level, -np.inf)  # contourpy counts a value of exactly the level as below it
-    padded = np.pad(values.astype(np.float64), 1, constant_values=below)
-    lines = contour_generator(z=padded, name="serial", line_type=LineType.Separate).lines(below)
-    height, width = values.shape
-    # The padding shifts everything by one cell; the middle of a cell is half a cell from its corner.
-    return [np.clip((np.asarray(line)[:-1] - 0.5) / (width, height), 0.0, 1.0) for line in lines]
 
 
 def _centre(values: Map, floor: float) -> NDArray[np.float64]:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from service.attention.outline import contours, signed_area
 from service.bundle import Manifest, OperatingPoint, malignancy
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.inference.answers import Answer
 
-Reason = Literal[LimitReason, "lesion_touches_border", "branches_disagree", "near_threshold", "small_picture"]
+Reason = Literal[
+    LimitReason,
+    "lesion_touches_border",
+    "several_lesions",
+    "branches_disagree",
+    "near_threshold",
+    "small_picture",
+]
 Status = Literal["clear", "caution", "abstained"]
 
 REASONS: dict[Reason, str] = {
@@ -21,6 +29,7 @@ REASONS: dict[Reason, str] = {
     "no_lesion_found": "the network found no lesion and judged the whole picture",
     "tiny_lesion": "the lesion is smaller in the picture than those that the network learned from",
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
+    "several_lesions": "the picture seems to show more than one lesion, which were judged as one",
     "branches_disagree": "the two branches name different diagnoses",
     "near_threshold": "the probability of malignancy is close to the threshold for referral",
     "small_picture": "the picture has fewer pixels than the network takes",
@@ -32,6 +41,12 @@ NEAR_THRESHOLD = 0.05
 
 # Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
 LESION_LEVEL = 127
+
+# Regions this large count as lesions: of the picture, and of the largest region.
+LEAST_LESION = 0.005
+LEAST_OF_LARGEST = 0.2
+# The map is measured on a grid of this many points a side, which takes a millisecond.
+_GRID = 112
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,8 @@ def decide(
         reasons.append("no_lesion_found")
     if answer.lesion_fraction > 0.0 and _touches_border(answer):
         reasons.append("lesion_touches_border")
+    if _num_lesions(answer) > 1:
+        reasons.append("several_lesions")
     if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
         reasons.append("branches_disagree")
     if abs(malignant - point.threshold) < NEAR_THRESHOLD:
@@ -124,3 +141,11 @@ def _touches_border(answer: Answer) -> bool:
         (y1 >= 1.0, lesion[-1]),
     )
     return any(bool(box_reaches) and bool(pixels.any()) for box_reaches, pixels in edges)
+
+
+def _num_lesions(answer: Answer) -> int:
+    """Separate regions of lesion attention, without specks."""
+    step = max(1, len(answer.lesion_attention) // _GRID)
+    areas = [signed_area(ring) for ring in contours(answer.lesion_attention[::step, ::step], LESION_LEVEL + 1)]
+    least = max(LEAST_LESION, LEAST_OF_LARGEST * max(areas, default=0.0))
+    return sum(area >= least for area in areas)

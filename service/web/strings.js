@@ -122,6 +122,7 @@ export const text = {
     reasons: {
       no_lesion_found: "no lesion was found, and the whole picture was judged instead.",
       lesion_touches_border: "the lesion reaches the edge of the picture; part of it may be missing.",
+      several_lesions: "the picture seems to show more than one lesion; take one of each, as they were judged together.",
       branches_disagree: "the two branches of the network name different diagnoses.",
       near_threshold: "the probability is close to the threshold; another picture of the same lesion may fall on its other side.",
       small_picture: "the picture has fewer pixels than the network takes.",

@@ -12,16 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from service.attention.outline import contours, signed_area
 from service.attention.overlay import AttentionMaps, MissingMap, OverlayOptions
-from service.prediction.attention_summary import Ring, contours, summarise
+from service.prediction.attention_summary import summarise
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem
-
-
-def area(ring: Ring) -> float:
-    """Positive when it runs clockwise, seen with y pointing down."""
-    x, y = ring.T
-    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
 
 def blob(size: int = 48) -> NDArray[np.float32]:
@@ -33,20 +28,20 @@ def blob(size: int = 48) -> NDArray[np.float32]:
 
 def test_a_ring_and_a_speck_have_two_outlines_and_a_hole() -> None:
     values = blob()
-    rings = sorted(contours(values, 0.5), key=area)
-    assert [area(ring) < 0 for ring in rings] == [True, False, False], "only the hole runs the other way round"
-    assert sum(area(ring) for ring in rings) == pytest.approx((values >= 0.5).mean(), rel=0.02)
+    rings = sorted(contours(values, 0.5), key=signed_area)
+    assert [signed_area(ring) < 0 for ring in rings] == [True, False, False], "only the hole runs the other way round"
+    assert sum(signed_area(ring) for ring in rings) == pytest.approx((values >= 0.5).mean(), rel=0.02)
     for ring in rings:
         distance = np.hypot(*(ring - (0.45, 0.5) - 0.5 / len(values)).T)
         # exp(-((distance - 0.25) / 0.08)^2) is 0.5 at both radii.
-        assert area(ring) < 0.05 or np.abs(np.abs(distance - 0.25) - 0.08 * np.sqrt(np.log(2))).max() < 0.005
+        assert signed_area(ring) < 0.05 or np.abs(np.abs(distance - 0.25) - 0.08 * np.sqrt(np.log(2))).max() < 0.005
 
 
 def test_what_reaches_the_edge_is_closed_along_it() -> None:
     (ring,) = contours(np.ones((4, 5), dtype=np.float32), 0.5)
     assert ring.min() == 0.0
     assert ring.max() == 1.0
-    assert area(ring) == pytest.approx(1.0, abs=0.03)
+    assert signed_area(ring) == pytest.approx(1.0, abs=0.03)
     assert contours(np.zeros((4, 5), dtype=np.float32), 0.5) == []
 
 

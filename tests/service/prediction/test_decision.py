@@ -49,6 +49,31 @@ def test_a_clear_case_has_no_reasons(manifest: Manifest) -> None:
     assert diagnosis(_answer(0.1), manifest) == "seborrheic_keratosis"
 
 
+@pytest.mark.parametrize(
+    ("second", "reasons"),
+    [
+        ((slice(20, 28), slice(20, 28)), ("several_lesions",)),
+        ((slice(20, 25), slice(20, 25)), ("several_lesions",)),  # more than a fifth of the first
+        ((slice(20, 22), slice(20, 22)), ()),  # a speck
+        ((slice(10, 28), slice(10, 28)), ()),  # one with the first
+    ],
+)
+def test_a_second_lesion_that_is_no_speck(
+    second: tuple[slice, slice], reasons: tuple[Reason, ...], manifest: Manifest
+) -> None:
+    attention = np.zeros((SIZE, SIZE), np.uint8)
+    attention[4:12, 4:12] = 255
+    attention[second] = 255
+    assert _reasons(replace(_answer(), lesion_attention=attention), manifest) == reasons
+
+
+def test_specks_alone_are_not_several_lesions(manifest: Manifest) -> None:
+    attention = np.zeros((448, 448), np.uint8)
+    for corner in (40, 200, 360):
+        attention[corner : corner + 20, corner : corner + 20] = 255
+    assert _reasons(replace(_answer(), lesion_attention=attention), manifest) == ()
+
+
 def test_malignancy_is_the_sum_over_malignant_classes(manifest: Manifest) -> None:
     second = DiagnosisClass(name="carcinoma", label="Carcinoma", malignant=True)
     both = manifest.model_copy(update={"classes": [manifest.classes[0], second, manifest.classes[2]]})
