@@ -211,7 +211,10 @@ def tiffs_of_more_channels() -> Iterator[Case]:
         "YCbCr": (YCBCR, {"photometric": "ycbcr", "subsampling": (1, 1)}),
     }
     for (mode, (pixels, options)), planes in itertools.product(modes.items(), PLANES):
-        wrong = {"premultiplied alpha": ["assocalpha"], "alpha, another channel": ["unassalpha", "unspecified"]}
+        wrong: dict[str, list[str]] = {
+            "premultiplied alpha": ["assocalpha"],
+            "alpha, another channel": ["unassalpha", "unspecified"],
+        }
         if mode == "RGB":
             wrong = {"alpha, another channel": ["unassalpha", "unspecified"]} if planes == "separate" else {}
         for name, extra in wrong.items():
@@ -219,8 +222,9 @@ def tiffs_of_more_channels() -> Iterator[Case]:
             channels = channels if len(extra) == 1 else np.concatenate([channels, GREY[..., None]], axis=2)
             data = tiff(channels, extrasamples=extra, planarconfig=planes, **options)
             yield Case(f"TIFF, {mode} with {name}, {planes}", data, refused=re.escape(f"{mode} with {name}"))
-    for (mode, pixels), planes, order in itertools.product({"": PIXELS, " 16": DEEP}.items(), PLANES, ORDERS):
-        data = tiff(with_alpha(pixels), photometric="rgb", planarconfig=planes, byteorder=ORDERS[order])
+    depths: dict[str, NDArray[Any]] = {"": PIXELS, " 16": DEEP}
+    for (mode, values), planes, order in itertools.product(depths.items(), PLANES, ORDERS):
+        data = tiff(with_alpha(values), photometric="rgb", planarconfig=planes, byteorder=ORDERS[order])
         data = data.replace(struct.pack(f"{ORDERS[order]}H", 338), struct.pack(f"{ORDERS[order]}H", 65000), 1)
         yield Case(f"TIFF, RGB{mode} and a fourth channel, {planes}, {order}", data, refused="unknown meaning")
 
