@@ -35,6 +35,19 @@ class Kind(NamedTuple):
 _UNKNOWN = Kind("no kind of picture that the service knows")
 CAMERA_RAW = Kind("a camera's raw file", _RAW)
 
+_DICOM = Kind("a DICOM object", "export the image as JPEG from the viewer or the archive (PACS)")
+_ARCHIVE = Kind("a compressed archive", "send the pictures in it, one by one")
+_DRAWING = Kind("a Windows metafile", _DOCUMENT)
+_VIDEO = Kind("a video", "send a photo instead")
+_VOLUME = Kind("a NIfTI volume", _DOCUMENT)
+_CHANGED = Kind("a file whose bytes were changed as if it were text", "send the original file, as it is")
+
+# How DICOM data sets begin that have no preamble: a group, an element and its type or, without types, its length.
+_DICOM_ELEMENTS = (
+    *(b"\x02\0\0\0UL", b"\x02\0\x01\0OB", b"\x02\0\x02\0UI", b"\x02\0\0\0\4\0\0\0"),
+    *(b"\x08\0\0\0UL", b"\x08\0\x05\0CS", b"\x08\0\x08\0CS", b"\x08\0\x16\0UI", b"\x08\0\0\0\4\0\0\0"),
+)
+
 # By the bytes at a position; the first that match.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"GIF8", Kind("a GIF picture")),
@@ -49,7 +62,24 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"SIMPLE  =", Kind("a FITS file")),
     (0, b"\0\0\x01\0", Kind("an icon")),
     *((0, b"P%d%c" % (number, space), Kind("a Netpbm picture")) for number in range(1, 8) for space in b"\n\r\t "),
-    (128, b"DICM", Kind("a DICOM object", "export the image as JPEG from the viewer or the archive (PACS)")),
+    (128, b"DICM", _DICOM),
+    *((0, element, _DICOM) for element in _DICOM_ELEMENTS),
+    (344, b"n+1\0", _VOLUME),
+    (344, b"ni1\0", _VOLUME),
+    (4, b"n+2\0\r\n\x1a\n", _VOLUME),
+    (4, b"ni2\0\r\n\x1a\n", _VOLUME),
+    (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", _DOCUMENT)),
+    (0, b"qoif", Kind("a QOI picture")),
+    (0, b"\x8aMNG\r\n\x1a\n", Kind("an MNG animation")),
+    (0, b"\x8bJNG\r\n\x1a\n", Kind("a JNG picture")),
+    *(
+        (0, b"\x0a%c\x01%c" % (version, bits), Kind("a PCX picture"))
+        for version in (0, 2, 3, 4, 5)
+        for bits in (1, 2, 4, 8)
+    ),
+    (40, b" EMF", _DRAWING),
+    (0, b"\xd7\xcd\xc6\x9a", _DRAWING),
+    (0, b"\x01\0\x09\0\0\x03", _DRAWING),
     (0, b"FUJIFILMCCD-RAW", CAMERA_RAW),
     (0, b"IIRO", CAMERA_RAW),
     (0, b"IIRS", CAMERA_RAW),
@@ -63,12 +93,20 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\xc5\xd0\xd3\xc6", Kind("a PostScript document", _DOCUMENT)),
     (0, b"\xd0\xcf\x11\xe0", Kind("an Office document or a microscope's file", _DOCUMENT)),
     (0, b"PK\x03\x04", Kind("a ZIP archive or an Office document", "send the pictures in it, one by one")),
-    (0, b"\x1f\x8b", Kind("a compressed archive", "send the pictures in it, one by one")),
-    (0, b"7z\xbc\xaf", Kind("a compressed archive", "send the pictures in it, one by one")),
-    (0, b"Rar!", Kind("a compressed archive", "send the pictures in it, one by one")),
-    (0, b"\x1aE\xdf\xa3", Kind("a video", "send a photo instead")),
-    (0, b"\0\0\x01\xba", Kind("a video", "send a photo instead")),
-    (8, b"AVI ", Kind("a video", "send a photo instead")),
+    (0, b"{\\rtf", Kind("an RTF document", _DOCUMENT)),
+    *((0, start, _ARCHIVE) for start in (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")),
+    (4, b"1AY&SY", _ARCHIVE),  # bzip2
+    (257, b"ustar", _ARCHIVE),
+    *(
+        (0, start, _VIDEO)
+        for start in (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11")
+    ),
+    (8, b"AVI ", _VIDEO),
+    # QuickTime without a brand.
+    *((4, box, _VIDEO) for box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    (1, b"PNG", _CHANGED),  # its line ends are there to tell
+    (3, b"PNG", _CHANGED),
+    (0, 2 * b"\xef\xbf\xbd", _CHANGED),
 )
 
 # ISO base media files, by their major brand; HEIF's own brands say nothing, so the compatible ones count.
@@ -80,7 +118,6 @@ _BRANDS: tuple[tuple[tuple[bytes, ...], Kind], ...] = (
     ((b"crx ",), CAMERA_RAW),
     ((b"jp2 ", b"jpx ", b"jph "), Kind("a JPEG 2000 picture")),
 )
-_VIDEO = Kind("a video", "send a photo instead")
 
 # Of BMP's headers, by their size; text may begin with its signature, too.
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
@@ -129,11 +166,30 @@ def _kind_of(data: bytes) -> Kind:
     for position, signature, kind in _SIGNATURES:
         if data.startswith(signature, position):
             return kind
+    if _is_targa(data):
+        return Kind("a Targa picture")
     if JPEG_SIGNATURE in data[:_MOST_STRAY] or PNG_SIGNATURE in data[:_MOST_STRAY]:
         return Kind("a picture behind bytes that are not its own")
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] == b"<":
         return Kind("an SVG drawing or a web page", "send a photo instead")
-    if start and all(byte >= 32 or byte in b"\t\r\n" for byte in start):
+    if _is_text(start) or (data.startswith((b"\xff\xfe", b"\xfe\xff")) and _is_text(start[2:].replace(b"\0", b""))):
         return Kind("text", "send a photo instead")
     return _UNKNOWN
+
+
+def _is_text(start: bytes) -> bool:
+    return bool(start) and all(byte >= 32 or byte in b"\t\r\n" for byte in start)
+
+
+def _is_targa(data: bytes) -> bool:
+    """Targa has a signature at its end, since 1989; before, a picture without palette has few possible headers."""
+    if data.endswith(b"TRUEVISION-XFILE.\0"):
+        return True
+    header, depth = data[1:8], data[16:17]
+    width, height = data[12:14], data[14:16]
+    return (
+        header in (b"\0%c\0\0\0\0\0" % number for number in (2, 3, 10, 11))
+        and depth in (b"\x08", b"\x10", b"\x18", b"\x20")
+        and min(width, height) > bytes(2)
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -26,7 +28,16 @@ def archive() -> bytes:
     return file.getvalue()
 
 
+def packed(mode: Literal["w:", "w:gz", "w:bz2", "w:xz"]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as written:
+        written.addfile(tarfile.TarInfo("a.jpg"))
+    return file.getvalue()
+
+
 JPEG = picture_bytes(dark_square(), "JPEG")
+PNG = picture_bytes(dark_square(), "PNG")
+TGA = picture_bytes(dark_square(), "TGA")
 
 OTHERS = {
     "HEIC photo": [media(b"heic", b"mif1"), media(b"mif1", b"heic"), media(b"heix"), media(b"msf1", b"hevc")],
@@ -39,20 +50,58 @@ OTHERS = {
         b"IIRO" + bytes(20),
         b"FOVb" + bytes(20),
     ],
-    "video": [media(b"isom"), media(b"qt  "), media(b"mp42", b"isom"), b"RIFF" + bytes(4) + b"AVI LIST"],
+    "video": [
+        *(media(b"isom"), media(b"qt  "), media(b"mp42", b"isom"), b"RIFF" + bytes(4) + b"AVI LIST"),
+        *(bytes(4) + box + bytes(20) for box in (b"moov", b"mdat", b"wide", b"free", b"skip")),
+        b"\0\0\1\xb3" + bytes(20),
+    ],
     "JPEG XL": [b"\xff\x0a" + bytes(20), b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20)],
     "JPEG 2000": [b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20), b"\xff\x4f\xff\x51" + bytes(20)],
     "JPEG XR": [b"II\xbc\x01" + bytes(20)],
     "GIF": [picture_bytes(Image.new("L", (40, 40)), "GIF")],
-    "DICOM": [bytes(128) + b"DICM" + bytes(20)],
+    "DICOM": [
+        bytes(128) + b"DICM" + bytes(20),
+        b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
+        b"\x08\0\0\0\4\0\0\0\x92\0\0\0",
+        b"\x02\0\0\0UL\4\0\xc0\0\0\0",
+    ],
+    "Targa": [TGA, TGA.removesuffix(TGA[-26:])],
+    "PCX": [picture_bytes(dark_square(), "PCX")],
+    "QOI": [b"qoif\0\0\0\x40\0\0\0\x40\3\0"],
+    "metafile": [b"\1\0\0\0" + bytes(36) + b" EMF", b"\xd7\xcd\xc6\x9a" + bytes(30), b"\1\0\x09\0\0\3" + bytes(20)],
+    "MNG": [b"\x8aMNG\r\n\x1a\n" + bytes(20)],
+    "JNG": [b"\x8bJNG\r\n\x1a\n" + bytes(20)],
+    "NIfTI": [b"\x5c\1" + bytes(342) + b"n+1\0", b"\x1c\2\0\0n+2\0\r\n\x1a\n" + bytes(20)],
+    "HDF5": [b"\x89HDF\r\n\x1a\n" + bytes(20)],
+    "archive": [packed("w:"), packed("w:gz"), packed("w:bz2"), packed("w:xz")],
+    "as if it were text": [
+        PNG.replace(b"\r\n", b"\n"),
+        PNG.replace(b"\n", b"\r\n"),
+        bytes(byte & 0x7F for byte in PNG),
+        JPEG.decode(errors="replace").encode(),
+        PNG.decode(errors="replace").encode(),
+    ],
+    "RTF": [b"{\\rtf1\\ansi{\\pict"],
     "PDF": [b"%PDF-1.7\n"],
     "PostScript": [b"%!PS-Adobe-3.0"],
     "Photoshop": [b"8BPS" + bytes(20)],
     "ZIP": [archive()],
     "web page": [b"<html></html>", b"\xef\xbb\xbf\n <svg/>"],
-    "text": [b"hello", b"BMW is text, too, and no bitmap"],
+    "text": [
+        b"hello",
+        b"BMW is text, too, and no bitmap",
+        "hello".encode("utf-16"),
+        b"\xfe\xff" + "hi".encode("utf-16-be"),
+    ],
     "bytes that are not its own": [b"\r\n" + JPEG],
-    "no kind": [bytes(100), b"\x01\x02", b"BM" + bytes(40)],
+    "no kind": [
+        bytes(100),
+        b"\x01\x02",
+        b"BM" + bytes(40),
+        b"\0\0\2" + bytes(20),
+        b"\xff\xfe\1\2\3",
+        b"\x08\0" + bytes(20),
+    ],
 }
 
 
