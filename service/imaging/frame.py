@@ -11,12 +11,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from PIL import Image, ImageCms
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import Note
-from service.imaging.profiles import Colours, is_simple_profile, profile_of
+from service.imaging.profiles import ADOBE_RGB, Colours, is_simple_profile, profile_of
 
 # The filter that reproduces the 256-pixel copies of ISIC pictures that the shipped network was trained from: mean
 # difference 0.16 of 255 after JPEG at quality 75; the next best of Pillow's filters gives 0.64.
@@ -24,6 +25,10 @@ RESIZE_FILTER = Image.Resampling.BICUBIC
 
 # Pixels that are converted at once; a strip of this size stays in a core's cache.
 _STRIP_PIXELS = 2**18
+
+
+# How cameras state Adobe RGB.
+_UNCALIBRATED, _INTEROPERABILITY_INDEX, _ADOBE_RGB = 65535, 1, "R03"
 
 
 class _Turn(NamedTuple):
@@ -57,7 +62,7 @@ class Framed(NamedTuple):
 
 def to_frame(image: Image.Image, frame_size: int, stated: Colours | None = None) -> Framed:
     """A loaded picture as an upright frame in sRGB. ``stated`` are its colours where it has no profile."""
-    turn, colours = _turn(image), _Colours(image, stated)
+    turn, colours = _turn(image), _Colours(image, stated or _camera_colours(image))
     swapped = turn is not None and turn.swaps
     size = image.size[::-1] if swapped else image.size
     if turn is not None or colours.change_pixels:
@@ -113,6 +118,18 @@ def _turn(image: Image.Image) -> _Turn | None:
     forget_xmp(image)  # a PNG's may come after the pixels
     with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return _TURNS.get(image.getexif().get(Base.Orientation, 1))
+    return None
+
+
+def _camera_colours(image: Image.Image) -> Colours | None:
+    """Adobe RGB as cameras state it, in EXIF (DCF 2.0); None for a picture with a profile and for other colours."""
+    if image.mode != "RGB" or "icc_profile" in image.info or not isinstance(image, JpegImageFile):
+        return None
+    with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error):
+        exif = image.getexif()
+        is_uncalibrated = exif.get_ifd(IFD.Exif).get(Base.ColorSpace) == _UNCALIBRATED
+        if is_uncalibrated and str(exif.get_ifd(IFD.Interop).get(_INTEROPERABILITY_INDEX)).startswith(_ADOBE_RGB):
+            return Colours(ADOBE_RGB, 2.2)
     return None
 
 

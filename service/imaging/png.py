@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from service.imaging.kinds import PNG_SIGNATURE, Kind, refusal
 from service.imaging.picture import TooManyParts
-from service.imaging.profiles import ADOBE_RGB, BT_2020, DISPLAY_P3, SRGB, Colours, Primaries
+from service.imaging.profiles import ADOBE_RGB, BT_2020, DISPLAY_P3, SRGB, Colours, Primaries, primaries_of
 
 # 20 MB in the smallest chunks that encoders write.
 _MOST_CHUNKS = 50_000
@@ -47,7 +47,8 @@ def png_colours(data: bytes) -> Colours | None:
     elif b"iCCP" in stated or b"sRGB" in stated:
         return None
     else:
-        colours = Colours(_primaries(stated.get(b"cHRM", b"")), _exponent(stated.get(b"gAMA", b"")))
+        primaries = _primaries(stated.get(b"cHRM", b""))
+        colours = Colours(primaries, _exponent(stated.get(b"gAMA", b""), is_srgb=primaries is SRGB))
     return None if colours == Colours(SRGB, None) else colours
 
 
@@ -59,21 +60,22 @@ def _coded(code: bytes) -> Colours:
 
 
 def _primaries(content: bytes) -> Primaries:
-    """Those that cHRM states; sRGB's where it is missing or states none that are known."""
-    stated = [value / 100_000 for value in struct.unpack(">8I", content)] if len(content) == 32 else []
+    """Those that cHRM states; sRGB's where it is missing or states none that can be."""
+    if len(content) != 32:
+        return SRGB
+    stated = tuple(value / 100_000 for value in struct.unpack(">8I", content))
     for known in (SRGB, ADOBE_RGB, DISPLAY_P3, BT_2020):
-        if stated and all(
-            abs(a - b) < _CHROMATICITY_TOLERANCE for a, b in zip(stated, known.chromaticities, strict=True)
-        ):
+        if all(abs(a - b) < _CHROMATICITY_TOLERANCE for a, b in zip(stated, known.chromaticities, strict=True)):
             return known
-    return SRGB
+    return primaries_of(stated) or SRGB
 
 
-def _exponent(content: bytes) -> float | None:
+def _exponent(content: bytes, *, is_srgb: bool) -> float | None:
+    """The exponent that gAMA states; with the primaries of sRGB, one close to its curve's means that curve."""
     encoding = int.from_bytes(content) if len(content) == 4 else 0
-    exponent = 100_000 / encoding if encoding else 2.2
+    exponent = 100_000 / encoding if encoding else 0.0
     is_odd = not _EXPONENTS[0] <= exponent <= _EXPONENTS[1]
-    return None if is_odd or abs(exponent - 2.2) < _EXPONENT_TOLERANCE else exponent
+    return None if is_odd or (is_srgb and abs(exponent - 2.2) < _EXPONENT_TOLERANCE) else exponent
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

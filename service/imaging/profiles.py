@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _MOST_TAGS = 100
@@ -39,6 +40,55 @@ BT_2020 = Primaries(
     (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     ((0.67346, 0.27902, -0.00193), (0.16566, 0.67534, 0.02998), (0.12510, 0.04560, 0.79685)),
 )
+
+
+# From XYZ to the responses of the eye's cones, in which white is adapted (Bradford), by rows.
+_CONES = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
+
+
+def primaries_of(chromaticities: tuple[float, ...]) -> Primaries | None:
+    """Primaries of these chromaticities, in :class:`Primaries`' order; None where they span no colours."""
+    try:
+        white, *colours = (_xyz(*chromaticities[at : at + 2]) for at in (0, 2, 4, 6))
+        strengths = _solved(colours, white)
+        cones = tuple(zip(*_CONES, strict=True))
+        here, there = _times(cones, white), _times(cones, _D50)
+        adapted = (
+            [value * b / a for value, a, b in zip(_times(cones, colour), here, there, strict=True)]
+            for colour in colours
+        )
+        red, green, blue = (
+            _vector(strength * value for value in _solved(cones, _vector(colour)))
+            for strength, colour in zip(strengths, adapted, strict=True)
+        )
+    except ZeroDivisionError:
+        return None
+    return Primaries(chromaticities, (red, green, blue)) if min(strengths) > 0 else None
+
+
+def _xyz(x: float, y: float) -> _Vector:
+    return x / y, 1.0, (1 - x - y) / y
+
+
+def _vector(values: Iterable[float]) -> _Vector:
+    first, second, third = values
+    return first, second, third
+
+
+def _times(columns: Sequence[_Vector], factors: _Vector) -> _Vector:
+    """A matrix, by its columns, times a vector."""
+    return _vector(sum(c * f for c, f in zip(row, factors, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _solved(columns: Sequence[_Vector], result: _Vector) -> _Vector:
+    """What a matrix, by its columns, has to be multiplied with for a result (Cramer's rule)."""
+    whole = _determinant(*columns)
+    replaced = ([result if at == column else columns[at] for at in range(3)] for column in range(3))
+    return _vector(_determinant(*chosen) / whole for chosen in replaced)
+
+
+def _determinant(a: _Vector, b: _Vector, c: _Vector) -> float:
+    return a[0] * (b[1] * c[2] - b[2] * c[1]) - b[0] * (a[1] * c[2] - a[2] * c[1]) + c[0] * (a[1] * b[2] - a[2] * b[1])
 
 
 class Colours(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from tests.service.profiles import ADOBE_RGB, DISPLAY_P3, SRGB_FROM_XYZ
+from tests.service.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO_RGB, SRGB_FROM_XYZ
 
 RGB = NDArray[np.uint8]
 Values = NDArray[Any]
@@ -99,7 +99,7 @@ def to_srgb(pixels: RGB, primaries: str, exponent: float | None) -> RGB:
         linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     else:
         linear = share**exponent
-    matrices = {"Adobe RGB": ADOBE_RGB, "Display P3": DISPLAY_P3}
+    matrices = {"Adobe RGB": ADOBE_RGB, "Display P3": DISPLAY_P3, "ProPhoto RGB": PROPHOTO_RGB}
     if primaries in matrices:
         columns = np.array([matrices[primaries][name] for name in (b"rXYZ", b"gXYZ", b"bXYZ")]).T
         linear = linear @ (SRGB_FROM_XYZ @ columns).T

@@ -388,7 +388,27 @@ NEARLY_LOSSLESS: dict[str, dict[str, Any]] = {
 }
 
 
+CHRM = {
+    name: (b"cHRM", struct.pack(">8I", *values))
+    for name, values in {
+        "Adobe RGB": (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000),
+        "ProPhoto RGB": (34570, 35850, 73470, 26530, 15960, 84040, 3660, 10),
+    }.items()
+}
+
+
+def camera_jpeg(index: str, profile: bytes | None = None) -> bytes:
+    """A JPEG that states its colours in EXIF."""
+    exif = Image.Exif()
+    exif[34665] = {40961: 65535, 40965: {1: index, 2: b"0100"}}
+    return saved(PIXELS, "JPEG", quality=98, subsampling=0, exif=exif, icc_profile=profile)
+
+
 def profiles() -> Iterator[Case]:
+    yield Case("JPEG, Adobe RGB in EXIF", camera_jpeg("R03"), oracle.to_srgb(PIXELS, "Adobe RGB", 2.2))
+    yield Case("JPEG, sRGB in EXIF", camera_jpeg("R98"), PIXELS)
+    p3 = camera_jpeg("R03", rgb_profile(DISPLAY_P3, 2.2))
+    yield Case("JPEG, Adobe RGB in EXIF and a profile", p3, oracle.to_srgb(PIXELS, "Display P3", 2.2))
     for name, primaries in {"Adobe RGB": ADOBE_RGB, "Display P3": DISPLAY_P3}.items():
         expected = oracle.to_srgb(PIXELS, name, 2.2)
         profile = rgb_profile(primaries, 2.2)
@@ -410,6 +430,9 @@ def profiles() -> Iterator[Case]:
             "Display P3",
             None,
         ),
+        ("cHRM Adobe RGB and gamma 2.2", [CHRM["Adobe RGB"], (b"gAMA", struct.pack(">I", 45_455))], "Adobe RGB", 2.2),
+        ("cHRM ProPhoto", [CHRM["ProPhoto RGB"], (b"gAMA", struct.pack(">I", 55_556))], "ProPhoto RGB", 1.8),
+        ("cHRM of no colours", [(b"cHRM", bytes(32))], "", None),
     ):
         expected = (
             PIXELS if not primaries_name and exponent is None else oracle.to_srgb(PIXELS, primaries_name, exponent)
