@@ -26,6 +26,8 @@ _ARITHMETIC = (0xC9, 0xCA)
 _LOSSLESS_OR_HIERARCHICAL = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 _JPEG_LS = 0xF7
 
+_LEAST_GAP = 1024  # bytes
+
 
 class MissingData(ValueError):  # noqa: N818 - the file is at fault
     """Data of some pixels are missing."""
@@ -147,12 +149,17 @@ def _scan(data: bytes, position: int, interval: int) -> Scan:
 def intervals(data: bytes, jpeg: Jpeg) -> list[Interval]:
     """The data between markers: up to each restart marker, and to the end of each scan.
 
-    Raises :class:`MissingData` where a scan or a restart marker is missing.
+    Raises :class:`MissingData` where a scan or a restart marker is missing, or where zeros fill a gap.
     """
     if not _has_all_scans(jpeg):
         raise MissingData("a scan is missing")
     ends: list[Interval] = []
     for scan in jpeg.scans:
+        if jpeg.frame.is_progressive and scan.coefficients.start > 0:
+            # A block of one shade takes a bit, and most of them share one: more zeros were never written.
+            gap = bytes(max(_LEAST_GAP, _num_units(jpeg.frame, scan) // 8 + 1))
+            if data.find(gap, scan.start, scan.end) >= 0:
+                raise MissingData("there is a gap")
         # Where no interval is stated, the decoder takes such a marker for the scan's end.
         found = list(_RESTART_MARKER.finditer(data, scan.start, scan.end)) if scan.interval else []
         expected = -(-_num_units(jpeg.frame, scan) // scan.interval) - 1 if scan.interval else 0

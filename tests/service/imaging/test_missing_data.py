@@ -81,6 +81,15 @@ def test_a_gap_of_zeros(options: dict[str, Any]) -> None:
         refuse(data[:half] + bytes(num_zeros) + END)
 
 
+def test_a_gap_of_zeros_in_a_scan_that_refines() -> None:
+    """Nearly any bits are codes there."""
+    data = encoded(lesion(), "JPEG", quality=95, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    middle = (last + len(data)) // 2
+    refuse(data[:middle] + bytes(2048) + data[middle + 2048 :])
+    refuse(data[:middle] + bytes(len(data)))
+
+
 def test_another_file_follows_half_of_one() -> None:
     data = encoded(lesion(), "JPEG")
     for other in (data, b"<html>502 Bad Gateway</html>" * 300, b"\0\0\0\x18ftypmp42" + bytes(400)):
