@@ -34,13 +34,15 @@ def check_jpegs(image: TiffImageFile, data: bytes) -> None:
     if tags.get(COMPRESSION) != _JPEG:
         return
     tables = bytes(tags.get(JPEGTABLES, b"")).removesuffix(END_MARK)
-    for start, size, expected in _parts(image):
+    for start, size, expected, most in _parts(image):
         part = data[start : start + size]
         jpeg = tables + part[2:] if tables else part
         stated = check_jpeg(jpeg)
         if not stated.has_end:
             jpeg += END_MARK
             stated = check_jpeg(jpeg)
+        if any(side > limit for side, limit in zip(stated.frame[:2], most, strict=True)):
+            continue  # refused by libtiff; to decode it could take any memory
         # Chroma in a plane of its own may be smaller.
         if tags.get(PLANAR_CONFIGURATION) != _IN_PLANES and any(
             side < least for side, least in zip(stated.frame[:2], expected, strict=True)
@@ -52,15 +54,15 @@ def check_jpegs(image: TiffImageFile, data: bytes) -> None:
             load_jpeg(opened, jpeg, stated)
 
 
-def _parts(image: TiffImageFile) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Where each strip or tile begins, its bytes, and the width and height that it fills of the picture."""
+def _parts(image: TiffImageFile) -> Iterator[tuple[int, int, tuple[int, int], tuple[int, int]]]:
+    """Where each strip or tile begins, its bytes, the width and height that it fills of the picture, and its own."""
     tags, (width, height) = image.tag_v2, image.size
     if TILEOFFSETS in tags:
         size = tags[TILEWIDTH], tags[TILELENGTH]
         for start, num_bytes in zip(tags[TILEOFFSETS], tags[TILEBYTECOUNTS], strict=True):
-            yield start, num_bytes, size
+            yield start, num_bytes, size, size
         return
     rows = min(tags.get(ROWSPERSTRIP, height), height)
     per_plane = -(-height // rows)
     for number, (start, num_bytes) in enumerate(zip(tags[STRIPOFFSETS], tags[STRIPBYTECOUNTS], strict=True)):
-        yield start, num_bytes, (width, min(rows, height - number % per_plane * rows))
+        yield start, num_bytes, (width, min(rows, height - number % per_plane * rows)), (width, rows)

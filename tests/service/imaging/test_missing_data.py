@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_a_jpeg_in_a_tiff(options: dict[str, Any]) -> None:
     read_picture(data, 64)
     for start in np.linspace(0.1, 0.7, 4) * len(data):
         refuse(data[: int(start)] + bytes(1024) + data[int(start) + 1024 :])
+
+
+@pytest.mark.parametrize("sides", [(8, 480), (48, 240), (65_500, 65_500)], ids=["low", "narrow", "huge"])
+def test_a_jpeg_of_another_size_than_its_strip(sides: tuple[int, int]) -> None:
+    data = encoded(lesion(), "TIFF", compression="jpeg", quality=90)
+    header = data.index(b"\xff\xc0") + 5
+    refuse(data[:header] + struct.pack(">HH", *sides) + data[header + 4 :])
 
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"lossless": True}], ids=["lossy", "lossless"])
