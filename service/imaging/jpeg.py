@@ -27,6 +27,8 @@ _LOSSLESS_OR_HIERARCHICAL = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 _JPEG_LS = 0xF7
 
 _LEAST_GAP = 1024  # bytes
+# One for each row of blocks of the tallest picture; of more, only the markers are counted.
+_MOST_INTERVALS = 4096
 
 
 class MissingData(ValueError):  # noqa: N818 - the file is at fault
@@ -160,14 +162,17 @@ def intervals(data: bytes, jpeg: Jpeg) -> list[Interval]:
             gap = bytes(max(_LEAST_GAP, _num_units(jpeg.frame, scan) // 8 + 1))
             if data.find(gap, scan.start, scan.end) >= 0:
                 raise MissingData("there is a gap")
-        # Where no interval is stated, the decoder takes such a marker for the scan's end.
-        found = list(_RESTART_MARKER.finditer(data, scan.start, scan.end)) if scan.interval else []
-        expected = -(-_num_units(jpeg.frame, scan) // scan.interval) - 1 if scan.interval else 0
-        in_order = all(match[1][0] & 7 == number % 8 for number, match in enumerate(found))
-        # Some encoders write one more after the last interval.
-        if not in_order or len(found) not in (expected, expected + 1):
-            raise MissingData("a restart marker is missing")
-        ends += [Interval(match.start(), scan.is_refinement) for match in found]
+        if scan.interval:  # without, the decoder takes such a marker for the scan's end
+            expected = -(-_num_units(jpeg.frame, scan) // scan.interval) - 1
+            count = 0
+            for count, found in enumerate(_RESTART_MARKER.finditer(data, scan.start, scan.end), 1):
+                if found[1][0] & 7 != (count - 1) % 8 or count > expected + 1:
+                    raise MissingData("a restart marker is missing")
+                if expected <= _MOST_INTERVALS:
+                    ends.append(Interval(found.start(), scan.is_refinement))
+            # Some encoders write one more after the last interval.
+            if count not in (expected, expected + 1):
+                raise MissingData("a restart marker is missing")
         ends.append(Interval(scan.end, scan.is_refinement))
     return ends
 

@@ -25,8 +25,6 @@ _SINGLE = 6
 _MOST_NEEDLESS, _PADDING, _MOST_PADDING = 2, b"\0\xff", 16
 # Bytes of more blocks than the filling makes, whatever is in them: without them, a scan surely ends too early.
 _NEEDED = 1024
-# One for each row of blocks of the tallest picture; of more, only the markers are counted.
-_MOST_INTERVALS = 4096
 
 _CODEC = "whole jpeg"
 
@@ -37,7 +35,7 @@ def load_jpeg(image: JpegImageFile, data: bytes, jpeg: Jpeg) -> None:
     Raises :class:`MissingData`, and ``OSError`` as Pillow does, also when the end mark is missing.
     """
     parts = intervals(data, jpeg)
-    if len(parts) <= _MOST_INTERVALS and not jpeg.frame.is_arithmetic:  # whose decoder does not wait
+    if not jpeg.frame.is_arithmetic:  # whose decoder does not wait
         (tile,) = image.tile
         arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         image.tile = [tile._replace(codec_name=_CODEC, args=(data, jpeg, parts, *arguments))]

@@ -105,6 +105,16 @@ def test_intervals_are_missing() -> None:
         refuse(data[: starts[2]] + data[starts[2 + num_missing] :])
 
 
+def test_very_many_intervals() -> None:
+    image = lesion(1200, 800)
+    data = encoded(image, "JPEG", restart_marker_blocks=1)
+    plain = encoded(image, "JPEG")
+    np.testing.assert_array_equal(read_picture(data, 64).frame, read_picture(plain, 64).frame)
+    starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
+    refuse(data[: starts[500]] + data[starts[508] :])
+    refuse(data[: starts[0]] + b"\xff\xd0" * 5_000_000 + END)
+
+
 def test_a_damaged_interval() -> None:
     """Those after it are intact, so the picture ends as it should."""
     data = encoded(lesion(), "JPEG", restart_marker_rows=4)
