@@ -28,7 +28,7 @@ _EMBEDDED = b"DEBM"
 def check_bmp(data: bytes) -> None:
     """Raises :class:`UnsupportedPicture` for compressed files, few colours and unusual layouts. Damaged files pass."""
     try:
-        (size,) = struct.unpack_from("<I", data, _FILE_HEADER)
+        pixels, size = struct.unpack_from("<II", data, 10)
         if size == 12:
             depth, compression = struct.unpack_from("<H", data, _FILE_HEADER + 10)[0], _UNCOMPRESSED
         else:
@@ -36,6 +36,8 @@ def check_bmp(data: bytes) -> None:
         masks = struct.unpack_from("<4I", data, _FILE_HEADER + 40) if compression == _BITFIELDS else ()
     except struct.error:
         return
+    if pixels < _FILE_HEADER + size:
+        raise refusal(Kind("a BMP whose pixels begin within its header", "save it again, as JPEG or as BMP"))
     if compression not in (_UNCOMPRESSED, _BITFIELDS):
         raise refusal(Kind("a compressed BMP", "save it as JPEG, or as BMP without compression"))
     if depth in (1, 2, 4):

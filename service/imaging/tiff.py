@@ -30,6 +30,8 @@ _READ = {
     *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS),
     *(_CHANNELS, _GREATEST, _PLANES, _SUB_DIRECTORIES, _INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
 }
+# Bytes of a value, by its type.
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 # Struct codes of the types that those tags have.
 _TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
@@ -218,8 +220,15 @@ def _directory(data: bytes, offset: int) -> _Directory | None:
     try:
         (num,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, offset)
         begin = offset + (8 if big else 2)
-        for position in range(begin, begin + min(num, _MOST_TAGS) * size, size):
+        if num > _MOST_TAGS:
+            raise TooManyParts("too many tags")
+        num_bytes = 0
+        for position in range(begin, begin + num * size, size):
             tag, kind, count = entry.unpack_from(data, position)
+            num_bytes += count * _SIZES.get(kind, 1)
+            # Values that share their bytes: the decoder would copy each.
+            if num_bytes > len(data):
+                raise TooManyParts("more bytes of tags than the file has")
             if tag not in _READ or kind not in _TYPES:
                 continue
             code = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"

@@ -65,7 +65,7 @@ def test_halves_share_no_lesion_and_have_the_same_mix(small_experiment: SmallExp
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ("image,diagnosis\n", "path, diagnosis, lesion"),
+        ("image,diagnosis\n1.png,bcc\n", "path, diagnosis, lesion"),
         ("path,diagnosis,lesion\n", "lists no images"),
         ("path,diagnosis,lesion\nimages/none.png,bcc,b\n", "none.png"),
     ],

@@ -146,6 +146,29 @@ def test_a_bad_picture_writes_no_line_for_each_of_its_tags(tmp_path: Path) -> No
     assert len(done.stderr.splitlines()) < 20
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(tag, 7, 60_000, 400) for tag in range(40_000, 43_900)],
+        [(tag, 12, 7_500, 400) for tag in range(40_000, 43_900)],
+        [(270, 2, 70_000, 8)],
+        [(tag, 7, 1, 0) for tag in range(40_000, 45_000)],
+    ],
+    ids=["tags that share their bytes", "of eight bytes", "one longer than the file", "many"],
+)
+def test_tags_are_counted_before_a_decoder_copies_them(client: TestClient, entries: list[hostile.TiffEntry]) -> None:
+    layout: list[hostile.TiffEntry] = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    data = hostile.tiff([*layout, (278, 4, 1, 64), (279, 4, 1, 4096), *entries], bytes(65_000))
+    response = post(client, data)
+    check_problem(response, 422)
+    assert "tags" in response.json()["detail"]
+
+
+def test_a_bmp_whose_header_is_its_pixels_is_refused(client: TestClient) -> None:
+    data = picture_bytes(Image.new("RGB", (64, 64), "brown"), "BMP")
+    check_problem(post(client, data[:10] + bytes(4) + data[14:]), 415, "header")
+
+
 @cache
 def real_pictures() -> list[bytes]:
     """A real picture in every accepted format, as small as their faults allow."""
