@@ -22,7 +22,9 @@ def after(change: Change, frame: Frame, seed: int = 0) -> Frame:
     return change(frame, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("change", [*TURNS.values(), *STORAGE.values(), *ARTEFACTS.values()], ids=str)
+@pytest.mark.parametrize(
+    "change", [*TURNS.values(), *STORAGE.values(), *ARTEFACTS.values()], ids=[*TURNS, *STORAGE, *ARTEFACTS]
+)
 def test_a_change_keeps_the_size_and_depends_on_its_random_numbers_alone(change: Change) -> None:
     frame = lesion()
     kept = frame.copy()
