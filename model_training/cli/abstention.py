@@ -19,7 +19,7 @@ from model_training.cli.options import (
     command,
     console,
 )
-from model_training.config import Config, DataConfig
+from model_training.config import Config, DataConfig, NetworkConfig
 from model_training.files import write_json
 from model_training.release.abstention import add_abstention, read_frames
 from model_training.release.outside import (
@@ -42,8 +42,12 @@ OTHER_PHOTOGRAPHS = {"clinical_photographs": "clinical_photographs/images", "not
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
-    """An experiment with the bundle's pictures, without its run."""
-    config = Config(data=DataConfig.model_validate(bundle.manifest.provenance.config["recognition"]["data"]))
+    """An experiment with the bundle's pictures, in the same orientation, without its run."""
+    trained = bundle.manifest.provenance.config["recognition"]
+    canonical = trained["network"].get("canonical_orientation", False)
+    config = Config(
+        data=DataConfig.model_validate(trained["data"]), network=NetworkConfig(canonical_orientation=canonical)
+    )
     return Experiment(config, data, cache, Path(), console())
 
 

@@ -44,7 +44,8 @@ def test_two_processes_have_the_loss_curve_of_one(trained_by_two: tuple[str, Pat
     stage, by_two = trained_by_two
     run_small(stage, tmp_path)
     one, two = metrics_of(tmp_path), metrics_of(by_two)
-    assert [line["epoch"] for line in two] == [0, 1]
+    assert [line["epoch"] for line in two] == list(range(len(one)))
+    assert len(one) > 1
     for first, second in zip(one, two, strict=True):
         for name in ("loss", "learning_rate"):
             assert second[name] == pytest.approx(first[name], rel=1e-4), name
