@@ -228,7 +228,7 @@ def _directory(data: bytes, offset: int) -> _Directory | None:
             num_bytes += count * _SIZES.get(kind, 1)
             # Values that share their bytes: the decoder would copy each.
             if num_bytes > len(data):
-                raise TooManyParts("more bytes of tags than the file has")
+                raise TooManyParts("too many bytes of tags")
             if tag not in _READ or kind not in _TYPES:
                 continue
             code = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
