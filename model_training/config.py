@@ -119,6 +119,8 @@ class StageConfig(_Section):
     # tenth of the steps and falls along a cosine: for short runs.
     schedule: Literal["step", "cosine"] = "step"
     decay_every: int = Field(20, gt=0)
+    # Share of the training images with hairs, pen marks, rims, vignettes and compression: ``data/artefacts.py``.
+    artefacts: float = Field(0.0, ge=0, le=1)
 
 
 class AreaConfig(StageConfig):

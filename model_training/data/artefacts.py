@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from model_training.arrays import Frames, Indices
+
 Frame = NDArray[np.uint8]  # [F, F, 3]
 Change = Callable[[Frame, np.random.Generator], Frame]
 
@@ -99,19 +101,19 @@ def moved(*, degrees: float = 0.0, zoom: float = 1.0, shift: tuple[float, float]
     return change
 
 
-def black_corners(frame: Frame, _: np.random.Generator) -> Frame:
-    """The round field of a dermatoscope, as high as the frame: black outside of it."""
-    return _shaded(frame, lambda r: (r < 1.04).astype(np.float64))
+def black_corners(radius: float) -> Change:
+    """The round field of a dermatoscope, with that radius in half sides: black outside of it."""
+    return lambda frame, _: _shaded(frame, lambda r: (r < radius).astype(np.float64))
 
 
-def ring(frame: Frame, _: np.random.Generator) -> Frame:
-    """The dark rim of a dermatoscope's contact plate."""
-    return _shaded(frame, lambda r: np.where(np.abs(r - 0.97) < 0.025, 0.25, 1.0))
+def ring(radius: float) -> Change:
+    """The dark rim of a dermatoscope's contact plate, with that radius in half sides."""
+    return lambda frame, _: _shaded(frame, lambda r: np.where(np.abs(r - radius) < 0.025, 0.25, 1.0))
 
 
-def soft_vignette(frame: Frame, _: np.random.Generator) -> Frame:
-    """Light that falls off towards the corners, to less than half."""
-    return _shaded(frame, lambda r: 1 - 0.55 * np.clip((r - 0.5) / 0.9, 0, 1) ** 2)
+def soft_vignette(strength: float) -> Change:
+    """Light that falls off towards the corners, by that share."""
+    return lambda frame, _: _shaded(frame, lambda r: 1 - strength * np.clip((r - 0.5) / 0.9, 0, 1) ** 2)
 
 
 def ruler(frame: Frame, _: np.random.Generator) -> Frame:
@@ -197,9 +199,9 @@ ARTEFACTS: Mapping[str, Change] = MappingProxyType(
         "shifted by 2 of 256 pixels": moved(shift=(2 / 256, 2 / 256)),
         "enlarged by 5 %": moved(zoom=1.05),
         "turned by 10 degrees": moved(degrees=10),
-        "black corners": black_corners,
-        "ring": ring,
-        "soft vignette": soft_vignette,
+        "black corners": black_corners(1.04),
+        "ring": ring(0.97),
+        "soft vignette": soft_vignette(0.55),
         "ruler": ruler,
         "ink": ink,
         "4 hairs": hairs(4),
@@ -207,6 +209,42 @@ ARTEFACTS: Mapping[str, Change] = MappingProxyType(
         "colour patch": colour_patch,
     }
 )
+
+
+def random_artefacts(frame: Frame, random: np.random.Generator) -> Frame:
+    """Some of these changes with random strengths, in the order in which they come about; for training."""
+
+    def happens(share: float) -> bool:
+        return bool(random.random() < share)
+
+    changes: list[Change] = []
+    if happens(0.3):
+        changes.append(hairs(int(random.integers(1, 15))))
+    changes += [mark for mark in (ruler, ink, colour_patch) if happens(0.08)]
+    if happens(0.3):
+        views = black_corners, ring, soft_vignette
+        kind = int(random.integers(len(views)))
+        changes.append(views[kind](random.uniform(0.3, 0.7) if kind == 2 else random.uniform(0.85, 1.2)))
+    if happens(0.3):
+        changes.append(resized(random.uniform(0.7, 2.0)))
+    if happens(0.6):
+        changes.append(compressed("WEBP" if happens(0.4) else "JPEG", int(random.integers(50, 96))))
+    for change in changes:
+        frame = change(frame, random)
+    return frame
+
+
+def with_artefacts(frames: Frames, indices: Indices, share: float, *, seed: tuple[int, ...]) -> Frames:
+    """A copy of the chosen frames, ``share`` of which have random artefacts.
+
+    These depend on the seed and on the frame's index alone, so that it does not matter which process draws them.
+    """
+    chosen = frames[indices]
+    for place, index in enumerate(indices.tolist() if share else ()):
+        random = np.random.default_rng((*seed, index))
+        if random.random() < share:
+            chosen[place] = random_artefacts(chosen[place], random)
+    return chosen
 
 
 def _shaded(frame: Frame, shade: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Frame:

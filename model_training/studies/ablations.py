@@ -74,6 +74,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.learning_rate=1e-4",
             "recognition.new_module_rate=10",
         ),
+        "artefacts": ("area.artefacts=0.7", "recognition.artefacts=0.7"),
         "strong-augmentation": ("recognition.augmentation=strong",),
         "shipped-recipe": (
             "precision=bf16-mixed",
@@ -112,7 +113,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType({"shipped-recipe": "plain-recipe"
 
 # Ablations that change the first stage's training, so that they cannot share the base's.
 _OWN_FIRST_STAGE = frozenset(
-    {"canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"}
+    {"artefacts", "canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"}
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.

@@ -71,7 +71,7 @@ def _seconds_per_batch(stage: Stage, fabric: Fabric) -> float:
     assert isinstance(stage.module, nn.Module)
     module.train()
     indices = stage.batches(0)[0]
-    loaded = [tensor.to(fabric.device) for tensor in stage.load(indices)]
+    loaded = [tensor.to(fabric.device) for tensor in stage.load(indices, 0)]
     batch = Batch(indices, loaded, indices.shape[1], slice(None))
     for step in range(TIMED_STEPS + 1):
         if step == 1:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model_training.arrays import Indices
 from model_training.config import AreaConfig, NetworkConfig
+from model_training.data.artefacts import with_artefacts
 from model_training.data.augment import LIGHT, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.isic import DatasetError
@@ -63,9 +64,10 @@ class AreaStage:
         order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)
         return [self.with_mask[batch] for batch in order]
 
-    def load(self, indices: Indices) -> list[Tensor]:
+    def load(self, indices: Indices, epoch: int) -> list[Tensor]:
         """Frames ``[B, F, F, 3]`` and masks ``[B, F, F]``, uint8."""
-        return [torch.from_numpy(self.train.frames[indices[0]]), torch.from_numpy(self.train.masks[indices[0]])]
+        frames = with_artefacts(self.train.frames, indices[0], self.settings.artefacts, seed=(self.seed, epoch))
+        return [torch.from_numpy(frames), torch.from_numpy(self.train.masks[indices[0]])]
 
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Pixel-wise cross-entropy plus the weighted auxiliary loss."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model_training.arrays import Indices
 from model_training.config import NetworkConfig, RecognitionConfig
+from model_training.data.artefacts import with_artefacts
 from model_training.data.augment import AUGMENTATIONS, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
 from model_training.data.sampling import balanced_pair_batches, random_batches, random_pair_batches, random_pairs
@@ -87,9 +88,14 @@ class RecognitionStage:
             return balanced_pair_batches(self.train.labels, size, seed=self.seed, epoch=epoch)
         return random_pair_batches(num, size, seed=self.seed, epoch=epoch)
 
-    def load(self, indices: Indices) -> list[Tensor]:
+    def load(self, indices: Indices, epoch: int) -> list[Tensor]:
         """The frames of each side of the pairs, uint8 ``[B, F, F, 3]``."""
-        return [torch.from_numpy(self.train.frames[side]) for side in indices]
+        share = self.settings.artefacts
+        sides = [
+            with_artefacts(self.train.frames, side, share, seed=(self.seed, epoch, place))
+            for place, side in enumerate(indices)
+        ]
+        return [torch.from_numpy(frames) for frames in sides]
 
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Eqn 4 over the pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""

@@ -45,8 +45,8 @@ class Stage(Protocol):
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch over all processes, indices ``[sides, batch]``."""
 
-    def load(self, indices: Indices) -> list[Tensor]:
-        """The input of ``losses`` for these pictures, read from the prepared frames, on the CPU."""
+    def load(self, indices: Indices, epoch: int) -> list[Tensor]:
+        """The input of ``losses`` for these pictures in this epoch, read from the prepared frames, on the CPU."""
 
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses on this process's share; ``loss`` is minimised. Random draws cover the whole batch."""

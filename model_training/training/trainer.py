@@ -160,9 +160,10 @@ class _Loop:
         """This process's share of every batch; a thread reads the next one while the current one is computed."""
         fabric = self.fabric
         share = slice(fabric.global_rank, None, fabric.world_size)
+        epoch = self.position.epoch
 
         def read(indices: Indices) -> list[Tensor]:
-            loaded = self.stage.load(indices[:, share])
+            loaded = self.stage.load(indices[:, share], epoch)
             return [tensor.pin_memory() for tensor in loaded] if fabric.device.type == "cuda" else loaded
 
         with ThreadPoolExecutor(1) as reader:

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, hairs, moved, resized, tinted, turned
+from model_training.data.artefacts import (
+    ARTEFACTS,
+    STORAGE,
+    TURNS,
+    Change,
+    hairs,
+    moved,
+    random_artefacts,
+    resized,
+    tinted,
+    turned,
+    with_artefacts,
+)
 
 Frame = NDArray[np.uint8]
 
@@ -80,3 +92,26 @@ def test_half_the_resolution_loses_detail_and_twice_keeps_it() -> None:
 def test_hairs_differ_from_image_to_image() -> None:
     frame = lesion()
     assert (after(hairs(4), frame, seed=1) != after(hairs(4), frame, seed=2)).any()
+
+
+def test_training_draws_them_for_a_share_of_the_frames_whoever_loads_them() -> None:
+    frames = np.stack([lesion()] * 200)
+    everyone = np.arange(200)
+    drawn = with_artefacts(frames, everyone, 0.5, seed=(1, 0))
+    changed = (drawn != frames).any(axis=(1, 2, 3))
+    assert 0.3 < changed.mean() < 0.5  # some draws choose no artefact
+    assert (frames == lesion()).all()
+    np.testing.assert_array_equal(with_artefacts(frames, everyone[::2], 0.5, seed=(1, 0)), drawn[::2])
+    assert (with_artefacts(frames, everyone, 0.5, seed=(1, 1)) != drawn).any()
+    np.testing.assert_array_equal(with_artefacts(frames, everyone, 0.0, seed=(1, 0)), frames)
+
+
+def test_random_artefacts_leave_most_of_the_lesion() -> None:
+    frame = lesion(128)
+    inside = frame[:, :, 0] == 90
+    covered = []
+    for seed in range(60):
+        changed = random_artefacts(frame, np.random.default_rng(seed)).astype(int)
+        covered.append((np.abs(changed - frame).max(axis=2)[inside] > 60).mean())
+    assert max(covered) < 0.6
+    assert np.mean(covered) < 0.15
