@@ -42,9 +42,10 @@ NEAR_THRESHOLD = 0.05
 # Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
 LESION_LEVEL = 127
 
-# Regions this large count as lesions: of the picture, and of the largest region.
+# Regions this large count as lesions: of the picture, and of the largest region. A smaller share would question more
+# than 2 % of images that show one lesion.
 LEAST_LESION = 0.005
-LEAST_OF_LARGEST = 0.2
+LEAST_OF_LARGEST = 0.12
 # The map is measured on a grid of this many points a side, which takes a millisecond.
 _GRID = 112
 

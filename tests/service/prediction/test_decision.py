@@ -53,7 +53,7 @@ def test_a_clear_case_has_no_reasons(manifest: Manifest) -> None:
     ("second", "reasons"),
     [
         ((slice(20, 28), slice(20, 28)), ("several_lesions",)),
-        ((slice(20, 25), slice(20, 25)), ("several_lesions",)),  # more than a fifth of the first
+        ((slice(20, 25), slice(20, 25)), ("several_lesions",)),  # well above an eighth of the first
         ((slice(20, 22), slice(20, 22)), ()),  # a speck
         ((slice(10, 28), slice(10, 28)), ()),  # one with the first
     ],
