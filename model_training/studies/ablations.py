@@ -63,14 +63,12 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.learning_rate=1e-4",
             "recognition.new_module_rate=10",
         ),
-        # All modules in forms that act in their controls, and the learning rates of both.
+        # All modules of the second stage in forms that act in their controls, and learning rates of old and new ones.
         "acting-modules": (
             "network.attention=cosine",
             "network.attention_start=1",
             "network.distinguish_initialisation=he",
             "network.distinguish_norm=input",
-            "area.learning_rate=1e-4",
-            "area.new_module_rate=10",
             "recognition.learning_rate=1e-4",
             "recognition.new_module_rate=10",
         ),
