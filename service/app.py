@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
+from service.api import openapi
 from service.api.dependencies import ADMITTED, admit
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
@@ -16,7 +19,7 @@ from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
 from service.prediction.metrics import PredictionMetrics
 from service.problems import documented
-from service.runtime import running
+from service.runtime import Service, running
 from service.settings import Settings
 
 
@@ -36,8 +39,13 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
 
     app = FastAPI(
         title="Clinical-Inspired Network",
-        summary="Dermoscopy picture in; diagnosis, attention, crop box out. Research software, not a medical device.",
+        summary="Dermoscopy picture in; advice, diagnosis, attention, crop box out. Not a medical device.",
+        description="Research software, not a medical device. Read `decision` first. Errors are problem details "
+        "(RFC 9457). Every answer has an `X-Request-ID`, the client's own if it sent one.",
         version=version("clinical-inspired-network"),
+        contact={"name": "Maintainers of the Clinical-Inspired Network"},
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
         redirect_slashes=False,
         # Ours are in routes/docs.py: FastAPI's load scripts from another site.
@@ -47,6 +55,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = metrics
+    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
     for routes in (predictions, batches, attention, model):
         app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
@@ -55,6 +64,24 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         app.include_router(public.router)
     app.include_router(page.page_router(page.read_assets()))
     if settings.keys is None:
-        app.add_middleware(SameOrigin, any_name=settings.allow_anyone)
+        app.add_middleware(SameOrigin, any_name=settings.allow_anyone, origins=settings.cors_origins)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+        )
     app.add_middleware(Observability, metrics=metrics)
     return app
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI schema, made once the bundle is there."""
+    service: Service | None = getattr(app.state, "service", None)
+    if service is None:
+        return openapi.describe(app, None)
+    if app.openapi_schema is None:
+        app.openapi_schema = openapi.describe(app, service.network.bundle.manifest)
+    return app.openapi_schema

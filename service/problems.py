@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,12 +33,14 @@ FOREIGN_SITE = ProblemType("foreign-site", 403, "Not for pages of other sites")
 NOT_FOUND = ProblemType("not-found", 404, "Not found")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
 REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
+CONFLICT = ProblemType("conflict", 409, "The request does not fit an earlier one")
 TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
 UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
 UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
 QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
 RATE_LIMITED = ProblemType("rate-limited", 429, "Too many requests from this caller")
-HEAD_TOO_LARGE = ProblemType("head-too-large", 431, "The request's address and headers are too large")
+HEAD_CONFLICT = ProblemType("conflict", 409, "The request does not fit an earlier one")
+TOO_LARGE = ProblemType("head-too-large", 431, "The request's address and headers are too large")
 INTERNAL = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 DEADLINE = ProblemType("deadline-exceeded", 504, "No answer in time")
@@ -47,13 +49,19 @@ INSUFFICIENT_STORAGE = ProblemType("insufficient-storage", 507, "There is no roo
 PROBLEM_TYPES = tuple(value for value in list(globals().values()) if isinstance(value, ProblemType))
 
 
+ProblemUri = Annotated[str, WithJsonSchema({"type": "string", "enum": [problem.uri for problem in PROBLEM_TYPES]})]
+
+
 class Problem(BaseModel):
     """Body of every error (RFC 9457)."""
 
-    type: str = Field(examples=[TOO_LARGE.uri])
-    title: str = Field(examples=[TOO_LARGE.title])
-    status: int = Field(examples=[TOO_LARGE.status])
-    detail: str = Field(examples=["the picture has 13000 x 13000 pixels, the limit is 40,000,000 in all"])
+    type: ProblemUri = Field(description="the kind of problem", examples=[TOO_LARGE.uri])
+    title: str = Field(description="the kind in words", examples=[TOO_LARGE.title])
+    status: int = Field(ge=400, le=599, description="the HTTP status", examples=[TOO_LARGE.status])
+    detail: str = Field(
+        description="what is wrong, and what to change",
+        examples=["the picture has 13000 x 13000 pixels, the limit is 40,000,000 in all"],
+    )
 
 
 class ServiceError(Exception):
@@ -88,7 +96,7 @@ def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, st
 
 def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these errors, for the OpenAPI schema."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     titles: dict[int | str, list[str]] = {}
     for problem in (*problems, INTERNAL):
         titles.setdefault(problem.status, []).append(problem.title)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from service.inference.engine import Engine
 from service.inference.network import Network
 from service.inference.sessions import GpuOptions
 from service.prediction.describe import make_examiner
+from service.prediction.idempotency import Idempotency
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.predictor import Predictor
 from service.settings import Settings
@@ -57,6 +60,7 @@ class Service:
     overlays: OverlayCache
     audit: AuditLog
     access_changes: AccessChanges
+    idempotency: Idempotency
     metrics: PredictionMetrics
 
 
@@ -223,6 +227,8 @@ def _build_service(
         overlays=OverlayCache(),
         audit=audit,
         access_changes=AccessChanges(audit),
+        # Without keys all clients are one, and an id is what keeps their predictions apart.
+        idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b""),
         metrics=metrics,
     )
 
@@ -281,6 +287,7 @@ def _build_predictor(
         audit=audit,
         metrics=metrics,
         outcome_of=outcome_of,
+        lifetime=None if records.store is None else timedelta(seconds=settings.record_ttl_seconds),
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 # Read by training and by the tests, so not a typing error when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
     caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
     caller_places: int | None = Field(
         None, gt=0, description="slots that one caller may hold; default: with keys, half of CIN_QUEUE_SIZE, else all"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins, such as https://viewer.example.org, whose pages may use the API; separated by commas; "
+        "default: none",
     )
     audit: Path | None = Field(None, description="file of the audit log; default: none is written")
 
@@ -127,6 +134,19 @@ class Settings(BaseSettings):
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two canary checks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _splits_origins(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _names_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin: scheme, host and port alone, as in https://example.org")
+        return origins
 
     @model_validator(mode="after")
     def _keeps_records_in_one_place(self) -> Settings:

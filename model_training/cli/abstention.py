@@ -30,6 +30,7 @@ from model_training.release.outside import (
     measure_folder,
     measure_repeats,
     read_labelled,
+    with_repeatability,
 )
 from model_training.release.robustness import measure_robustness
 from model_training.release.variant_referrals import compare_referrals
@@ -127,6 +128,9 @@ def robustness(
 def outside(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
     figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the same bundle with the repeatability measured; default: none.")
+    ] = None,
     data: DataOption = Path("data"),
 ) -> None:
     """Measure advice on other diagnoses and other photographs, and how far two images of one lesion differ.
@@ -148,7 +152,10 @@ def outside(
             for half, part in zip(("first", "second"), halves(unknown), strict=True)
         }
     if (data / REPEAT_PAIRS).is_dir():
-        found[REPEAT_PAIRS] = measure_repeats(source, read(REPEAT_PAIRS, "lesions.csv"))
+        repeats = measure_repeats(source, read(REPEAT_PAIRS, "lesions.csv"), measured_on=REPEAT_PAIRS)
+        found[REPEAT_PAIRS] = repeats.model_dump()
+        if out is not None:
+            with_repeatability(source, repeats, out)
     for name, folder in OTHER_PHOTOGRAPHS.items():
         if (data / folder).is_dir():
             found[name] = measure_folder(source, data / folder)

@@ -140,8 +140,13 @@ def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) 
     ]
 
 
-def measure(name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *, measured_on: str) -> OperatingPoint:
-    """The operating point at ``threshold``, with its sensitivity and specificity on these pictures."""
+def measure(
+    name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *, measured_on: str, chosen_on: str | None = None
+) -> OperatingPoint:
+    """The operating point at ``threshold``, with its sensitivity and specificity on these pictures.
+
+    ``chosen_on`` names the set that chose the threshold, when it is another one.
+    """
     referred_N = scores_N >= threshold
     return OperatingPoint(
         name=name,
@@ -149,6 +154,7 @@ def measure(name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *
         sensitivity=proportion(int((referred_N & malignant_N).sum()), int(malignant_N.sum())),
         specificity=proportion(int((~referred_N & ~malignant_N).sum()), int((~malignant_N).sum())),
         measured_on=measured_on,
+        chosen_on=chosen_on,
     )
 
 

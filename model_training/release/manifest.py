@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from model_training.arrays import Scores
+from model_training.arrays import Flags, Scores
 from model_training.data.frames import FrameSet
-from model_training.evaluation.calibration import operating_points
+from model_training.evaluation.calibration import measure, operating_points
 from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
 from model_training.evaluation.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE
@@ -28,11 +29,13 @@ from service.bundle import (
 )
 
 CLASSES = {
-    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True),
-    "seborrheic_keratosis": DiagnosisClass(name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False),
-    "nevus": DiagnosisClass(name="nevus", label="Nevus", malignant=False),
+    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True, snomed_ct="93655004"),
+    "seborrheic_keratosis": DiagnosisClass(
+        name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False, snomed_ct="25499005"
+    ),
+    "nevus": DiagnosisClass(name="nevus", label="Nevus", malignant=False, snomed_ct="400096001"),
     "benign": DiagnosisClass(name="benign", label="Benign", malignant=False),
-    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True),
+    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True, snomed_ct="93655004"),
 }
 
 
@@ -65,7 +68,7 @@ def manifest_fields(
         "variants": variants,
         "temperature": read_calibration(experiment).temperature_N.tolist(),
         "prevalence": _prevalence(experiment),
-        "operating_points": _operating_points(validation, probabilities),
+        "operating_points": _operating_points(experiment, validation, probabilities),
         "default_operating_point": "balanced",
         "reference": measure_reference(probabilities, list(validation.classes), measured_on=validation.name),
         "provenance": _provenance(experiment),
@@ -80,13 +83,33 @@ def manifest_fields(
     }
 
 
-def _operating_points(validation: FrameSet, probabilities_NK: Scores) -> list[OperatingPoint]:
+def _operating_points(experiment: Experiment, validation: FrameSet, probabilities_NK: Scores) -> list[OperatingPoint]:
+    """Thresholds chosen on validation, with rates measured on the test split if that was evaluated."""
     malignant_K = np.array([CLASSES[c].malignant for c in validation.classes])
-    return operating_points(
-        malignant_K[validation.labels],
-        probabilities_NK[:, malignant_K].sum(axis=1),
-        measured_on=f"{validation.name} ({len(validation)} pictures), on which the threshold was also chosen",
+    scores_N = probabilities_NK[:, malignant_K].sum(axis=1)
+    chosen_on = f"{validation.name} ({len(validation)} pictures)"
+    chosen = operating_points(malignant_K[validation.labels], scores_N, measured_on=chosen_on)
+    test = read_report(experiment, "test")
+    if test is None:
+        return chosen
+    ids, scored_NK = read_predictions(experiment.evaluation("test") / "predictions.csv", validation.classes)
+    _, truth_NK = read_predictions(experiment.evaluation("test") / "truth.csv", validation.classes)
+    return held_out(
+        chosen,
+        malignant_K[truth_NK.argmax(axis=1)],
+        scored_NK[:, malignant_K].sum(axis=1),
+        measured_on=f"{test['set']} ({len(ids)} pictures)",
     )
+
+
+def held_out(
+    chosen: Sequence[OperatingPoint], malignant_N: Flags, scores_N: Scores, *, measured_on: str
+) -> list[OperatingPoint]:
+    """The same thresholds, with the rates on pictures that did not choose them."""
+    return [
+        measure(p.name, p.threshold, malignant_N, scores_N, measured_on=measured_on, chosen_on=p.measured_on)
+        for p in chosen
+    ]
 
 
 def _provenance(experiment: Experiment) -> Provenance:

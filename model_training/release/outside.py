@@ -20,8 +20,11 @@ from model_training.arrays import Flags, Frames, Scores
 from model_training.evaluation.calibration import proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits, read_frames
 from model_training.release.parity import run_onnx
-from service.bundle import FEATURES, Bundle, BundleError
+from service.bundle import FEATURES, Bundle, BundleError, Repeatability, write_bundle
 from service.imaging import read_picture
+
+# From this chance of the other advice for a second image of the lesion on, a probability is near the threshold.
+OTHER_ADVICE = 0.2
 
 _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
@@ -98,33 +101,31 @@ def measure_folder(bundle: Bundle, folder: Path) -> dict[str, Any]:
     return {"num_images": len(frames), **_shares(advice, np.ones(len(frames), dtype=bool))}
 
 
-def measure_repeats(bundle: Bundle, images: LabelledImages) -> dict[str, Any]:
-    """How far the malignant probability differs between two images of one lesion: median, 95th percentile, advice.
+def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str) -> Repeatability:
+    """How far the malignant probability differs between two images of one lesion, where both get advice.
 
-    Pairs of which one image gets no advice are counted, and left out of the differences.
+    Raises :class:`SetError` when there are no such pairs.
     """
     advice = advise(bundle, images.frames)
     places = defaultdict(list)
     for place, lesion in enumerate(images.lesions):
         places[lesion].append(place)
     pairs_P2 = np.array([of for of in places.values() if len(of) == 2])
+    pairs_P2 = pairs_P2[~advice.withheld_N[pairs_P2].any(axis=1)] if len(pairs_P2) else pairs_P2
     if not len(pairs_P2):
-        raise SetError("no lesion has two images")
-    first, second = pairs_P2.T
-    advised_P = ~(advice.withheld_N[first] | advice.withheld_N[second])
-    first, second = first[advised_P], second[advised_P]
-    difference_P = np.abs(advice.malignancy_N[first] - advice.malignancy_N[second])
-    return {
-        "num_pairs": len(pairs_P2),
-        "with_advice": proportion(int(advised_P.sum()), len(pairs_P2)).model_dump(),
-        "median_difference": float(np.median(difference_P)) if len(first) else None,
-        "percentile_95": float(np.quantile(difference_P, 0.95)) if len(first) else None,
-        "other_advice": proportion(
-            int((advice.refers_N[first] != advice.refers_N[second]).sum()), len(first)
-        ).model_dump()
-        if len(first)
-        else None,
-    }
+        raise SetError("no lesion has two images that both get advice")
+    malignancy_P2, refers_P2 = advice.malignancy_N[pairs_P2].astype(float), advice.refers_N[pairs_P2]
+    change_P = np.abs(np.diff(malignancy_P2))
+    log_odds_P2 = np.log(malignancy_P2 / (1 - malignancy_P2))
+    return Repeatability(
+        measured_on=f"{measured_on} ({len(pairs_P2)} pairs)",
+        num_pairs=len(pairs_P2),
+        median_change=float(np.median(change_P)),
+        percentile_95_change=float(np.quantile(change_P, 0.95)),
+        other_advice=proportion(int((refers_P2[:, 0] != refers_P2[:, 1]).sum()), len(pairs_P2)),
+        # A change is as likely to go away from the threshold as towards it.
+        near_threshold=float(np.quantile(np.abs(np.diff(log_odds_P2)), 1 - 2 * OTHER_ADVICE)),
+    )
 
 
 def halves(images: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
@@ -152,3 +153,10 @@ def _shares(advice: Advice, of_N: Flags) -> dict[str, Any]:
         "withheld": advice.withheld_N & of_N,
     }
     return {name: proportion(int(flags_N.sum()), num).model_dump() for name, flags_N in counts.items()}
+
+
+def with_repeatability(bundle: Bundle, measured: Repeatability, out: Path) -> Bundle:
+    """Write the bundle to ``out`` with its repeatability, which services warn by."""
+    fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
+    files = {name: bundle.path(name) for name in bundle.manifest.files}
+    return write_bundle(out, files=files, manifest={**fields, "repeatability": measured})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -16,7 +16,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
 from service.admission.rate_limit import address_group
 from service.bundle import OperatingPoint
-from service.prediction.schemas import read_prediction
+from service.prediction.schemas import OperatingPointName, Prediction, read_prediction
+from service.prediction.views import View, ViewError, show
 from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.runtime import Service
 from service.storage.store import DamagedRecord, StoredRecord
@@ -24,6 +25,7 @@ from service.storage.store import DamagedRecord, StoredRecord
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 # Problems of requests that :func:`admit` refuses.
 ADMITTED = (UNAUTHORIZED, FOREIGN_SITE, RATE_LIMITED, NOT_READY)
@@ -99,22 +101,73 @@ def _caller_of(keys: LiveKeys, key: str) -> Caller | None:
         raise ServiceError(NOT_READY, detail, headers={"Retry-After": "5"}) from None
 
 
-async def choose_point(
-    service: ServiceDep,
-    operating_point: Annotated[str | None, Query(description="one of the model's; default: the service's")] = None,
-) -> OperatingPoint:
+PointQuery = Annotated[
+    OperatingPointName | None, Query(description="one of the model's; default: of a new prediction the service's")
+]
+
+
+async def choose_point(service: ServiceDep, operating_point: PointQuery = None) -> OperatingPoint:
     """The operating point of a prediction. Raises the 503 of a service that is not ready, and the 400 of an unknown
     point."""
     service.health.require_ready()
     if operating_point is None:
         return service.predictor.point
+    return point_called(service, operating_point)
+
+
+def point_called(service: Service, name: str) -> OperatingPoint:
+    """The model's operating point of that name. Raises the 400 of an unknown one."""
     points = {point.name: point for point in service.network.bundle.manifest.operating_points}
-    if operating_point not in points:
-        raise ServiceError(MALFORMED, f"no such operating point; the model has: {', '.join(points)}")
-    return points[operating_point]
+    if name not in points:
+        detail = f"operating_point: the model has no such operating point; it has: {', '.join(points)}"
+        raise ServiceError(MALFORMED, detail)
+    return points[name]
 
 
 PointDep = Annotated[OperatingPoint, Depends(choose_point)]
+
+
+async def choose_view(
+    prevalence: Annotated[
+        float | None,
+        Query(
+            gt=0,
+            lt=1,
+            allow_inf_nan=False,
+            description="share of malignant lesions among your patients; probabilities and threshold are given for it",
+        ),
+    ] = None,
+    include: Annotated[
+        Literal["raw"] | None,
+        Query(description="`raw`: diagnosis and probabilities also where nothing is advised, for research"),
+    ] = None,
+) -> View:
+    """What the client wants to see of a prediction."""
+    return View(prevalence, raw=include == "raw")
+
+
+ViewDep = Annotated[View, Depends(choose_view)]
+
+
+def shown(service: Service, prediction: Prediction, view: View, json: str | None = None) -> str:
+    """The body of an answer; ``json`` is the whole prediction's where that is serialised. Raises a 400."""
+    try:
+        seen = show(prediction, service.network.bundle.manifest, view)
+    except ViewError as error:
+        raise ServiceError(MALFORMED, f"prevalence: {error}") from error
+    return json if json is not None and seen is prediction else seen.model_dump_json()
+
+
+def alias(
+    method: Callable[..., Callable[[Handler], Handler]], path: str, old_path: str, **options: Any
+) -> Callable[[Handler], Handler]:
+    """Serve ``path``, and for clients of earlier versions ``old_path``."""
+
+    def serve(handler: Handler) -> Handler:
+        method(old_path, deprecated=True, name=f"{handler.__name__}_before_v1", **options)(handler)
+        return method(path, **options)(handler)
+
+    return serve
 
 
 class ClientGone(Exception):  # noqa: N818 - not a fault of the service
@@ -146,23 +199,34 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         task.cancel()
 
 
-async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> StoredRecord:
+@dataclass(frozen=True)
+class KeptRecord:
+    """A kept prediction, and what its overlays are drawn from."""
+
+    prediction: Prediction
+    stored: StoredRecord
+
+
+async def kept_record(service: Service, caller: Caller, id: str) -> KeptRecord | None:
+    """The caller's record called ``id``, unless it is unknown, expired, damaged or another caller's."""
+    for owner in caller.owners if is_id(id) else ():
+        with suppress(DamagedRecord):  # it was logged
+            if (stored := await service.records.get(id, owner)) is not None:
+                try:
+                    return KeptRecord(read_prediction(stored.prediction, id), stored)
+                except ValueError:
+                    log.error("a kept prediction was not written by this service")
+    return None
+
+
+async def find_record(service: Service, caller: Caller, id: str, *, what: str) -> KeptRecord:
     """The caller's record called ``id``; the access (``what``) is written to the audit log.
 
     Raises the 404 that stands for unknown, expired, damaged and another caller's records alike, and the 503 of a
     service that can no longer be trusted: its older predictions may be wrong as well.
     """
     service.health.require_ready()
-    record = None
-    for owner in caller.owners if is_id(id) else ():
-        with suppress(DamagedRecord):  # it was logged
-            record = record or await service.records.get(id, owner)
-    if record is not None:
-        try:
-            record = replace(record, prediction=read_prediction(record.prediction, id).model_dump_json())
-        except ValueError:
-            log.error("a kept prediction was not written by this service")
-            record = None
+    record = await kept_record(service, caller, id)
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
     if record is None:
         raise unknown_prediction()

@@ -112,8 +112,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        names = sorted({str(e["loc"][-1]) for e in error.errors()})
-        return problem_response(MALFORMED, f"not an accepted value: {', '.join(names)}; see /docs for what is")
+        # The messages say what is accepted, and do not repeat what was sent.
+        wrong = dict.fromkeys(f"{e['loc'][-1]}: {_lower(e['msg'])}" for e in error.errors())
+        return problem_response(MALFORMED, f"not an accepted value: {'; '.join(wrong)}. See /docs")
 
     async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -131,6 +132,10 @@ def install_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(expected, on_expected)
     app.add_exception_handler(RequestValidationError, on_invalid_request)
     app.add_exception_handler(HTTPException, on_http_exception)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _allowed(request: Request) -> str:

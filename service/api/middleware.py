@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import secrets
 import traceback
 from time import perf_counter
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
@@ -22,6 +25,7 @@ _HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -38,13 +42,18 @@ class Observability:
             return
         status: int | None = None
         began = perf_counter()
+        scope["request_id"] = id = _request_id(Headers(scope=scope))
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+                message["headers"] = [
+                    *message["headers"],
+                    *(h for h in _HEADERS if h[0] not in present),
+                    (b"x-request-id", id.encode()),
+                ]
             await send(message)
 
         self.metrics.in_flight.inc()
@@ -52,7 +61,8 @@ class Observability:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             # The frames only: the error's message may quote the request.
-            log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("request %s: unexpected %s\n%s", id, type(error).__name__, frames)
             if status is not None:  # another response can no longer be sent
                 raise RuntimeError("an answer broke off; the log says above where") from None
             response = problem_response(INTERNAL, "an unexpected error; it was logged")
@@ -69,4 +79,10 @@ class Observability:
         self.metrics.latency.labels(route).observe(seconds)
         if "problem" in scope:
             self.metrics.rejected.labels(scope["problem"]).inc()
-        log.debug("%s %s %d in %.0f ms", method, route, status, seconds * 1e3)
+        log.debug("request %s: %s %s %d in %.0f ms", scope["request_id"], method, route, status, seconds * 1e3)
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's ``X-Request-ID`` where it is one that can stand in a log, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -16,12 +17,14 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class SameOrigin:
     """Middleware that refuses requests from other sites' pages and, without ``any_name``, under other sites' names.
 
+    Pages of ``origins`` are no other sites'.
+
     A page may send forms to any address. And a site whose DNS name resolves to this machine (DNS rebinding) has the
     service's own origin, as far as the browser can tell.
     """
 
-    def __init__(self, app: ASGIApp, *, any_name: bool) -> None:
-        self.app, self.any_name = app, any_name
+    def __init__(self, app: ASGIApp, *, any_name: bool, origins: Collection[str] = ()) -> None:
+        self.app, self.any_name, self.origins = app, any_name, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or refuse it."""
@@ -33,7 +36,7 @@ class SameOrigin:
     def _refused_because(self, method: str, headers: Headers) -> str | None:
         if not self.any_name and not _is_ours(headers.get("host", "")):
             return "without keys the service has no name but localhost; ask for that, or set CIN_KEYS"
-        if method not in _SAFE and _comes_from_elsewhere(headers):
+        if method not in _SAFE and headers.get("origin") not in self.origins and _comes_from_elsewhere(headers):
             return "pages of other sites may not do this; use the service's own page, or a program"
         return None
 

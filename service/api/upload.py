@@ -13,6 +13,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
 
 FIELD = "image"
+# A client's own name for a picture of a batch.
+REFERENCE = "reference"
+REFERENCE_LENGTH = 128
 
 # Room for the boundaries and headers around a picture of the largest size.
 MULTIPART_OVERHEAD = 64 * 1024
@@ -35,44 +38,62 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
     """
     kind = _kind(request)
     if kind == "multipart/form-data":
-        (picture,) = await _read_form(request, limits, max_files=1)
+        (picture,), _ = await _read_form(request, limits, max_files=1)
         return picture
     if kind.startswith("image/"):
         return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
     raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
 
 
-async def read_uploads(request: Request, limits: UploadLimits, *, max_files: int) -> list[bytes]:
-    """The bytes of one to ``max_files`` pictures, of the largest size on average: multipart fields ``image``.
+async def read_uploads(
+    request: Request, limits: UploadLimits, *, max_files: int
+) -> tuple[list[bytes], list[str] | None]:
+    """The bytes of one to ``max_files`` pictures, of the largest size on average: multipart fields ``image``; and their
+    references, if the form has as many fields ``reference``.
 
     Raises :class:`ServiceError`: too large in all, malformed, not here in time, or no form; and what ``limits.take``
     raises.
     """
     if _kind(request) != "multipart/form-data":
         raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
-    return await _read_form(request, limits, max_files=max_files)
+    return await _read_form(request, limits, max_files=max_files, references=True)
 
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _read_form(request: Request, limits: UploadLimits, *, max_files: int) -> list[bytes]:
+async def _read_form(
+    request: Request, limits: UploadLimits, *, max_files: int, references: bool = False
+) -> tuple[list[bytes], list[str] | None]:
     limit = max_files * (limits.max_bytes + MULTIPART_OVERHEAD)
     files = "one file" if max_files == 1 else f"one to {max_files} files"
-    malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and nothing else")
+    rest = f"none or as many fields {REFERENCE} of at most {REFERENCE_LENGTH} characters" if references else "nothing"
+    malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and {rest} else")
     chunks = _received(request, limits, limit)
-    parser = MultiPartParser(request.headers, chunks, max_files=max_files, max_fields=0)
+    parser = MultiPartParser(
+        request.headers,
+        chunks,
+        max_files=max_files,
+        max_fields=max_files if references else 0,
+        max_part_size=4 * REFERENCE_LENGTH,  # bytes, in UTF-8
+    )
     parser.spool_max_size = limit  # uploads never touch a disk
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise malformed from error
     try:
-        uploads = form.multi_items()
-        if not uploads or not all(name == FIELD and isinstance(upload, UploadFile) for name, upload in uploads):
+        files_of = [value for name, value in form.multi_items() if name == FIELD and isinstance(value, UploadFile)]
+        named = [value for name, value in form.multi_items() if name == REFERENCE and isinstance(value, str)]
+        if (
+            not files_of
+            or len(files_of) + len(named) != len(form.multi_items())
+            or len(named) not in (0, len(files_of))
+            or any(len(reference) > REFERENCE_LENGTH for reference in named)
+        ):
             raise malformed
-        return [await upload.read() for _, upload in uploads if isinstance(upload, UploadFile)]
+        return [await upload.read() for upload in files_of], named or None
     finally:
         await form.close()
 

@@ -28,6 +28,7 @@ from service.bundle.manifest import (
     Manifest,
     OperatingPoint,
     Provenance,
+    Repeatability,
     TensorSpec,
     Variant,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Quality",
     "Record",
     "Reference",
+    "Repeatability",
     "TensorSpec",
     "Variant",
     "beyond_limits",

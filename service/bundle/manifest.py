@@ -15,7 +15,7 @@ from service.bundle.abstention import Abstention, Quality
 from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.drift_reference import Reference
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
@@ -34,6 +34,9 @@ class DiagnosisClass(Record):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"])
     label: str = Field(examples=["Melanoma"])
     malignant: bool
+    snomed_ct: str | None = Field(
+        None, pattern=r"^[0-9]{6,18}$", examples=["93655004"], description="SNOMED CT concept; since schema 6"
+    )
 
 
 class TensorSpec(Record):
@@ -90,7 +93,29 @@ class OperatingPoint(Record):
     threshold: float = Field(gt=0, lt=1)
     sensitivity: Interval
     specificity: Interval
-    measured_on: str = Field(examples=["ISIC 2017 validation (150 pictures, 256-pixel copies)"])
+    measured_on: str = Field(examples=["isic2017-test (600 pictures)"], description="set of both rates")
+    chosen_on: str | None = Field(
+        None,
+        examples=["isic2017-validation (150 pictures)"],
+        description="set that chose the threshold, when it is another one: the rates are then held-out figures; since "
+        "schema 6",
+    )
+
+
+class Repeatability(Record):
+    """How far the answers to two images of one lesion differ."""
+
+    measured_on: str = Field(examples=["repeat_pairs (110 pairs)"])
+    num_pairs: int = Field(gt=0, description="pairs of which both images got advice")
+    median_change: Probability = Field(description="of the malignant probability")
+    percentile_95_change: Probability
+    other_advice: Interval = Field(description="share of the pairs with a referral for one image only")
+    near_threshold: float = Field(
+        gt=0,
+        le=10,
+        description="log-odds: closer to the threshold, a second image gets the other advice in at least one of five "
+        "cases",
+    )
 
 
 class Provenance(Record):
@@ -117,7 +142,7 @@ class Canary(Record):
 class Manifest(Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2, 3, 4, 5]
+    schema_version: Literal[1, 2, 3, 4, 5, 6]
     name: str
     version: str
     classes: list[DiagnosisClass] = Field(min_length=2)
@@ -137,6 +162,7 @@ class Manifest(Record):
     default_operating_point: str
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
     abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
+    repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
     provenance: Provenance
     licence: str
     intended_use: str
@@ -192,6 +218,13 @@ class Manifest(Record):
                     f"operating points {low.name} and {high.name} contradict each other: the higher threshold has the "
                     "higher sensitivity or the lower specificity"
                 )
+
+    @property
+    def malignant_prevalence(self) -> float | None:
+        """The share of malignant lesions for which the probabilities hold; None where the bundle does not say."""
+        if self.prevalence is None:
+            return None
+        return sum(self.prevalence[c.name] for c in self.classes if c.malignant)
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """The operating point called ``name`` (default: the bundle's default). Raises :class:`BundleError`."""

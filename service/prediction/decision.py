@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from service.attention.outline import contours, signed_area
-from service.bundle import Manifest, OperatingPoint, malignancy
+from service.bundle import Manifest, OperatingPoint, Repeatability, malignancy
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.inference.answers import Answer
 
@@ -18,7 +19,7 @@ Reason = Literal[
     "near_threshold",
     "small_picture",
 ]
-Status = Literal["clear", "caution", "abstained"]
+Status = Literal["ok", "caution", "abstained"]
 
 REASONS: dict[Reason, str] = {
     "not_dermoscopy": "the picture is unlike the dermoscopy pictures that the network learned from",
@@ -31,12 +32,13 @@ REASONS: dict[Reason, str] = {
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
     "several_lesions": "the picture seems to show more than one lesion, which were judged as one",
     "branches_disagree": "the two branches name different diagnoses",
-    "near_threshold": "the probability of malignancy is close to the threshold for referral",
+    "near_threshold": "the probability of malignancy is close to the threshold: another picture of the lesion may get "
+    "the other advice",
     "small_picture": "the picture has fewer pixels than the network takes",
 }
 assert set(REASONS) == set(get_args(Reason))
 
-# Closer to the threshold than this, repeated pictures of one lesion would often fall on both sides of it.
+# Of bundles whose repeatability was not measured: this close, in probability, counts as near the threshold.
 NEAR_THRESHOLD = 0.05
 
 # Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
@@ -72,6 +74,14 @@ class Decision:
     abstained_because: tuple[Reason, ...]
 
 
+def rounded(share: float) -> float:
+    """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them.
+
+    A decision is made on what is sent, so that it can be made again from that.
+    """
+    return min(1.0, round(share, 6))
+
+
 def diagnosis(answer: Answer, manifest: Manifest) -> str:
     """The name of the class with the highest summed probability (the paper's test phase)."""
     return manifest.classes[int(answer.probabilities.argmax())].name
@@ -99,7 +109,7 @@ def decide(
     ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
     limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
     """
-    malignant = malignancy(answer.probabilities, manifest.classes)
+    malignant = rounded(malignancy(answer.probabilities, manifest.classes))
     limits = manifest.abstention if quality is not None else None
     reasons: list[Reason] = []
     if quality is not None and limits is not None:
@@ -112,7 +122,7 @@ def decide(
         reasons.append("several_lesions")
     if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
         reasons.append("branches_disagree")
-    if abs(malignant - point.threshold) < NEAR_THRESHOLD:
+    if is_near_threshold(malignant, point.threshold, manifest.repeatability):
         reasons.append("near_threshold")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
@@ -121,10 +131,23 @@ def decide(
         point=point,
         malignancy=malignant,
         refer=None if because else malignant >= point.threshold,
-        status="abstained" if because else "caution" if reasons else "clear",
+        status="abstained" if because else "caution" if reasons else "ok",
         reasons=tuple(reasons),
         abstained_because=because,
     )
+
+
+def is_near_threshold(malignant: float, threshold: float, repeatability: Repeatability | None) -> bool:
+    """Whether another picture of the lesion may well get the other advice: as measured, where it was."""
+    if repeatability is None:
+        return abs(malignant - threshold) < NEAR_THRESHOLD
+    return abs(log_odds(malignant) - log_odds(threshold)) < repeatability.near_threshold
+
+
+def log_odds(probability: float) -> float:
+    """ln(p / (1 - p)), finite also for 0 and 1: the network's float32 tells no more than that from them."""
+    p = min(max(probability, 1e-7), 1 - 1e-7)
+    return math.log(p / (1 - p))
 
 
 def _touches_border(answer: Answer) -> bool:

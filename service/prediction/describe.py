@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 from service.attention.overlay import AttentionMaps
@@ -11,7 +11,7 @@ from service.bundle import Bundle, FeatureDistance, OperatingPoint, Quality, mea
 from service.imaging import Picture
 from service.inference.answers import Answer
 from service.inference.engine import Engine
-from service.prediction.decision import decide, diagnosis, pixel_box
+from service.prediction.decision import decide, diagnosis, pixel_box, rounded
 from service.prediction.schemas import (
     AbstainChoice,
     Abstains,
@@ -25,6 +25,7 @@ from service.prediction.schemas import (
     Prediction,
     QualityBody,
     Timings,
+    maps_of,
 )
 
 
@@ -79,22 +80,25 @@ def describe(
     point: OperatingPoint,
     examiner: Examiner | None,
     stages: Stages,
+    lifetime: timedelta | None,
 ) -> Prediction:
-    """The prediction called ``id``: diagnosis, decision at ``point``, lesion, quality."""
+    """The prediction called ``id``: diagnosis, decision at ``point``, lesion, quality; it is kept for ``lifetime``."""
     manifest = engine.bundle.manifest
     names = [c.name for c in manifest.classes]
+    now = datetime.now(UTC)
     quality = None if examiner is None else examiner.quality(picture, answer)
     box = pixel_box(answer, width=picture.width, height=picture.height)
     return Prediction(
         id=id,
-        created_at=datetime.now(UTC),
+        created_at=now,
+        expires_at=None if lifetime is None else now + lifetime,
         diagnosis=diagnosis(answer, manifest),
         probabilities=_named(names, answer.probabilities.tolist()),
         branches=[BranchProbabilities(probabilities=_named(names, b.tolist())) for b in answer.branch_probabilities],
         decision=_decision(picture, answer, engine.bundle, point, examiner, quality),
         lesion=Lesion(
             found=answer.lesion_fraction > 0.0,
-            fraction=_rounded(answer.lesion_fraction),
+            fraction=rounded(answer.lesion_fraction),
             crop_box=CropBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
         ),
         quality=None
@@ -139,7 +143,8 @@ def _decision(
     )
     return DecisionBody(
         operating_point=point.name,
-        malignant_probability=_rounded(decision.malignancy),
+        prevalence=bundle.manifest.malignant_prevalence,
+        malignant_probability=decision.malignancy,
         threshold=point.threshold,
         refer=decision.refer,
         status=decision.status,
@@ -151,9 +156,9 @@ def _decision(
 
 def _links(id: str, *, has_feature_attention: bool) -> AttentionLinks:
     return AttentionLinks(
-        lesion=f"/attention/{id}?map=lesion",
-        spatial=f"/attention/{id}?map=spatial" if has_feature_attention else None,
-        correlation=f"/attention/{id}?map=correlation" if has_feature_attention else None,
+        lesion=f"{maps_of(id)}lesion",
+        spatial=f"{maps_of(id)}spatial" if has_feature_attention else None,
+        correlation=f"{maps_of(id)}correlation" if has_feature_attention else None,
     )
 
 
@@ -171,12 +176,7 @@ def attention_maps(picture: Picture, answer: Answer) -> AttentionMaps:
 
 
 def _named(names: list[str], values: list[float]) -> dict[str, float]:
-    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
-
-
-def _rounded(share: float) -> float:
-    """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them."""
-    return min(1.0, round(share, 6))
+    return {name: rounded(value) for name, value in zip(names, values, strict=True)}
 
 
 def _milliseconds(seconds: float) -> float:

@@ -73,9 +73,10 @@ class PredictionMetrics(Metrics):
                 self._reference.labels(name, str(over), str(to)).set(share)
 
     def observe(self, answer: Answer, prediction: Prediction) -> None:
-        """Count one prediction."""
-        self._predictions.labels(prediction.diagnosis).inc()
-        for name, probability in prediction.probabilities.items():
+        """Count one whole prediction."""
+        if prediction.diagnosis is not None:
+            self._predictions.labels(prediction.diagnosis).inc()
+        for name, probability in (prediction.probabilities or {}).items():
             self._probability.labels(name).observe(probability)
         decision = prediction.decision
         self._decisions.labels(decision.operating_point, ADVICE[decision.refer], decision.status).inc()

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from time import perf_counter
 
 import numpy as np
@@ -43,7 +44,7 @@ _CANARY = "the canary picture"  # a client of its own, so that it waits for no o
 
 @dataclass(frozen=True)
 class Result:
-    """A committed prediction: the body of its answer, as a model and serialised, and what overlays are drawn from."""
+    """A committed prediction, as a model and as the JSON that is kept, and what overlays are drawn from."""
 
     prediction: Prediction
     json: str
@@ -66,18 +67,23 @@ class Predictor:
     audit: AuditLog
     metrics: PredictionMetrics
     outcome_of: Callable[[BaseException], str]
+    lifetime: timedelta | None  # of predictions; None: they are not kept
 
-    async def predict(self, data: bytes, caller: Caller, point: OperatingPoint, *, began: float) -> Result:
+    async def predict(
+        self, data: bytes, caller: Caller, point: OperatingPoint, *, began: float, id: str | None = None
+    ) -> Result:
         """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
+
+        It is called ``id``, or has a random id.
 
         Raises one of :data:`FAILURES`: :class:`ServiceError` when the service can no longer be trusted.
         """
-        id = secrets.token_hex(16)
+        id = id or secrets.token_hex(16)
         entry = self._entry(caller)
         try:
             picture, answer, stages = await self._infer(data, caller, began)
             engine = self.network.engine
-            prediction = describe(id, picture, answer, engine, point, self.examiner, stages)
+            prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime)
             result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
             entry["id"] = id
             await self._commit(result, answer, entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.attention.overlay import BranchChoice, MapKind
 from service.bundle import Manifest
@@ -17,6 +17,10 @@ AbstainChoice = Literal["on", "caution", "off"]
 Abstains = Literal[AbstainChoice, "no limits"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
+# Names that the bundle gives: the served schema lists them (``api/openapi.py``).
+DiagnosisName = Annotated[str, WithJsonSchema({"$ref": "#/components/schemas/Diagnosis"})]
+OperatingPointName = Annotated[str, WithJsonSchema({"$ref": "#/components/schemas/OperatingPointName"})]
+
 NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
 
 
@@ -27,18 +31,25 @@ class _Body(BaseModel):
 class BranchProbabilities(_Body):
     """One branch's calibrated probabilities."""
 
-    probabilities: dict[str, Share]
+    probabilities: dict[str, Share] = Field(description="by class, each 0 to 1; sums to 1")
 
 
 class DecisionBody(_Body):
     """Refer or not: whether the malignant classes' probability reaches the operating point's threshold."""
 
-    operating_point: str
-    malignant_probability: Share = Field(description="summed over the malignant classes")
-    threshold: Share
-    refer: bool | None = Field(description="null when nothing is advised; then show no probabilities either")
+    operating_point: OperatingPointName = Field(description="its name; `GET /v1/model` has its held-out figures")
+    prevalence: Share | None = Field(
+        description="share of malignant lesions, 0 to 1, for which all probabilities and the threshold hold; null: the "
+        "model does not say"
+    )
+    malignant_probability: Share | None = Field(
+        description="summed over the malignant classes, 0 to 1; null when nothing is advised"
+    )
+    threshold: Share = Field(description="refer from this malignant probability on, 0 to 1")
+    refer: bool | None = Field(description="whether a referral is advised; null when nothing is advised")
     status: Status = Field(
-        description="caution when there are reasons to look twice, abstained when nothing is advised"
+        description="`caution`: there are reasons to look twice; `abstained`: the picture is not fit for advice, and "
+        "nothing is advised"
     )
     reasons: list[Reason] = Field(description="; ".join(f"`{name}`: {text}" for name, text in REASONS.items()))
     abstained_because: list[Reason] = Field(description="those of the reasons for which nothing is advised")
@@ -60,27 +71,27 @@ class QualityBody(_Body):
 class CropBox(_Body):
     """Pixels of the upright picture; x1 and y1 are the first pixels outside."""
 
-    x0: int
-    y0: int
-    x1: int
-    y1: int
+    x0: int = Field(ge=0, description="left, px")
+    y0: int = Field(ge=0, description="top, px")
+    x1: int = Field(gt=0, description="right, px")
+    y1: int = Field(gt=0, description="bottom, px")
 
 
 class Lesion(_Body):
     """Where the network looked."""
 
     found: bool = Field(description="false: no lesion was found and the whole picture was used")
-    fraction: Share = Field(description="the lesion's share of the picture")
-    crop_box: CropBox
+    fraction: Share = Field(description="the lesion's share of the picture, 0 to 1")
+    crop_box: CropBox = Field(description="what the two branches were shown")
 
 
 class ImageBody(_Body):
     """What was sent; width and height are upright."""
 
-    width: int
-    height: int
-    format: str
-    sha256: str
+    width: int = Field(gt=0, description="px, upright")
+    height: int = Field(gt=0, description="px, upright")
+    format: str = Field(description="by content", examples=["JPEG"])
+    sha256: str = Field(description="of the bytes that were sent, in hexadecimal")
     # Predictions that an earlier version kept have none.
     notes: list[Note] = Field([], description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
 
@@ -88,28 +99,28 @@ class ImageBody(_Body):
 class AttentionLinks(_Body):
     """Where the overlays are; null for a map that this model does not have."""
 
-    lesion: str
-    spatial: str | None
-    correlation: str | None
+    lesion: str = Field(description="where the lesion is, 0 to 1")
+    spatial: str | None = Field(description="which parts of the crop weigh more than average")
+    correlation: str | None = Field(description="which parts of the crop are related to each other")
 
 
 class ModelBody(_Body):
     """Which model answered, on what."""
 
-    name: str
-    version: str
-    sha256: str = Field(description="of the bundle's manifest, which fixes every file")
-    variant: str
-    provider: str
+    name: str = Field(examples=["cin-isic2017"])
+    version: str = Field(examples=["1.4.0"])
+    sha256: str = Field(description="of the bundle's manifest, which fixes every file; in hexadecimal")
+    variant: str = Field(description="precision", examples=["fp32"])
+    provider: str = Field(description="processor", examples=["cpu"])
 
 
 class Timings(_Body):
     """Milliseconds."""
 
-    decode: float
-    queue: float
-    inference: float
-    total: float
+    decode: float = Field(ge=0, description="ms to read the picture")
+    queue: float = Field(ge=0, description="ms of waiting for the network")
+    inference: float = Field(ge=0, description="ms in the network")
+    total: float = Field(ge=0, description="ms from the request to its answer")
 
 
 # Of the shares in an answer, and of their sum.
@@ -118,6 +129,7 @@ _ROUNDING = 0.005
 _EXAMPLE: dict[str, Any] = {
     "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
     "created_at": "2026-01-01T12:00:00Z",
+    "expires_at": "2026-01-01T13:00:00Z",
     "diagnosis": "melanoma",
     "probabilities": {"melanoma": 0.71, "seborrheic_keratosis": 0.05, "nevus": 0.24},
     "branches": [
@@ -126,6 +138,7 @@ _EXAMPLE: dict[str, Any] = {
     ],
     "decision": {
         "operating_point": "balanced",
+        "prevalence": 0.187,
         "malignant_probability": 0.71,
         "threshold": 0.42,
         "refer": True,
@@ -138,9 +151,9 @@ _EXAMPLE: dict[str, Any] = {
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
     "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64, "notes": []},
     "attention": {
-        "lesion": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=lesion",
-        "spatial": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=spatial",
-        "correlation": "/attention/6d1f0b3c9a524e7f8b2d4c6e8fa01b23?map=correlation",
+        "lesion": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/lesion",
+        "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",
+        "correlation": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/correlation",
     },
     "model": {
         "name": "cin-isic2017",
@@ -155,16 +168,24 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class Prediction(_Body):
-    """The answer to ``POST /predict``: what the network says of one picture, and what to do about it."""
+    """The answer to one picture: what to do about it, and what the network says of it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
-    created_at: datetime
-    diagnosis: str = Field(description="the class of highest probability; whether to look closer is the decision's")
-    probabilities: dict[str, Share] = Field(description="mean of the two branches; sums to 1")
-    branches: list[BranchProbabilities] = Field(min_length=2, max_length=2)
-    decision: DecisionBody
+    created_at: datetime = Field(description="UTC")
+    expires_at: datetime | None = Field(description="UTC; deleted from then on. null: it is not kept")
+    decision: DecisionBody = Field(description="read this first")
+    diagnosis: DiagnosisName | None = Field(
+        description="the class of highest probability. It may be benign where a referral is advised: do not decide by "
+        "it. null when nothing is advised"
+    )
+    probabilities: dict[str, Share] | None = Field(
+        description="by class, each 0 to 1, mean of the two branches; sums to 1. null when nothing is advised"
+    )
+    branches: Annotated[list[BranchProbabilities], Field(min_length=2, max_length=2)] | None = Field(
+        description="what each of the two branches says; null when nothing is advised"
+    )
     lesion: Lesion
     quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
     image: ImageBody
@@ -174,20 +195,27 @@ class Prediction(_Body):
     timings_ms: Timings
 
 
+def maps_of(id: str) -> str:
+    """Where the maps of a prediction are; a map's name follows."""
+    return f"/v1/predictions/{id}/maps/"
+
+
 def read_prediction(text: str, id: str) -> Prediction:
-    """The prediction ``id`` from its JSON, also from that of a later version with more fields.
+    """The prediction ``id`` from the JSON that was kept, also from that of a later version with more fields.
 
     Raises ValueError for everything else, and for a prediction that contradicts itself.
     """
     prediction = Prediction.model_validate_json(text, extra="ignore")
     links = prediction.attention.model_dump(exclude_none=True).values()
-    if prediction.id != id or not all(link.startswith(f"/attention/{id}?") for link in links):
+    if prediction.id != id or not all(link.startswith(maps_of(id)) for link in links):
         raise ValueError("another prediction's id")
-    shares, decision = prediction.probabilities, prediction.decision
-    every = [shares, *(branch.probabilities for branch in prediction.branches)]
-    margin = decision.malignant_probability - decision.threshold
+    decision, shares = prediction.decision, prediction.probabilities or {}
+    every = [shares, *(branch.probabilities for branch in prediction.branches or ())]
+    margin = (decision.malignant_probability or 0.0) - decision.threshold
     agrees = (
-        shares.get(prediction.diagnosis, 0.0) >= max(shares.values(), default=0.0) - _ROUNDING
+        prediction.branches is not None
+        and decision.malignant_probability is not None
+        and shares.get(prediction.diagnosis or "", 0.0) >= max(shares.values(), default=0.0) - _ROUNDING
         and all(of.keys() == shares.keys() and abs(sum(of.values()) - 1) <= _ROUNDING for of in every)
         and (decision.refer is None) == (decision.status == "abstained") == bool(decision.abstained_because)
         and (decision.refer is None or abs(margin) <= _ROUNDING or decision.refer == (margin >= 0))
@@ -200,19 +228,19 @@ def read_prediction(text: str, id: str) -> Prediction:
 class Point(_Body):
     """A place in the upright picture, in pixels; fractions are kept."""
 
-    x: float
-    y: float
+    x: float = Field(description="px from the left")
+    y: float = Field(description="px from the top")
 
 
 class AttentionSummary(_Body):
     """An attention map in figures, for those who cannot see it, and to draw with."""
 
-    map: MapKind
-    branch: BranchChoice
+    map: MapKind = Field(description="which map")
+    branch: BranchChoice = Field(description="whose map")
     region: Literal["picture", "crop"] = Field(description="what the map covers, and `share` is a share of")
     peak: float = Field(description="highest value; `lesion`: 0 to 1, otherwise how many times the average")
     evidence_level: float = Field(description="what the peak must reach for the map to be drawn")
-    evident: bool
+    evident: bool = Field(description="whether the peak reaches it")
     share: Share = Field(description="part of the region at or above the evidence level")
     centre: Point | None = Field(description="centre of what is drawn, weighted by its value; null without evidence")
     outline: list[list[Point]] = Field(
@@ -224,12 +252,13 @@ class AttentionSummary(_Body):
 class BatchAnswer(_Body):
     """What became of one picture of a batch: its prediction, or its problem."""
 
-    prediction: Prediction | None
-    problem: Problem | None
+    reference: str | None = Field(description="the client's own, from the form field `reference`; not kept")
+    prediction: Prediction | None = Field(description="null when there is a problem with this picture")
+    problem: Problem | None = Field(description="null when there is a prediction")
 
 
 class BatchAnswers(_Body):
-    """The answer to ``POST /predict/batch``, in the order of its pictures."""
+    """The answers to the pictures of one request, in their order."""
 
     answers: list[BatchAnswer]
 
@@ -242,7 +271,7 @@ class ModelCard(_Body):
     sha256: str
     variant: str
     provider: str
-    operating_point: str = Field(description="used where a request names none")
+    operating_point: OperatingPointName = Field(description="used where a request names none")
     abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 
@@ -250,8 +279,10 @@ class Readiness(_Body):
     """Whether requests are taken, and why not."""
 
     ready: bool
-    reason: str | None
-    provider: str
-    variant: str
-    queue_depth: int
-    canary_max_difference: float | None
+    reason: str | None = Field(description="why not; null when ready")
+    provider: str = Field(description="processor", examples=["cpu"])
+    variant: str = Field(description="precision", examples=["fp32"])
+    queue_depth: int = Field(ge=0, description="pictures waiting for the network")
+    canary_max_difference: float | None = Field(
+        description="largest difference of a probability in the last self-check; null before the first"
+    )

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from service.api.dependencies import ADMITTED, KnownCallerDep, ServiceDep
 from service.problems import QUEUE_FULL, documented
 
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["operation"])
 
 
 @router.get("/admission", status_code=204, responses=documented(*ADMITTED, QUEUE_FULL))

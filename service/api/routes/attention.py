@@ -1,4 +1,4 @@
-"""``GET /attention/{id}``: where the network looked, drawn over the picture."""
+"""``GET /v1/predictions/{id}/maps/{map}``, ``GET /attention/{id}``: where the network looked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.access.keys import Caller
 from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known, require_live_key
@@ -43,7 +44,7 @@ from service.storage.store import DamagedRecord
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(tags=["attention"])
+router = APIRouter(tags=["maps"])
 
 T = TypeVar("T")
 
@@ -55,24 +56,55 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 _SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
-MapQuery = Annotated[MapKind, Query(alias="map")]
+MapQuery = Annotated[MapKind, Query(alias="map", description="which map")]
+MapPath = Annotated[MapKind, Path(alias="map", description="which map")]
+BranchQuery = Annotated[BranchChoice, Query(description="a branch's own map, or the mean of both")]
 XQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("y"))]
 YQuery = Annotated[float | None, Query(ge=0.0, allow_inf_nan=False, description=_SPOT.format("x"))]
 
 
-@router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
-async def get_attention(
-    id: str,
-    request: Request,
-    service: ServiceDep,
-    caller: CallerDep,
-    kind: MapQuery = "lesion",
-    branch: BranchChoice = "mean",
-    view: View = "frame",
-    layer: Layer = "all",
-    opacity: Annotated[float, Query(ge=0.0, le=1.0, description="rounded to a twentieth")] = 0.6,
-    x: XQuery = None,
-    y: YQuery = None,
+@dataclass(frozen=True)
+class Look:
+    """How a map is to be drawn."""
+
+    branch: BranchChoice
+    view: View
+    layer: Layer
+    opacity: float
+    spot: tuple[float, float] | None
+
+    def options(self, kind: MapKind) -> OverlayOptions:
+        """The same for one map."""
+        return OverlayOptions(kind=kind, **vars(self))
+
+
+async def choose_spot(x: XQuery = None, y: YQuery = None) -> tuple[float, float] | None:
+    """The spot of a correlation map. Raises the 400 of half a spot."""
+    if (x is None) != (y is None):
+        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
+    return (x, y) if x is not None and y is not None else None
+
+
+SpotDep = Annotated[tuple[float, float] | None, Depends(choose_spot)]
+
+
+async def choose_look(
+    spot: SpotDep,
+    branch: BranchQuery = "mean",
+    view: Annotated[View, Query(description="over the whole picture, with the crop box, or over the crop")] = "frame",
+    layer: Annotated[Layer, Query(description="the map over the picture, or one of both alone")] = "all",
+    opacity: Annotated[float, Query(ge=0.0, le=1.0, description="of the map, 0 to 1; rounded to a twentieth")] = 0.6,
+) -> Look:
+    """How the client wants a map to be drawn: few different overlays, so that the cache has them."""
+    return Look(branch, view, layer, round(20 * opacity) / 20, spot)
+
+
+LookDep = Annotated[Look, Depends(choose_look)]
+
+
+@router.get("/v1/predictions/{id}/maps/{map}", response_class=Response, responses=_RESPONSES)
+async def get_map(
+    id: str, kind: MapPath, request: Request, service: ServiceDep, caller: CallerDep, look: LookDep
 ) -> Response:
     """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
 
@@ -81,10 +113,19 @@ async def get_attention(
     `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
     `layer=picture` is the picture as the network was given it.
     """
-    # Few different overlays, so that the cache has them.
-    opacity = round(20 * opacity) / 20
-    options = OverlayOptions(kind=kind, branch=branch, view=view, layer=layer, opacity=opacity, spot=_spot(x, y))
-    record = await find_record(service, caller, id, what="attention-read")
+    return await _overlay(id, request, service, caller, look.options(kind))
+
+
+@router.get("/attention/{id}", response_class=Response, responses=_RESPONSES)
+async def get_attention(
+    id: str, request: Request, service: ServiceDep, caller: CallerDep, look: LookDep, kind: MapQuery = "lesion"
+) -> Response:
+    """The same as `GET /v1/predictions/{id}/maps/{map}`."""
+    return await _overlay(id, request, service, caller, look.options(kind))
+
+
+async def _overlay(id: str, request: Request, service: Service, caller: Caller, options: OverlayOptions) -> Response:
+    record = (await find_record(service, caller, id, what="attention-read")).stored
     if options.spot is not None:
         options = await _draw(service, caller, lambda: at_cell(record.maps, options))
     # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
@@ -105,29 +146,41 @@ async def get_attention(
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
 
-@router.get("/attention/{id}/summary", responses=documented(*_ERRORS))
+@router.get("/v1/predictions/{id}/maps/{map}/summary", responses=documented(*_ERRORS))
+async def get_map_summary(
+    id: str,
+    kind: MapPath,
+    request: Request,
+    service: ServiceDep,
+    caller: CallerDep,
+    spot: SpotDep,
+    branch: BranchQuery = "mean",
+) -> AttentionSummary:
+    """The same map in figures: how much stands out, where, and for `lesion` its outline."""
+    return await _summary(id, request, service, caller, OverlayOptions(kind=kind, branch=branch, spot=spot))
+
+
+@router.get("/attention/{id}/summary", deprecated=True, responses=documented(*_ERRORS))
 async def get_attention_summary(
     id: str,
     request: Request,
     service: ServiceDep,
     caller: CallerDep,
+    spot: SpotDep,
     kind: MapQuery = "lesion",
-    branch: BranchChoice = "mean",
-    x: XQuery = None,
-    y: YQuery = None,
+    branch: BranchQuery = "mean",
 ) -> AttentionSummary:
-    """The same map in figures: how much stands out, where, and for `map=lesion` its outline."""
-    options = OverlayOptions(kind=kind, branch=branch, spot=_spot(x, y))
-    record = await find_record(service, caller, id, what="attention-read")
+    """The same as `GET /v1/predictions/{id}/maps/{map}/summary`."""
+    return await _summary(id, request, service, caller, OverlayOptions(kind=kind, branch=branch, spot=spot))
+
+
+async def _summary(
+    id: str, request: Request, service: Service, caller: Caller, options: OverlayOptions
+) -> AttentionSummary:
+    record = (await find_record(service, caller, id, what="attention-read")).stored
     summary = await _draw(service, caller, lambda: summarise(record.maps, options))
     await require_live_key(request, service)
     return summary
-
-
-def _spot(x: float | None, y: float | None) -> tuple[float, float] | None:
-    if (x is None) != (y is None):
-        raise ServiceError(MALFORMED, "x and y go together: a spot has both")
-    return (x, y) if x is not None and y is not None else None
 
 
 async def _draw(service: Service, caller: Caller, function: Callable[[], T]) -> T:

@@ -1,8 +1,9 @@
-"""``POST /predict/batch``: several pictures in one request."""
+"""``POST /v1/predictions/batch``: several pictures in one request."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -15,14 +16,18 @@ from service.api.dependencies import (
     ClientGone,
     PointDep,
     ServiceDep,
+    ViewDep,
+    alias,
     require_live_key,
+    shown,
     unless_client_leaves,
 )
 from service.api.error_handlers import EXPECTED, problem_of
-from service.api.upload import FIELD, UploadLimits, read_uploads
+from service.api.upload import FIELD, REFERENCE, REFERENCE_LENGTH, UploadLimits, read_uploads
 from service.bundle import OperatingPoint
 from service.prediction.predictor import Predictor, Result
 from service.prediction.schemas import BatchAnswers
+from service.prediction.views import View
 from service.problems import (
     DEADLINE,
     MALFORMED,
@@ -35,22 +40,36 @@ from service.problems import (
     ServiceError,
     documented,
 )
+from service.runtime import Service
 
 router = APIRouter(tags=["predictions"])
 
 _FORM = {
     "type": "object",
     "required": [FIELD],
-    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+    "properties": {
+        FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
+        REFERENCE: {"type": "array", "items": {"type": "string", "maxLength": REFERENCE_LENGTH}},
+    },
     "additionalProperties": False,
 }
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 _ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
 
 
-@router.post("/predict/batch", response_model=BatchAnswers, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
-    """Diagnose several dermoscopy pictures: a multipart form with the field `image` once for each.
+@alias(
+    router.post,
+    "/v1/predictions/batch",
+    "/predict/batch",
+    response_model=BatchAnswers,
+    responses=documented(*_ERRORS),
+    openapi_extra=_BODY,
+)
+async def create_predictions(
+    request: Request, service: ServiceDep, caller: CallerDep, point: PointDep, view: ViewDep
+) -> Response:
+    """Judge several dermoscopy pictures: a multipart form with the field `image` once for each, and none or as many
+    fields `reference`, which come back with the answers.
 
     The answers come in the order of the pictures: each a prediction, or the problem with that picture.
     """
@@ -60,7 +79,7 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
     try:
         with service.admission.enter(caller.counted_as, most) as entry:
             limits = UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes)
-            pictures = await read_uploads(request, limits, max_files=most)
+            pictures, references = await read_uploads(request, limits, max_files=most)
             await require_live_key(request, service)
             entry.take_slots(len(pictures))
             work = predict_all(service.predictor, pictures, caller, point, began=began, ends=ends)
@@ -73,7 +92,8 @@ async def predict_batch(request: Request, service: ServiceDep, caller: CallerDep
     except ServiceError:
         _take_back(service.predictor, outcomes, caller)
         raise
-    return Response(_to_json(outcomes), media_type="application/json")
+    body = _to_json(service, outcomes, references or [None] * len(outcomes), view)
+    return Response(body, media_type="application/json")
 
 
 async def predict_all(
@@ -108,12 +128,15 @@ def _take_back(predictor: Predictor, outcomes: Sequence[Result | ServiceError], 
             predictor.take_back(outcome, caller)
 
 
-def _to_json(outcomes: Sequence[Result | ServiceError]) -> str:
+def _to_json(
+    service: Service, outcomes: Sequence[Result | ServiceError], references: Sequence[str | None], view: View
+) -> str:
     """The body of a :class:`BatchAnswers`, from predictions that are serialised already."""
     answers = (
-        f'{{"prediction":{outcome.json},"problem":null}}'
+        f'{{"reference":{json.dumps(reference)},"prediction":{shown(service, outcome.prediction, view, outcome.json)},'
+        '"problem":null}'
         if isinstance(outcome, Result)
-        else f'{{"prediction":null,"problem":{outcome.body().model_dump_json()}}}'
-        for outcome in outcomes
+        else f'{{"reference":{json.dumps(reference)},"prediction":null,"problem":{outcome.body().model_dump_json()}}}'
+        for outcome, reference in zip(outcomes, references, strict=True)
     )
     return f'{{"answers":[{",".join(answers)}]}}'

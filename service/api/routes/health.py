@@ -9,7 +9,7 @@ from service.api.dependencies import ADMITTED, ServiceDep, admit
 from service.prediction.schemas import Readiness
 from service.problems import documented
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["operation"])
 
 
 @router.get("/healthz")

@@ -1,4 +1,4 @@
-"""``GET /model``: which model answers here."""
+"""``GET /v1/model``: which model answers here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from fastapi import APIRouter
 
-from service.api.dependencies import ServiceDep
+from service.api.dependencies import ServiceDep, alias
 from service.prediction.describe import how_it_abstains
 from service.prediction.schemas import ModelCard
 from service.problems import NOT_READY, documented
@@ -14,7 +14,7 @@ from service.problems import NOT_READY, documented
 router = APIRouter(tags=["model"])
 
 
-@router.get("/model", responses=documented(NOT_READY))
+@alias(router.get, "/v1/model", "/model", responses=documented(NOT_READY))
 async def get_model(service: ServiceDep) -> ModelCard:
     """The model's card and manifest, and how it runs."""
     engine = service.network.engine

@@ -1,31 +1,43 @@
-"""``POST /predict`` and the predictions it leaves."""
+"""``POST /v1/predictions``, ``POST /predict``, and the predictions they leave."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import hashlib
+from contextlib import nullcontext, suppress
 from time import perf_counter
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service.access.keys import Caller
 from service.api.dependencies import (
     CallerDep,
     ClientGone,
     PointDep,
+    PointQuery,
     ServiceDep,
+    ViewDep,
+    alias,
     find_record,
     is_id,
+    kept_record,
     note_access,
+    point_called,
     require_live_key,
+    shown,
     unknown_prediction,
     unless_client_leaves,
 )
 from service.api.error_handlers import outcome_of
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
+from service.bundle import OperatingPoint
 from service.prediction.schemas import Prediction
+from service.prediction.views import at_point
 from service.problems import (
+    CONFLICT,
     DEADLINE,
     INSUFFICIENT_STORAGE,
     MALFORMED,
@@ -40,6 +52,7 @@ from service.problems import (
     ServiceError,
     documented,
 )
+from service.runtime import Service
 from service.storage.store import RecordsError
 
 router = APIRouter(tags=["predictions"])
@@ -58,6 +71,7 @@ _BODY = {
 _ERRORS = (
     MALFORMED,
     REQUEST_TIMEOUT,
+    CONFLICT,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     UNDECODABLE,
@@ -67,24 +81,63 @@ _ERRORS = (
     DEADLINE,
     INSUFFICIENT_STORAGE,
 )
+_READ_ERRORS = documented(MALFORMED, NOT_FOUND, CONFLICT, NOT_READY)
+_LOCATION = {"headers": {"Location": {"description": "the prediction's address", "schema": {"type": "string"}}}}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[!-~]+$",
+        description="the client's own, new for every picture, such as a UUID. A request sent again with the same key "
+        "and picture gets the first one's prediction, for as long as it is kept",
+    ),
+]
 
 
-@router.post("/predict", response_model=Prediction, responses=documented(*_ERRORS), openapi_extra=_BODY)
-async def predict(request: Request, service: ServiceDep, caller: CallerDep, point: PointDep) -> Response:
-    """Diagnose one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
+@router.post(
+    "/predict",
+    response_model=Prediction,
+    responses={200: _LOCATION, **documented(*_ERRORS)},
+    openapi_extra=_BODY,
+)
+@router.post(
+    "/v1/predictions",
+    status_code=201,
+    name="create_prediction",
+    response_model=Prediction,
+    responses={201: _LOCATION, **documented(*_ERRORS)},
+    openapi_extra=_BODY,
+)
+async def predict(
+    request: Request,
+    service: ServiceDep,
+    caller: CallerDep,
+    point: PointDep,
+    view: ViewDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
 
     JPEG, PNG, WebP, single-page TIFF or BMP, recognised by content. The uploaded bytes are not kept.
     """
     began, settings = perf_counter(), service.settings
     seconds = settings.deadline_seconds
     ends = asyncio.get_running_loop().time() + seconds
+    id = None if idempotency_key is None else service.idempotency.id_of(caller.name, idempotency_key)
     try:
-        with service.admission.enter(caller.counted_as) as entry:
+        with (
+            service.admission.enter(caller.counted_as) as entry,
+            service.idempotency.under_way(id) if id else nullcontext(),
+        ):
             data = await read_upload(request, UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes))
             await require_live_key(request, service)
+            if id is not None and (again := await _earlier(service, caller, id, data, point)) is not None:
+                return _created(request, shown(service, again, view), again.id)
             async with asyncio.timeout_at(ends):
                 entry.take_slots()
-                work = service.predictor.predict(data, caller, point, began=began)
+                work = service.predictor.predict(data, caller, point, began=began, id=id)
                 result = await unless_client_leaves(request, work)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
@@ -95,18 +148,39 @@ async def predict(request: Request, service: ServiceDep, caller: CallerDep, poin
     except ServiceError:
         service.predictor.take_back(result, caller)
         raise
-    return Response(result.json, media_type="application/json")
+    return _created(request, shown(service, result.prediction, view, result.json), result.prediction.id)
 
 
-@router.get("/predictions/{id}", response_model=Prediction, responses=documented(NOT_FOUND, NOT_READY))
-async def get_prediction(id: str, request: Request, service: ServiceDep, caller: CallerDep) -> Response:
-    """The same answer again, until it expires or is deleted."""
+@alias(router.get, "/v1/predictions/{id}", "/predictions/{id}", response_model=Prediction, responses=_READ_ERRORS)
+async def get_prediction(
+    id: str,
+    request: Request,
+    service: ServiceDep,
+    caller: CallerDep,
+    view: ViewDep,
+    operating_point: PointQuery = None,
+) -> Response:
+    """The answer again, until it expires or is deleted; also at another operating point or prevalence."""
+    point = None if operating_point is None else point_called(service, operating_point)
     record = await find_record(service, caller, id, what="prediction-read")
+    prediction = record.prediction
     await require_live_key(request, service)
-    return Response(record.prediction, media_type="application/json")
+    if point is not None or view.prevalence is not None:
+        bundle = service.network.bundle
+        if prediction.model.sha256 != bundle.sha256:
+            raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
+        if point is not None:
+            prediction = at_point(prediction, bundle.manifest, point)
+    return Response(shown(service, prediction, view), media_type="application/json")
 
 
-@router.delete("/predictions/{id}", status_code=204, responses=documented(NOT_FOUND, NOT_READY))
+@alias(
+    router.delete,
+    "/v1/predictions/{id}",
+    "/predictions/{id}",
+    status_code=204,
+    responses=documented(NOT_FOUND, NOT_READY),
+)
 async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> None:
     """Delete a prediction with everything kept of it."""
     if not is_id(id):
@@ -125,3 +199,22 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
         await note_access(service, caller, "prediction-delete", id, "done" if deleted else "not-found")
     if not deleted:
         raise unknown_prediction()
+
+
+async def _earlier(service: Service, caller: Caller, id: str, data: bytes, point: OperatingPoint) -> Prediction | None:
+    """The prediction that an earlier request with the same key left. Raises the 409 of another picture or point."""
+    record = await kept_record(service, caller, id)
+    if record is None:
+        return None
+    prediction = record.prediction
+    same = hashlib.sha256(data).hexdigest() == prediction.image.sha256
+    await note_access(service, caller, "prediction-read", id, "done" if same else "refused")
+    if not same or prediction.decision.operating_point != point.name:
+        what = "operating point" if same else "picture"
+        raise ServiceError(CONFLICT, f"this Idempotency-Key was sent with another {what}; send a new key")
+    return prediction
+
+
+def _created(request: Request, body: str, id: str) -> Response:
+    status = request.scope["route"].status_code or 200
+    return Response(body, status, {"Location": f"/v1/predictions/{id}"}, media_type="application/json")

@@ -1,0 +1,57 @@
+"""The OpenAPI schema: what FastAPI finds in the routes, with the names that the bundle gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from service.bundle import Manifest
+from service.problems import Problem
+
+_TAGS = [
+    {"name": "predictions", "description": "Send pictures, read what was answered, delete it."},
+    {"name": "maps", "description": "Where the network looked."},
+    {"name": "model", "description": "Which model answers, and how good it is."},
+    {"name": "operation", "description": "For load balancers and monitoring."},
+]
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the function that generated clients have for a route."""
+    return route.name
+
+
+def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
+    """The schema of ``app`` while it serves the bundle of ``manifest``; None: none yet, and names may be any text."""
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        tags=_TAGS,
+        servers=[{"url": "/", "description": "this service"}],
+        contact=app.contact,
+        license_info=app.license_info,
+    )
+    components = schema["components"]["schemas"]
+    components["Problem"] = Problem.model_json_schema()
+    components["Diagnosis"] = {"type": "string", "description": "A class of the model."}
+    components["OperatingPointName"] = {"type": "string", "description": "An operating point of the model."}
+    if manifest is not None:
+        labels = ", ".join(f"`{c.name}` ({c.label})" for c in manifest.classes)
+        components["Diagnosis"] |= {
+            "enum": [c.name for c in manifest.classes],
+            "description": f"A class of the model: {labels}.",
+        }
+        components["OperatingPointName"] |= {
+            "enum": [point.name for point in manifest.operating_points],
+            "description": f"An operating point of the model; `{manifest.default_operating_point}` by default.",
+        }
+    # FastAPI's own errors, which never occur: every problem has the same body.
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    return schema

@@ -1,0 +1,103 @@
+"""What a request gets to see of a prediction; pure functions.
+
+Kept is the whole prediction, at the operating point of its request and at the prevalence that the probabilities are
+calibrated for. A view of it needs neither the picture nor the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.bundle import Manifest, OperatingPoint
+from service.prediction.decision import is_near_threshold, rounded
+from service.prediction.prevalence import convert, convert_shares
+from service.prediction.schemas import Prediction
+
+
+class ViewError(ValueError):
+    """The prediction cannot be shown like that; the text says why."""
+
+
+@dataclass(frozen=True)
+class View:
+    """``prevalence``: share of malignant lesions, None: as calibrated. ``raw``: also the figures behind no advice."""
+
+    prevalence: float | None = None
+    raw: bool = False
+
+
+def show(prediction: Prediction, manifest: Manifest, view: View) -> Prediction:
+    """The prediction as a client gets it. Raises :class:`ViewError` when the bundle does not say its prevalence."""
+    if view.prevalence is not None:
+        prediction = at_prevalence(prediction, manifest, view.prevalence)
+    return prediction if view.raw else without_unfit_figures(prediction)
+
+
+def without_unfit_figures(prediction: Prediction) -> Prediction:
+    """Without diagnosis and probabilities when nothing is advised: they are of no use, and may reassure falsely."""
+    if prediction.decision.status != "abstained":
+        return prediction
+    decision = prediction.decision.model_copy(update={"malignant_probability": None})
+    nothing = {"diagnosis": None, "probabilities": None, "branches": None}
+    return prediction.model_copy(update={**nothing, "decision": decision})
+
+
+def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) -> Prediction:
+    """A kept prediction at another operating point: its threshold, referral and nearness to the threshold."""
+    decision = prediction.decision
+    malignant = decision.malignant_probability
+    assert malignant is not None  # of a kept prediction
+    reasons = [reason for reason in decision.reasons if reason != "near_threshold"]
+    if is_near_threshold(malignant, point.threshold, manifest.repeatability):
+        reasons.append("near_threshold")
+    judged = decision.model_copy(
+        update={
+            "operating_point": point.name,
+            "threshold": point.threshold,
+            "refer": None if decision.refer is None else malignant >= point.threshold,
+            "status": decision.status if decision.refer is None else "caution" if reasons else "ok",
+            "reasons": reasons,
+        }
+    )
+    return prediction.model_copy(update={"decision": judged})
+
+
+def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float) -> Prediction:
+    """A kept prediction where ``prevalence`` of the lesions are malignant: probabilities and threshold by Bayes' rule.
+
+    The decision stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
+    Raises :class:`ViewError` when the bundle does not say what its probabilities are calibrated for.
+    """
+    calibrated_for = manifest.malignant_prevalence
+    if calibrated_for is None or not 0 < calibrated_for < 1:
+        raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
+    malignant = frozenset(c.name for c in manifest.classes if c.malignant)
+    decision = prediction.decision
+    assert decision.malignant_probability is not None  # of a kept prediction
+    assert prediction.probabilities is not None
+    assert prediction.branches is not None
+
+    def converted(share: float) -> float:
+        return convert(share, calibrated_for=calibrated_for, prevalence=prevalence)
+
+    def shares(of: dict[str, float]) -> dict[str, float]:
+        return convert_shares(of, malignant, calibrated_for=calibrated_for, prevalence=prevalence)
+
+    probabilities = shares(prediction.probabilities)
+    return prediction.model_copy(
+        update={
+            "diagnosis": max(probabilities, key=probabilities.__getitem__),
+            "probabilities": probabilities,
+            "branches": [
+                branch.model_copy(update={"probabilities": shares(branch.probabilities)})
+                for branch in prediction.branches
+            ],
+            "decision": decision.model_copy(
+                update={
+                    "prevalence": prevalence,
+                    "malignant_probability": rounded(converted(decision.malignant_probability)),
+                    "threshold": converted(decision.threshold),
+                }
+            ),
+        }
+    )
