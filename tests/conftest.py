@@ -25,7 +25,7 @@ INTEGRATION = (
     "compose",
     "model_training/cli",
     "model_training/data/test_audit.py",
-    "model_training/data/test_download.py::test_a_second_download_into_the_same_folder",
+    "model_training/data/download/test_download.py::test_a_second_download_into_the_same_folder",
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
     "model_training/network/test_network.py::test_gradients_reach_every_parameter_after_one_step",
