@@ -19,7 +19,7 @@ from PIL import Image
 from service.imaging import UnsupportedPicture, read_picture
 from tests.service.hostile import chunk
 from tests.service.imaging import oracle
-from tests.service.imaging.test_decode import STORED
+from tests.service.imaging.pictures import STORED
 from tests.service.profiles import ADOBE_RGB, DISPLAY_P3, rgb_profile
 
 SIDE = 64
