@@ -48,14 +48,14 @@ INTEGRATION = (
     "service/server",
     "test_documented_commands.py",
 )
-INTEGRATION_FIXTURES = {"small_experiment", "real_redis"}
+INTEGRATION_FIXTURES = {"small_experiment", "finished_tables", "real_redis"}
 # These measure time or overload the machine.
 ALONE = ("service/server/test_overload.py", "service/server/test_connections.py")
 # Groups that take minutes, the longest first: begun last, they would keep one worker busy while the others wait.
 LONGEST = (
     "small_experiment",
     "compose",
-    "model_training/studies/test_reproduce.py",
+    "finished_tables",
     "model_training/training/test_distributed.py",
     "model_training/studies/test_distinguish_control.py",
     "page",
