@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,9 @@ from service.prediction.predictor import Predictor, Result
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.real_redis import RealRedis
 from tests.service.served import Served, cin, make_key, served
-from tests.service.tiny_bundle import dark_square, picture_bytes
-from tests.service.wire import check_problem
+from tests.service.waiting import wait_until
+from tests.service.wire import FORM, PICTURE, check_problem
 
-PICTURE = picture_bytes(dark_square())
-FORM = {"image": ("lesion.png", PICTURE)}
 PUBLIC = re.compile("/|/healthz|/readyz|/docs(/.*)?|/openapi.json|/web/.*")
 
 
@@ -48,13 +46,6 @@ class Clinics:
         return self.service.client(self.keys[name])
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def clinics(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinics]:
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
@@ -62,7 +53,7 @@ def clinics(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
     with served(tiny_bundle.folder, CIN_KEYS=str(keys)) as service:
         clinics = Clinics(service, keys)
         with clinics.client("two") as client:
-            _until(lambda: client.get("/model").status_code == 200, "new keys are taken without a restart")
+            wait_until(lambda: client.get("/model").status_code == 200, "new keys are taken without a restart")
         yield clinics
 
 
@@ -168,16 +159,16 @@ def test_in_redis_they_belong_to_their_caller_too(server: RealRedis, start: Star
 def test_a_key_is_made_and_revoked_while_it_runs(clinics: Clinics) -> None:
     key = clinics.create("third")
     with clinics.service.client(key) as client:
-        _until(lambda: client.get("/model").status_code == 200, "the new key is taken")
+        wait_until(lambda: client.get("/model").status_code == 200, "the new key is taken")
         id = client.post("/predict", files=FORM).json()["id"]
         second = clinics.create("third")
         with clinics.service.client(second) as going_over:
-            _until(lambda: going_over.get(f"/predictions/{id}").status_code == 200, "a client's keys see the same")
+            wait_until(lambda: going_over.get(f"/predictions/{id}").status_code == 200, "a client's keys see the same")
         clinics.revoke_all("third")
-        _until(lambda: client.get("/model").status_code == 401, "a revoked key is no longer taken")
+        wait_until(lambda: client.get("/model").status_code == 401, "a revoked key is no longer taken")
     again = clinics.create("third")
     with clinics.service.client(again) as namesake:
-        _until(lambda: namesake.get("/model").status_code == 200, "a key under the old name is taken")
+        wait_until(lambda: namesake.get("/model").status_code == 200, "a key under the old name is taken")
         check_problem(namesake.get(f"/predictions/{id}"), 404)
         check_problem(namesake.get(f"/attention/{id}"), 404)
         check_problem(namesake.delete(f"/predictions/{id}"), 404)
@@ -189,7 +180,7 @@ def test_a_key_is_made_and_revoked_while_it_runs(clinics: Clinics) -> None:
 def test_an_upload_that_began_before_its_key_was_revoked_gets_no_answer(clinics: Clinics, path: str) -> None:
     key = clinics.create("fourth")
     with clinics.service.client(key) as client:
-        _until(lambda: client.get("/model").status_code == 200, "the new key is taken")
+        wait_until(lambda: client.get("/model").status_code == 200, "the new key is taken")
         request = client.build_request("POST", path, files=FORM)
         body = request.read()
 
@@ -197,7 +188,7 @@ def test_an_upload_that_began_before_its_key_was_revoked_gets_no_answer(clinics:
             yield body[:100]
             clinics.revoke_all("fourth")
             with clinics.service.client(key) as other:
-                _until(lambda: other.get("/model").status_code == 401, "it is revoked")
+                wait_until(lambda: other.get("/model").status_code == 401, "it is revoked")
             yield body[100:]
 
         kind = {"content-type": request.headers["content-type"]}
@@ -226,7 +217,7 @@ def test_what_was_predicted_for_a_key_that_is_revoked_is_taken_back(
 
         monkeypatch.setattr(Predictor, "predict", predict_and_revoke)
         check_problem(client.post(path, files=FORM, headers={"Authorization": f"Bearer {key}"}), 401)
-        _until(lambda: store_of(client).purge().kept == 0, "nothing is kept of it")
+        wait_until(lambda: store_of(client).purge().kept == 0, "nothing is kept of it")
 
 
 @pytest.mark.parametrize("path", ["/predictions/{id}", "/attention/{id}", "/attention/{id}/summary"])
@@ -256,12 +247,12 @@ def test_without_its_key_file_it_refuses_all_and_logs_it(clinics: Clinics) -> No
     with clinics.client("one") as client:
         clinics.file.rename(away)
         try:
-            _until(lambda: client.get("/model").status_code == 503, "all are refused")
+            wait_until(lambda: client.get("/model").status_code == 503, "all are refused")
             assert client.get("/model").headers["retry-after"]
             assert client.get("/healthz").status_code == 200
         finally:
             away.rename(clinics.file)
-        _until(lambda: client.get("/model").status_code == 200, "they are let in again")
+        wait_until(lambda: client.get("/model").status_code == 200, "they are let in again")
 
 
 def test_no_key_is_in_the_log(clinics: Clinics) -> None:
@@ -314,14 +305,16 @@ def test_one_caller_cannot_take_every_place(tiny_bundle: Bundle, tmp_path: Path)
             for connection in held:
                 connection.sendall(begun.encode())
             with service.client(made["one"]) as one, service.client(made["two"]) as two:
-                _until(lambda: one.post("/predict", files=FORM).status_code == 429, "half of the places are the most")
+                wait_until(
+                    lambda: one.post("/predict", files=FORM).status_code == 429, "half of the places are the most"
+                )
                 check_problem(one.post("/predict", files=FORM), 429, "pictures at once", name="rate-limited")
                 assert two.post("/predict", files=FORM).status_code == 200
         finally:
             for connection in held:
                 connection.close()
         with service.client(made["one"]) as one:
-            _until(lambda: one.post("/predict", files=FORM).status_code == 200, "places come back")
+            wait_until(lambda: one.post("/predict", files=FORM).status_code == 200, "places come back")
 
 
 @pytest.mark.parametrize(("trusted", "counted_together"), [(None, True), ("127.0.0.1", False), ("192.0.2.1", True)])
@@ -384,7 +377,7 @@ def test_prometheus_has_a_port_of_its_own_that_asks_for_no_key(tiny_bundle: Bund
         with served(tiny_bundle.folder, CIN_KEYS=str(keys), CIN_METRICS_PORT=str(port)) as service:
             with service.client() as client:
                 check_problem(client.get("/metrics"), 401)
-            _until(lambda: len(told) > 1, "it was scraped")
+            wait_until(lambda: len(told) > 1, "it was scraped")
     finally:
         enough.set()
         scraper.join()

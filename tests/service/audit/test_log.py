@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,8 @@ from service.metrics import Metrics
 from service.storage.store import Record
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.served import Served, make_key, served
-from tests.service.tiny_bundle import dark_square, picture_bytes
-from tests.service.wire import check_problem, post
-
-PICTURE = picture_bytes(dark_square())
-FORM = {"image": ("lesion.png", PICTURE)}
+from tests.service.waiting import wait_until
+from tests.service.wire import FORM, PICTURE, check_problem, post
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -47,13 +44,6 @@ def _predictions(path: Path) -> list[dict[str, Any]]:
 def _told(entry: dict[str, Any]) -> dict[str, Any]:
     """What it says beyond being a link of the chain."""
     return {name: value for name, value in entry.items() if name not in ("seq", "previous", "at", "sha256")}
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
 
 
 def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -128,8 +118,8 @@ def test_given_up_while_it_was_kept_it_is_not_kept(
 
         monkeypatch.setattr(records, "put", slow)
         check_problem(post(client, PICTURE), 504)
-        _until(lambda: len(kept) == 1, "the thread is done")
-        _until(lambda: records.purge().kept == 0, "it is deleted")
+        wait_until(lambda: len(kept) == 1, "the thread is done")
+        wait_until(lambda: records.purge().kept == 0, "it is deleted")
     assert [(entry["outcome"], entry["id"]) for entry in _predictions(log)] == [("given-up", kept[0])]
 
 
@@ -146,7 +136,7 @@ def test_given_up_while_it_was_written_down_it_is_not_kept(
 
         monkeypatch.setattr(AuditFile, "append", slow)
         check_problem(post(client, PICTURE), 504)
-        _until(lambda: store_of(client).purge().kept == 0, "it is deleted")
+        wait_until(lambda: store_of(client).purge().kept == 0, "it is deleted")
     answered, given_up = _predictions(log)
     assert (answered["outcome"], given_up["outcome"]) == ("answered", "given-up")
     assert answered["id"] == given_up["id"]
@@ -185,7 +175,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
         monkeypatch.setattr(service.network.batcher, "submit", second_hangs)
         assert client.portal is not None
         client.portal.call(play)
-        _until(lambda: store_of(client).purge().kept == 0, "it is deleted")
+        wait_until(lambda: store_of(client).purge().kept == 0, "it is deleted")
     noted = _predictions(log)
     assert [entry["outcome"] for entry in noted] == ["answered", "given-up", "given-up"]
     assert noted[0]["id"] in [entry.get("id") for entry in noted[1:]]
@@ -196,7 +186,7 @@ def test_what_expired_is_proven_gone(start: Start, tmp_path: Path) -> None:
     with start(audit=log, record_ttl_seconds=0.3) as client:
         for _ in range(3):
             assert post(client, PICTURE).status_code == 200
-        _until(lambda: sum(e.get("expired", 0) for e in _entries(log)) == 3, "three purged")
+        wait_until(lambda: sum(e.get("expired", 0) for e in _entries(log)) == 3, "three purged")
         kept = [entry["kept"] for entry in _entries(log) if entry["what"] == "purge"]
         assert kept[-1] == 0
         assert 'cin_purged_total{reason="expired"} 3.0' in client.get("/metrics").text
@@ -207,7 +197,7 @@ def test_keys_that_come_and_go_are_noticed(start: Start, tmp_path: Path) -> None
     make_key(keys, "one")
     with start(audit=log, keys=keys):
         make_key(keys, "two")
-        _until(lambda: _entries(log)[-1]["what"] == "keys-changed", "the new key is in the log")
+        wait_until(lambda: _entries(log)[-1]["what"] == "keys-changed", "the new key is in the log")
     (changed,) = [entry for entry in _entries(log) if entry["what"] == "keys-changed"]
     assert [key.partition(":")[0] for key in changed["came"]] == ["two"]
     assert changed["went"] == []
@@ -446,7 +436,7 @@ def test_the_head_is_printed_at_start_and_stop_and_every_hour(
     monkeypatch.setattr("service.background.HEAD_SECONDS", 0.05)
     with start(audit=log) as client:
         assert post(client, PICTURE).status_code == 200
-        _until(lambda: any(head.startswith("2:") for head in printed()), "the head is printed again")
+        wait_until(lambda: any(head.startswith("2:") for head in printed()), "the head is printed again")
     first, *_, last = printed()
     lines = log.read_bytes().splitlines(keepends=True)
     assert first == str(verify(lines[:1]).head)
@@ -471,7 +461,7 @@ def test_killed_under_load_its_chain_holds_every_answer(tiny_bundle: Bundle, tmp
             threads = [threading.Thread(target=send) for _ in range(3)]
             for thread in threads:
                 thread.start()
-            _until(lambda: len(ids) > 10, "ten answers")  # noqa: B023
+            wait_until(lambda: len(ids) > 10, "ten answers")  # noqa: B023
             service.process.kill()
             for thread in threads:
                 thread.join()
