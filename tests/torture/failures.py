@@ -331,7 +331,7 @@ FAILURES = (
         rows=("full disk", "kill -9"),
         tests=(
             *_service("storage/test_sqlite", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
-            *_service("audit/test_log", "a_full_disk_under_a_running_service"),
+            *_service("audit/test_recording_faults", "a_full_disk_under_a_running_service"),
         ),
     ),
     Failure(
