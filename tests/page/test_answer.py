@@ -90,7 +90,8 @@ def test_predictive_values_follow_the_prevalence(visit: Visit) -> None:
 
 def test_no_rounding_claims_certainty(visit: Visit) -> None:
     shown = """async () => {
-      const { percent, text } = await import("/web/strings.js");
+      const { percent } = await import("/web/format.js");
+      const { text } = await import("/web/strings.js");
       return [...[0, 0.0001, 0.123, 0.9999, 1].map((share) => percent(share)),
         text.decision.because("Melanoma", 0.12341, 0.12344, false)];
     }"""
