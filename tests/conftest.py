@@ -25,7 +25,7 @@ INTEGRATION = (
     "compose",
     "model_training/cli",
     "model_training/data/test_audit.py",
-    "model_training/data/test_download.py::test_a_second_download_into_the_same_folder",
+    "model_training/data/download/test_download.py::test_a_second_download_into_the_same_folder",
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
     "model_training/network/test_network.py::test_gradients_reach_every_parameter_after_one_step",
@@ -37,9 +37,11 @@ INTEGRATION = (
     "model_training/studies",
     "model_training/training",
     "page",
-    "service/access/test_access.py",
+    "service/access",
+    "service/admission/test_callers.py",
     "service/api/test_faults.py",
     "service/api/test_privacy.py",
+    "service/api/test_same_origin.py",
     "service/audit",
     "service/bundle/test_drift_reference.py",
     "service/bundle/test_shipped_bundle.py",
@@ -48,14 +50,14 @@ INTEGRATION = (
     "service/server",
     "test_documented_commands.py",
 )
-INTEGRATION_FIXTURES = {"small_experiment", "real_redis"}
+INTEGRATION_FIXTURES = {"small_experiment", "finished_tables", "real_redis"}
 # These measure time or overload the machine.
 ALONE = ("service/server/test_overload.py", "service/server/test_connections.py")
 # Groups that take minutes, the longest first: begun last, they would keep one worker busy while the others wait.
 LONGEST = (
     "small_experiment",
     "compose",
-    "model_training/studies/test_reproduce.py",
+    "finished_tables",
     "model_training/training/test_distributed.py",
     "model_training/studies/test_distinguish_control.py",
     "page",

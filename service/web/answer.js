@@ -1,8 +1,9 @@
 /** The answer to one picture in words, figures and bars. Elements out of data; nothing here talks to the service. */
 
 import { button, h, icon } from "./dom.js";
+import { date, difference, number, percent, plain } from "./format.js";
 import { predictiveValues } from "./prevalence.js";
-import { date, difference, number, percent, plain, text } from "./strings.js";
+import { text } from "./strings.js";
 
 /** @import { Actions, Child, Interval, Model, OperatingPoint, Prediction, Result, Settings, Shares } from "./types.js" */
 

@@ -3,9 +3,10 @@
 import { differenceOf, verdict } from "./answer.js";
 import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
+import { plain } from "./format.js";
 import { KINDS } from "./overlays.js";
 import { nameOf } from "./recent.js";
-import { plain, text } from "./strings.js";
+import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
 
 /** @import { MapKind, Result } from "./types.js" */

@@ -4,15 +4,17 @@ import { answerOf, inWords } from "./answer.js";
 import { Api, Problem, isAbort } from "./api.js";
 import { setUpCard, showCard } from "./card.js";
 import { Comparison } from "./compare.js";
-import { button, byId, h, icon, input } from "./dom.js";
+import { byId, h, icon, input } from "./dom.js";
 import { Figures } from "./figures.js";
+import { date, language, time } from "./format.js";
 import { setUpIntake } from "./intake.js";
 import { askForKey } from "./key.js";
 import { Overlays } from "./overlays.js";
+import { askImpression, fillAnswer, problemText, say, showNotice, showProblem, showProgress, showShare } from "./panels.js";
 import { nameOf, showRecent } from "./recent.js";
-import { date, language, text, time, words } from "./strings.js";
+import { text, words } from "./strings.js";
 
-/** @import { Impression, Model, Reading, Result } from "./types.js" */
+/** @import { Model, Reading, Result } from "./types.js" */
 
 const api = new Api(askForKey);
 const figures = new Figures(api);
@@ -25,8 +27,6 @@ const overlays = new Overlays(figures, {
   },
 });
 const comparison = new Comparison(figures, fail);
-/** What sending the same picture again cannot mend. */
-const PICTURES_FAULT = new Set(["malformed-request", "too-large", "unsupported-type", "undecodable-picture"]);
 /** So many pictures of the tab are kept. */
 const MOST = 24;
 const choices = { percent: 5 };
@@ -61,14 +61,17 @@ async function read(reading) {
   const { signal } = (underWay = new AbortController());
   look("reading");
   entitle(reading);
-  showProgress(reading);
+  current = null;
+  byId("report").replaceChildren();
+  if (!reading.replaces) overlays.clear();
+  showProgress(reading.replaces !== null, () => (reading.replaces ? open(reading.replaces) : restart()));
   list();
   if (!reading.replaces) preview(reading, signal);
   let prediction;
   try {
     prediction = await api.predict(reading.file, {
       operatingPoint: reading.operatingPoint,
-      onProgress: (share) => showShare(share),
+      onProgress: showShare,
       signal,
     });
     const answered = await modelInUse(prediction.model.sha256);
@@ -81,11 +84,11 @@ async function read(reading) {
       drop(replaces, false);
       keep(result, true);
       if (atPoint) document.getElementById("point")?.focus();
-    } else if (input("impression-first").checked) askImpression(result);
+    } else if (input("impression-first").checked) cover(result);
     else keep(result);
   } catch (error) {
     if (prediction) api.forget(prediction.id).catch(() => {});
-    if (!signal.aborted) showProblem(error, reading);
+    if (!signal.aborted) showProblem(error, () => read(reading));
   }
 }
 
@@ -96,6 +99,15 @@ function readNew(file, example) {
 
 /** @param {Result} result */
 const judge = (result, operatingPoint = result.prediction.decision.operating_point) => read({ ...result, replaces: result, operatingPoint });
+
+/** Asks for an impression first. @param {Result} result */
+function cover(result) {
+  covered = result;
+  askImpression((chosen) => {
+    result.impression = chosen;
+    keep(result);
+  });
+}
 
 /** @param {Result} result @param {boolean} [samePicture] */
 function keep(result, samePicture) {
@@ -210,105 +222,6 @@ async function preview({ url }, signal) {
   }
 }
 
-/** @param {Reading} reading */
-function showProgress(reading) {
-  current = null;
-  byId("report").replaceChildren();
-  if (!reading.replaces) overlays.clear();
-  const bar = h("progress", { id: "progress", max: 1, value: 0, "aria-labelledby": "progress-label" });
-  const label = h("p", { id: "progress-label", tabindex: -1 }, reading.replaces ? text.progress.again : text.progress.sending(0));
-  const giveUp = () => (reading.replaces ? open(reading.replaces) : restart());
-  fillAnswer(h("section", { class: "progress" }, label, bar, button(text.progress.give_up, giveUp)));
-  say(text.progress.waiting);
-}
-
-/** @param {number} share */
-function showShare(share) {
-  const bar = document.getElementById("progress");
-  const label = document.getElementById("progress-label");
-  if (!(bar instanceof HTMLProgressElement) || !label) return;
-  if (share < 1) bar.value = share;
-  else bar.removeAttribute("value");
-  label.textContent = share < 1 ? text.progress.sending(share) : text.progress.waiting;
-}
-
-/** @param {unknown} error */
-function problemText(error) {
-  const problem = error instanceof Problem ? error : new Problem("unknown", 0);
-  if (!(error instanceof Problem)) console.error(error);
-  const { title, text: what, detail } = text.problem.kinds[problem.kind] ?? text.problem.kinds.unknown;
-  const known = problem.kind in text.problem.kinds;
-  return { problem, title, what: detail || !known ? `${what} ${problem.detail}`.trim() : what };
-}
-
-/** @param {unknown} error @param {Reading} reading */
-function showProblem(error, reading) {
-  const { problem, title, what } = problemText(error);
-  const again = !PICTURES_FAULT.has(problem.kind) && button(text.problem.again, () => read(reading), { class: "primary" });
-  const another = button(text.problem.another, () => byId("file").click(), { class: !again && "primary" });
-  fillAnswer(
-    h(
-      "section",
-      { class: "problem", "aria-labelledby": "problem-title" },
-      h("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), h("span", title)),
-      h("p", what, again && ` ${text.problem.kept}`),
-      problem.retryAfter !== null && h("p", text.problem.wait(problem.retryAfter)),
-      h("div", { class: "actions" }, again, another),
-    ),
-  );
-  say(`${title}. ${what}`);
-}
-
-/**
- * What went wrong beside what is still there.
- * @param {unknown} error
- * @param {() => void} again
- * @param {Result} [result] Whose answer may be gone.
- */
-function fail(error, again, result) {
-  if (isAbort(error)) return;
-  const { problem, title, what } = problemText(error);
-  const retry = () => {
-    byId("notice").hidden = true;
-    byId(byId("reading").hidden ? "main" : "stage").focus();
-    if (problem.kind === "not-found" && result) judge(result);
-    else again();
-  };
-  byId("notice").replaceChildren(h("p", h("strong", title), ` ${what}`), button(text.problem.again, retry));
-  byId("notice").hidden = false;
-  say(`${title}. ${what}`);
-}
-
-/** @param {Result} result */
-function askImpression(result) {
-  covered = result;
-  const submit = (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    const chosen = new FormData(/** @type {HTMLFormElement} */ (event.target)).get("impression");
-    result.impression = /** @type {Impression} */ (chosen);
-    keep(result);
-  };
-  const options = Object.entries(text.impression.choices).map(([value, label]) => h("label", h("input", { type: "radio", name: "impression", value, required: true }), h("span", label)));
-  fillAnswer(
-    h(
-      "form",
-      { class: "ask", onsubmit: submit },
-      h("h3", { tabindex: -1 }, text.impression.title),
-      h("fieldset", { class: "choices" }, h("legend", text.impression.question), ...options),
-      h("button", { class: "primary" }, text.impression.show),
-    ),
-  );
-  say(`${text.impression.title}. ${text.impression.question}`);
-}
-
-/** @param {...HTMLElement} parts */
-function fillAnswer(...parts) {
-  const answer = byId("answer");
-  const hadFocus = answer.contains(document.activeElement);
-  answer.replaceChildren(...parts);
-  if (hadFocus) /** @type {HTMLElement | null} */ (answer.querySelector("[tabindex='-1']"))?.focus();
-}
-
 /** For the print. @param {Result} result */
 function report({ shown, prediction }) {
   byId("report").replaceChildren(
@@ -324,9 +237,19 @@ function note() {
   if (place) place.textContent = current?.note ? `${text.note.label}: ${current.note}` : "";
 }
 
-/** @param {string} said */
-function say(said) {
-  byId("status").textContent = said;
+/**
+ * Something failed, while the rest of the page is still of use.
+ * @param {unknown} error
+ * @param {() => void} again
+ * @param {Result} [result] Whose answer may be gone.
+ */
+function fail(error, again, result) {
+  if (isAbort(error)) return;
+  showNotice(error, (kind) => {
+    byId(byId("reading").hidden ? "main" : "stage").focus();
+    if (kind === "not-found" && result) judge(result);
+    else again();
+  });
 }
 
 async function greet() {

@@ -2,7 +2,8 @@
 
 import { verdict } from "./answer.js";
 import { button, byId, h, icon } from "./dom.js";
-import { percent, text, time } from "./strings.js";
+import { percent, time } from "./format.js";
+import { text } from "./strings.js";
 
 /** @import { Result } from "./types.js" */
 

@@ -1,37 +1,8 @@
-/** Every word of the page, for whoever translates it; numbers follow the same language. */
+/** Every word of the page, in one place for its translation. */
+
+import { number, percent, percents, wholePercent } from "./format.js";
 
 /** @import { Box, MapKind, Summary } from "./types.js" */
-
-export const language = "en-GB";
-
-const wholePercentage = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
-const decimal = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
-const points = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
-
-/** A share as a percentage; what is not quite nothing, or not quite all, never reads so. */
-export function percent(share = 0, digits = 1) {
-  const format = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits });
-  const least = 0.01 / 10 ** digits;
-  if (share > 0 && share < least / 2) return `<${format.format(least)}`;
-  if (share < 1 && share > 1 - least / 2) return `>${format.format(1 - least)}`;
-  return format.format(share);
-}
-/** Two shares with as many digits as it takes to tell them apart. */
-function percents(a = 0, b = 0) {
-  const digits = [1, 2, 3, 4, 5].find((count) => percent(a, count) !== percent(b, count));
-  return [percent(a, digits), percent(b, digits)];
-}
-/** A share as a whole percentage. */
-export const wholePercent = (share = 0) => wholePercentage.format(share);
-export const number = (value = 0) => decimal.format(value);
-/** A difference of two shares in percentage points. */
-export const difference = (shares = 0) => `${points.format(shares * 100)} pp`;
-export const time = (iso = "") => clock.format(new Date(iso));
-export const date = (iso = "") => day.format(new Date(iso));
-/** A name of the model's, for people. */
-export const plain = (name = "") => name.replaceAll(/[-_]/g, " ");
 
 const maps = { lesion: "Lesion", spatial: "Spatial", correlation: "Correlation" };
 const branches = { mean: "both branches", 1: "branch 1", 2: "branch 2" };
@@ -146,7 +117,7 @@ export const text = {
     threshold: (threshold = 0) => `Threshold ${percent(threshold)}`,
     agree: (name = "") => `Both branches name ${name}.`,
     disagree: (one = "", two = "") => `Branch 1 names ${one}, branch 2 ${two}.`,
-    apart: (name = "", shares = 0) => `They differ most in ${name}, by ${decimal.format(shares * 100)} percentage points.`,
+    apart: (name = "", shares = 0) => `They differ most in ${name}, by ${number(shares * 100)} percentage points.`,
     mix: (shares = "") => `The probabilities hold where lesions are mixed as the model's were: ${shares}.`,
   },
 
@@ -255,8 +226,8 @@ export const text = {
       const of = summary.region === "crop" ? "crop" : "picture";
       const name = summary.map === "lesion" ? "Lesion area attention" : `${maps[summary.map]} attention, ${branches[summary.branch]}${spot ? ", related to the spot" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × the average";
-      if (!summary.evident) return `${name}: nothing stands out; it stays below ${decimal.format(summary.evidence_level)}${unit} everywhere, so it is not drawn.`;
-      return `${name}: centred ${where} of the ${of}; ${percent(summary.share)} of the ${of} is at or above ${decimal.format(summary.evidence_level)}${unit}, the highest value is ${decimal.format(summary.peak)}${unit}.`;
+      if (!summary.evident) return `${name}: nothing stands out; it stays below ${number(summary.evidence_level)}${unit} everywhere, so it is not drawn.`;
+      return `${name}: centred ${where} of the ${of}; ${percent(summary.share)} of the ${of} is at or above ${number(summary.evidence_level)}${unit}, the highest value is ${number(summary.peak)}${unit}.`;
     },
     /** Rows from above, columns from the left. */
     places: [

@@ -1,7 +1,8 @@
 /** A picture to look at closely: zoom, pan, a map laid over it, marks. Positions are fractions of the picture. */
 
 import { button, drawing, h, icon, setStyle } from "./dom.js";
-import { text, wholePercent } from "./strings.js";
+import { wholePercent } from "./format.js";
+import { text } from "./strings.js";
 
 /** @import { Box, Marks, Point, View } from "./types.js" */
 

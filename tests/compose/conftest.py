@@ -6,6 +6,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from service.settings import SHIPPED_BUNDLE
@@ -56,14 +57,21 @@ def image(compose: list[str], tmp_path_factory: pytest.TempPathFactory, note: Ca
     return IMAGE
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stack(
     compose: list[str], image: str, tmp_path_factory: pytest.TempPathFactory, note: Callable[[str], None]
 ) -> Iterator[Stack]:
-    """Three replicas with everything around them."""
+    """Three replicas with everything around them; ``test_stack_changes.py`` comes last, and takes it apart."""
     stack = Stack(compose, image, tmp_path_factory.mktemp("stack"), CIN_CANARY_SECONDS="2")
     try:
         note(f"three replicas took requests {stack.up(replicas=3):.1f} s after docker compose up")
         yield stack
     finally:
         stack.down()
+
+
+@pytest.fixture(scope="package")
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the stack's proxy."""
+    with httpx.Client(base_url=stack.url, timeout=30) as client:
+        yield client

@@ -18,6 +18,8 @@ from PIL import Image, ImageOps
 from service.settings import SHIPPED_BUNDLE
 from tests.conftest import REPOSITORY
 
+RULES = sorted((REPOSITORY / "docker" / "prometheus" / "rules").glob("*.yml"))
+
 
 def missing_engine() -> str | None:
     """Why there is no stack here, or None."""
@@ -151,3 +153,8 @@ def address(id: str, network: str = "inside") -> str:
 
 def in_container(id: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return run("docker", "exec", id, *command, check=check)
+
+
+def predict(client: httpx.Client, picture: bytes) -> httpx.Response:
+    """Send a picture in a form."""
+    return client.post("/predict", files={"image": ("lesion.jpg", picture)})

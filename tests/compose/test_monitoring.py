@@ -16,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.settings import Settings
+from tests.compose.stack import RULES
 from tests.conftest import REPOSITORY
 
 PROMETHEUS = REPOSITORY / "docker" / "prometheus"
 GRAFANA = REPOSITORY / "docker" / "grafana"
-RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.yml"))
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 

@@ -59,3 +59,34 @@ def rgb_profile(primaries: dict[bytes, tuple[float, float, float]], exponent: fl
     curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, round(exponent * 256), 0)
     tags = {name: b"XYZ " + bytes(4) + b"".join(map(fixed, xyz)) for name, xyz in primaries.items()}
     return icc_profile(b"RGB ", b"XYZ ", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)})
+
+
+# A curve that changes nothing.
+LINEAR = b"curv" + bytes(4) + struct.pack(">I", 0)
+
+
+def swapped_linear_profile() -> bytes:
+    """RGB with linear values, in which the first channel is the blue of sRGB and the last its red."""
+    primaries = {b"bXYZ": (0.43607, 0.22249, 0.01392), b"gXYZ": (0.38515, 0.71687, 0.09708)}
+    primaries[b"rXYZ"] = (0.14307, 0.06061, 0.71410)
+    tags = {name: b"XYZ " + bytes(4) + b"".join(map(fixed, xyz)) for name, xyz in primaries.items()}
+    return icc_profile(b"RGB ", b"XYZ ", {**tags, b"rTRC": LINEAR, b"gTRC": LINEAR, b"bTRC": LINEAR})
+
+
+def gray_profile() -> bytes:
+    """Grey with linear values."""
+    return icc_profile(b"GRAY", b"XYZ ", {b"kTRC": LINEAR})
+
+
+def black_only_profile() -> bytes:
+    """CMYK in which only black is visible: L* falls from 100 to 0 with it."""
+    identity = b"".join(fixed(value) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    ramp = bytes(range(256))
+    paper_and_black = bytes([255, 128, 128, 0, 128, 128]) * 8  # of the grid's axes, black is the innermost
+    table = bytes([4, 3, 2, 0]) + identity + ramp * 4 + paper_and_black + ramp * 3
+    return icc_profile(b"CMYK", b"Lab ", {b"A2B0": b"mft1" + bytes(4) + table})
+
+
+def srgb_encoded(linear: float) -> float:
+    """The transfer function of sRGB (IEC 61966-2-1), 0..1 to 0..255."""
+    return 255 * (12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055)

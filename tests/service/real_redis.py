@@ -6,12 +6,13 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
+
+from tests.service.waiting import wait_until
 
 
 def free_port() -> int:
@@ -34,10 +35,7 @@ class RealRedis:
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command = ["redis-server", *place, "--save", ""]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < until, "redis-server did not start"
-            time.sleep(0.05)
+        wait_until(self._answers, "redis-server answers")
 
     def _answers(self) -> bool:
         with suppress(redis.ConnectionError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,13 +13,7 @@ from service.access.keys import LiveKeys
 from service.inference.network import Network
 from tests.service.conftest import Start
 from tests.service.served import make_key
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+from tests.service.waiting import wait_until
 
 
 def test_a_background_task_that_fails_ends_the_answers_and_the_audit_log_is_finished(
@@ -31,7 +23,7 @@ def test_a_background_task_that_fails_ends_the_answers_and_the_audit_log_is_fini
     make_key(keys, "clinic")
     with start(keys=keys, audit=log) as client:
         monkeypatch.setattr(LiveKeys, "look_again", Mock(side_effect=MemoryError))
-        _until(lambda: client.get("/readyz").status_code == 503)
+        wait_until(lambda: client.get("/readyz").status_code == 503)
         assert "MemoryError" in client.get("/readyz").text
     assert '"what":"stop"' in log.read_text().splitlines()[-1]
 
@@ -53,11 +45,11 @@ def test_no_key_is_accepted_while_the_volume_of_their_file_hangs(
         assert client.get("/model", headers=headers).status_code == 200
         monkeypatch.setattr(LiveKeys, "look_again", hang)
         try:
-            _until(lambda: client.get("/model", headers=headers).status_code == 503)
-            _until(lambda: "no key is accepted" in caplog.text)
+            wait_until(lambda: client.get("/model", headers=headers).status_code == 503)
+            wait_until(lambda: "no key is accepted" in caplog.text)
         finally:
             release.set()
-        _until(lambda: client.get("/model", headers=headers).status_code == 200)
+        wait_until(lambda: client.get("/model", headers=headers).status_code == 200)
 
 
 def test_keys_are_accepted_at_once_after_a_slow_start(

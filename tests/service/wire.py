@@ -8,6 +8,10 @@ import httpx
 from fastapi.testclient import TestClient
 
 from service.problems import MEDIA_TYPE, PROBLEM_TYPES
+from tests.service.tiny_bundle import dark_square, picture_bytes
+
+PICTURE = picture_bytes(dark_square())
+FORM = {"image": ("lesion.png", PICTURE)}
 
 
 def post(client: TestClient, data: bytes | Iterator[bytes], kind: str = "image/png", **query: str) -> httpx.Response:

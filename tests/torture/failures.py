@@ -191,9 +191,8 @@ FAILURES = (
         "EXIF, ICC and comments",
         "turned upright once, colours to sRGB; nothing but arrays ever comes back",
         tests=(
-            *_service(
-                "imaging/test_decode", "every_orientation_comes_out_upright", "a_profile_that_does_not_fit_is_ignored"
-            ),
+            *_service("imaging/test_orientation", "every_orientation_comes_out_upright"),
+            *_service("imaging/test_profiles", "a_profile_that_does_not_fit_is_ignored"),
             *_service("imaging/test_hostile", "every_orientation_gets_the_same_answer", "wide_colours_become_srgb"),
             *_service("api/test_attention", "nothing_of_the_uploaded_file_is_in_the_overlay"),
             *_service("api/test_privacy", "a_planted_name_comes_out_nowhere"),
@@ -332,7 +331,7 @@ FAILURES = (
         rows=("full disk", "kill -9"),
         tests=(
             *_service("storage/test_sqlite", "a_full_disk_keeps_what_there_is_and_takes_no_more"),
-            *_service("audit/test_log", "a_full_disk_under_a_running_service"),
+            *_service("audit/test_recording_faults", "a_full_disk_under_a_running_service"),
         ),
     ),
     Failure(

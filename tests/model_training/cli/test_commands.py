@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from model_training.cli.main import app
 from model_training.training.command_line import command_line
 from tests.conftest import REPOSITORY
+from tests.synthetic import write_isic2016
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,12 @@ def test_control_c_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["area", "--run=anywhere"])
     assert result.exit_code == 130
     assert result.output == "stopped; run the same command again to resume\n"
+
+
+def test_sets_that_are_not_used_are_not_asked_for(tmp_path: Path) -> None:
+    write_isic2016(tmp_path, size=48, train=20, test=8, seed=2)
+    settings = ("start=none", "data.train=isic2016-train", "data.holdout=0.2", "data.frame_size=48")
+    assignments = [part for setting in settings for part in ("--set", setting)]
+    result = CliRunner().invoke(app, ["prepare", *assignments, f"--data={tmp_path}", f"--cache={tmp_path / 'cache'}"])
+    assert result.exit_code == 0, result.output
+    assert "16 pictures" in result.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +48,7 @@ def test_a_value_on_an_edge_is_below_it() -> None:
     assert reference.probabilities["a"].edges == [0.0, 0.05, 0.5, 1.0]
 
 
-def test_the_command_changes_the_reference_and_nothing_else(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle"))
+def test_the_command_changes_the_reference_and_nothing_else(folder: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for number in range(3):
         (tmp_path / "pictures" / f"{number}.png").write_bytes(picture_bytes(dark_square()))
@@ -64,8 +62,9 @@ def test_the_command_changes_the_reference_and_nothing_else(tiny_bundle: Bundle,
     assert (after.manifest.reference.measured_on, after.manifest.reference.num_pictures) == ("three squares", 3)
 
 
-def test_the_command_leaves_a_bundle_alone_when_a_picture_is_none(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle"))
+def test_the_command_leaves_a_bundle_alone_when_a_picture_is_none(
+    folder: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     result = CliRunner().invoke(
         app, ["bundle", "reference", str(folder), str(tmp_path / "broken.png"), "--measured-on", "x"]

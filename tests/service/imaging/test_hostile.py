@@ -24,7 +24,7 @@ from service.problems import PROBLEM_TYPES
 from service.settings import Settings
 from tests.conftest import REPOSITORY, find_data
 from tests.service import hostile
-from tests.service.imaging.test_decode import STORED, srgb_encoded
+from tests.service.imaging.pictures import STORED
 from tests.service.profiles import (
     ADOBE_RGB,
     DISPLAY_P3,
@@ -32,6 +32,7 @@ from tests.service.profiles import (
     chain_of_matrices,
     icc_profile,
     rgb_profile,
+    srgb_encoded,
 )
 from tests.service.tiny_bundle import picture_bytes
 from tests.service.wire import check_problem, post

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from service.imaging import UndecodablePicture, read_picture
-from tests.service.imaging.test_decode import encoded
+from tests.service.tiny_bundle import picture_bytes
 
 END = b"\xff\xd9"
 
@@ -43,7 +43,7 @@ JPEGS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(scope="module", params=JPEGS)
 def jpeg(request: pytest.FixtureRequest) -> bytes:
     mode, options = JPEGS[request.param]
-    return encoded(lesion().convert(mode), "JPEG", **options)
+    return picture_bytes(lesion().convert(mode), "JPEG", **options)
 
 
 def refuse(data: bytes) -> None:
@@ -53,7 +53,7 @@ def refuse(data: bytes) -> None:
 
 def test_an_intact_jpeg_is_decoded_as_by_pillow(jpeg: bytes) -> None:
     with Image.open(io.BytesIO(jpeg)) as image:
-        expected = np.asarray(Image.open(io.BytesIO(encoded(image, "TIFF"))).resize((64, 64)).convert("RGB"))
+        expected = np.asarray(Image.open(io.BytesIO(picture_bytes(image, "TIFF"))).resize((64, 64)).convert("RGB"))
         tail = read_picture(jpeg + b"\0\0\0\x18ftypmp42" + jpeg, 64)
         if image.mode == "RGB":
             expected = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC))
@@ -73,7 +73,7 @@ def test_a_piece_is_missing_in_the_middle(jpeg: bytes, start: float, end: float)
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 75, "optimize": True}, {"restart_marker_rows": 1}])
 def test_a_gap_of_zeros(options: dict[str, Any]) -> None:
-    data = encoded(lesion(), "JPEG", **options)
+    data = picture_bytes(lesion(), "JPEG", **options)
     for start in np.linspace(0.1, 0.8, 8) * len(data):
         refuse(data[: int(start)] + bytes(4096) + data[int(start) + 4096 :])
     half = len(data) // 2
@@ -84,7 +84,7 @@ def test_a_gap_of_zeros(options: dict[str, Any]) -> None:
 
 def test_a_gap_of_zeros_in_a_scan_that_refines() -> None:
     """Nearly any bits are codes there."""
-    data = encoded(lesion(), "JPEG", quality=95, progressive=True)
+    data = picture_bytes(lesion(), "JPEG", quality=95, progressive=True)
     last = data.rindex(b"\xff\xda")
     middle = (last + len(data)) // 2
     refuse(data[:middle] + bytes(2048) + data[middle + 2048 :])
@@ -92,14 +92,14 @@ def test_a_gap_of_zeros_in_a_scan_that_refines() -> None:
 
 
 def test_another_file_follows_half_of_one() -> None:
-    data = encoded(lesion(), "JPEG")
+    data = picture_bytes(lesion(), "JPEG")
     for other in (data, b"<html>502 Bad Gateway</html>" * 300, b"\0\0\0\x18ftypmp42" + bytes(400)):
         refuse(data[: len(data) // 2] + other)
 
 
 def test_intervals_are_missing() -> None:
     """Also eight of them, so that the numbers of the markers go on."""
-    data = encoded(lesion(), "JPEG", restart_marker_rows=1)
+    data = picture_bytes(lesion(), "JPEG", restart_marker_rows=1)
     starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
     for num_missing in (1, 7, 8, 16):
         refuse(data[: starts[2]] + data[starts[2 + num_missing] :])
@@ -107,8 +107,8 @@ def test_intervals_are_missing() -> None:
 
 def test_very_many_intervals() -> None:
     image = lesion(1200, 800)
-    data = encoded(image, "JPEG", restart_marker_blocks=1)
-    plain = encoded(image, "JPEG")
+    data = picture_bytes(image, "JPEG", restart_marker_blocks=1)
+    plain = picture_bytes(image, "JPEG")
     np.testing.assert_array_equal(read_picture(data, 64).frame, read_picture(plain, 64).frame)
     starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
     refuse(data[: starts[500]] + data[starts[508] :])
@@ -117,14 +117,14 @@ def test_very_many_intervals() -> None:
 
 def test_a_damaged_interval() -> None:
     """Those after it are intact, so the picture ends as it should."""
-    data = encoded(lesion(), "JPEG", restart_marker_rows=4)
+    data = picture_bytes(lesion(), "JPEG", restart_marker_rows=4)
     starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
     middle = (starts[1] + starts[2]) // 2
     refuse(data[:middle] + data[middle + 500 :])
 
 
 def test_scans_are_missing() -> None:
-    data = encoded(lesion(), "JPEG", progressive=True)
+    data = picture_bytes(lesion(), "JPEG", progressive=True)
     starts = [match.start() for match in re.finditer(b"\xff\xda", data)]
     for start in starts[1:]:
         refuse(data[:start] + END)
@@ -134,14 +134,14 @@ def test_scans_are_missing() -> None:
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
 def test_a_few_needless_bytes_before_the_end_mark(options: dict[str, Any], needless: bytes) -> None:
     """Some cameras write them."""
-    data = encoded(lesion(), "JPEG", **options)
+    data = picture_bytes(lesion(), "JPEG", **options)
     picture = read_picture(data.removesuffix(END) + needless + END, 64)
     np.testing.assert_array_equal(picture.frame, read_picture(data, 64).frame)
 
 
 @pytest.mark.parametrize("options", [{}, {"strip_size": 30_000}], ids=["strips", "few strips"])
 def test_a_jpeg_in_a_tiff(options: dict[str, Any]) -> None:
-    data = encoded(lesion(), "TIFF", compression="jpeg", quality=90, **options)
+    data = picture_bytes(lesion(), "TIFF", compression="jpeg", quality=90, **options)
     read_picture(data, 64)
     for start in np.linspace(0.1, 0.7, 4) * len(data):
         refuse(data[: int(start)] + bytes(1024) + data[int(start) + 1024 :])
@@ -149,14 +149,14 @@ def test_a_jpeg_in_a_tiff(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("sides", [(8, 480), (48, 240), (65_500, 65_500)], ids=["low", "narrow", "huge"])
 def test_a_jpeg_of_another_size_than_its_strip(sides: tuple[int, int]) -> None:
-    data = encoded(lesion(), "TIFF", compression="jpeg", quality=90)
+    data = picture_bytes(lesion(), "TIFF", compression="jpeg", quality=90)
     header = data.index(b"\xff\xc0") + 5
     refuse(data[:header] + struct.pack(">HH", *sides) + data[header + 4 :])
 
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"lossless": True}], ids=["lossy", "lossless"])
 def test_a_webp_that_ends_with_zeros(options: dict[str, Any]) -> None:
-    data = encoded(lesion(), "WEBP", **options)
+    data = picture_bytes(lesion(), "WEBP", **options)
     for part in (0.3, 0.5, 0.7):
         length = int(len(data) * part)
         refuse(data[:length] + bytes(len(data) - length))
@@ -164,4 +164,25 @@ def test_a_webp_that_ends_with_zeros(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("quality", [75, 100])
 def test_a_webp_of_one_shade_is_intact(quality: int) -> None:
-    assert read_picture(encoded(Image.new("RGB", (2000, 2000), "white"), "WEBP", quality=quality), 64).width == 2000
+    assert (
+        read_picture(picture_bytes(Image.new("RGB", (2000, 2000), "white"), "WEBP", quality=quality), 64).width == 2000
+    )
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_cut_off_picture(image_format: str) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (120, 100, 3), dtype=np.uint8)
+    data = picture_bytes(Image.fromarray(noise), image_format)
+    for length in np.linspace(16, 0.95 * len(data), 60).astype(int):
+        refuse(data[:length])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=lambda o: str(o))
+def test_a_jpeg_that_lacks_more_than_its_end_mark(options: dict[str, Any]) -> None:
+    """Its rest would be grey, or blurred."""
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = picture_bytes(Image.fromarray(noise), "JPEG", **options)
+    cuts = [match.start() for match in re.finditer(b"\xff[\xda\xd0-\xd7]", data)]
+    for length in [*cuts, *(cut + 2 for cut in cuts[1:]), *range(len(data) - 40, len(data) - 8)]:
+        refuse(data[:length])

@@ -1,14 +1,26 @@
-"""Which colour profiles are applied."""
+"""Which colour profiles are applied, and how colours follow them to sRGB."""
 
 from __future__ import annotations
 
 import struct
+from typing import Any
 
+import numpy as np
 import pytest
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
+from service.imaging import read_picture
 from service.imaging.profiles import is_simple_profile
-from tests.service.profiles import chain_of_matrices, icc_profile
+from tests.service.imaging.pictures import frame, only_colour, scene, uniform
+from tests.service.profiles import (
+    black_only_profile,
+    chain_of_matrices,
+    gray_profile,
+    icc_profile,
+    srgb_encoded,
+    swapped_linear_profile,
+)
+from tests.service.tiny_bundle import picture_bytes
 
 
 def _with_tag_before(profile: bytes, content: bytes) -> bytes:
@@ -42,3 +54,64 @@ def test_tables_are_bounded(sides: bytes, is_simple: bool) -> None:
 
 def test_the_profile_of_srgb_is_simple() -> None:
     assert is_simple_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_colours_follow_the_profile(image_format: str) -> None:
+    lossless: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = lossless.get(image_format, {})
+    data = picture_bytes(uniform("RGB", (20, 90, 200)), image_format, icc_profile=swapped_linear_profile(), **options)
+    expected = [srgb_encoded(value / 255) for value in (200, 90, 20)]
+    np.testing.assert_allclose(only_colour(data), expected, atol=4 if image_format == "JPEG" else 1.5)
+
+
+def test_the_profile_survives_rotation_and_alpha() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = uniform("RGBA", (20, 90, 200, 255))
+    data = picture_bytes(image, "PNG", icc_profile=swapped_linear_profile(), exif=exif)
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(v / 255) for v in (200, 90, 20)], atol=1.5)
+
+
+def test_grey_follows_its_profile() -> None:
+    data = picture_bytes(uniform("L", 55), "PNG", icc_profile=gray_profile())
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(55 / 255)] * 3, atol=1.5)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+def test_cmyk_follows_its_profile(image_format: str) -> None:
+    def shown(inks: tuple[int, int, int, int]) -> list[int]:
+        return only_colour(picture_bytes(uniform("CMYK", inks), image_format, icc_profile=black_only_profile()))
+
+    np.testing.assert_allclose(shown((255, 255, 0, 0)), [255, 255, 255], atol=2)
+    np.testing.assert_allclose(shown((0, 0, 0, 255)), [0, 0, 0], atol=2)
+    # L* of 49.8 is a luminance of 0.182.
+    np.testing.assert_allclose(shown((0, 0, 0, 128)), [srgb_encoded(0.182)] * 3, atol=3)
+
+
+@pytest.mark.parametrize("profile", [None, b"not a profile"])
+def test_inks_without_a_profile_are_noted(profile: bytes | None) -> None:
+    noted = read_picture(picture_bytes(uniform("CMYK", (9, 8, 7, 6)), "JPEG", icc_profile=profile), 32).notes
+    assert "cmyk_without_profile" in noted
+    assert ("profile_ignored" in noted) == (profile is not None)
+
+
+def test_the_profile_in_a_bmp_is_applied() -> None:
+    profile = swapped_linear_profile()
+    plain = picture_bytes(uniform("RGB", (20, 90, 200)), "BMP")
+    header = struct.pack("<I", 124) + plain[18:54] + bytes(16) + b"DEBM" + bytes(48)
+    header += struct.pack("<III", 0, 124 + len(plain) - 54, len(profile)) + bytes(4)
+    data = plain[:10] + struct.pack("<I", 138) + header[:124] + plain[54:] + profile
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(v / 255) for v in (200, 90, 20)], atol=1.5)
+
+
+@pytest.mark.parametrize("profile", [b"not a profile", black_only_profile(), gray_profile()[:200]])
+def test_a_profile_that_does_not_fit_is_ignored(profile: bytes) -> None:
+    data = picture_bytes(uniform("RGB", (20, 90, 200)), "PNG", icc_profile=profile)
+    assert only_colour(data) == [20, 90, 200]
+
+
+def test_the_profile_of_srgb_changes_nothing() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain, tagged = (picture_bytes(Image.fromarray(scene()), "PNG", icc_profile=p) for p in (None, profile))
+    assert np.abs(frame(plain) - frame(tagged)).max() <= 1

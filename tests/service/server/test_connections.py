@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import Mock, patch
@@ -19,6 +19,7 @@ from service.server.connections import ConnectionLimits, Guard, GuardedProtocol
 from service.server.lingering import LingeringTransport
 from tests.service.server.problems import check_problem
 from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.waiting import wait_until
 from tests.torture.served import Served
 from tests.torture.sockets import (
     connect,
@@ -57,13 +58,6 @@ def served(tiny_bundle: Bundle, temporary: Path) -> Iterator[Served]:
 
 def closed(served: Served, reason: str) -> float:
     return served.metric("cin_connections_closed_total", reason=reason)
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it never came true"
-        time.sleep(0.02)
 
 
 def test_short_connections_share_one_timer() -> None:
@@ -161,7 +155,7 @@ def test_a_body_that_stops_is_a_timeout(served: Served) -> None:
         connection.sendall(post(100_000) + PICTURE[:500])
         check_problem(read_all(connection), 408, "request-timeout")
     assert closed(served, "body_timeout") == before + 1
-    until(lambda: served.metric("cin_requests_in_flight") == 1)  # the one that asks
+    wait_until(lambda: served.metric("cin_requests_in_flight") == 1)  # the one that asks
 
 
 def test_a_body_that_trickles_in_is_a_timeout(served: Served) -> None:
@@ -177,14 +171,14 @@ def test_slow_uploads_take_no_place(tiny_bundle: Bundle) -> None:
         slow = [connect(narrow.address) for _ in range(6)]
         for connection in slow:
             connection.sendall(post(len(PICTURE)) + PICTURE[:100])
-        until(lambda: narrow.metric("cin_requests_in_flight") == 7)
+        wait_until(lambda: narrow.metric("cin_requests_in_flight") == 7)
         assert httpx.post(f"{narrow.url}/predict", files={"image": PICTURE}).status_code == 200
         for connection in slow[:2]:
             connection.sendall(PICTURE[100:])
             assert connection.recv(12) == b"HTTP/1.1 200"
         for connection in slow:
             connection.close()
-        until(lambda: narrow.metric("cin_requests_in_flight") == 1)
+        wait_until(lambda: narrow.metric("cin_requests_in_flight") == 1)
 
 
 def test_a_body_after_its_answer_ends_as_well(served: Served) -> None:
@@ -199,7 +193,7 @@ def test_who_does_not_read_is_closed(served: Served) -> None:
     before = closed(served, "unread")
     with connect(served.address, receive_buffer=4096) as connection:
         connection.sendall(12 * get("/docs/swagger-ui-bundle.js"))  # more than the system buffers
-        until(lambda: closed(served, "unread") > before, seconds=150)
+        wait_until(lambda: closed(served, "unread") > before, seconds=150)
 
 
 def test_who_reads_slowly_but_reads_gets_everything(served: Served) -> None:
@@ -266,8 +260,8 @@ def test_nothing_is_left_of_abandoned_uploads(served: Served, temporary: Path) -
     for number in range(200):
         with connect(served.address) as connection:
             connection.sendall(post(len(PICTURE)) + PICTURE[: 10 * number % len(PICTURE)])
-    until(lambda: served.metric("cin_requests_in_flight") == 1)
-    until(lambda: served.num_files() <= files + 1)
+    wait_until(lambda: served.metric("cin_requests_in_flight") == 1)
+    wait_until(lambda: served.num_files() <= files + 1)
     assert served.metric("cin_queue_places_taken") == 0
     assert sorted(temporary.iterdir()) == written
 

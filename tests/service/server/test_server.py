@@ -21,6 +21,7 @@ import pytest
 
 from service.bundle import Bundle
 from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.waiting import wait_until
 
 PICTURE = picture_bytes(dark_square())
 
@@ -237,10 +238,7 @@ def test_it_says_not_ready_for_a_while_before_it_ends(serve: Serve) -> None:
     process = serve(_LIAR, CIN_CANARY_SECONDS="0.2", CIN_FAREWELL_SECONDS="2")
     host, port = _address(process, wait=False)
     with httpx.Client(base_url=f"http://{host}:{port}", transport=httpx.HTTPTransport(retries=10)) as client:
-        until = time.monotonic() + 10
-        while client.get("/readyz").status_code != 503:
-            assert time.monotonic() < until, "the lie was never found out"
-            time.sleep(0.02)
+        wait_until(lambda: client.get("/readyz").status_code == 503, "the lie is found out")
         metrics = client.get("/metrics").text
         assert client.post("/predict", files={"image": ("lesion.png", PICTURE)}).status_code == 503
     assert "cin_canary_ok 0.0" in metrics

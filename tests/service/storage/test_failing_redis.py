@@ -25,11 +25,8 @@ from tests.service.conftest import Start
 from tests.service.real_redis import RealRedis
 from tests.service.served import Served, make_key, served
 from tests.service.storage.test_maps import archive_of, npz
-from tests.service.tiny_bundle import dark_square, picture_bytes
-from tests.service.wire import check_problem, post
-
-PICTURE = picture_bytes(dark_square())
-FORM = {"image": ("lesion.png", PICTURE)}
+from tests.service.waiting import wait_until
+from tests.service.wire import FORM, PICTURE, check_problem, post
 
 
 @pytest.fixture
@@ -37,13 +34,6 @@ def poisoned(server: RealRedis, start: Start) -> Iterator[TestClient]:
     """A service whose records others may write."""
     with start(records_url=server.url) as client:
         yield client
-
-
-def until(check: Callable[[], bool], within: float) -> None:
-    ends = time.monotonic() + within
-    while not check():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
 
 
 def test_a_redis_that_hangs_holds_nothing_else_up(server: RealRedis, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -54,7 +44,7 @@ def test_a_redis_that_hangs_holds_nothing_else_up(server: RealRedis, tiny_bundle
         link = client.post("/predict", files=FORM).json()["attention"]["lesion"]
         with server.hanging():
             _check_hanging(service, link, kept, revoked, keys)
-        until(lambda: client.get("/readyz").status_code == 200, within=8)
+        wait_until(lambda: client.get("/readyz").status_code == 200, seconds=8)
         assert client.post("/predict", files=FORM).status_code == 200
         assert client.get(link).status_code == 200
         with server.hanging():
@@ -75,7 +65,7 @@ def _check_hanging(service: Served, link: str, kept: str, revoked: str, keys: Pa
         time.sleep(0.2)
         [id] = [key.id for key in read_keys(keys).keys if key.client == "one"]
         revoke_key(keys, id, announce=lambda key: None)
-        until(lambda: timed("GET", "/model", revoked)[0] == 401, within=3)
+        wait_until(lambda: timed("GET", "/model", revoked)[0] == 401, seconds=3)
         for path in ("/model", "/healthz"):
             status, seconds = timed("GET", path)
             assert (status, seconds < 1) == (200, True)
