@@ -31,8 +31,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 comma := ,
 INPUTS := pyproject.toml constraints.txt requirements.lock .ci/install.py
-# The type checker of the page's JavaScript, for the tests alone.
-PAGE_TESTS := tests/page
+# Programs of Node.js, for the tests alone.
+NODE_TESTS := tests/page tests/clients
 # CUDA libraries are gigabytes: only where there is a driver that could use them.
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
 INSTALL := .ci/install.py
@@ -177,7 +177,7 @@ bench: $(BENCH_VENV)/.bench-ready
 	@exec $(BENCH_VENV)/bin/python -m tests.benchmarks $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(PAGE_TESTS)/node_modules build *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(NODE_TESTS:=/node_modules) build *.egg-info
 
 # A stamp is written last, so an interrupted installation is done again.
 $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
@@ -185,9 +185,11 @@ $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
 	@$(BIN)/python $(INSTALL) '.$(if $(HAS_DRIVER),[gpu],)'
 	@touch $@
 
-$(VENV)/.test-ready: $(INPUTS) $(PAGE_TESTS)/package-lock.json | $(VENV)/.created
+$(VENV)/.test-ready: $(INPUTS) $(NODE_TESTS:=/package-lock.json) | $(VENV)/.created
 	@echo "Installing what training and testing need ..."
-	@if command -v npm >/dev/null; then npm ci --silent --prefix $(PAGE_TESTS) & fi; \
+	@if command -v npm >/dev/null; then \
+		(set -e; for each in $(NODE_TESTS); do npm ci --silent --prefix $$each; done) & \
+	fi; \
 	$(BIN)/python $(INSTALL) '.[train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
 	@touch $@ $(VENV)/.serve-ready
 

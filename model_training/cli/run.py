@@ -98,6 +98,7 @@ def export(
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0.0",
     photographs: PhotographsOption = None,
     figures: FiguresOption = None,
+    dirty: Annotated[bool, typer.Option("--dirty", help="Export although the code differs from its commit.")] = False,
     ledger: LedgerOption = LEDGER,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -109,7 +110,7 @@ def export(
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     shown = None if photographs is None else data / photographs
-    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown)
+    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown, dirty=dirty)
     report_abstention(bundle, figures)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

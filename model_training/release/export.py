@@ -30,7 +30,9 @@ from model_training.release.variants import PRECISIONS, JudgedGraph, Precision, 
 from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.model_card import model_card
 from model_training.reporting.report import write_report
+from model_training.reporting.summary_card import with_summary
 from model_training.training.experiment import Experiment
+from model_training.training.run_folder import git_commit
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -71,7 +73,14 @@ class _Built(NamedTuple):
 
 
 def export_bundle(
-    experiment: Experiment, out: Path, *, name: str, version: str, ledger: Path, photographs: Path | None = None
+    experiment: Experiment,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    ledger: Path,
+    photographs: Path | None = None,
+    dirty: bool = False,
 ) -> Bundle:
     """Export the network, compare it with PyTorch on the whole validation set, and write the bundle to ``out``.
 
@@ -79,9 +88,14 @@ def export_bundle(
     The bundle gets every variant that passes its gate (:mod:`model_training.release.variants`) and limits to abstain at
     (:mod:`model_training.release.abstention`), which are also counted on the pictures in the folder ``photographs``:
     anything but dermoscopy. ``ledger`` records each reading of the test set. Raises :class:`GateError`, and writes
-    nothing, when the graph differs from the network by more than the gate allows.
+    nothing, when the graph differs from the network by more than the gate allows; ``ValueError`` when the code is not
+    as committed, unless ``dirty`` allows that.
     """
     check_target(out)
+    if git_commit().endswith("-dirty") and not dirty:
+        raise ValueError(
+            "the code differs from its commit, so the bundle could not be made again: commit, or use --dirty"
+        )
     config = experiment.config
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
@@ -242,6 +256,7 @@ def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFr
         photographs=photographs,
     )
     files[MODEL_CARD_NAME] = scratch / MODEL_CARD_NAME
+    manifest["abstention"] = abstention
     card = with_abstention(card, abstention, name=export.name, version=export.version)
-    files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
-    return write_bundle(out, files=files, manifest={**manifest, "abstention": abstention})
+    files[MODEL_CARD_NAME].write_text(with_summary(card, manifest), encoding="utf-8")
+    return write_bundle(out, files=files, manifest=manifest)

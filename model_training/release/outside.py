@@ -7,6 +7,7 @@ diagnosis and lesion. They judge and choose limits; nothing is trained on them.
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from model_training.arrays import Flags, Frames, Scores
 from model_training.evaluation.calibration import proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits, read_frames
 from model_training.release.parity import run_onnx
-from service.bundle import FEATURES, Bundle, BundleError, Repeatability, write_bundle
+from model_training.reporting.summary_card import with_summary
+from service.bundle import FEATURES, MODEL_CARD_NAME, Bundle, BundleError, Repeatability, write_bundle
 from service.imaging import read_picture
 
 # From this chance of the other advice for a second image of the lesion on, a probability is near the threshold.
@@ -159,4 +161,8 @@ def with_repeatability(bundle: Bundle, measured: Repeatability, out: Path) -> Bu
     """Write the bundle to ``out`` with its repeatability, which services warn by."""
     fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: bundle.path(name) for name in bundle.manifest.files}
-    return write_bundle(out, files=files, manifest={**fields, "repeatability": measured})
+    card = with_summary(bundle.model_card(), {**dict(bundle.manifest), "repeatability": measured})
+    with tempfile.TemporaryDirectory() as scratch:
+        files[MODEL_CARD_NAME] = Path(scratch) / MODEL_CARD_NAME
+        files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
+        return write_bundle(out, files=files, manifest={**fields, "repeatability": measured})

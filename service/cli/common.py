@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -13,12 +13,15 @@ from service.cli.names import printable
 from service.settings import Settings, unknown_variables
 
 
-def read_settings() -> Settings:
-    """The settings. Ends the command when one is invalid, and warns of unknown ``CIN_`` variables."""
+def read_settings(**options: Any) -> Settings:
+    """The settings; ``options`` of the command, unless None, take the place of variables.
+
+    Ends the command when one is invalid, and warns of unknown ``CIN_`` variables.
+    """
     for name in unknown_variables(os.environ):
         typer.echo(f"cin: warning: {name} is no setting of this service; see the list in its documentation", err=True)
     try:
-        return Settings()
+        return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         refuse("; ".join(_said_of(wrong) for wrong in error.errors()))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from service.cli import audit, bundle, keys
@@ -10,10 +13,28 @@ from service.cli.serve import serve
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="The Clinical-Inspired Network on dermoscopy pictures. Research software, not a medical device.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cin {version('clinical-inspired-network')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The Clinical-Inspired Network on dermoscopy pictures. Research software, not a medical device.
+
+    Exit codes: 0 done; 1 refused, failed, or some pictures have no answer; 2 wrong usage; 130 stopped by Ctrl-C.
+    """
+
+
 app.command()(serve)
 app.command()(predict)
 app.add_typer(bundle.app, name="bundle")

@@ -26,6 +26,7 @@ from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
 from service.prediction.describe import how_it_abstains
 from service.prediction.predictor import Predictor
+from service.prediction.views import View, show
 from service.problems import ServiceError
 from service.runtime import predicting
 from service.settings import Settings
@@ -47,14 +48,20 @@ def predict(
         Path | None, typer.Option(help="File for the answers, .jsonl or .csv; repeat the command to resume.")
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder to write the attention overlays into.")] = None,
+    operating_point: Annotated[
+        str | None, typer.Option(help="The model's; default: CIN_OPERATING_POINT, or the model's default.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Also diagnosis and probabilities where nothing is advised, for research.")
+    ] = False,
 ) -> None:
-    """Diagnose pictures without a server. Exit code 1 when any could not be read."""
+    """Judge pictures without a server. Exit code 1 when any could not be read."""
     try:
         with ctrl_c.interruptible(ctrl_c.interrupt):
-            settings = read_settings()
+            settings = read_settings(operating_point=operating_point)
             if as_json and out is not None:
                 refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
-            complete = _predict(settings, pictures, as_json=as_json, out=out, overlay=overlay)
+            complete = _predict(settings, pictures, View(raw=raw), as_json=as_json, out=out, overlay=overlay)
     except (ArchiveError, BundleError, EngineError) as error:
         refuse(str(error))
     except BrokenPipeError:
@@ -69,7 +76,7 @@ def predict(
 
 
 def _predict(
-    settings: Settings, pictures: Sequence[Path], *, as_json: bool, out: Path | None, overlay: Path | None
+    settings: Settings, pictures: Sequence[Path], view: View, *, as_json: bool, out: Path | None, overlay: Path | None
 ) -> bool:
     """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
     own = [*([] if out is None else files_of(out)), *([] if overlay is None else [overlay])]
@@ -77,24 +84,24 @@ def _predict(
     overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
     if out is None:
-        work = _predict_on_terminal(settings, bundle, found, overlays, as_json=as_json)
+        work = _predict_on_terminal(settings, bundle, found, overlays, view, as_json=as_json)
     else:
-        work = _predict_into_file(settings, bundle, found, overlays, out)
+        work = _predict_into_file(settings, bundle, found, overlays, view, out)
     return ctrl_c.run(work).complete
 
 
 async def _predict_on_terminal(
-    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, *, as_json: bool
+    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, view: View, *, as_json: bool
 ) -> Summary:
     summary = Summary(len(found.pictures), found.left_out)
     async with predicting(settings, bundle) as predictor:
         reporting = on_terminal(summary, found.pictures, predictor.point.name, as_json=as_json)
-        await _report_all(settings, predictor, found.pictures, overlays, reporting)
+        await _report_all(settings, predictor, found.pictures, overlays, view, reporting)
     return summary
 
 
 async def _predict_into_file(
-    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, out: Path
+    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, view: View, out: Path
 ) -> Summary:
     summary = Summary(len(found.pictures), found.left_out)
     async with predicting(settings, bundle) as predictor:
@@ -108,7 +115,7 @@ async def _predict_into_file(
             summary.answered_before = sum(map(file.has, found.pictures))
             left = [p for p in found.pictures if not _is_complete(file.source_of(p), p, overlays)]
             reporting = into_file(summary, file, num_left=len(left))
-            await _report_all(settings, predictor, left, overlays, reporting, file.source_of)
+            await _report_all(settings, predictor, left, overlays, view, reporting, file.source_of)
     return summary
 
 
@@ -121,6 +128,7 @@ async def _report_all(
     predictor: Predictor,
     paths: Sequence[Path],
     overlays: OverlayFolder | None,
+    view: View,
     reporting: AbstractContextManager[Report],
     answered: Answered = _never,
 ) -> None:
@@ -133,7 +141,9 @@ async def _report_all(
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
-                report(outcome)
+                if (prediction := outcome.prediction) is not None:
+                    prediction = show(prediction, network.bundle.manifest, view)
+                report(outcome._replace(prediction=prediction))
 
 
 async def predict_files(

@@ -19,7 +19,7 @@ from service.cli.archive import list_kinds
 from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
 from service.cli.rows import to_fields
-from service.prediction.schemas import Prediction
+from service.prediction.schemas import NOTICE, Prediction
 
 
 class Outcome(NamedTuple):
@@ -69,7 +69,7 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: str, *, as_json:
     console = _console()
     width = max(len(to_text(path)) for path in paths)
     if not as_json:
-        typer.echo(f"{'picture':<{width}}  {'diagnosis':<26} {'malignant':>9}  {point:<14} reasons")
+        typer.echo(f"{'picture':<{width}}  {point:<14} {'malignant':>9}  {'most probable':<26} reasons")
 
     def report(outcome: Outcome) -> None:
         summary.add(outcome)
@@ -84,6 +84,7 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: str, *, as_json:
     yield report
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
+    console.print(NOTICE)
     if as_json:
         _report_to_programs(console, summary)
 
@@ -141,8 +142,9 @@ def _report_to_programs(console: Console, summary: Summary) -> None:
 def _row(prediction: Prediction) -> str:
     decision = prediction.decision
     remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
-    if decision.refer is None:
-        return f"{'-':<26} {'-':>9}  {'abstained':<14} {remarks}"
-    diagnosis = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
-    advice = "refer" if decision.refer else "no referral"
-    return f"{diagnosis:<26} {decision.malignant_probability:>9.2f}  {advice:<14} {remarks}"
+    advice = {True: "refer", False: "no referral", None: "no assessment"}[decision.refer]
+    malignant = "-" if decision.malignant_probability is None else f"{decision.malignant_probability:.2f}"
+    probable = "-"
+    if prediction.diagnosis is not None and prediction.probabilities is not None:
+        probable = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
+    return f"{advice:<14} {malignant:>9}  {probable:<26} {remarks}"

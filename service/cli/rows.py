@@ -10,7 +10,7 @@ from typing import Any
 from service.prediction.schemas import Prediction
 
 # These mean something only where a service keeps the prediction.
-_NOT_WRITTEN = {"id", "created_at", "attention", "timings_ms"}
+_NOT_WRITTEN = {"id", "created_at", "expires_at", "attention", "timings_ms"}
 
 
 def to_fields(prediction: Prediction) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def columns(classes: Sequence[str]) -> list[str]:
         "picture",
         "diagnosis",
         *classes,
-        *("malignant_probability", "operating_point", "threshold", "refer", "status", "reasons", "abstained_because"),
-        "abstains",
+        *("malignant_probability", "operating_point", "prevalence", "threshold", "refer"),
+        *("status", "reasons", "abstained_because", "abstains"),
         *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
         *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
         *("width", "height", "format", "sha256", "notes"),
@@ -38,7 +38,7 @@ def to_cells(prediction: Prediction) -> dict[str, Any]:
     decision, lesion, image, model = prediction.decision, prediction.lesion, prediction.image, prediction.model
     return {
         "diagnosis": prediction.diagnosis,
-        **prediction.probabilities,
+        **(prediction.probabilities or {}),
         **decision.model_dump(mode="json", exclude_none=True),
         "reasons": " ".join(decision.reasons),
         "abstained_because": " ".join(decision.abstained_because),

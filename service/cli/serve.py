@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 import uvicorn
@@ -35,9 +35,12 @@ _DRAIN_SECONDS = 0.5
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def serve() -> None:
-    """Serve over HTTP. CIN_HOST, CIN_PORT, CIN_BUNDLE and the other CIN_ settings say how."""
-    settings = read_settings()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: CIN_HOST, or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default: CIN_PORT, or 8000.")] = None,
+) -> None:
+    """Serve over HTTP. CIN_BUNDLE and the other CIN_ settings say how."""
+    settings = read_settings(host=host, port=port)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold uploads
     _log_to_stderr(settings.log_level.upper())
     listening = _listen(settings.host, settings.port)
@@ -157,7 +160,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
     except OSError as error:
-        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_HOST or CIN_PORT to a free one")
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port")
     return listening
 
 
@@ -169,7 +172,7 @@ def _say_where(listening: socket.socket) -> None:
         f"  page     {url}/\n"
         f"  try      curl -F image=@lesion.jpg {url}/predict\n"
         f"  API      {url}/docs\n"
-        f"  model    {url}/model\n"
+        f"  model    {url}/v1/model\n"
         f"  metrics  {url}/metrics\n"
         "Research software, not a medical device. Ctrl-C ends it.\n"
     )

@@ -56,6 +56,8 @@ class SmallExperiment:
         options = ["--data", str(self.data), "--cache", str(self.cache)]
         if name != "prepare":
             options += ["--run", str(run or self.run)]
+        if name == "export":
+            options.append("--dirty")  # tests come before the commit
         assignments = [part for setting in SETTINGS for part in ("--set", setting)]
         return CliRunner().invoke(app, [name, *assignments, *options, *arguments])
 
@@ -100,7 +102,16 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperimen
         ("recognition",),
         ("evaluate",),
         ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(small.ledger)),
-        ("export", "--out", str(small.bundle), "--name", "synthetic", "--ledger", str(small.ledger), *counted),
+        (
+            "export",
+            "--out",
+            str(small.bundle),
+            "--name",
+            "synthetic",
+            "--ledger",
+            str(small.ledger),
+            *counted,
+        ),
     ):
         result = small.command(name, *arguments)
         assert result.exit_code == 0, f"{name}: {result.output}"

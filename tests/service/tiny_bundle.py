@@ -33,6 +33,7 @@ FRAME, SIZE, SIDE = 64, 32, 4
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
 SHARPNESS = 6.0
 THRESHOLD = 0.4
+PREVALENCE = {"melanoma": 0.25, "seborrheic_keratosis": 0.25, "nevus": 0.5}
 
 # Light skin with a dark square is within them.
 LIMITS = Abstention(
@@ -229,6 +230,7 @@ def _manifest(outputs: Outputs) -> dict[str, Any]:
         ],
         "variants": [{"name": "fp32", "file": "tiny.onnx", "description": "the only one", "gate": {}}],
         "temperature": [1.0, 1.0],
+        "prevalence": PREVALENCE,
         "operating_points": [
             {"name": "balanced", "threshold": THRESHOLD, **point},
             {"name": "high-sensitivity", "threshold": 0.1, **point},

@@ -47,6 +47,8 @@ def test_training_commands(
     if name not in ("audit", "download"):
         words += ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
         words += [part for setting in SETTINGS for part in ("--set", setting)]
+    if name == "export":
+        words.append("--dirty")
     if name in ("ablations", "reproduce"):
         words += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     if name in PLANNED and PLANNED[name] not in words:

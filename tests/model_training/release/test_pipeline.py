@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from model_training.cli.main import app
 from model_training.release.deployed import fold_batch_norms, output_specs, round_weights
-from model_training.release.export import deployed_network
+from model_training.release.export import deployed_network, export_bundle
 from model_training.release.parity import run_onnx, run_torch
 from service.app import create_app
 from service.bundle import file_sha256, load_bundle
@@ -197,6 +197,17 @@ def test_packages_that_only_training_needs_are_named_when_they_are_missing(missi
     assert result.returncode == 1
     assert said in result.stderr
     assert ("Traceback" in result.stderr) == missing.startswith("model_training")
+
+
+def test_code_that_differs_from_its_commit_exports_nothing(
+    small_experiment: SmallExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_training.release.export.git_commit", lambda: f"{'0' * 40}-dirty")
+    with pytest.raises(ValueError, match="--dirty"):
+        export_bundle(
+            small_experiment.experiment(), tmp_path / "bundle", name="x", version="1", ledger=tmp_path / "ledger.jsonl"
+        )
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize("name", ["prepare", "area", "recognition", "evaluate", "export"])

@@ -1,0 +1,100 @@
+"""The model card's first half page: what a clinician needs to know, in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.bundle import MeasuredAbstention, OperatingPoint, Repeatability
+
+_TITLE = "## For clinicians"
+
+# Malignant diagnoses that no class of the challenges covers.
+_UNKNOWN = "basal cell carcinoma, squamous cell carcinoma, actinic keratosis, Merkel cell carcinoma"
+
+_SECTION = """\
+{title}
+
+**What it does.** It reads one dermoscopic image of one lesion and advises a referral when the probability of
+{malignant} reaches a threshold. Read that advice, not the most probable diagnosis: where melanoma is rare, another
+diagnosis is nearly always more probable, also where a referral is right.
+
+**What it knows.** {num_classes} diagnoses: {classes}. **It cannot recognise anything else**, such as {unknown}: every
+image is judged as one of these, and "no referral" rules none of the others out.
+
+**How good it is.** {performance}
+
+{repeatability}**When it says nothing.** {abstention}
+
+**What it is not.** A medical device. Skin tone, age and body site were not recorded in its training images, so nothing
+is known about groups of patients.
+"""
+
+
+def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
+    """``card`` with this section behind its title, in the place of an earlier one; ``manifest`` by its fields."""
+    card = re.sub(rf"{_TITLE}\n.*?(?=^## )", "", card, count=1, flags=re.DOTALL | re.MULTILINE)
+    title, _, rest = card.partition("\n")
+    classes, abstention = manifest["classes"], manifest.get("abstention")
+    malignant = [c.label.lower() for c in classes if c.malignant]
+    point = next(p for p in manifest["operating_points"] if p.name == manifest["default_operating_point"])
+    section = _SECTION.format(
+        title=_TITLE,
+        malignant=" or ".join(malignant),
+        num_classes=_NUMBERS.get(len(classes), str(len(classes))),
+        classes=", ".join(c.label.lower() for c in classes),
+        unknown=_UNKNOWN,
+        performance=_performance(point, malignant),
+        repeatability=_repeatability(manifest.get("repeatability")),
+        abstention=_abstention(abstention.measured if abstention else ()),
+    )
+    return f"{title}\n\n{section}\n## About the model\n\n{_about(rest)}"
+
+
+_NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
+_ABOUT = "## About the model\n"
+
+
+def _about(rest: str) -> str:
+    return rest.lstrip().removeprefix(_ABOUT).lstrip()
+
+
+def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
+    found, left = point.sensitivity, point.specificity
+    where = f"On {point.measured_on}" + (
+        ", which did not choose the threshold"
+        if point.chosen_on
+        else ", on which its threshold was chosen, so that this flatters"
+    )
+    return (
+        f"{where}, at `{point.name}`: of 100 lesions with {' or '.join(malignant)} it refers {100 * found.value:.0f} "
+        f"({_interval(found.low, found.high)}) and misses {100 * (1 - found.value):.0f}; of 100 others it refers "
+        f"{100 * (1 - left.value):.0f} ({_interval(1 - left.high, 1 - left.low)}) for nothing. Intervals are 95 %. "
+        "Such sets hold far more melanomas than a clinic sees, so most referrals there would be of harmless lesions."
+    )
+
+
+def _repeatability(measured: Repeatability | None) -> str:
+    if measured is None:
+        return ""
+    other = measured.other_advice
+    return (
+        f"**How steady it is.** A second image of the same lesion gets the other advice in {100 * other.value:.0f} of "
+        f"100 cases ({_interval(other.low, other.high)}; {measured.measured_on}).\n\n"
+    )
+
+
+def _abstention(measured: Sequence[MeasuredAbstention]) -> str:
+    if not measured:
+        return "Never: it advises on every image, also on those that show no skin."
+    shares = [m for m in measured if m.variant == "fp32"] or measured
+    told = "; ".join(f"{100 * m.abstained.value:.0f} of 100 in {m.measured_on}" for m in shares)
+    return (
+        "It gives no advice on images that are blurred, too dark, too bright, grey, without a lesion, or unlike "
+        f"dermoscopy ({told}). An image that passes is not thereby fit to be judged."
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f}"

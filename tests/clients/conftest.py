@@ -1,0 +1,72 @@
+"""One running service, and its OpenAPI schema in a file, for the clients that are generated from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.access.keys import create_key
+from tests.conftest import REPOSITORY
+from tests.page.browsing import Server, serving
+from tests.service.tiny_bundle import write_tiny_bundle
+
+TOOLS = REPOSITORY / "tests" / "clients" / "node_modules" / ".bin"
+
+
+@dataclass(frozen=True)
+class Access:
+    """A key file with one client's key."""
+
+    file: Path
+    key: str
+
+
+@pytest.fixture(scope="package")
+def access(tmp_path_factory: pytest.TempPathFactory) -> Access:
+    """What the services ask for."""
+    file = tmp_path_factory.mktemp("clients") / "keys.json"
+    return Access(file, create_key(file, "clinic", announce=lambda key: None))
+
+
+@pytest.fixture(scope="package")
+def key(access: Access) -> str:
+    """The client's API key."""
+    return access.key
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory, access: Access) -> Iterator[Server]:
+    """A service that asks for keys and gives no advice on dark pictures."""
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("clients") / "examining", limits=True)
+    with serving(bundle=bundle.folder, keys=access.file) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def slow_server(tmp_path_factory: pytest.TempPathFactory, access: Access) -> Iterator[Server]:
+    """The same, where a client may ask for one thing in 1000 s."""
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("clients") / "slow", limits=True)
+    with serving(bundle=bundle.folder, keys=access.file, caller_rate=0.001) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def schema(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The schema that the service serves."""
+    path = tmp_path_factory.mktemp("schema") / "openapi.json"
+    path.write_text(httpx.get(f"{server.url}/openapi.json").raise_for_status().text, encoding="utf-8")
+    return path
+
+
+def tool(name: str) -> str:
+    """A Node.js program; skips where there is none."""
+    if shutil.which("node") is None:
+        pytest.skip("there is no Node.js; Debian's package is called nodejs")
+    if not (TOOLS / name).exists():
+        pytest.skip(f"{name} is not installed; npm ci --prefix tests/clients")
+    return str(TOOLS / name)

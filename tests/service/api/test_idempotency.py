@@ -1,0 +1,77 @@
+"""``Idempotency-Key``: what a request that is sent again gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from service.access.keys import create_key
+from tests.service.conftest import Start, service_of
+from tests.service.tiny_bundle import dark_square, picture_bytes
+
+PICTURE, OTHER = picture_bytes(dark_square()), picture_bytes(dark_square((40, 40, 90)))
+KEY = {"Idempotency-Key": "5bdc28de-58b9-4a1c-9a2c-0dd5b2a1a2f3"}
+
+
+def test_the_same_request_gets_the_same_prediction(client: TestClient) -> None:
+    first, again = (client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
+    assert client.post("/predict", files={"image": PICTURE}).json()["id"] != first.json()["id"]
+
+
+def test_a_key_is_for_one_picture_and_one_operating_point(client: TestClient) -> None:
+    client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    other = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY)
+    assert (other.status_code, other.json()["type"]) == (409, "urn:cin:problem:conflict")
+    assert "another picture" in other.json()["detail"]
+    query = {"operating_point": "high-sensitivity"}
+    other = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY, params=query)
+    assert other.status_code == 409
+    assert "operating point" in other.json()["detail"]
+
+
+def test_a_deleted_prediction_is_made_again(client: TestClient) -> None:
+    first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    client.delete(first.headers["location"])
+    again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    assert again.status_code == 201
+    assert again.json()["created_at"] != first.json()["created_at"]
+
+
+def test_a_request_that_is_under_way_is_not_made_twice(client: TestClient) -> None:
+    service = service_of(client)
+    with service.idempotency.under_way(service.idempotency.id_of("anyone", KEY["Idempotency-Key"])):
+        response = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    assert (response.status_code, response.headers["retry-after"]) == (409, "1")
+    assert client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).status_code == 201
+
+
+def test_without_keys_an_id_does_not_follow_from_the_key(start: Start) -> None:
+    ids = []
+    for _ in range(2):
+        with start() as client:
+            ids.append(client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()["id"])
+    assert ids[0] != ids[1]
+
+
+def test_clients_with_the_same_key_have_predictions_of_their_own(start: Start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    secrets = [create_key(keys, name, announce=lambda key: None) for name in ("one", "two")]
+    with start(keys=keys) as client:
+        ids = [
+            client.post(
+                "/v1/predictions", files={"image": PICTURE}, headers={**KEY, "Authorization": f"Bearer {secret}"}
+            ).json()["id"]
+            for secret in secrets
+        ]
+    assert ids[0] != ids[1]
+
+
+def test_a_key_that_cannot_be_one_is_refused(client: TestClient) -> None:
+    for key in ("", "x" * 129, "a b"):
+        response = client.post("/v1/predictions", files={"image": PICTURE}, headers={"Idempotency-Key": key})
+        assert response.status_code == 400
+        assert "dempotency" in response.json()["detail"]
