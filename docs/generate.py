@@ -244,10 +244,10 @@ def outside() -> str:
 
 def repeats() -> str:
     row = read(f"{RELEASE}/outside.json")["repeat_pairs"]
-    figures = [str(row["num_pairs"]), f"{row['median_difference']:.3f}", f"{row['percentile_95']:.3f}"]
-    shares = [interval(row[key], ".1%") for key in ("other_advice", "with_advice")]
-    header = ["Lesions", "Median change of p", "95th percentile", "Other advice", "Both with advice"]
-    return table(header, [[*figures, *shares]])
+    figures = [f"{row[key]:.3f}" for key in ("median_change", "percentile_95_change")]
+    cells = [str(row["num_pairs"]), *figures, interval(row["other_advice"], ".1%"), f"{row['near_threshold']:.2f}"]
+    header = ["Lesions", "Median change of p", "95th percentile", "Other advice", "Near the threshold, log-odds"]
+    return table(header, [cells])
 
 
 # --- performance.md and reliability.md
