@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from service.bundle import Manifest
+from service.prediction.schemas import COMPONENT
 from service.problems import Problem
 
 _TAGS = [
@@ -51,7 +52,22 @@ def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
             "enum": [point.name for point in manifest.operating_points],
             "description": f"An operating point of the model; `{manifest.default_operating_point}` by default.",
         }
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        operation.setdefault("security", [])  # those of FastAPI are where a key may be asked for
     # FastAPI's own errors, which never occur: every problem has the same body.
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
-    return schema
+    referring: dict[str, Any] = _with_references(schema)
+    return referring
+
+
+def _with_references(schema: Any) -> Any:
+    """The schema with references to the named components in the place of their marks."""
+    if isinstance(schema, list):
+        return [_with_references(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (component := schema.get(COMPONENT)) is not None:
+        described = {"description": schema["description"]} if "description" in schema else {}
+        return {"$ref": f"#/components/schemas/{component}", **described}
+    return {name: _with_references(part) for name, part in schema.items()}

@@ -31,7 +31,7 @@ class UploadLimits:
 
 
 async def read_upload(request: Request, limits: UploadLimits) -> bytes:
-    """The bytes of the picture: multipart field ``image``, or an ``image/*`` body.
+    """The bytes of the picture: multipart field ``image``, or a body of type ``image/*`` or octet-stream.
 
     Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, not here in
     time, or neither kind of body; and what ``limits.take`` raises.
@@ -40,7 +40,7 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
     if kind == "multipart/form-data":
         (picture,), _ = await _read_form(request, limits, max_files=1)
         return picture
-    if kind.startswith("image/"):
+    if kind.startswith("image/") or kind == "application/octet-stream":
         return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
     raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
 

@@ -17,9 +17,10 @@ AbstainChoice = Literal["on", "caution", "off"]
 Abstains = Literal[AbstainChoice, "no limits"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
-# Names that the bundle gives: the served schema lists them (``api/openapi.py``).
-DiagnosisName = Annotated[str, WithJsonSchema({"$ref": "#/components/schemas/Diagnosis"})]
-OperatingPointName = Annotated[str, WithJsonSchema({"$ref": "#/components/schemas/OperatingPointName"})]
+# Names that the bundle gives: in the served schema, components that list them (``api/openapi.py``).
+COMPONENT = "x-component"
+DiagnosisName = Annotated[str, WithJsonSchema({"type": "string", COMPONENT: "Diagnosis"})]
+OperatingPointName = Annotated[str, WithJsonSchema({"type": "string", COMPONENT: "OperatingPointName"})]
 
 NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
 
@@ -107,8 +108,8 @@ class AttentionLinks(_Body):
 class ModelBody(_Body):
     """Which model answered, on what."""
 
-    name: str = Field(examples=["cin-isic2017"])
-    version: str = Field(examples=["1.4.0"])
+    name: str = Field(description="the model's name", examples=["cin-isic2017"])
+    version: str = Field(description="the model's version", examples=["1.4.0"])
     sha256: str = Field(description="of the bundle's manifest, which fixes every file; in hexadecimal")
     variant: str = Field(description="precision", examples=["fp32"])
     provider: str = Field(description="processor", examples=["cpu"])
@@ -172,7 +173,7 @@ class Prediction(_Body):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: str = Field(pattern="^[0-9a-f]{32}$")
+    id: str = Field(pattern="^[0-9a-f]{32}$", description="names the prediction in addresses")
     created_at: datetime = Field(description="UTC")
     expires_at: datetime | None = Field(description="UTC; deleted from then on. null: it is not kept")
     decision: DecisionBody = Field(description="read this first")
@@ -190,7 +191,7 @@ class Prediction(_Body):
     quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
     image: ImageBody
     model: ModelBody
-    notice: str = NOTICE
+    notice: str = Field(NOTICE, description="to be shown with the answer")
     attention: AttentionLinks
     timings_ms: Timings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.decision import is_near_threshold, rounded
+from service.prediction.decision import Reason, is_near_threshold, rounded
 from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import Prediction
 
@@ -47,7 +47,7 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
     decision = prediction.decision
     malignant = decision.malignant_probability
     assert malignant is not None  # of a kept prediction
-    reasons = [reason for reason in decision.reasons if reason != "near_threshold"]
+    reasons: list[Reason] = [reason for reason in decision.reasons if reason != "near_threshold"]
     if is_near_threshold(malignant, point.threshold, manifest.repeatability):
         reasons.append("near_threshold")
     judged = decision.model_copy(

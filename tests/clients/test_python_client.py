@@ -21,6 +21,7 @@ from tests.service.tiny_bundle import dark_square, picture_bytes
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
 
+CONFIG = REPOSITORY / "tests" / "clients" / "python-client.yml"
 EXAMPLE = REPOSITORY / "service" / "web" / "examples" / "ISIC_0001140.jpg"
 
 
@@ -30,7 +31,9 @@ def package(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     out = tmp_path_factory.mktemp("python") / "client"
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
     made = subprocess.run(
-        [*command, "--path", str(schema), "--output-path", str(out / "cin_client")], capture_output=True, text=True
+        [*command, "--config", str(CONFIG), "--path", str(schema), "--output-path", str(out / "cin_client")],
+        capture_output=True,
+        text=True,
     )
     assert made.returncode == 0, made.stdout + made.stderr
     assert "warning" not in (made.stdout + made.stderr).lower(), made.stdout + made.stderr

@@ -64,7 +64,8 @@ _BODY = {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _FORM},
-            **{f"image/{name}": {"schema": _PICTURE} for name in ("jpeg", "png", "webp", "tiff", "bmp")},
+            # Bodies of image/* as well, which generators of clients do not know.
+            "application/octet-stream": {"schema": _PICTURE},
         },
     }
 }
@@ -118,7 +119,8 @@ async def predict(
     view: ViewDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as an `image/*` body.
+    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*` or
+    `application/octet-stream`.
 
     JPEG, PNG, WebP, single-page TIFF or BMP, recognised by content. The uploaded bytes are not kept.
     """

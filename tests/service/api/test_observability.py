@@ -211,9 +211,11 @@ def test_docs_show_a_schema_whose_example_is_valid(client: TestClient) -> None:
     (example,) = schema["components"]["schemas"]["Prediction"]["examples"]
     prediction = Prediction.model_validate(example)
     assert prediction.model_dump(mode="json") == example
+    assert prediction.probabilities is not None
+    assert prediction.branches is not None
     for values in (prediction.probabilities, *(b.probabilities for b in prediction.branches)):
         assert sum(values.values()) == pytest.approx(1.0)
-    assert prediction.diagnosis == max(prediction.probabilities, key=lambda name: prediction.probabilities[name])
+    assert prediction.diagnosis == max(prediction.probabilities, key=prediction.probabilities.__getitem__)
 
 
 def test_a_real_answer_has_exactly_the_documented_fields(start: Start, examining_bundle: Bundle) -> None:

@@ -46,7 +46,7 @@ def test_form_and_raw_body_give_the_same_answer(client: TestClient, sample_pictu
     data = sample_picture.read_bytes()
     answers = [post_form(client, data).json(), post(client, data, "image/jpeg").json()]
     for answer in answers:
-        for field in ("id", "created_at", "attention", "timings_ms"):
+        for field in ("id", "created_at", "expires_at", "attention", "timings_ms"):
             answer.pop(field)
     assert answers[0] == answers[1]
 
@@ -98,7 +98,7 @@ def test_the_bundle_without_feature_attention_links_to_the_lesion_only(start: St
     with start(bundle=plain_bundle.folder) as client:
         links = post(client, picture_bytes(dark_square())).json()["attention"]
     assert links["spatial"] is links["correlation"] is None
-    assert links["lesion"].startswith("/attention/")
+    assert links["lesion"].startswith("/v1/predictions/")
 
 
 def test_predictions_can_be_fetched_again_and_deleted(client: TestClient) -> None:
