@@ -52,6 +52,10 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
     return f"{title}\n\n{section}\n## About the model\n\n{_about(rest)}"
 
 
+_SETS: Mapping[str, str] = {
+    **{f"isic{year}-{part}": f"the ISIC {year} {part} set" for year in (2016, 2017) for part in ("validation", "test")},
+    "not_dermoscopy": "photographs of other things",
+}
 _NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 _ABOUT = "## About the model\n"
 
@@ -62,7 +66,7 @@ def _about(rest: str) -> str:
 
 def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
     found, left = point.sensitivity, point.specificity
-    where = f"On {point.measured_on}" + (
+    where = f"On {_named(point.measured_on)}" + (
         ", which did not choose the threshold"
         if point.chosen_on
         else ", on which its threshold was chosen, so that this flatters"
@@ -81,7 +85,7 @@ def _repeatability(measured: Repeatability | None) -> str:
     other = measured.other_advice
     return (
         f"**How steady it is.** A second image of the same lesion gets the other advice in {100 * other.value:.0f} of "
-        f"100 cases ({_interval(other.low, other.high)}; {measured.measured_on}).\n\n"
+        f"100 cases ({_interval(other.low, other.high)}; {measured.num_pairs} pairs of images).\n\n"
     )
 
 
@@ -89,11 +93,17 @@ def _abstention(measured: Sequence[MeasuredAbstention]) -> str:
     if not measured:
         return "Never: it advises on every image, also on those that show no skin."
     shares = [m for m in measured if m.variant == "fp32"] or measured
-    told = "; ".join(f"{100 * m.abstained.value:.0f} of 100 in {m.measured_on}" for m in shares)
+    told = "; ".join(f"{100 * m.abstained.value:.0f} of 100 in {_named(m.measured_on)}" for m in shares)
     return (
         "It gives no advice on images that are blurred, too dark, too bright, grey, without a lesion, or unlike "
         f"dermoscopy ({told}). An image that passes is not thereby fit to be judged."
     )
+
+
+def _named(measured_on: str) -> str:
+    """The set in words."""
+    name, _, size = measured_on.partition(" ")
+    return f"{_SETS.get(name, name)} {size}".rstrip()
 
 
 def _interval(low: float, high: float) -> str:
