@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.bundle import OperatingPoint
 from service.cli.archive import list_kinds
 from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
@@ -64,12 +65,12 @@ class Summary:
 
 
 @contextmanager
-def on_terminal(summary: Summary, paths: Sequence[Path], point: str, *, as_json: bool) -> Iterator[Report]:
-    """Reports one line for each picture."""
+def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, *, as_json: bool) -> Iterator[Report]:
+    """Reports one line for each picture, judged at ``point``."""
     console = _console()
     width = max(len(to_text(path)) for path in paths)
     if not as_json:
-        typer.echo(f"{'picture':<{width}}  {point:<14} {'malignant':>9}  {'most probable':<26} reasons")
+        typer.echo(f"{'picture':<{width}}  {point.name:<14} {'malignant':>9}  {'most probable':<26} reasons")
 
     def report(outcome: Outcome) -> None:
         summary.add(outcome)
@@ -84,6 +85,7 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: str, *, as_json:
     yield report
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
+    console.print(_performance(point))
     console.print(NOTICE)
     if as_json:
         _report_to_programs(console, summary)
@@ -120,6 +122,14 @@ def into_file(summary: Summary, file: ResultsFile, *, num_left: int) -> Iterator
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
     _report_to_programs(console, summary)
+
+
+def _performance(point: OperatingPoint) -> str:
+    rates = ", ".join(
+        f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+        for name, rate in (("sensitivity", point.sensitivity), ("specificity", point.specificity))
+    )
+    return f"{point.name}: {rates} on {point.measured_on}"
 
 
 def _console() -> Console:
