@@ -160,7 +160,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
     except OSError as error:
-        refuse(f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port")
+        refuse(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port, or CIN_HOST, CIN_PORT"
+        )
     return listening
 
 

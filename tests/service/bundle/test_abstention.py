@@ -78,6 +78,7 @@ def test_what_is_beyond_a_limit_gets_no_advice_and_is_counted(start: Start, exam
         assert set(_counts(client, "cin_abstentions_total")) == ABSTAINS
         for name, (picture, because) in STRANGE.items():
             answer = _answer(client, picture)
+            raw = client.get(f"/v1/predictions/{answer['id']}?include=raw").json()
             decision = answer["decision"]
             assert decision["abstained_because"] == because, (name, answer["quality"])
             assert set(because) <= set(decision["reasons"])
@@ -86,7 +87,8 @@ def test_what_is_beyond_a_limit_gets_no_advice_and_is_counted(start: Start, exam
             else:
                 assert decision["status"] in ("ok", "caution")
                 assert decision["refer"] is True
-            assert answer["probabilities"].keys() == answer["branches"][0]["probabilities"].keys()
+            assert raw["probabilities"].keys() == raw["branches"][0]["probabilities"].keys()
+            assert (answer == raw) == (not because)
             assert client.get(f"/predictions/{answer['id']}").json() == answer
         counted = {reason: sum(reason in because for _, because in STRANGE.values()) for reason in ABSTAINS}
         assert _counts(client, "cin_abstentions_total") == counted
@@ -137,7 +139,7 @@ def test_on_the_command_line(
     lines = {Path(line.split()[0]).stem: line.split()[1:] for line in table.stdout.splitlines()[1:]}
     for name, (_, because) in STRANGE.items():
         # No diagnosis, no probability, no advice.
-        assert (lines[name][:3] == ["-", "-", "abstained"]) == bool(because), name
+        assert (lines[name][:4] == ["no", "assessment", "-", "-"]) == bool(because), name
         assert all(reason in " ".join(lines[name]) for reason in because)
     out = tmp_path / f"answers.{suffix}"
     for _ in range(2):  # the second time there is nothing left to do

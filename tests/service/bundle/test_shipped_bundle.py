@@ -41,8 +41,11 @@ def test_the_canary_picture_gets_the_training_sides_answer_over_http(
 def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle) -> None:
     points = shipped_bundle.manifest.operating_points
     assert [point.name for point in points] == ["balanced", "high-sensitivity", "dermatologist"]
-    assert points[1].sensitivity.value >= 0.95
-    assert points[2].sensitivity.value >= 0.82
+    for point in points:  # the rates are those of images that did not choose the threshold
+        assert (point.measured_on, point.chosen_on) == (
+            "isic2017-test (600 pictures)",
+            "isic2017-validation (150 pictures)",
+        )
     data = shipped_bundle.path(shipped_bundle.manifest.canary.picture).read_bytes()
     for point in points:
         answer = shipped.post(f"/predict?operating_point={point.name}", files={"image": data}).json()

@@ -35,8 +35,8 @@ def start(code: str, *arguments: str | Path, **environment: str) -> subprocess.P
     "moment",
     [
         f"main.app = lambda: {CTRL_C}",
-        f"predict.read_settings = lambda: {CTRL_C}; predict.typer.echo = lambda *_, **__: {CTRL_C}",
-        f"predict.read_settings = lambda: {CTRL_C}; predict.typer.Exit = lambda *_: {CTRL_C}",
+        f"predict.read_settings = lambda **_: {CTRL_C}; predict.typer.echo = lambda *_, **__: {CTRL_C}",
+        f"predict.read_settings = lambda **_: {CTRL_C}; predict.typer.Exit = lambda *_: {CTRL_C}",
     ],
 )
 def test_ctrl_c_outside_of_the_work(picture: Path, moment: str) -> None:
@@ -52,7 +52,7 @@ def test_ctrl_c_once_before_anything_has_begun(picture: Path) -> None:
     code = f"""
 from service.cli import predict
 from service.cli.__main__ import main
-predict.read_settings = lambda: {CTRL_C}
+predict.read_settings = lambda **_: {CTRL_C}
 main()
 """
     process = start(code, "predict", picture)

@@ -58,7 +58,7 @@ def test_a_table_for_people(environment: dict[str, str], picture: Path) -> None:
     result = cin("predict", picture, **environment)
     assert result.exit_code == 0
     header, row = result.stdout.splitlines()
-    assert header.split() == ["picture", "diagnosis", "malignant", "balanced", "reasons"]
+    assert header.split() == ["picture", "balanced", "malignant", "most", "probable", "reasons"]
     assert row.startswith(str(picture))
     assert "melanoma" in row
     assert "refer" in row
