@@ -37,6 +37,7 @@ class Pools:
 
     def run(self, job: Job[T], **options: Any) -> T:
         """What the job returns; ``options`` are those of the pool."""
+
         async def with_pool() -> T:
             chosen = {"ordinary": replace(ORDINARY, memory_bytes=LITTLE_MEMORY), **options}
             costly = ThreadPoolExecutor(1)
