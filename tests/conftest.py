@@ -24,7 +24,8 @@ TESTS = REPOSITORY / "tests"
 INTEGRATION = (
     "compose",
     "model_training/cli",
-    "model_training/data/test_audit.py",
+    "model_training/data/audit/test_audit.py",
+    "model_training/data/audit/test_real_sets.py",
     "model_training/data/download/test_download.py::test_a_second_download_into_the_same_folder",
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
