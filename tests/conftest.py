@@ -34,7 +34,7 @@ INTEGRATION = (
     "model_training/network/test_network.py::test_second_stage_learns_eight_pairs_by_heart",
     "model_training/network/test_relatives.py",
     "model_training/release",
-    "model_training/reporting/test_reporting.py::test_discrimination_is_scikit_learns",
+    "model_training/reporting/test_judgement.py::test_discrimination_is_scikit_learns",
     "model_training/studies",
     "model_training/training",
     "page",
