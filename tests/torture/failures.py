@@ -60,12 +60,14 @@ FAILURES = (
         2,
         "out of memory on the GPU",
         "a batch is run singly, a picture gets 503, and the known picture tells whether to go on or to end the process",
-        tests=_service(
-            "api/test_faults",
-            "what_is_said_when_memory_is_short",
-            "memory_that_is_short_for_a_batch_is_enough_for_single_pictures",
-            "memory_that_is_short_once_costs_one_picture",
-            "a_session_that_never_finds_memory_again_ends_the_process",
+        tests=(
+            *_service("inference/test_faults", "what_is_said_when_memory_is_short"),
+            *_service(
+                "api/test_faults",
+                "memory_that_is_short_for_a_batch_is_enough_for_single_pictures",
+                "memory_that_is_short_once_costs_one_picture",
+                "a_session_that_never_finds_memory_again_ends_the_process",
+            ),
         ),
         open="tried with the words of a device that is full, not with one",
         needs_gpu=True,
@@ -284,9 +286,12 @@ FAILURES = (
             *_service(
                 "api/test_faults",
                 "no_wrong_answer_is_given_and_the_process_ends",
+                "trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it",
+            ),
+            *_service(
+                "inference/test_faults",
                 "what_cuda_says_when_it_fails",
                 "a_device_that_is_stuck_at_the_canarys_answer_is_found_out",
-                "trust_lost_while_an_answer_is_kept_or_a_batch_goes_on_withholds_it",
             ),
             *_service(
                 "server/test_overload",
@@ -311,7 +316,7 @@ FAILURES = (
         tests=(
             *_service("inference/test_engine", "outputs_that_cannot_be_true_are_refused"),
             *_service(
-                "api/test_faults",
+                "inference/test_faults",
                 "outputs_that_are_impossible_once_are_the_devices_fault",
                 "outputs_that_one_picture_always_gets_are_its_own_fault",
             ),
