@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from service.imaging import EmptyPicture, PictureLimits, PictureTooLarge, UndecodablePicture, read_picture
-from tests.service.hostile import png
+from tests.service.hostile import exif_of, png
 from tests.service.imaging.pictures import scene, uniform
 from tests.service.tiny_bundle import picture_bytes
 
@@ -37,9 +37,7 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
 def test_a_jpeg_of_up_to_four_times_the_pixels_is_decoded_at_half_its_size(options: dict[str, Any]) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = picture_bytes(Image.fromarray(scene(401, 300)), "JPEG", quality=95, exif=exif, **options)
+    data = picture_bytes(Image.fromarray(scene(401, 300)), "JPEG", quality=95, exif=exif_of(6), **options)
     limits = PictureLimits(max_pixels=401 * 300 // 4 + 1)
     reduced, full = read_picture(data, 64, limits), read_picture(data, 64)
     assert (reduced.width, reduced.height) == (300, 401)
