@@ -24,7 +24,8 @@ TESTS = REPOSITORY / "tests"
 INTEGRATION = (
     "compose",
     "model_training/cli",
-    "model_training/data/test_audit.py",
+    "model_training/data/audit/test_audit.py",
+    "model_training/data/audit/test_real_sets.py",
     "model_training/data/download/test_download.py::test_a_second_download_into_the_same_folder",
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
@@ -33,7 +34,7 @@ INTEGRATION = (
     "model_training/network/test_network.py::test_second_stage_learns_eight_pairs_by_heart",
     "model_training/network/test_relatives.py",
     "model_training/release",
-    "model_training/reporting/test_reporting.py::test_discrimination_is_scikit_learns",
+    "model_training/reporting/test_judgement.py::test_discrimination_is_scikit_learns",
     "model_training/studies",
     "model_training/training",
     "page",

@@ -19,11 +19,16 @@ from model_training.data.tensors import frame_tensor, mask_tensor, picture_tenso
 from model_training.metrics import jaccard
 from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
-from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention
+from model_training.network.lesion_area_attention import (
+    AuxiliaryBranch,
+    LesionArea,
+    LesionAreaAttention,
+    LesionLocator,
+)
 from model_training.network.losses import area_loss
 from model_training.training.stage import Batch
 
-VALIDATION_BATCH = 32
+INFERENCE_BATCH = 32
 
 
 class AreaStage:
@@ -95,11 +100,23 @@ class AreaStage:
         """Mean Jaccard index at frame size, over the pictures that have a mask."""
         chosen = np.flatnonzero(self.validation.has_mask)
         scores: list[float] = []
-        for first in range(0, len(chosen), VALIDATION_BATCH):
-            indices = chosen[first : first + VALIDATION_BATCH]
+        for first in range(0, len(chosen), INFERENCE_BATCH):
+            indices = chosen[first : first + INFERENCE_BATCH]
             attention = torch.sigmoid(self.module(picture_tensor(self.validation.frames, indices, self.device)).float())
             size = self.validation.frames.shape[1]
             resized = nn.functional.interpolate(attention.unsqueeze(1), (size, size), mode="bilinear").squeeze(1)
             found = (resized > 0.5).cpu().numpy()
             scores += [jaccard(f, t > 128) for f, t in zip(found, self.validation.masks[indices], strict=True)]
         return {"jaccard": float(np.mean(scores))} if scores else {}
+
+
+def lesion_areas(locator: LesionLocator, pictures: FrameSet, device: torch.device) -> LesionArea:
+    """The lesion area of every picture, found on ``device`` and returned on the CPU."""
+    locator.to(device)
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.inference_mode():
+        for first in range(0, len(pictures), INFERENCE_BATCH):
+            indices = np.arange(first, min(first + INFERENCE_BATCH, len(pictures)))
+            found = locator(picture_tensor(pictures.frames, indices, device))
+            parts.append(tuple(part.cpu() for part in found))
+    return LesionArea(*(torch.cat(part) for part in zip(*parts, strict=True)))

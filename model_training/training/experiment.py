@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -22,19 +21,16 @@ from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.isic import classes_of, read_set
 from model_training.data.splits import folds_of, hold_out_fold, hold_out_share, without_pictures_of
-from model_training.data.tensors import picture_tensor
 from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
-from model_training.training.area import AreaStage
+from model_training.training.area import AreaStage, lesion_areas
 from model_training.training.devices import make_fabric
 from model_training.training.pretrained import Pretrained, load_pretrained
 from model_training.training.recognition import RecognitionStage, build_network
 from model_training.training.run_folder import RunFolder
 from model_training.training.stage import Stage
 from model_training.training.trainer import train
-
-LOCATE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -294,11 +290,4 @@ class Experiment:
         if locator is None:
             whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
             return LesionArea(torch.ones(len(pictures), 1, 1), whole, torch.zeros(len(pictures)))
-        locator.to(device)
-        parts: list[tuple[Tensor, ...]] = []
-        with torch.inference_mode():
-            for first in range(0, len(pictures), LOCATE_BATCH):
-                indices = np.arange(first, min(first + LOCATE_BATCH, len(pictures)))
-                found = locator(picture_tensor(pictures.frames, indices, device))
-                parts.append(tuple(part.cpu() for part in found))
-        return LesionArea(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        return lesion_areas(locator, pictures, device)

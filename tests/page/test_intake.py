@@ -14,6 +14,7 @@ from service.api.routes.page import WEB
 from tests.page.browsing import Server
 from tests.page.conftest import Open, Visit
 from tests.page.pictures import EXAMPLE, hand_over, stage_pixels
+from tests.service.hostile import exif_of
 from tests.service.tiny_bundle import picture_bytes
 
 
@@ -61,10 +62,8 @@ def test_a_picture_that_no_browser_shows_is_shown_as_the_network_gets_it(visit: 
 
 def test_a_turned_picture_is_shown_and_marked_upright(visit: Visit, tmp_path: Path) -> None:
     picture = Image.open(WEB / "examples" / "ISIC_0013793.jpg").convert("RGB")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     turned = picture.transpose(Image.Transpose.ROTATE_90)
-    data = picture_bytes(turned, "JPEG", quality=95, exif=exif.tobytes())
+    data = picture_bytes(turned, "JPEG", quality=95, exif=exif_of(6).tobytes())
     hand_over(visit.page, "drop", data)
     expect(visit.page.locator(".done")).to_contain_text("1024 × 683 pixels, turned upright")
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)

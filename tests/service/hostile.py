@@ -201,9 +201,10 @@ def accepted() -> dict[str, bytes]:
     }
 
 
-def _turned() -> Image.Exif:
+def exif_of(orientation: int) -> Image.Exif:
+    """EXIF that states an orientation; 6 is to be turned by 90 degrees clockwise."""
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     return exif
 
 
@@ -215,7 +216,7 @@ LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "PNG, grey and alpha": lambda: png(LARGEST, 4),
     "PNG, grey of 16 bits": lambda: png(LARGEST, 0, bits=16),
     "JPEG": lambda: large("JPEG"),
-    "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=_turned()),
+    "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=exif_of(6)),
     "WebP": lambda: picture_bytes(Image.new("RGB", LARGEST_WEBP, (120, 60, 50)), "WEBP"),
     "TIFF": lambda: large("TIFF", compression="tiff_adobe_deflate"),
 }
@@ -232,13 +233,13 @@ def costly_pictures() -> dict[str, bytes]:
     rgb = Image.new("RGB", LARGEST, (180, 120, 100))
     rgba = rgb.convert("RGBA")
     rgba.putalpha(200)
-    tagged: dict[str, Any] = {"exif": _turned(), "icc_profile": profile}
+    tagged: dict[str, Any] = {"exif": exif_of(6), "icc_profile": profile}
     return {
         "WebP, alpha": picture_bytes(rgba.resize(LARGEST_WEBP), "WEBP", lossless=True, quality=0, method=0, **tagged),
         "PNG, alpha": picture_bytes(rgba, "PNG", **tagged),
         "PNG, palette": picture_bytes(rgb.quantize(8), "PNG", transparency=bytes([200] * 8), **tagged),
         "JPEG": picture_bytes(rgb, "JPEG", quality=50, **tagged),
         "JPEG, progressive": picture_bytes(rgb, "JPEG", quality=50, progressive=True, **tagged),
-        "JPEG, CMYK": picture_bytes(rgb.convert("CMYK"), "JPEG", quality=50, exif=_turned()),
+        "JPEG, CMYK": picture_bytes(rgb.convert("CMYK"), "JPEG", quality=50, exif=exif_of(6)),
         "TIFF, alpha": picture_bytes(rgba, "TIFF", compression="tiff_deflate", icc_profile=profile),
     }

@@ -1,13 +1,9 @@
-"""A device that fails, lies or hangs: no answer of it is given for a right one, and the process ends.
-
-Over the wire against a process of its own, with requests under way; the wording of every error in this one.
-"""
+"""A device that fails, lies or hangs under a service: no wrong answer is given, and the process ends."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from service.bundle import Bundle
-from service.inference.answers import Answer, DeviceError, EngineError, OutOfMemory
+from service.inference.answers import Answer, DeviceError
 from service.inference.engine import Engine
-from service.inference.sessions import HostSession, Outputs
+from service.inference.sessions import Outputs
+from tests.service.changed_outputs import during
 from tests.service.conftest import Start, service_of, store_of
-from tests.service.faults import DEVICE_ERRORS, NO_MEMORY, PROGRAM
+from tests.service.faults import NO_MEMORY, PROGRAM
 from tests.service.served import served
-from tests.service.tiny_bundle import FRAME, dark_square, picture_bytes
+from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.waiting import wait_until
 from tests.service.wire import check_problem, post
 
 PICTURES = [picture_bytes(dark_square((20 * i, 30, 90 - 10 * i))) for i in range(6)]
@@ -109,114 +107,6 @@ def test_no_wrong_answer_is_given_and_the_process_ends(
             assert answer.json()["probabilities"] == known[which]
 
 
-@pytest.fixture
-def engine(examining_bundle: Bundle) -> Engine:
-    return Engine(examining_bundle, provider="cpu", threads=1)
-
-
-def frames_of(*values: int) -> NDArray[np.uint8]:
-    """Frames of one colour each, skin by the left half."""
-    return np.stack([np.full((FRAME, FRAME, 3), (value, 150, 140), np.uint8) for value in values])
-
-
-Run = Callable[[HostSession, NDArray[np.uint8]], Outputs]
-
-
-def during(monkeypatch: pytest.MonkeyPatch, change: Callable[[Outputs, NDArray[np.uint8], int], Outputs]) -> list[int]:
-    """Change the outputs of every run; returns the sizes of the batches that were run, as they come."""
-    really_run, sizes = HostSession.run, list[int]()
-
-    def run(session: HostSession, frames: NDArray[np.uint8]) -> Outputs:
-        sizes.append(len(frames))
-        return change(really_run(session, frames), frames, len(sizes))
-
-    monkeypatch.setattr(HostSession, "run", run)
-    return sizes
-
-
-def not_finite(outputs: Outputs) -> Outputs:
-    return {**outputs, "branch_probabilities": outputs["branch_probabilities"] * np.float32("nan")}
-
-
-@pytest.mark.parametrize("message", DEVICE_ERRORS)
-def test_what_cuda_says_when_it_fails(engine: Engine, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
-    def fail(*_: object) -> Outputs:
-        raise RuntimeError(message)
-
-    during(monkeypatch, fail)
-    with pytest.raises(DeviceError) as raised:
-        engine.run(frames_of(1))
-    assert message in str(raised.value)
-    assert raised.value.reason == "ONNX Runtime failed", "what the runtime says names machines and paths"
-
-
-@pytest.mark.parametrize("message", NO_MEMORY)
-def test_what_is_said_when_memory_is_short(engine: Engine, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
-    def fail(*_: object) -> Outputs:
-        raise RuntimeError(message)
-
-    during(monkeypatch, fail)
-    with pytest.raises(OutOfMemory):
-        engine.run(frames_of(1))
-
-
-def test_outputs_that_are_impossible_once_are_the_devices_fault(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    during(monkeypatch, lambda outputs, _, turn: not_finite(outputs) if turn == 1 else outputs)
-    with pytest.raises(DeviceError, match="do not sum to 1, but do when the same pictures are run again"):
-        engine.run(frames_of(1))
-
-
-def test_outputs_that_one_picture_always_gets_are_its_own_fault(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    poison = frames_of(66)[0]
-
-    def change(outputs: Outputs, frames: NDArray[np.uint8], _: int) -> Outputs:
-        return not_finite(outputs) if any(np.array_equal(frame, poison) for frame in frames) else outputs
-
-    during(monkeypatch, change)
-    with pytest.raises(EngineError) as raised:
-        engine.run(frames_of(66))
-    assert not isinstance(raised.value, DeviceError)
-    assert len(engine.run(frames_of(1, 2))) == 2
-
-
-def test_different_pictures_may_get_one_answer_where_the_canary_is_right(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when they differ only where the network does not look; and the same picture twice is no suspicion at all."""
-    blind = {1: 1, 2: 1, 3: 3}
-
-    def change(outputs: Outputs, frames: NDArray[np.uint8], _: int) -> Outputs:
-        seen = [int(frame[0, 0, 0]) for frame in frames]
-        return {name: values[[blind.get(v, v) - 1 if v in blind else i for i, v in enumerate(seen)]]
-                for name, values in outputs.items()}  # fmt: skip
-
-    sizes = during(monkeypatch, change)
-    answers = engine.run(frames_of(1, 2, 3))
-    assert np.array_equal(answers[0].branch_probabilities, answers[1].branch_probabilities)
-    assert len(sizes) == 3, "the pictures, the canary picture and its negative"
-    engine.run(frames_of(3, 3, 3))
-    assert len(sizes) == 4
-
-
-def test_a_device_that_is_stuck_at_the_canarys_answer_is_found_out(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (known,) = [engine.sessions.batched.run(engine.canary_frame[None])]
-
-    def change(_: Outputs, frames: NDArray[np.uint8], turn: int) -> Outputs:  # noqa: ARG001
-        return {name: np.repeat(values, len(frames), axis=0) for name, values in known.items()}
-
-    during(monkeypatch, change)
-    with pytest.raises(EngineError, match="and its negative get the same answer"):
-        engine.canary_difference()
-    with pytest.raises(DeviceError, match="different pictures got the same answer"):
-        engine.run(frames_of(1, 2))
-
-
 def test_memory_that_is_short_for_a_batch_is_enough_for_single_pictures(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,10 +158,7 @@ def test_a_session_that_never_finds_memory_again_ends_the_process(
 
         during(monkeypatch, fail)
         assert post(client, PICTURES[0]).status_code == 503
-        until = time.monotonic() + 10
-        while not told:
-            assert time.monotonic() < until
-            client.get("/healthz")
+        wait_until(lambda: bool(told), "the process is told to end")
         assert post(client, PICTURES[0]).status_code == 503
     (reason,) = told
     assert reason.startswith("the canary picture failed")

@@ -20,9 +20,8 @@ from service.runtime import expects_gpu
 from service.settings import Settings
 from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
-from tests.service.wire import post
+from tests.service.wire import PICTURE, post
 
-PICTURE = picture_bytes(dark_square())
 HEADERS = {"content-type": "image/png"}
 
 

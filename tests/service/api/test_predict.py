@@ -14,6 +14,7 @@ from service.bundle import Bundle
 from service.imaging import read_picture
 from service.prediction.schemas import Prediction
 from tests.service.conftest import Start, service_of
+from tests.service.hostile import exif_of
 from tests.service.tiny_bundle import CLASSES, FRAME, THRESHOLD, dark_square, expected_outputs, picture_bytes
 from tests.service.wire import check_problem, post, post_form
 
@@ -59,9 +60,7 @@ def test_the_content_tells_the_type_whatever_the_header_says(client: TestClient,
 
 def test_the_box_is_in_pixels_of_the_upright_picture(client: TestClient) -> None:
     picture = dark_square().crop((0, 0, 256, 200))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
-    answer = post(client, picture_bytes(picture, "JPEG", exif=exif, quality=95)).json()
+    answer = post(client, picture_bytes(picture, "JPEG", exif=exif_of(6), quality=95)).json()
     assert (answer["image"]["width"], answer["image"]["height"]) == (200, 256)
     box = answer["lesion"]["crop_box"]
     # The square spans 64 to 192 both ways; turned, its columns count from the old bottom edge.

@@ -14,7 +14,7 @@ from service.bundle import Bundle
 from service.problems import DEADLINE, MALFORMED, TOO_LARGE, UNDECODABLE, UNSUPPORTED_TYPE
 from service.runtime import Service
 from tests.service.conftest import Start
-from tests.service.server.test_overload import _held, _play, _until
+from tests.service.running import held, play, until
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem, post
 
@@ -83,48 +83,48 @@ def test_what_is_wrong_with_the_request_is_an_error(start: Start, body: dict[str
 
 def test_a_batch_takes_the_places_of_its_pictures(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             first = asyncio.create_task(client.post("/predict/batch", **form(PICTURES[:2])))
-            await _until(lambda: service.network.batcher.depth >= 1)
+            await until(lambda: service.network.batcher.depth >= 1)
             refused = await client.post("/predict/batch", **form(PICTURES[:3]))
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
             single = asyncio.create_task(
                 client.post("/predict", content=PICTURES[0], headers={"content-type": "image/png"})
             )
-            await _until(lambda: service.network.batcher.depth >= 2)
+            await until(lambda: service.network.batcher.depth >= 2)
         assert (await first).status_code == 200
         assert (await single).status_code == 200
         again = await client.post("/predict/batch", **form(PICTURES[:2]))
         assert again.status_code == 200
 
-    _play(scenario, tiny_bundle, queue_size=7, batch_pictures=3)
+    play(scenario, tiny_bundle, queue_size=7, batch_pictures=3)
 
 
 def test_pictures_that_are_answered_in_time_are_kept(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             response = await client.post("/predict/batch", **form([PICTURES[0], b"no picture"]))
         late, wrong = response.json()["answers"]
         assert late["problem"]["type"] == DEADLINE.uri
         assert wrong["problem"]["type"] == UNSUPPORTED_TYPE.uri
         assert service.network.batcher.depth == 0
 
-    _play(scenario, tiny_bundle, deadline_seconds=0.3)
+    play(scenario, tiny_bundle, deadline_seconds=0.3)
 
 
 def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             answers = asyncio.create_task(client.post("/predict/batch", **form(PICTURES * 2)))
-            await _until(lambda: service.network.batcher.depth >= 4)
+            await until(lambda: service.network.batcher.depth >= 4)
         assert (await answers).status_code == 200
         metrics = (await client.get("/metrics")).text
         counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))
         assert float(counts["cin_batch_size_sum"]) == 1 + 8, "the canary picture's batch of one, and these"
         assert float(counts["cin_batch_size_count"]) < 1 + 8
 
-    _play(scenario, tiny_bundle, max_batch=4, batch_pictures=8)
+    play(scenario, tiny_bundle, max_batch=4, batch_pictures=8)
 
 
 def test_a_bug_ends_the_request_and_nothing_else(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from service.bundle import Bundle
 from service.cli.archive import ArchiveError, find_pictures
 from service.cli.overlays import OverlayFolder
 from tests.service.cli.conftest import cin
+from tests.service.cli.results import rows_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 KINDS = {"lesion.png", "spatial.png", "correlation.png"}
@@ -193,8 +193,7 @@ def test_an_answer_is_kept_without_its_overlays(
         result = cin("predict", archive, "--out", out, "--overlay", tmp_path / "overlays", **environment)
     assert result.exit_code == 1
     assert result.stderr.count("overlays: No space left on device") == 7
-    with out.open(newline="") as file:
-        assert [row["error"] for row in csv.DictReader(file)] == [""] * 7
+    assert [row["error"] for row in rows_of(out)] == [""] * 7
     result = cin("predict", archive, "--out", out, "--overlay", tmp_path / "overlays", **environment)
     assert result.exit_code == 0
     assert len(below(tmp_path / "overlays")) == 7 * 3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import stat
 import subprocess
@@ -18,6 +16,7 @@ from service.cli.archive import find_pictures
 from service.cli.results_file import ResultsFile
 from tests.conftest import REPOSITORY
 from tests.service.cli.conftest import cin
+from tests.service.cli.results import rows_of
 
 # No file may grow beyond the limit, which is how a full disk looks.
 LIMITED = (
@@ -25,14 +24,6 @@ LIMITED = (
     "resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ['LIMIT']),) * 2); "
     "from service.cli.__main__ import main; main()"
 )
-
-
-def pictures_in(out: Path) -> list[str]:
-    """In order of their names."""
-    if out.suffix == ".jsonl":
-        return sorted(json.loads(line)["picture"] for line in out.read_text().splitlines())
-    with out.open(newline="") as file:
-        return sorted(row["picture"] for row in csv.DictReader(file))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
@@ -127,7 +118,7 @@ def test_a_file_that_others_change_is_noticed(
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].endswith("was removed or changed by another program; repeat the command")
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0
-    assert pictures_in(out) == sorted(map(str, find_pictures([archive]).pictures))
+    assert sorted(row["picture"] for row in rows_of(out)) == sorted(map(str, find_pictures([archive]).pictures))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -151,4 +142,4 @@ def test_a_full_disk(environment: dict[str, str], archive: Path, tmp_path: Path,
         assert out.stat().st_size == 1_500  # what was there is not lost
         assert {path.name for path in tmp_path.iterdir()} == {"archive", out.name}
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0
-    assert pictures_in(out) == sorted(map(str, find_pictures([archive]).pictures))
+    assert sorted(row["picture"] for row in rows_of(out)) == sorted(map(str, find_pictures([archive]).pictures))

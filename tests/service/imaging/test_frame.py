@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from service.imaging import read_picture
+from tests.service.hostile import exif_of
 from tests.service.profiles import icc_profile
 from tests.service.tiny_bundle import picture_bytes
 
@@ -51,9 +52,7 @@ def _check(image: Image.Image, **options: Any) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned(size: tuple[int, int], orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    _check(_noise(size, "RGB"), exif=exif)
+    _check(_noise(size, "RGB"), exif=exif_of(orientation))
 
 
 @pytest.mark.parametrize("size", SIZES)

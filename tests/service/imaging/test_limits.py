@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from service.imaging import EmptyPicture, PictureLimits, PictureTooLarge, UndecodablePicture, read_picture
-from tests.service.hostile import png
+from tests.service.hostile import exif_of, png
 from tests.service.imaging.pictures import scene, uniform
 from tests.service.tiny_bundle import picture_bytes
 
@@ -37,9 +37,7 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
 def test_a_jpeg_of_up_to_four_times_the_pixels_is_decoded_at_half_its_size(options: dict[str, Any]) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = picture_bytes(Image.fromarray(scene(401, 300)), "JPEG", quality=95, exif=exif, **options)
+    data = picture_bytes(Image.fromarray(scene(401, 300)), "JPEG", quality=95, exif=exif_of(6), **options)
     limits = PictureLimits(max_pixels=401 * 300 // 4 + 1)
     reduced, full = read_picture(data, 64, limits), read_picture(data, 64)
     assert (reduced.width, reduced.height) == (300, 401)
@@ -48,17 +46,12 @@ def test_a_jpeg_of_up_to_four_times_the_pixels_is_decoded_at_half_its_size(optio
         read_picture(data, 64, PictureLimits(max_pixels=401 * 300 // 4 - 1))
 
 
-def test_sides_are_limited() -> None:
-    data = picture_bytes(uniform("RGB", "red", (50, 40)), "PNG")
-    assert read_picture(data, 32, PictureLimits(max_side=50)).width == 50
-    with pytest.raises(PictureTooLarge, match="49 for a side"):
-        read_picture(data, 32, PictureLimits(max_side=49))
-
-
 def test_limits_of_pixels_and_sides_are_inclusive() -> None:
     data = picture_bytes(uniform("RGB", "red", (50, 40)), "PNG")
-    assert read_picture(data, 32, PictureLimits(max_pixels=2000, min_side=40)).width == 50
+    assert read_picture(data, 32, PictureLimits(max_pixels=2000, max_side=50, min_side=40)).width == 50
     with pytest.raises(PictureTooLarge):
         read_picture(data, 32, PictureLimits(max_pixels=1999))
+    with pytest.raises(PictureTooLarge, match="49 for a side"):
+        read_picture(data, 32, PictureLimits(max_side=49))
     with pytest.raises(UndecodablePicture, match="each side needs 41 or more"):
         read_picture(data, 32, PictureLimits(min_side=41))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.imaging import UnsupportedPicture, read_picture
-from tests.service.hostile import chunk
+from tests.service.hostile import chunk, exif_of
 from tests.service.imaging import oracle
 from tests.service.imaging.bmp_cases import bmps
 from tests.service.imaging.cases import DEEP, GREY, INKS, PIXELS, SIDE, Case, with_alpha
@@ -150,11 +150,9 @@ def with_chunks(data: bytes | bytearray, chunks: list[tuple[bytes, bytes]]) -> b
 
 def orientations() -> Iterator[Case]:
     for orientation, store in STORED.items():
-        exif = Image.Exif()
-        exif[0x0112] = orientation
         stored = np.ascontiguousarray(store(PIXELS))
         for kind, options in NEARLY_LOSSLESS.items():
-            data = saved(stored, kind, exif=exif, **options)
+            data = saved(stored, kind, exif=exif_of(orientation), **options)
             yield Case(f"{kind}, orientation {orientation}", data, PIXELS)
         for planes in PLANES:
             deep = stored.astype(np.uint16) * 257

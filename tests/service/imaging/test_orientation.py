@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from service.imaging import read_picture
+from tests.service.hostile import exif_of
 from tests.service.imaging.pictures import LOSSLESS, STORED, frame, scene
 from tests.service.tiny_bundle import picture_bytes
 
@@ -23,10 +24,8 @@ from tests.service.tiny_bundle import picture_bytes
 def test_every_orientation_comes_out_upright(
     image_format: str, options: dict[str, object], tolerance: int, orientation: int
 ) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](scene())))
-    data = picture_bytes(stored, image_format, exif=exif, **options)
+    data = picture_bytes(stored, image_format, exif=exif_of(orientation), **options)
     picture = read_picture(data, 40)
     assert (picture.width, picture.height) == (60, 44)
     upright = frame(picture_bytes(Image.fromarray(scene()), "PNG"))
@@ -69,8 +68,7 @@ def test_xmp_after_the_pixels_is_ignored_too() -> None:
 
 @pytest.mark.parametrize("name", ["Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp"])
 def test_an_orientation_in_text_of_imagemagick_is_ignored_as_in_browsers(name: str) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
+    exif = exif_of(6)
     content = exif.tobytes() if name.endswith(("exif", "APP1")) else XMP
     info = PngInfo()
     info.add_text(name, f"\nprofile\n{len(content):8}\n{content.hex()}\n", zip=True)
@@ -81,8 +79,7 @@ def test_an_orientation_in_text_of_imagemagick_is_ignored_as_in_browsers(name: s
 
 
 def test_exif_counts_where_xmp_says_something_else() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 3
+    exif = exif_of(3)
     picture = read_picture(with_xmp("JPEG", exif=exif), 40)
     turned = picture_bytes(Image.fromarray(scene()), "JPEG", exif=exif)
     np.testing.assert_array_equal(picture.frame, frame(turned))

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 from service.imaging import read_picture
 from service.imaging.profiles import is_simple_profile
+from tests.service.hostile import exif_of
 from tests.service.imaging.pictures import frame, only_colour, scene, uniform
 from tests.service.profiles import (
     black_only_profile,
@@ -66,10 +67,8 @@ def test_colours_follow_the_profile(image_format: str) -> None:
 
 
 def test_the_profile_survives_rotation_and_alpha() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
     image = uniform("RGBA", (20, 90, 200, 255))
-    data = picture_bytes(image, "PNG", icc_profile=swapped_linear_profile(), exif=exif)
+    data = picture_bytes(image, "PNG", icc_profile=swapped_linear_profile(), exif=exif_of(6))
     np.testing.assert_allclose(only_colour(data), [srgb_encoded(v / 255) for v in (200, 90, 20)], atol=1.5)
 
 

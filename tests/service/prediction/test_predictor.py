@@ -9,10 +9,7 @@ import pytest
 from service.audit.file import AuditWriteError
 from service.storage.store import RecordsError
 from tests.service.conftest import Start, service_of
-from tests.service.tiny_bundle import dark_square, picture_bytes
-from tests.service.wire import check_problem, post
-
-PICTURE = picture_bytes(dark_square())
+from tests.service.wire import PICTURE, check_problem, post
 
 
 def num_counted(metrics: str) -> float:

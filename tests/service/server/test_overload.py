@@ -3,81 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio.to_thread
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from service.app import create_app
 from service.bundle import Bundle
-from service.inference.answers import DeviceError
-from service.inference.batching import Batcher
+from service.inference.sessions import HostSession
 from service.problems import MEDIA_TYPE
 from service.runtime import Service
 from service.settings import Settings
+from tests.service.faults import DEVICE_ERRORS
+from tests.service.running import client_of, held, play, running, until
 from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
+from tests.service.wire import PICTURE
 
-PICTURE = picture_bytes(dark_square())
 HEADERS = {"content-type": "image/png"}
-
-Running = tuple[httpx.AsyncClient, Service]
-Scenario = Callable[[httpx.AsyncClient, Service], Awaitable[None]]
-
-
-@asynccontextmanager
-async def _running(
-    bundle: Bundle, on_fatal: Callable[[str], None] = lambda reason: None, **settings: Any
-) -> AsyncIterator[Running]:
-    chosen = Settings(bundle=bundle.folder, provider="cpu", inference_threads=1, **settings)
-    app = create_app(chosen, on_fatal)
-    async with app.router.lifespan_context(app):
-        await _queue_as_for_a_gpu(app.state.service)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://cin") as client:
-            yield client, app.state.service
-
-
-async def _queue_as_for_a_gpu(service: Service) -> None:
-    """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
-    settings = service.settings
-    await service.network.batcher.stop()
-    service.network.batcher = Batcher(
-        service.network.engine.run,
-        max_batch=settings.effective_max_batch("cpu"),
-        on_batch=service.metrics.batch_size.observe,
-        on_failure=service.health.on_inference_failure,
-    )
-    service.network.batcher.start()
-
-
-def _play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
-    async def play() -> None:
-        async with asyncio.timeout(15), _running(bundle, **settings) as (client, service):
-            await scenario(client, service)
-
-    asyncio.run(play())
-
-
-@asynccontextmanager
-async def _held(service: Service) -> AsyncIterator[None]:
-    """Keep the thread that owns the session busy."""
-    gate = threading.Event()
-    busy = asyncio.ensure_future(service.network.batcher.call(gate.wait))
-    try:
-        yield
-    finally:
-        gate.set()
-        await busy
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.002)
 
 
 def _post(client: httpx.AsyncClient) -> asyncio.Task[httpx.Response]:
@@ -86,9 +33,9 @@ def _post(client: httpx.AsyncClient) -> asyncio.Task[httpx.Response]:
 
 def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             accepted = [_post(client) for _ in range(3)]
-            await _until(lambda: service.network.batcher.depth >= 2)
+            await until(lambda: service.network.batcher.depth >= 2)
             refused = await _post(client)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
@@ -97,19 +44,19 @@ def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny
         assert [r.status_code for r in await asyncio.gather(*accepted)] == [200] * 3
         assert (await _post(client)).status_code == 200
 
-    _play(scenario, tiny_bundle, queue_size=6)  # of which one caller has half
+    play(scenario, tiny_bundle, queue_size=6)  # of which one caller has half
 
 
 def test_the_deadline(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             late = await _post(client)
             assert late.status_code == 504
             assert late.json()["type"] == "urn:cin:problem:deadline-exceeded"
-            await _until(lambda: service.network.batcher.depth == 0)
+            await until(lambda: service.network.batcher.depth == 0)
         assert (await _post(client)).status_code == 200
 
-    _play(scenario, tiny_bundle, deadline_seconds=0.3)
+    play(scenario, tiny_bundle, deadline_seconds=0.3)
 
 
 def test_a_picture_that_does_not_come_in_time_is_a_timeout(tiny_bundle: Bundle) -> None:
@@ -122,45 +69,52 @@ def test_a_picture_that_does_not_come_in_time_is_a_timeout(tiny_bundle: Bundle) 
         assert response.status_code == 408
         assert response.json()["type"] == "urn:cin:problem:request-timeout"
 
-    _play(scenario, tiny_bundle, deadline_seconds=0.2)
+    play(scenario, tiny_bundle, deadline_seconds=0.2)
 
 
-def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle) -> None:
-    batches: list[int] = []
+def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
+    submitted: list[Any] = []
+    leave = asyncio.Event()
+    messages = iter([{"type": "http.request", "body": PICTURE, "more_body": False}])
 
-    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        service.network.batcher._on_batch = batches.append
-        leave = asyncio.Event()
-        messages = iter([{"type": "http.request", "body": PICTURE, "more_body": False}])
+    async def receive() -> Any:
+        if message := next(messages, None):
+            return message
+        await leave.wait()
+        return {"type": "http.disconnect"}
 
-        async def receive() -> Any:
-            if message := next(messages, None):
-                return message
-            await leave.wait()
-            return {"type": "http.disconnect"}
+    async def send(message: Any) -> None:
+        sent.append(message)
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-
+    async def scenario() -> None:
         headers = [(b"content-type", b"image/png")]
         scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
-        transport = client._transport
-        assert isinstance(transport, httpx.ASGITransport)
-        async with _held(service):
-            ahead = _post(client)  # taken by the batcher, which waits for the thread
-            await _until(lambda: bool(service.network.batcher._under_way))
-            request = asyncio.ensure_future(transport.app(scope, receive, send))
-            await _until(lambda: service.network.batcher.depth == 1)
-            leave.set()
-            await request
-            await _until(lambda: service.network.batcher.depth == 0)
-        assert sent[0]["status"] == 499
-        assert (await ahead).status_code == 200
-        assert (await _post(client)).status_code == 200
-        assert batches == [1, 1]
+        async with running(tiny_bundle) as app, client_of(app) as client:
+            batcher, before = app.state.service.network.batcher, await _batches(client)
+            really_submit = batcher.submit
+            monkeypatch.setattr(batcher, "submit", lambda frame: submitted.append(frame) or really_submit(frame))
+            async with held(app.state.service):
+                ahead = _post(client)  # taken by the batcher, which waits for the thread
+                await until(lambda: len(submitted) == 1 and batcher.depth == 0)
+                request = asyncio.ensure_future(app(scope, receive, send))
+                await until(lambda: batcher.depth == 1)
+                leave.set()
+                await request
+                await until(lambda: batcher.depth == 0)
+            assert sent[0]["status"] == 499
+            assert (await ahead).status_code == 200
+            assert (await _post(client)).status_code == 200
+            after = await _batches(client)
+        assert np.subtract(after, before).tolist() == [2, 2], "two batches of one picture each"
 
-    _play(scenario, tiny_bundle)
+    asyncio.run(asyncio.wait_for(scenario(), 15))
+
+
+async def _batches(client: httpx.AsyncClient) -> list[float]:
+    """How many batches ran, and of how many pictures in all."""
+    metrics = (await client.get("/metrics")).text
+    return [float(value) for value in re.findall(r"^cin_batch_size_(?:count|sum) (.+)$", metrics, re.MULTILINE)]
 
 
 def test_no_upload_waits_for_threads_that_others_hold(tiny_bundle: Bundle) -> None:
@@ -176,7 +130,7 @@ def test_no_upload_waits_for_threads_that_others_hold(tiny_bundle: Bundle) -> No
         assert (await client.post("/predict", files={"image": large})).status_code == 200
         assert (await client.get("/healthz")).status_code == 200
 
-    _play(scenario, tiny_bundle)
+    play(scenario, tiny_bundle)
 
 
 def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
@@ -188,25 +142,27 @@ def test_many_at_once_all_get_their_own_answer(tiny_bundle: Bundle) -> None:
             return (await client.post("/predict", content=data, headers=HEADERS)).json()["probabilities"]
 
         alone = [await ask(colour) for colour in colours]
-        async with _held(service):
+        async with held(service):
             waiting = [asyncio.create_task(ask(colour)) for colour in colours]
-            await _until(lambda: service.admission.slots_taken == len(colours))
+            await until(lambda: service.admission.slots_taken == len(colours))
         assert await asyncio.gather(*waiting) == [pytest.approx(answer, abs=1e-4) for answer in alone]
 
-    _play(scenario, tiny_bundle, max_batch=8)
+    play(scenario, tiny_bundle, max_batch=8)
 
 
-def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: Bundle) -> None:
+def test_a_failing_runtime_latches_not_ready_and_ends_the_process(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
 
-    def fail(*_: object, **__: object) -> Any:
-        raise DeviceError("ONNX Runtime failed", "CUDA failure 719")
+    def fail(*_: object) -> Any:
+        raise RuntimeError(DEVICE_ERRORS[0])
 
-    async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        service.network.batcher._run = fail
-        assert (await _post(client)).status_code == 503
+    async def scenario(client: httpx.AsyncClient, _: Service) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(HostSession, "run", fail)
+            assert (await _post(client)).status_code == 503
         assert told == ["ONNX Runtime failed"]
-        service.network.batcher._run = service.network.engine.run
         assert (await _post(client)).status_code == 503
         readiness = await client.get("/readyz")
         assert readiness.status_code == 503
@@ -214,7 +170,7 @@ def test_a_failing_runtime_latches_not_ready_and_ends_the_process(tiny_bundle: B
         assert (await client.get("/healthz")).status_code == 200
         assert "cin_ready 0.0" in (await client.get("/metrics")).text
 
-    _play(scenario, tiny_bundle, on_fatal=told.append)
+    play(scenario, tiny_bundle, on_fatal=told.append)
 
 
 def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> None:
@@ -223,14 +179,14 @@ def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> Non
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         assert (await _post(client)).status_code == 200
         service.network.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
-        await _until(lambda: bool(told))
+        await until(lambda: bool(told))
         assert "differ by 0.2" in told[0]
         assert (await _post(client)).status_code == 503
         readiness = (await client.get("/readyz")).json()
         assert (readiness["ready"], readiness["canary_max_difference"]) == (False, 0.2)
         assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
 
-    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.1)
+    play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.1)
 
 
 def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
@@ -245,35 +201,35 @@ def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
             return 0.2 if asked == 1 else right()
 
         service.network.engine.canary_difference = wrong_once  # type: ignore[method-assign]
-        await _until(lambda: bool(told))
+        await until(lambda: bool(told))
         await asyncio.sleep(0.2)
         assert asked == 1, "it goes on watching what it gave up"
         await service.health.check_canary()  # as one that was under way when something else failed
         assert "cin_canary_ok 0.0" in (await client.get("/metrics")).text
 
-    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.02)
+    play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.02)
 
 
 def test_a_canary_that_gets_no_answer_counts_as_wrong(tiny_bundle: Bundle) -> None:
     told: list[str] = []
 
     async def scenario(_: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
-            await _until(lambda: bool(told))
+        async with held(service):
+            await until(lambda: bool(told))
 
-    _play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.05, deadline_seconds=0.2)
+    play(scenario, tiny_bundle, on_fatal=told.append, canary_seconds=0.05, deadline_seconds=0.2)
     assert "no answer in time" in told[0]
 
 
 def test_a_picture_under_way_when_trust_is_lost_gets_no_answer(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        async with _held(service):
+        async with held(service):
             under_way, waiting = _post(client), _post(client)
-            await _until(lambda: service.network.batcher.depth == 1)
+            await until(lambda: service.network.batcher.depth == 1)
             service.health.fail("the canary tripped")
         assert [(await r).status_code for r in (under_way, waiting)] == [503, 503]
 
-    _play(scenario, tiny_bundle)
+    play(scenario, tiny_bundle)
 
 
 @pytest.mark.parametrize("settings", [{"require_gpu": True}, {"operating_point": "perfect"}])
@@ -282,7 +238,7 @@ def test_what_cannot_be_served_does_not_start(tiny_bundle: Bundle, settings: dic
         raise AssertionError("it started")
 
     with pytest.raises((RuntimeError, ValueError), match=r"GPU is required|no operating point 'perfect'"):
-        _play(scenario, tiny_bundle, **settings)
+        play(scenario, tiny_bundle, **settings)
 
 
 def test_a_wrong_canary_does_not_start(tmp_path: Any) -> None:
@@ -290,13 +246,12 @@ def test_a_wrong_canary_does_not_start(tmp_path: Any) -> None:
         raise AssertionError("it started")
 
     with pytest.raises(RuntimeError, match="canary picture's probabilities differ"):
-        _play(scenario, write_tiny_bundle(tmp_path / "wrong", wrong_canary=True))
+        play(scenario, write_tiny_bundle(tmp_path / "wrong", wrong_canary=True))
 
 
 def test_an_app_that_was_not_started_is_not_ready(tiny_bundle: Bundle) -> None:
     async def ask() -> list[int]:
-        transport = httpx.ASGITransport(create_app(Settings(bundle=tiny_bundle.folder)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://cin") as client:
+        async with client_of(create_app(Settings(bundle=tiny_bundle.folder))) as client:
             return [(await client.get(path)).status_code for path in ("/readyz", "/model", "/healthz")]
 
     assert asyncio.run(ask()) == [503, 503, 200]

@@ -20,10 +20,8 @@ import psutil
 import pytest
 
 from service.bundle import Bundle
-from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.waiting import wait_until
-
-PICTURE = picture_bytes(dark_square())
+from tests.service.wire import PICTURE
 
 _PROGRAM = "from service.cli.main import main; main()"
 

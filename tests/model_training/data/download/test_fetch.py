@@ -53,12 +53,6 @@ def test_dropped_connections_are_taken_up_where_they_broke(server: Server, fetch
     assert fetched.pauses == [1.0, 1.0, 2.0]
 
 
-def test_a_server_that_ignores_ranges_restarts_the_file(server: Server, fetched: Fetched) -> None:
-    server.faults = [Fault(drop_after=1000), Fault(ignore_range=True)]
-    assert fetched() == BODY
-    assert server.ranges() == [None, "bytes=1000-"]
-
-
 @pytest.mark.parametrize("fault", [Fault(), Fault(ignore_if_range=True)], ids=["If-Range", "no If-Range"])
 def test_two_versions_are_never_joined(server: Server, fetched: Fetched, fault: Fault) -> None:
     changed = BODY[::-1]
@@ -88,26 +82,27 @@ def test_last_modified_stands_in_for_a_weak_etag(server: Server, fetched: Fetche
     assert server.ranges() == [None, "bytes=1000-"]
 
 
-def test_a_length_that_is_too_large(server: Server, fetched: Fetched) -> None:
-    server.faults = [Fault(length=len(BODY) + 7)]
-    assert fetched() == BODY, "the 416 of the second try tells that all is here"
-    assert server.ranges() == [None, f"bytes={len(BODY)}-"]
-
-
-def test_a_body_longer_than_announced_is_cut_to_its_length(server: Server, fetched: Fetched) -> None:
-    server.faults = [Fault(extra=b"more")]
-    assert fetched() == BODY
+DROPPED = Fault(drop_after=1000)
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [Fault(length=len(BODY) - 1000 + 4, extra=b"more"), Fault(shift_range=1)],
-    ids=["longer than the file", "another range"],
+    ("faults", "ranges"),
+    [
+        ([DROPPED, Fault(ignore_range=True)], [None, "bytes=1000-"]),
+        ([DROPPED, Fault(shift_range=1)], [None, "bytes=1000-", None]),
+        ([DROPPED, Fault(length=len(BODY) - 996, extra=b"more")], [None, "bytes=1000-", None]),
+        ([Fault(extra=b"more")], [None]),
+        # The 416 of the second try says that all is here.
+        ([Fault(length=len(BODY) + 7)], [None, f"bytes={len(BODY)}-"]),
+    ],
+    ids=["range ignored", "another range", "rest too long", "body too long", "length too large"],
 )
-def test_a_rest_that_does_not_fit_starts_over(server: Server, fetched: Fetched, wrong: Fault) -> None:
-    server.faults = [Fault(drop_after=1000), wrong]
+def test_what_does_not_fit_is_cut_or_fetched_again(
+    server: Server, fetched: Fetched, faults: list[Fault], ranges: list[str | None]
+) -> None:
+    server.faults = [*faults]
     assert fetched() == BODY
-    assert server.ranges() == [None, "bytes=1000-", None]
+    assert server.ranges() == ranges
 
 
 def test_a_part_longer_than_the_file_starts_over(server: Server, fetched: Fetched) -> None:

@@ -1,0 +1,98 @@
+"""Figures of answers: against scikit-learn, and against answers made to be known."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+
+from model_training.evaluation.calibration import Calibration
+from model_training.reporting.judgement import error_prediction, judge, read_answers
+from tests.model_training.conftest import SmallExperiment
+from tests.model_training.reporting.answers import answers_of, random_answers
+
+
+def test_discrimination_is_scikit_learns(judgement: dict[str, Any]) -> None:
+    answers, judged = random_answers(), judgement["held-out"]
+    assert list(judged["discrimination"]) == ["melanoma", "seborrheic_keratosis"]
+    for k, figures in enumerate(judged["discrimination"].values()):
+        truth, scores = answers.labels == k, answers.probabilities[:, k]
+        assert figures["auc"]["value"] == pytest.approx(roc_auc_score(truth, scores))
+        assert figures["ap"]["value"] == pytest.approx(average_precision_score(truth, scores))
+        for figure in figures.values():
+            assert figure["low"] < figure["value"] < figure["high"]
+
+
+def test_what_the_calibration_did_is_undone() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20, 2, 3))
+    temperature, log_prevalence = np.array([0.5, 3.0]), np.log([0.2, 0.1, 0.7])
+    powers, calibrated = np.exp(logits), np.exp(logits / temperature[:, None] + log_prevalence)
+    shares = calibrated / calibrated.sum(axis=2, keepdims=True)
+    answers = answers_of(shares, [0] * 20, (0.5, 3.0), tuple(log_prevalence))
+    plain = powers / powers.sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(answers.uncalibrated, plain.mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("told_by", ["disagreement", "probability"])
+def test_the_better_sign_of_an_error_is_recognised(told_by: str) -> None:
+    """Twenty right answers and twenty wrong ones; one sign separates them, the other says nothing."""
+    rows, wrong = [], [False] * 20 + [True] * 20
+    for i, is_wrong in enumerate(wrong):
+        told, untold = float(is_wrong), (i % 20) / 19
+        doubt, distance = (told, untold) if told_by == "probability" else (untold, told)
+        highest, shift = 0.8 - 0.2 * doubt, 0.01 + 0.08 * distance
+        mean, apart = np.full(3, (1 - highest) / 2), np.array([shift, -shift, 0.0])
+        mean[int(is_wrong)] = highest
+        rows.append([mean + apart, mean - apart])
+    found = error_prediction(answers_of(np.array(rows), [0] * 40))
+    assert found is not None
+    gain = found["gain"]
+    assert found["area_by_probability"] - found["area_by_disagreement"] == pytest.approx(gain["value"])
+    assert gain["low"] > 0.1 if told_by == "disagreement" else gain["high"] < -0.1
+
+
+def test_one_network_cannot_disagree() -> None:
+    assert error_prediction(random_answers(same_branches=True)) is None
+    assert error_prediction(random_answers()) is not None
+
+
+def test_thresholds_come_from_the_first_set() -> None:
+    first, second = random_answers(seed=0), random_answers(num=300, seed=5)
+    judged = judge({"validation": first, "test": second})
+    for chosen, measured in zip(
+        judged["validation"]["operating_points"], judged["test"]["operating_points"], strict=True
+    ):
+        assert measured["threshold"] == chosen["threshold"]
+        malignant, scores = second.malignant
+        referred = scores >= chosen["threshold"]
+        (_, false_positives), (_, true_positives) = confusion_matrix(malignant, referred)
+        assert measured["sensitivity"]["value"] == pytest.approx(true_positives / malignant.sum())
+        assert measured["specificity"]["value"] == pytest.approx(1 - false_positives / (~malignant).sum())
+        at_home = measured["predictive_values"][-1]
+        assert at_home["prevalence"] == pytest.approx(malignant.mean())
+        assert at_home["positive"]["value"] == pytest.approx(true_positives / referred.sum())
+
+
+def test_no_prevalence_is_listed_twice() -> None:
+    labels = np.array([0] * 20 + [1] * 30 + [2] * 50)
+    answers = replace(random_answers(100), labels=labels)
+    (judged,) = judge({"some-set": answers}).values()
+    shares = [value["prevalence"] for value in judged["operating_points"][0]["predictive_values"]]
+    assert shares == [0.01, 0.02, 0.05, 0.10, 0.20]
+
+
+def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    for name in ("branches.csv", "truth.csv"):
+        shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
+    calibration = Calibration(torch.ones(2), torch.zeros(3))
+    assert len(read_answers(tmp_path, calibration).labels) == 12
+    shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
+    with pytest.raises(ValueError, match="evaluate that split again"):
+        read_answers(tmp_path, calibration)

@@ -1,0 +1,115 @@
+"""The model card and the checklist: about this network and these figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from model_training.config import Config
+from model_training.reporting.abstention_card import with_abstention
+from model_training.reporting.clear_derm import clear_derm
+from model_training.reporting.model_card import model_card
+from service.bundle import load_bundle
+from service.settings import SHIPPED_BUNDLE
+from tests.model_training.reporting.answers import fields_of_a_manifest
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (
+            {},
+            "(Liu et al., MICCAI 2020): ResNet18 features in two branches; modules: lesion area attention, lesion",
+        ),
+        ({"attention": "literal"}, "lesion feature attention (literal), distinguish module."),
+        ({"branches": "single", "distinguish": False, "lesion_area_attention": False}, "features in one branch;"),
+        ({"features": "resnet50"}, "ResNet50 features"),
+        ({"lesion_feature_attention": False, "distinguish_form": "synergic"}, "three linear layers that compare pairs"),
+    ],
+)
+def test_the_card_describes_the_network_it_is_about(
+    network: dict[str, object], said: str, judgement: dict[str, Any]
+) -> None:
+    config = Config.model_validate({"network": network, "recognition": {"pairs": "balanced"}})
+    judged = {"held-out": judgement["held-out"]}
+    text = model_card(fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), config, judged)
+    assert said in text
+    assert ("The Clinical-Inspired Network (Liu" in text) == (
+        config.network.distinguish and config.network.lesion_feature_attention
+    )
+    assert "Trained on `trained-on`, temperatures and thresholds chosen on `held-out`, not evaluated" in text
+    single = config.network.branches == "single"
+    assert ("batches of 32 pictures" if single else "batches of 32 balanced pairs") in text
+    assert ("lambda 1." in text) == config.network.distinguish
+    assert ("both branches" in text) == (not single)
+
+
+def test_the_shipped_card_and_checklist_have_the_figures_that_are_written_today() -> None:
+    """From the bundle's own manifest and figures, so that neither text can say what no longer holds."""
+    bundle = load_bundle(SHIPPED_BUNDLE)
+    manifest, provenance = bundle.manifest, bundle.manifest.provenance
+    sections = provenance.config
+    config = Config.model_validate(
+        {
+            **sections["recognition"],
+            "area": sections["area"]["area"],
+            "evaluation": {"prevalence": "training"},
+        }
+    )
+    figures = json.loads(bundle.path("figures.json").read_text(encoding="utf-8"))
+    fields = {**manifest.model_dump(), "classes": manifest.classes, "variants": manifest.variants}
+    card = model_card({**fields, "provenance": provenance}, config, figures["sets"])
+    assert manifest.abstention is not None
+    card = with_abstention(card, manifest.abstention, name=manifest.name, version=manifest.version)
+    assert figures_in(bundle.model_card()) == figures_in(card)
+    checklist = clear_derm(config, start=figures["start"], counts=figures["pictures"], judgement=figures["sets"])
+    assert figures_in(bundle.path("CLEAR_DERM.md").read_text(encoding="utf-8")) == figures_in(checklist)
+
+
+def figures_in(text: str) -> list[str]:
+    """Every decimal number, in order; wording may change after a bundle was written."""
+    return re.findall(r"\d+\.\d+", text)
+
+
+def test_the_card_names_points_that_coincide_or_miss_their_aim(judgement: dict[str, Any]) -> None:
+    judged = deepcopy(judgement)
+    manifest = fields_of_a_manifest({"trained-on": "1", "held-out": "2"})
+    first, second = (figures["operating_points"] for figures in judged.values())
+    for points in (first, second):
+        for point, threshold in zip(points, (0.3, 0.1, 0.3), strict=True):
+            point["threshold"] = threshold
+        for point in points[1:]:
+            point["sensitivity"]["value"] = 0.96
+    second[2]["sensitivity"] = {"value": 0.75, "low": 0.66, "high": 0.82}
+    text = model_card(manifest, Config(), judged)
+    assert "- `balanced` and `dermatologist` are the same threshold here." in text
+    missed = "- `dermatologist` was chosen for a sensitivity of 0.82 and has 0.750 [0.660, 0.820] on `tested`."
+    assert missed in text
+    assert text.count("was chosen for a sensitivity") == 1
+    second[2]["sensitivity"]["value"] = 0.9
+    for point, threshold in zip(first, (0.3, 0.1, 0.2), strict=True):
+        point["threshold"] = threshold
+    assert "same threshold" not in (other := model_card(manifest, Config(), judged))
+    assert "was chosen for a sensitivity" not in other
+    assert "melanoma 20.0%, seborrheic keratosis 10.0%, nevus 70.0%" in other
+
+
+def test_the_checklist_has_all_items(judgement: dict[str, Any]) -> None:
+    config = Config.model_validate({"data": {"frame_size": 256, "copies_jpeg_quality": 75}})
+    counts = {"isic2017-train": {"melanoma": 3, "seborrheic_keratosis": 4, "nevus": 5}}
+    text = clear_derm(config, start="some start", counts=counts, judgement=judgement)
+    assert [int(number) for number in re.findall(r"^(\d+)\. \*\*", text, flags=re.MULTILINE)] == list(range(1, 26))
+    assert re.findall(r"^## (.+)", text, flags=re.MULTILINE) == [
+        "Data",
+        "Technique",
+        "Technical assessment",
+        "Application",
+    ]
+    assert "Trained on `isic2017-train`" in text
+    assert "JPEG of quality 75" in text
+    assert "`isic2017-train` 12" in text
+    assert "some start" in text
