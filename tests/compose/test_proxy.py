@@ -24,6 +24,7 @@ from tests.torture.served import Served
 from tests.torture.sockets import connect, post, read_all, statuses
 from tests.torture.strangers import make_key
 
+VIEWER = "https://viewer.example.org"
 PICTURE = picture_bytes(dark_square(), "JPEG")
 Address = tuple[str, int]
 
@@ -65,7 +66,12 @@ def proxy_with_keys(
     tiny_bundle: Bundle, keys: Path, key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Address]:
     """nginx in front of a service that asks for keys."""
-    settings = {"CIN_BUNDLE": str(tiny_bundle.folder), "CIN_KEYS": str(keys), "CIN_TRUSTED_PROXIES": "*"}
+    settings = {
+        "CIN_BUNDLE": str(tiny_bundle.folder),
+        "CIN_KEYS": str(keys),
+        "CIN_TRUSTED_PROXIES": "*",
+        "CIN_CORS_ORIGINS": VIEWER,
+    }
     yield from _proxied(settings, tmp_path_factory.mktemp("keyed"), key)
 
 
@@ -286,3 +292,19 @@ def test_the_log_of_refusals_quotes_no_request(tiny_bundle: Bundle, tmp_path: Pa
         log = (tmp_path / "errors.log").read_text()
         assert "Smith" not in log
         assert "0123" not in log
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/predictions", "/v1/predictions/batch"])
+def test_a_page_of_an_allowed_site_uploads_through_the_proxy(proxy_with_keys: Address, key: str, path: str) -> None:
+    """Its browser asks first, without the key; what it then sends is answered to that site."""
+    address = f"http://{proxy_with_keys[0]}:{proxy_with_keys[1]}{path}"
+    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    allowed = httpx.options(address, headers={**asking, "Origin": VIEWER})
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, VIEWER)
+    refused = httpx.options(address, headers={**asking, "Origin": "https://elsewhere.example.org"})
+    assert refused.status_code == 400
+    sent = {"Origin": VIEWER, "Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {key}"}
+    answer = httpx.post(address, files={"image": PICTURE}, headers=sent, timeout=30)
+    assert answer.is_success
+    assert answer.headers["access-control-allow-origin"] == VIEWER
+    assert httpx.post(address, files={"image": PICTURE}, headers={**sent, "Authorization": "x"}).status_code == 401

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
-from model_training.release.outside import halves, read_labelled
+from model_training.release.outside import Advice, LabelledImages, halves, measure_repeats, read_labelled
 from service.bundle import load_bundle
 from tests.model_training.conftest import SmallExperiment
 
@@ -28,8 +28,9 @@ def write_images(folder: Path, table: str, rows: list[tuple[str, str]], *, black
     (folder / table).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def outside(small: SmallExperiment, data: Path, figures: Path) -> Result:
-    return CliRunner().invoke(app, ["outside", str(small.bundle), "--data", str(data), "--figures", str(figures)])
+def outside(small: SmallExperiment, data: Path, figures: Path, *options: str) -> Result:
+    arguments = ["outside", str(small.bundle), "--data", str(data), "--figures", str(figures), *options]
+    return CliRunner().invoke(app, arguments)
 
 
 def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, tmp_path: Path) -> None:
@@ -37,7 +38,8 @@ def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, 
     write_images(tmp_path / "repeat_pairs", "lesions.csv", [("nv", f"l{n // 2}") for n in range(6)] + [("nv", "alone")])
     write_images(tmp_path / "clinical_photographs", "unused.csv", [("nv", "x")] * 3, black=True)
     figures = tmp_path / "outside.json"
-    result = outside(small_experiment, tmp_path, figures)
+    written = tmp_path / "bundle"
+    result = outside(small_experiment, tmp_path, figures, "--out", str(written))
     assert result.exit_code == 0, result.output
     found = json.loads(figures.read_text())
     assert found["bundle"] == "synthetic 1.0.0"
@@ -47,6 +49,10 @@ def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, 
         for of in part.values():
             assert sum(of[name]["value"] for name in ("referred", "not_referred", "withheld")) == pytest.approx(1)
     assert found["repeat_pairs"]["num_pairs"] == 3
+    bundle = load_bundle(written)
+    assert bundle.manifest.repeatability is not None
+    assert bundle.manifest.repeatability.model_dump() == found["repeat_pairs"]
+    assert "3 pairs of images" in bundle.model_card()
     assert found["clinical_photographs"]["withheld"]["value"] == 1.0
     assert "not_dermoscopy" not in found
 
@@ -86,3 +92,17 @@ def test_a_folder_without_any_of_the_sets_is_named(small_experiment: SmallExperi
     result = outside(small_experiment, tmp_path, tmp_path / "outside.json")
     assert result.exit_code == 1
     assert "unknown_diagnoses" in result.output
+
+
+def test_nearness_follows_from_pairs(small_experiment: SmallExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pairs whose log-odds differ by 0.1, 0.2, ... 1.0: 0.6 of them by less than 0.64."""
+    low = 1 / (1 + np.exp(-np.zeros(10)))
+    high = 1 / (1 + np.exp(-np.arange(1, 11) / 10))
+    malignancy_N = np.stack([low, high], axis=1).ravel()
+    advice = Advice(np.zeros((20, 3), np.float32), malignancy_N, np.zeros(20, bool), malignancy_N >= 0.55)
+    monkeypatch.setattr("model_training.release.outside.advise", lambda bundle, frames: advice)
+    images = LabelledImages(np.zeros((20, 8, 8, 3), np.uint8), ("nv",) * 20, tuple(f"l{n // 2}" for n in range(20)))
+    measured = measure_repeats(load_bundle(small_experiment.bundle), images, measured_on="pairs")
+    assert measured.near_threshold == pytest.approx(0.64)
+    assert measured.other_advice.value == pytest.approx(0.8)  # all but 0.1 and 0.2
+    assert measured.median_change == pytest.approx(np.median(high - 0.5))

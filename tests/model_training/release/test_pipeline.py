@@ -20,6 +20,7 @@ from model_training.cli.main import app
 from model_training.release.deployed import fold_batch_norms, output_specs, round_weights
 from model_training.release.export import deployed_network, export_bundle
 from model_training.release.parity import run_onnx, run_torch
+from model_training.reporting.summary_card import with_summary
 from service.app import create_app
 from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
@@ -115,6 +116,13 @@ def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> Non
     assert gate["passed"] is True
     assert {f"max_probability_difference_batch_{b}" for b in (1, 3, 16)} <= gate.keys()
     card = bundle.model_card()
+    assert card.split("\n## ")[1].startswith("For clinicians")
+    assert with_summary(card, dict(bundle.manifest)) == card
+    for point in bundle.manifest.operating_points:
+        assert (point.measured_on, point.chosen_on) == (
+            "isic2017-test (12 pictures)",
+            "isic2017-validation (18 pictures)",
+        )
     assert f"{manifest.provenance.metrics['isic2017-test']['mean_auc']:.3f}" in card
     assert str(small_experiment.data) not in card + manifest.model_dump_json(), "no path of the training machine"
 
