@@ -137,6 +137,8 @@ def test_the_example_names_every_variable_with_its_default() -> None:
             assert int(given[name]) == Settings(keys=Path("keys.json")).max_in_flight_per_caller()
         elif name == "CIN_ALLOW_ANYONE":
             assert given[name] == str(default).lower()
+        elif name == "CIN_CORS_ORIGINS":
+            assert (default, Settings(cors_origins=given[name]).cors_origins) == ((), (given[name],))
         elif name == "CIN_OPERATING_POINT":
             assert given[name] == load_bundle(SHIPPED_BUNDLE).manifest.default_operating_point
         else:
@@ -184,8 +186,9 @@ def test_prometheus_asks_where_no_key_is_needed_and_nobody_else_does(services: C
 
 def test_no_upload_waits_in_the_proxy_and_its_memory_holds_every_buffer(services: Config) -> None:
     nginx = re.sub("#.*", "", (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8"))
-    locations = dict(re.findall(r"location = (/predict\S*) \{([^}]*)\}", nginx))
-    assert locations.keys() == {"/predict", "/predict/batch"}
+    locations = dict(re.findall(r"location ~ (\S*predict\S*) \{([^}]*)\}", nginx))
+    for path in ("/predict", "/predict/batch", "/v1/predictions", "/v1/predictions/batch"):
+        assert sum(bool(re.search(location, path)) for location in locations) == 1, path
     assert all("proxy_request_buffering off;" in body for body in locations.values())
     # What any other request sends waits in nginx's own memory.
     elsewhere = nginx.partition("server {")[0]
