@@ -153,8 +153,8 @@ def outside(
         }
     if (data / REPEAT_PAIRS).is_dir():
         repeats = measure_repeats(source, read(REPEAT_PAIRS, "lesions.csv"), measured_on=REPEAT_PAIRS)
-        found[REPEAT_PAIRS] = repeats.model_dump()
-        if out is not None:
+        found[REPEAT_PAIRS] = None if repeats is None else repeats.model_dump()
+        if repeats is not None and out is not None:
             with_repeatability(source, repeats, out)
     for name, folder in OTHER_PHOTOGRAPHS.items():
         if (data / folder).is_dir():

@@ -103,19 +103,21 @@ def measure_folder(bundle: Bundle, folder: Path) -> dict[str, Any]:
     return {"num_images": len(frames), **_shares(advice, np.ones(len(frames), dtype=bool))}
 
 
-def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str) -> Repeatability:
+def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str) -> Repeatability | None:
     """How far the malignant probability differs between two images of one lesion, where both get advice.
 
-    Raises :class:`SetError` when there are no such pairs.
+    None when no pair gets advice. Raises :class:`SetError` when no lesion has two images.
     """
     advice = advise(bundle, images.frames)
     places = defaultdict(list)
     for place, lesion in enumerate(images.lesions):
         places[lesion].append(place)
     pairs_P2 = np.array([of for of in places.values() if len(of) == 2])
-    pairs_P2 = pairs_P2[~advice.withheld_N[pairs_P2].any(axis=1)] if len(pairs_P2) else pairs_P2
     if not len(pairs_P2):
-        raise SetError("no lesion has two images that both get advice")
+        raise SetError("no lesion has two images")
+    pairs_P2 = pairs_P2[~advice.withheld_N[pairs_P2].any(axis=1)]
+    if not len(pairs_P2):
+        return None
     malignancy_P2, refers_P2 = advice.malignancy_N[pairs_P2].astype(float), advice.refers_N[pairs_P2]
     change_P = np.abs(np.diff(malignancy_P2))
     log_odds_P2 = np.log(malignancy_P2 / (1 - malignancy_P2))

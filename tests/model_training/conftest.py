@@ -18,9 +18,12 @@ from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
 from model_training.config import load_config
+from model_training.evaluation.calibration import operating_points
+from model_training.evaluation.predictions import read_predictions
 from model_training.release import graph
 from model_training.release.deployed import DeployedCIN
 from model_training.training.experiment import Experiment
+from service.bundle import OperatingPoint
 from tests.synthetic import write_isic2017
 
 SETTINGS = [
@@ -60,6 +63,14 @@ class SmallExperiment:
             options.append("--dirty")  # tests come before the commit
         assignments = [part for setting in SETTINGS for part in ("--set", setting)]
         return CliRunner().invoke(app, [name, *assignments, *options, *arguments])
+
+    def points_on_validation(self) -> list[OperatingPoint]:
+        """The operating points with the rates of the set that chose them."""
+        folder, classes = self.run / "evaluation" / "validation", ("melanoma", "seborrheic_keratosis", "nevus")
+        scores, truth = (
+            read_predictions(folder / f"{name}.csv", classes)[1][:, 0] for name in ("predictions", "truth")
+        )
+        return operating_points(truth == 1, scores, measured_on="validation")
 
     def experiment(self) -> Experiment:
         """The same, as the commands see it."""

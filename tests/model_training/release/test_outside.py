@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, 
     write_images(tmp_path / "repeat_pairs", "lesions.csv", [("nv", f"l{n // 2}") for n in range(6)] + [("nv", "alone")])
     write_images(tmp_path / "clinical_photographs", "unused.csv", [("nv", "x")] * 3, black=True)
     figures = tmp_path / "outside.json"
-    written = tmp_path / "bundle"
-    result = outside(small_experiment, tmp_path, figures, "--out", str(written))
+    result = outside(small_experiment, tmp_path, figures)
     assert result.exit_code == 0, result.output
     found = json.loads(figures.read_text())
     assert found["bundle"] == "synthetic 1.0.0"
@@ -48,11 +48,7 @@ def test_every_set_that_is_there_is_measured(small_experiment: SmallExperiment, 
     for part in parts:
         for of in part.values():
             assert sum(of[name]["value"] for name in ("referred", "not_referred", "withheld")) == pytest.approx(1)
-    assert found["repeat_pairs"]["num_pairs"] == 3
-    bundle = load_bundle(written)
-    assert bundle.manifest.repeatability is not None
-    assert bundle.manifest.repeatability.model_dump() == found["repeat_pairs"]
-    assert "3 pairs of images" in bundle.model_card()
+    assert found["repeat_pairs"] is None, "noise gets no advice"
     assert found["clinical_photographs"]["withheld"]["value"] == 1.0
     assert "not_dermoscopy" not in found
 
@@ -94,6 +90,24 @@ def test_a_folder_without_any_of_the_sets_is_named(small_experiment: SmallExperi
     assert "unknown_diagnoses" in result.output
 
 
+def test_repeatability_goes_into_the_bundle(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    pairs, figures, written = tmp_path / "repeat_pairs", tmp_path / "outside.json", tmp_path / "bundle"
+    (pairs / "images").mkdir(parents=True)
+    lines = ["path,diagnosis,lesion"]
+    images = sorted((small_experiment.data / "isic2017" / "ISIC-2017_Validation_Data").glob("*.jpg"))[:12]
+    for place, image in enumerate(images):
+        shutil.copy(image, pairs / "images")
+        lines.append(f"images/{image.name},nevus,l{place // 2}")
+    (pairs / "lesions.csv").write_text("\n".join(lines))
+    result = outside(small_experiment, tmp_path, figures, "--out", str(written))
+    assert result.exit_code == 0, result.output
+    bundle, found = load_bundle(written), json.loads(figures.read_text())["repeat_pairs"]
+    assert bundle.manifest.repeatability is not None
+    assert bundle.manifest.repeatability.model_dump() == found
+    assert f"{found['num_pairs']} pairs of images" in bundle.model_card()
+    assert 0 < found["num_pairs"] <= 6
+
+
 def test_nearness_follows_from_pairs(small_experiment: SmallExperiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten pairs whose log-odds differ by 0.1, 0.2, ... 1.0: 0.6 of them by less than 0.64."""
     low = 1 / (1 + np.exp(-np.zeros(10)))
@@ -103,6 +117,7 @@ def test_nearness_follows_from_pairs(small_experiment: SmallExperiment, monkeypa
     monkeypatch.setattr("model_training.release.outside.advise", lambda bundle, frames: advice)
     images = LabelledImages(np.zeros((20, 8, 8, 3), np.uint8), ("nv",) * 20, tuple(f"l{n // 2}" for n in range(20)))
     measured = measure_repeats(load_bundle(small_experiment.bundle), images, measured_on="pairs")
+    assert measured is not None
     assert measured.near_threshold == pytest.approx(0.64)
     assert measured.other_advice.value == pytest.approx(0.8)  # all but 0.1 and 0.2
     assert measured.median_change == pytest.approx(np.median(high - 0.5))

@@ -163,11 +163,12 @@ def test_service_and_training_give_the_same_probabilities(small_experiment: Smal
     originals = sorted((data_root / "samples").glob("*.jpg"))
     assert len(originals) == 9
     settings = Settings(bundle=small_experiment.bundle, inference_threads=1, variant="fp32")
+    address, headers = "/predict?include=raw", {"content-type": "image/jpeg"}
     with TestClient(create_app(settings)) as client:
         for path in (*synthetic, *originals):
             frame = read_picture(path.read_bytes(), 96).frame
             expected = run_torch(network, frame[None], specs, batch=1)
-            answer = client.post("/predict", content=path.read_bytes(), headers={"content-type": "image/jpeg"}).json()
+            answer = client.post(address, content=path.read_bytes(), headers=headers).json()
             served = [answer["probabilities"][c] for c in ("melanoma", "seborrheic_keratosis", "nevus")]
             assert served == pytest.approx(expected["probabilities"][0].tolist(), abs=1e-4), path.name
             width, height = answer["image"]["width"], answer["image"]["height"]

@@ -23,7 +23,7 @@ def test_every_change_of_the_image_is_measured(small_experiment: SmallExperiment
     assert {*TURNS, *STORAGE, *ARTEFACTS} < rows.keys()
 
     bundle = load_bundle(small_experiment.bundle)
-    limits, point = bundle.manifest.abstention, bundle.manifest.operating_point()
+    limits, point = bundle.manifest.abstention, small_experiment.points_on_validation()[0]
     assert limits is not None
     (unchanged,) = [m for m in limits.measured if (m.measured_on, m.variant) == ("isic2017-validation", "fp32")]
     assert rows["none"]["withheld"] == unchanged.abstained.model_dump()

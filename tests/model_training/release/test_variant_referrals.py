@@ -55,7 +55,7 @@ def test_the_command_keeps_every_operating_point(small_experiment: SmallExperime
     result = CliRunner().invoke(app, ["referrals", str(small_experiment.bundle), "--figures", str(figures), *options])
     assert result.exit_code == 0, result.output
     told = json.loads(figures.read_text())
-    points = load_bundle(small_experiment.bundle).manifest.operating_points
+    points = small_experiment.points_on_validation()
     float32 = {row["operating_point"]: row for row in told["referrals"] if row["variant"] == "fp32"}
     assert list(float32) == [point.name for point in points]
     for point in points:
