@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from service.access.keys import create_key
 from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.waiting import wait_until
 
 PICTURE, OTHER = picture_bytes(dark_square()), picture_bytes(dark_square((40, 40, 90)))
 KEY = {"Idempotency-Key": "5bdc28de-58b9-4a1c-9a2c-0dd5b2a1a2f3"}
@@ -39,6 +40,19 @@ def test_a_deleted_prediction_is_made_again(client: TestClient) -> None:
     again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert again.status_code == 201
     assert again.json()["created_at"] != first.json()["created_at"]
+
+
+def test_maps_of_a_prediction_that_is_gone_are_not_the_next_ones(start: Start) -> None:
+    with start(record_ttl_seconds=1) as client:
+        first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
+        before = client.get(first["attention"]["lesion"])
+        wait_until(lambda: client.get(f"/v1/predictions/{first['id']}").status_code == 404, "it expired")
+        second = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY).json()
+        assert second["id"] == first["id"]
+        known = {"If-None-Match": before.headers["etag"]}
+        after = client.get(second["attention"]["lesion"], headers=known)
+    assert after.status_code == 200
+    assert after.content != before.content
 
 
 def test_a_request_that_is_under_way_is_not_made_twice(client: TestClient) -> None:
