@@ -228,6 +228,7 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
     service.health.require_ready()
     record = await kept_record(service, caller, id)
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
+    service.health.require_ready()  # trust may be lost while store and audit log are waited for
     if record is None:
         raise unknown_prediction()
     return record

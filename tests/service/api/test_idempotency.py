@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
-from service.access.keys import create_key
-from tests.service.conftest import Start, service_of
+from service.access.keys import create_key, read_keys, revoke_key
+from service.storage.store import StoredRecord
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.waiting import wait_until
 
@@ -82,6 +84,60 @@ def test_clients_with_the_same_key_have_predictions_of_their_own(start: Start, t
             for secret in secrets
         ]
     assert ids[0] != ids[1]
+
+
+def test_a_service_that_lost_trust_meanwhile_repeats_nothing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).headers["location"]
+    store = store_of(client)
+    get, health = store.get, service_of(client).health
+
+    def get_and_fail(id: str, owner: str) -> StoredRecord | None:
+        health.failure = "the canary picture got another answer"
+        return get(id, owner)
+
+    monkeypatch.setattr(store, "get", get_and_fail)
+    for ask in (
+        lambda: client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY),
+        lambda: client.get(location),
+    ):
+        health.failure = None
+        response = ask()
+        assert (response.status_code, response.json()["type"]) == (503, "urn:cin:problem:not-ready")
+    health.failure = None
+
+
+def test_a_key_that_was_revoked_meanwhile_gets_nothing_repeated(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.json"
+    sent = {**KEY, "Authorization": f"Bearer {create_key(keys, 'one', announce=lambda key: None)}"}
+    with start(keys=keys) as client:
+        assert client.post("/v1/predictions", files={"image": PICTURE}, headers=sent).status_code == 201
+        store, live = store_of(client), service_of(client).keys
+        assert live is not None
+        get = store.get
+
+        def get_after_revocation(id: str, owner: str) -> StoredRecord | None:
+            revoke_key(keys, read_keys(keys).keys[0].id, announce=lambda key: None)
+            live.look_again()
+            return get(id, owner)
+
+        monkeypatch.setattr(store, "get", get_after_revocation)
+        assert client.post("/v1/predictions", files={"image": PICTURE}, headers=sent).status_code == 401
+
+
+def test_another_models_prediction_is_repeated_and_not_converted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
+    engine = service_of(client).network.engine
+    monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"sha256": "0" * 64}))
+    again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    assert again.json() == first
+    converted = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY, params={"prevalence": 0.1})
+    assert (converted.status_code, converted.json()["type"]) == (409, "urn:cin:problem:conflict")
 
 
 def test_a_key_that_cannot_be_one_is_refused(client: TestClient) -> None:
