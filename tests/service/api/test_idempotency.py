@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.access.keys import create_key, read_keys, revoke_key
+from service.prediction.idempotency import Idempotency
+from service.problems import ServiceError
 from service.storage.store import StoredRecord
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -63,6 +65,27 @@ def test_a_request_that_is_under_way_is_not_made_twice(client: TestClient) -> No
         response = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert (response.status_code, response.headers["retry-after"]) == (409, "1")
     assert client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).status_code == 201
+
+
+def test_a_request_that_ended_is_not_made_again_while_its_record_is_put() -> None:
+    writing = {"0" * 32}
+    idempotency = Idempotency(b"", writing.__contains__)
+    with pytest.raises(ServiceError), idempotency.under_way("0" * 32):
+        pass
+    writing.clear()
+    with idempotency.under_way("0" * 32):
+        pass
+
+
+def test_another_replicas_prediction_stays_when_both_are_asked_at_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
+    with monkeypatch.context() as patch:
+        patch.setattr(store_of(client), "get", lambda id, owner: None)  # it was put since
+        second = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY)
+    assert (second.status_code, second.json()["type"]) == (409, "urn:cin:problem:conflict")
+    assert client.get(f"/v1/predictions/{first['id']}").json() == first
 
 
 def test_without_keys_an_id_does_not_follow_from_the_key(start: Start) -> None:
