@@ -68,6 +68,8 @@ def test_trailers_without_end(served: Served) -> None:
         b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost, example.org\r\n\r\n",
+        b"GET /healthz%0A HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz%7f?a HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
     ids=[
         "both lengths",
@@ -79,6 +81,8 @@ def test_trailers_without_end(served: Served) -> None:
         "address in bytes",
         "CONNECT",
         "two hosts in one",
+        "line break in the path",
+        "delete in the path",
     ],
 )
 def test_what_is_no_request(served: Served, request_: bytes) -> None:
