@@ -13,6 +13,9 @@ from service.prediction.decision import Reason, is_near_threshold, rounded
 from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import Prediction
 
+# Reasons that tell of the probabilities.
+_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold"})
+
 
 class ViewError(ValueError):
     """The prediction cannot be shown like that; the text says why."""
@@ -34,10 +37,12 @@ def show(prediction: Prediction, manifest: Manifest, view: View) -> Prediction:
 
 
 def without_unfit_figures(prediction: Prediction) -> Prediction:
-    """Without diagnosis and probabilities when nothing is advised: they are of no use, and may reassure falsely."""
+    """Without diagnosis, probabilities and what tells of them when nothing is advised: they are of no use, and may
+    reassure falsely."""
     if prediction.decision.status != "abstained":
         return prediction
-    decision = prediction.decision.model_copy(update={"malignant_probability": None})
+    reasons = [reason for reason in prediction.decision.reasons if reason not in _OF_FIGURES]
+    decision = prediction.decision.model_copy(update={"malignant_probability": None, "reasons": reasons})
     nothing = {"diagnosis": None, "probabilities": None, "branches": None}
     return prediction.model_copy(update={**nothing, "decision": decision})
 

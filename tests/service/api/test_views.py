@@ -38,7 +38,8 @@ def shows_nothing(body: dict[str, Any]) -> bool:
     decision = body["decision"]
     assert decision["status"] == "abstained"
     figures = [body[name] for name in UNFIT] + [decision["refer"], decision["malignant_probability"]]
-    return figures == [None] * 5 and not any(f'"{name}"' in json.dumps(body) for name in CLASSES)
+    told = {"near_threshold", "branches_disagree"} & set(decision["reasons"])
+    return figures == [None] * 5 and not told and not any(f'"{name}"' in json.dumps(body) for name in CLASSES)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -48,6 +49,15 @@ def test_an_abstained_answer_has_no_figures(examining: TestClient, path: str) ->
     for kept in (f"/v1/predictions/{body['id']}", f"/predictions/{body['id']}"):
         for query in ({}, {"operating_point": "high-sensitivity"}, {"prevalence": 0.02}):
             assert shows_nothing(examining.get(kept, params=query).json())
+
+
+def test_the_reasons_of_an_abstained_answer_tell_of_no_figure(examining: TestClient) -> None:
+    near = picture_bytes(Image.new("RGB", (256, 256), (9, 2, 2)))
+    body = post(examining, near)
+    assert shows_nothing(body)
+    assert body["decision"]["reasons"]
+    raw = examining.get(f"/v1/predictions/{body['id']}", params={"include": "raw"}).json()
+    assert "near_threshold" in raw["decision"]["reasons"]
 
 
 def test_an_abstained_answer_of_a_batch_has_no_figures(examining: TestClient) -> None:
