@@ -17,7 +17,7 @@ from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
 from service.admission.rate_limit import address_group
 from service.bundle import OperatingPoint
 from service.prediction.schemas import OperatingPointName, Prediction, read_prediction
-from service.prediction.views import View, ViewError, show
+from service.prediction.views import View, ViewError, calibrated_prevalence, show
 from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.runtime import Service
 from service.storage.store import DamagedRecord, StoredRecord
@@ -128,6 +128,7 @@ PointDep = Annotated[OperatingPoint, Depends(choose_point)]
 
 
 async def choose_view(
+    service: ServiceDep,
     prevalence: Annotated[
         float | None,
         Query(
@@ -142,7 +143,13 @@ async def choose_view(
         Query(description="`raw`: diagnosis and probabilities also where nothing is advised, for research"),
     ] = None,
 ) -> View:
-    """What the client wants to see of a prediction."""
+    """What the client wants to see of a prediction. Raises the 400 of a prevalence that the model cannot be asked for:
+    here, because a picture that was judged would be kept without a client that knows."""
+    if prevalence is not None:
+        try:
+            calibrated_prevalence(service.network.bundle.manifest)
+        except ViewError as error:
+            raise ServiceError(MALFORMED, f"prevalence: {error}") from error
     return View(prevalence, raw=include == "raw")
 
 
@@ -150,11 +157,8 @@ ViewDep = Annotated[View, Depends(choose_view)]
 
 
 def shown(service: Service, prediction: Prediction, view: View, json: str | None = None) -> str:
-    """The body of an answer; ``json`` is the whole prediction's where that is serialised. Raises a 400."""
-    try:
-        seen = show(prediction, service.network.bundle.manifest, view)
-    except ViewError as error:
-        raise ServiceError(MALFORMED, f"prevalence: {error}") from error
+    """The body of an answer; ``json`` is the whole prediction's where that is serialised."""
+    seen = show(prediction, service.network.bundle.manifest, view)
     return json if json is not None and seen is prediction else seen.model_dump_json()
 
 

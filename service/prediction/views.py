@@ -30,10 +30,18 @@ class View:
 
 
 def show(prediction: Prediction, manifest: Manifest, view: View) -> Prediction:
-    """The prediction as a client gets it. Raises :class:`ViewError` when the bundle does not say its prevalence."""
+    """The prediction as a client gets it. Raises as :func:`calibrated_prevalence` does."""
     if view.prevalence is not None:
         prediction = at_prevalence(prediction, manifest, view.prevalence)
     return prediction if view.raw else without_unfit_figures(prediction)
+
+
+def calibrated_prevalence(manifest: Manifest) -> float:
+    """The prevalence that the probabilities hold for. Raises :class:`ViewError` when the bundle does not say it."""
+    prevalence = manifest.malignant_prevalence
+    if prevalence is None or not 0 < prevalence < 1:
+        raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
+    return prevalence
 
 
 def without_unfit_figures(prediction: Prediction) -> Prediction:
@@ -71,11 +79,9 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
     """A kept prediction where ``prevalence`` of the lesions are malignant: probabilities and threshold by Bayes' rule.
 
     The decision stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
-    Raises :class:`ViewError` when the bundle does not say what its probabilities are calibrated for.
+    Raises as :func:`calibrated_prevalence` does.
     """
-    calibrated_for = manifest.malignant_prevalence
-    if calibrated_for is None or not 0 < calibrated_for < 1:
-        raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
+    calibrated_for = calibrated_prevalence(manifest)
     malignant = frozenset(c.name for c in manifest.classes if c.malignant)
     decision = prediction.decision
     assert decision.malignant_probability is not None  # of a kept prediction

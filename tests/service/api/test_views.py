@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.bundle import Bundle
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import CLASSES, PREVALENCE, THRESHOLD, dark_square, picture_bytes
 
 ABSTAINED = picture_bytes(Image.new("RGB", (256, 256), (4, 2, 2)))  # too dark
@@ -132,9 +132,11 @@ def test_a_model_that_does_not_say_its_prevalence_is_not_converted(
     engine = service_of(client).network.engine
     silent = engine.bundle.manifest.model_copy(update={"prevalence": None})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": silent}))
-    response = client.post("/predict", files={"image": picture_bytes(dark_square())}, params={"prevalence": 0.1})
-    assert response.status_code == 400
-    assert "calibrated" in response.json()["detail"]
+    for path in ("/predict", "/v1/predictions/batch"):
+        response = client.post(path, files={"image": picture_bytes(dark_square())}, params={"prevalence": 0.1})
+        assert response.status_code == 400
+        assert "calibrated" in response.json()["detail"]
+    assert store_of(client).purge().kept == 0, "nothing that nobody knows of"
 
 
 def test_another_model_does_not_judge_a_kept_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
