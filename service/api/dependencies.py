@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
 from service.admission.rate_limit import address_group
 from service.bundle import OperatingPoint
+from service.prediction.prevalence import LEAST, MOST
 from service.prediction.schemas import OperatingPointName, Prediction, read_prediction
 from service.prediction.views import View, ViewError, calibrated_prevalence, show
 from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
@@ -132,8 +133,8 @@ async def choose_view(
     prevalence: Annotated[
         float | None,
         Query(
-            gt=0,
-            lt=1,
+            ge=LEAST,
+            le=MOST,
             allow_inf_nan=False,
             description="share of malignant lesions among your patients; probabilities and threshold are given for it",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.decision import Reason, is_near_threshold, rounded
+from service.prediction.decision import Reason, is_near_threshold
 from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import Prediction
 
@@ -106,7 +106,7 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
             "decision": decision.model_copy(
                 update={
                     "prevalence": prevalence,
-                    "malignant_probability": rounded(converted(decision.malignant_probability)),
+                    "malignant_probability": converted(decision.malignant_probability),
                     "threshold": converted(decision.threshold),
                 }
             ),

@@ -106,12 +106,24 @@ def test_prevalence_moves_probability_and_threshold_by_bayes_and_not_the_decisio
     assert (sent["decision"], sent["probabilities"]) == (seen["decision"], seen["probabilities"])
 
 
+@pytest.mark.parametrize("prevalence", [1e-6, 1e-4, 0.5, 1 - 1e-6])
+def test_probability_and_threshold_say_the_decision_also_where_malignant_lesions_are_rare(
+    client: TestClient, prevalence: float
+) -> None:
+    for colour in ((60, 80, 120), (90, 60, 50), (70, 70, 80), (40, 40, 90)):
+        decision = post(client, picture_bytes(dark_square(colour)), prevalence=prevalence)["decision"]
+        assert decision["refer"] == (decision["malignant_probability"] >= decision["threshold"])
+        assert 0 < decision["malignant_probability"] < 1
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
         ({"operating_point": "none"}, "operating_point"),
         ({"prevalence": "0"}, "prevalence"),
         ({"prevalence": "1"}, "prevalence"),
+        ({"prevalence": "1e-7"}, "prevalence"),
+        ({"prevalence": "0.9999999"}, "prevalence"),
         ({"prevalence": "nan"}, "prevalence"),
         ({"include": "all"}, "include"),
     ],
