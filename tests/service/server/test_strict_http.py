@@ -47,6 +47,13 @@ def test_a_head_just_below_the_limit(served: Served) -> None:
     assert answer.status_code == 431
 
 
+def test_an_address_has_a_limit_of_its_own(served: Served) -> None:
+    assert httpx.get(f"{served.url}/healthz?{'a=&' * 600}").status_code == 200
+    answer = httpx.get(f"{served.url}/healthz?{'a=&' * 700}")
+    assert answer.status_code == 431
+    assert "2,048" in answer.json()["detail"]
+
+
 def test_trailers_without_end(served: Served) -> None:
     with connect(served.address) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
