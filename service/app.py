@@ -8,12 +8,12 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from service.api import openapi
 from service.api.dependencies import ADMITTED, admit
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
+from service.api.other_origins import OtherOrigins
 from service.api.routes import admission, attention, batches, health, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
@@ -67,7 +67,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         app.add_middleware(SameOrigin, any_name=settings.allow_anyone, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            OtherOrigins,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],

@@ -228,7 +228,7 @@ def _build_service(
         audit=audit,
         access_changes=AccessChanges(audit),
         # Without keys all clients are one, and an id is what keeps their predictions apart.
-        idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b""),
+        idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
     )
 

@@ -16,8 +16,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
 from service.admission.rate_limit import address_group
 from service.bundle import OperatingPoint
+from service.prediction.prevalence import LEAST, MOST
 from service.prediction.schemas import OperatingPointName, Prediction, read_prediction
-from service.prediction.views import View, ViewError, show
+from service.prediction.views import View, ViewError, calibrated_prevalence, show
 from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
 from service.runtime import Service
 from service.storage.store import DamagedRecord, StoredRecord
@@ -128,11 +129,12 @@ PointDep = Annotated[OperatingPoint, Depends(choose_point)]
 
 
 async def choose_view(
+    service: ServiceDep,
     prevalence: Annotated[
         float | None,
         Query(
-            gt=0,
-            lt=1,
+            ge=LEAST,
+            le=MOST,
             allow_inf_nan=False,
             description="share of malignant lesions among your patients; probabilities and threshold are given for it",
         ),
@@ -142,7 +144,13 @@ async def choose_view(
         Query(description="`raw`: diagnosis and probabilities also where nothing is advised, for research"),
     ] = None,
 ) -> View:
-    """What the client wants to see of a prediction."""
+    """What the client wants to see of a prediction. Raises the 400 of a prevalence that the model cannot be asked for:
+    here, because a picture that was judged would be kept without a client that knows."""
+    if prevalence is not None:
+        try:
+            calibrated_prevalence(service.network.bundle.manifest)
+        except ViewError as error:
+            raise ServiceError(MALFORMED, f"prevalence: {error}") from error
     return View(prevalence, raw=include == "raw")
 
 
@@ -150,11 +158,8 @@ ViewDep = Annotated[View, Depends(choose_view)]
 
 
 def shown(service: Service, prediction: Prediction, view: View, json: str | None = None) -> str:
-    """The body of an answer; ``json`` is the whole prediction's where that is serialised. Raises a 400."""
-    try:
-        seen = show(prediction, service.network.bundle.manifest, view)
-    except ViewError as error:
-        raise ServiceError(MALFORMED, f"prevalence: {error}") from error
+    """The body of an answer; ``json`` is the whole prediction's where that is serialised."""
+    seen = show(prediction, service.network.bundle.manifest, view)
     return json if json is not None and seen is prediction else seen.model_dump_json()
 
 
@@ -228,6 +233,7 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
     service.health.require_ready()
     record = await kept_record(service, caller, id)
     await note_access(service, caller, what, id, "not-found" if record is None else "done")
+    service.health.require_ready()  # trust may be lost while store and audit log are waited for
     if record is None:
         raise unknown_prediction()
     return record

@@ -25,6 +25,7 @@ from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
 from service.prediction.predictor import FAILURES
 from service.problems import (
+    CONFLICT,
     INSUFFICIENT_STORAGE,
     INTERNAL,
     MALFORMED,
@@ -40,7 +41,7 @@ from service.problems import (
     ServiceError,
     problem_response,
 )
-from service.storage.store import DamagedRecord, RecordsError, RecordsFull
+from service.storage.store import DamagedRecord, RecordExists, RecordsError, RecordsFull
 
 # Exceptions that mean something to the client; every other one is a bug.
 EXPECTED = (*FAILURES, TooMany)
@@ -88,6 +89,9 @@ def problem_of(error: BaseException) -> ServiceError:
             return ServiceError(INSUFFICIENT_STORAGE, detail)
         case DamagedRecord():
             return ServiceError(NOT_FOUND, "the kept prediction is damaged; send the picture again")
+        case RecordExists():
+            detail = "another request with this Idempotency-Key was faster; send it again"
+            return ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})
         case RecordsError():
             detail = "predictions could not be kept or reached; try again later"
             return ServiceError(NOT_READY, detail, headers=_LATER)

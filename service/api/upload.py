@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -16,6 +17,11 @@ FIELD = "image"
 # A client's own name for a picture of a batch.
 REFERENCE = "reference"
 REFERENCE_LENGTH = 128
+
+# Python keeps every other name that it is asked for, and some codecs raise errors of their own.
+_CHARSETS = frozenset({b"utf-8", b"us-ascii", b"iso-8859-1"})
+# Of a form: its boundary has at most 70 characters (RFC 2046). A type of many parameters takes long to read.
+_LONGEST_TYPE = 256
 
 # Room for the boundaries and headers around a picture of the largest size.
 MULTIPART_OVERHEAD = 64 * 1024
@@ -70,6 +76,12 @@ async def _read_form(
     files = "one file" if max_files == 1 else f"one to {max_files} files"
     rest = f"none or as many fields {REFERENCE} of at most {REFERENCE_LENGTH} characters" if references else "nothing"
     malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and {rest} else")
+    kind = request.headers["content-type"]
+    if len(kind) > _LONGEST_TYPE:
+        raise ServiceError(MALFORMED, f"the form's Content-Type has more than {_LONGEST_TYPE} characters; send fewer")
+    _, options = parse_options_header(kind)
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise ServiceError(MALFORMED, "the form's charset is not known here; send UTF-8, and name no charset")
     chunks = _received(request, limits, limit)
     parser = MultiPartParser(
         request.headers,

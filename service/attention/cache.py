@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.attention.overlay import OverlayOptions
 
@@ -19,26 +20,27 @@ class _Overlay:
 class OverlayCache:
     """The latest encoded overlays, up to a size and an age; lives on one event loop.
 
-    Look the record up first: an overlay must not be sent once its record is gone.
+    Look the record up first: an overlay must not be sent once its record is gone. ``made`` is when that was: with an
+    ``Idempotency-Key`` an id may come again, for another picture.
     """
 
     def __init__(
         self, *, max_bytes: int = 32 * 2**20, max_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_bytes, self._max_seconds, self._clock = max_bytes, max_seconds, clock
-        self._kept: OrderedDict[tuple[str, OverlayOptions], _Overlay] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, datetime, OverlayOptions], _Overlay] = OrderedDict()
         self._bytes = 0
 
-    def get(self, id: str, options: OverlayOptions) -> bytes | None:
+    def get(self, id: str, made: datetime, options: OverlayOptions) -> bytes | None:
         """The overlay, if it is cached."""
         self.purge()
-        found = self._kept.get((id, options))
+        found = self._kept.get((id, made, options))
         return None if found is None else found.content
 
-    def put(self, id: str, options: OverlayOptions, content: bytes) -> None:
+    def put(self, id: str, made: datetime, options: OverlayOptions, content: bytes) -> None:
         """Cache an overlay; the oldest are evicted."""
-        self._drop((id, options))
-        self._kept[id, options] = _Overlay(content, self._clock())
+        self._drop((id, made, options))
+        self._kept[id, made, options] = _Overlay(content, self._clock())
         self._bytes += len(content)
         self.purge()
 
@@ -53,6 +55,6 @@ class OverlayCache:
         while self._kept and (self._bytes > self._max_bytes or next(iter(self._kept.values())).drawn <= oldest):
             self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[str, OverlayOptions]) -> None:
+    def _drop(self, key: tuple[str, datetime, OverlayOptions]) -> None:
         if (dropped := self._kept.pop(key, None)) is not None:
             self._bytes -= len(dropped.content)

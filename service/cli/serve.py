@@ -139,6 +139,7 @@ def _log_to_stderr(level: str) -> None:
     may name a patient."""
     logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
     logging.getLogger("service").setLevel(level)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bytes of forms
 
 
 def _serve_metrics(metrics: Metrics, host: str, port: int) -> None:

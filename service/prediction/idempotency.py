@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.problems import CONFLICT, ServiceError
@@ -16,8 +16,9 @@ class Idempotency:
     it an id cannot be computed from a key that is easy to guess.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, secret: bytes, is_writing: Callable[[str], bool]) -> None:
+        """``is_writing`` tells whether the record of an id is being put or discarded after its request has ended."""
+        self._secret, self._is_writing = secret, is_writing
         self._under_way: set[str] = set()
 
     def id_of(self, owner: str, key: str) -> str:
@@ -28,7 +29,7 @@ class Idempotency:
     @contextmanager
     def under_way(self, id: str) -> Iterator[None]:
         """Raises :class:`ServiceError` while another request makes this prediction."""
-        if id in self._under_way:
+        if id in self._under_way or self._is_writing(id):
             detail = "a request with this Idempotency-Key is under way; try again shortly"
             raise ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})
         self._under_way.add(id)

@@ -33,7 +33,7 @@ from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
 from service.problems import ServiceError
 from service.storage.records import Records
-from service.storage.store import Record, RecordsError
+from service.storage.store import Record, RecordExists, RecordsError
 
 # What :meth:`Predictor.predict` raises; everything else is a bug.
 FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
@@ -133,7 +133,11 @@ class Predictor:
 
     async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
         """Keep the prediction, write it to the audit log and count it; trust may be lost during each wait."""
-        await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
+        try:
+            await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
+        except RecordExists:
+            del entry["id"]  # the record is another request's, and stays
+            raise
         self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
         self.health.require_ready()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.prediction.decision import rounded
+# Beyond these a float no longer tells a converted probability from its threshold.
+LEAST, MOST = 1e-6, 1 - 1e-6
 
 
 def convert(probability: float, *, calibrated_for: float, prevalence: float) -> float:
     """A probability of malignancy, or a threshold, where ``prevalence`` of the lesions are malignant.
 
     The likelihood ratio stays: odds' = odds * (prevalence's odds) / (those it was calibrated for). A threshold that is
-    converted as well leaves the decision as it was.
+    converted as well leaves the decision as it was; rounding could reverse it where malignant lesions are rare.
     """
     malignant = probability * prevalence / calibrated_for
     benign = (1 - probability) * (1 - prevalence) / (1 - calibrated_for)
@@ -27,4 +28,4 @@ def convert_shares(
         for name, share in shares.items()
     }
     total = sum(odds.values())
-    return {name: rounded(value / total) for name, value in odds.items()}
+    return {name: value / total for name, value in odds.items()}

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.decision import Reason, is_near_threshold, rounded
+from service.prediction.decision import Reason, is_near_threshold
 from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import Prediction
+
+# Reasons that tell of the probabilities.
+_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold"})
 
 
 class ViewError(ValueError):
@@ -27,17 +30,27 @@ class View:
 
 
 def show(prediction: Prediction, manifest: Manifest, view: View) -> Prediction:
-    """The prediction as a client gets it. Raises :class:`ViewError` when the bundle does not say its prevalence."""
+    """The prediction as a client gets it. Raises as :func:`calibrated_prevalence` does."""
     if view.prevalence is not None:
         prediction = at_prevalence(prediction, manifest, view.prevalence)
     return prediction if view.raw else without_unfit_figures(prediction)
 
 
+def calibrated_prevalence(manifest: Manifest) -> float:
+    """The prevalence that the probabilities hold for. Raises :class:`ViewError` when the bundle does not say it."""
+    prevalence = manifest.malignant_prevalence
+    if prevalence is None or not 0 < prevalence < 1:
+        raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
+    return prevalence
+
+
 def without_unfit_figures(prediction: Prediction) -> Prediction:
-    """Without diagnosis and probabilities when nothing is advised: they are of no use, and may reassure falsely."""
+    """Without diagnosis, probabilities and what tells of them when nothing is advised: they are of no use, and may
+    reassure falsely."""
     if prediction.decision.status != "abstained":
         return prediction
-    decision = prediction.decision.model_copy(update={"malignant_probability": None})
+    reasons = [reason for reason in prediction.decision.reasons if reason not in _OF_FIGURES]
+    decision = prediction.decision.model_copy(update={"malignant_probability": None, "reasons": reasons})
     nothing = {"diagnosis": None, "probabilities": None, "branches": None}
     return prediction.model_copy(update={**nothing, "decision": decision})
 
@@ -66,11 +79,9 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
     """A kept prediction where ``prevalence`` of the lesions are malignant: probabilities and threshold by Bayes' rule.
 
     The decision stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
-    Raises :class:`ViewError` when the bundle does not say what its probabilities are calibrated for.
+    Raises as :func:`calibrated_prevalence` does.
     """
-    calibrated_for = manifest.malignant_prevalence
-    if calibrated_for is None or not 0 < calibrated_for < 1:
-        raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
+    calibrated_for = calibrated_prevalence(manifest)
     malignant = frozenset(c.name for c in manifest.classes if c.malignant)
     decision = prediction.decision
     assert decision.malignant_probability is not None  # of a kept prediction
@@ -95,7 +106,7 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
             "decision": decision.model_copy(
                 update={
                     "prevalence": prevalence,
-                    "malignant_probability": rounded(converted(decision.malignant_probability)),
+                    "malignant_probability": converted(decision.malignant_probability),
                     "threshold": converted(decision.threshold),
                 }
             ),

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from service.problems import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEOUT, ProblemType, problem_response
 from service.server.lingering import LingeringTransport
 from service.server.open_files import room_for_connections
-from service.server.strict_http import StrictConnection
+from service.server.strict_http import MAX_TARGET_BYTES, StrictConnection
 
 Closed = Literal["head_timeout", "body_timeout", "unread", "head_too_large", "malformed", "pipelined", "too_many"]
 Phase = Literal["head", "body", "answer", "closing"]
@@ -171,7 +171,8 @@ class GuardedProtocol(H11Protocol):
         """Refuse what the parser has just rejected."""
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
-            detail = f"the address and headers have more than {self._limits.max_head_bytes:,} bytes; send fewer"
+            most = self._limits.max_head_bytes
+            detail = f"the address has more than {MAX_TARGET_BYTES:,} bytes, or with headers {most:,}; send fewer"
             self._refuse("head_too_large", HEAD_TOO_LARGE, detail)
         else:
             self._refuse("malformed", MALFORMED, "this is not HTTP, or not a request this server takes")

@@ -10,16 +10,22 @@ import h11
 _FREE_CHUNKS = 32
 _BYTES_PER_CHUNK = 512
 
+# No address that means something here has a quarter of this, and reading a query costs more than reading the head.
+MAX_TARGET_BYTES = 2048
+
 _WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:@\[\]-]*")
+# In a path, where a pattern that ends with $ takes a line break and an exact comparison does not.
+_CONTROLS = re.compile(rb"[^?#]*%(?:[01][0-9A-Fa-f]|7[Ff])")
 _WISHES = frozenset({b"upgrade", b"http2-settings"})
 
 
 class StrictConnection(h11.Connection):
     """The server's side of one connection.
 
-    Heads of more than ``max_head_bytes`` and requests whose end can be read in two ways are errors. A wish for another
-    protocol is removed (RFC 9110 section 7.8). An answer before the end of its request says that it is the last.
+    Heads of more than ``max_head_bytes``, addresses of more than ``MAX_TARGET_BYTES``, control characters in paths, and
+    requests whose end can be read in two ways are errors. A wish for another protocol is removed (RFC 9110 section
+    7.8). An answer before the end of its request says that it is the last.
     """
 
     def __init__(self, max_head_bytes: int) -> None:
@@ -43,10 +49,12 @@ class StrictConnection(h11.Connection):
 
     def _check(self, request: h11.Request) -> None:
         size = len(request.method) + len(request.target) + sum(len(n) + len(v) + 4 for n, v in request.headers)
-        if size > self._max_head_bytes:
+        if size > self._max_head_bytes or len(request.target) > MAX_TARGET_BYTES:
             raise h11.RemoteProtocolError("head too large", error_status_hint=431)
         if request.http_version not in (b"1.0", b"1.1"):
             raise h11.RemoteProtocolError("another version", error_status_hint=505)
+        if _CONTROLS.match(request.target):
+            raise h11.RemoteProtocolError("control characters in the path")
         names = {name for name, _ in request.headers}
         if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
             raise h11.RemoteProtocolError("two lengths")

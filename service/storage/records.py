@@ -8,7 +8,16 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, RecordStore, StoredRecord
+from service.storage.store import (
+    DamagedRecord,
+    Purged,
+    Record,
+    RecordExists,
+    RecordsError,
+    RecordsFull,
+    RecordStore,
+    StoredRecord,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +43,20 @@ class Records:
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="records")
         self._num_calls = 0
         self._puts: dict[str, asyncio.Task[None]] = {}
+        self._discards: set[str] = set()
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def put(self, id: str, record: Record) -> None:
-        """Keep a record."""
+        """Keep a record. Raises :class:`RecordExists` for an id that is taken, and :class:`RecordsError`."""
         if (store := self.store) is None:
             return
         task = self._puts[id] = self._finish(self._on_thread(lambda: store.put(id, record)))
         task.add_done_callback(lambda _: self._puts.pop(id))
         await asyncio.shield(task)
+
+    def is_writing(self, id: str) -> bool:
+        """Whether a record of that id is being put or discarded, maybe without a caller."""
+        return id in self._puts or id in self._discards
 
     async def get(self, id: str, owner: str) -> StoredRecord | None:
         """The record, unless it is unknown, another owner's, deleted or expired."""
@@ -75,17 +89,23 @@ class Records:
         None stands for a record that was never put. A store that fails is logged: the record then stays until it
         expires.
         """
+        if id is not None:
+            self._discards.add(id)
         return asyncio.shield(self._finish(self._discard(id, owner)))
 
     async def _discard(self, id: str | None, owner: str) -> None:
         if id is None:
             return
-        if (put := self._puts.get(id)) is not None:
-            await asyncio.wait([put])
         try:
+            if (put := self._puts.get(id)) is not None:
+                await asyncio.wait([put])
+                if isinstance(put.exception(), RecordExists):
+                    return  # the record is another request's
             await self.delete(id, owner)
         except RecordsError:
             log.error("a prediction that was given up is kept until it expires")
+        finally:
+            self._discards.discard(id)
 
     async def drain(self) -> None:
         """Wait for the writes in progress."""
@@ -116,6 +136,8 @@ class Records:
             assert self.store is not None
             self.store.interrupt()
             raise self._failed(f"the store of predictions did not answer within {DEADLINE_SECONDS:g} s") from None
+        except RecordExists:
+            raise
         except (RecordsFull, DamagedRecord) as error:
             log.error("%s", error)
             raise

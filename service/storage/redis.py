@@ -13,7 +13,16 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from service.storage.maps import MAX_BYTES, pack_maps
-from service.storage.store import DamagedRecord, Purged, Record, RecordsError, RecordsFull, StoredRecord, client_of
+from service.storage.store import (
+    DamagedRecord,
+    Purged,
+    Record,
+    RecordExists,
+    RecordsError,
+    RecordsFull,
+    StoredRecord,
+    client_of,
+)
 
 T = TypeVar("T")
 
@@ -55,6 +64,7 @@ end
 _PUT = """
 local id, owner, client, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local size = #prediction + #maps
+if redis.call('EXISTS', prefix .. ':' .. id) == 1 then return 0 end
 forget(client, id)
 while true do
     local total, most, largest = size, -1, nil
@@ -74,6 +84,7 @@ redis.call('PEXPIRE', prefix .. ':' .. id, ttl)
 redis.call('ZADD', ages(client), now, id)
 redis.call('HSET', sizes, id, size)
 add(client, size)
+return 1
 """
 # Without the books: a record that expired is gone already. A record that is too large is not sent.
 _GET = """
@@ -149,7 +160,8 @@ class RedisRecords:
         """See :class:`RecordStore`."""
         owner, maps = record.owner, pack_maps(record.maps)
         args: list[Any] = [self._ttl, id, owner, client_of(owner), record.prediction, maps, self._max_bytes]
-        self._ask(lambda: self._put(keys=[_PREFIX], args=args))
+        if not self._ask(lambda: self._put(keys=[_PREFIX], args=args)):
+            raise RecordExists("a record has that id already")
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.storage.maps import pack_maps
-from service.storage.store import Purged, Record, RecordsError, RecordsFull, StoredRecord, client_of
+from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull, StoredRecord, client_of
 
 _VERSION = 1  # of the table; records of another version are dropped
 _SCHEMA = (
@@ -90,7 +90,8 @@ class SqliteRecords:
             self._purge()
             self._make_room(record.owner, size)
             row = (id, record.owner, self._clock(), size, record.prediction, maps)
-            self._execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+            if not self._execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", row).rowcount:
+                raise RecordExists("a record has that id already")
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """See :class:`RecordStore`."""

@@ -18,6 +18,10 @@ class RecordsFull(RecordsError):  # noqa: N818 - named for the state
     """There is no room for another record; reading still works."""
 
 
+class RecordExists(RecordsError):  # noqa: N818 - named for the state
+    """A record has that id already, as when two replicas get one ``Idempotency-Key`` at once; it stays as it is."""
+
+
 class DamagedRecord(RecordsError):  # noqa: N818 - named for the state
     """A record is not one that the service wrote; the others can still be read."""
 
@@ -67,7 +71,10 @@ class RecordStore(Protocol):
     """
 
     def put(self, id: str, record: Record) -> None:
-        """Keep a record. When the byte budget is exceeded, the client that holds most loses its oldest records."""
+        """Keep a record. When the byte budget is exceeded, the client that holds most loses its oldest records.
+
+        Raises :class:`RecordExists` for an id that is taken.
+        """
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
         """The record, unless it is unknown, another owner's, deleted or expired.

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
@@ -125,11 +126,12 @@ async def get_attention(
 
 
 async def _overlay(id: str, request: Request, service: Service, caller: Caller, options: OverlayOptions) -> Response:
-    record = (await find_record(service, caller, id, what="attention-read")).stored
+    kept = await find_record(service, caller, id, what="attention-read")
+    record, made = kept.stored, kept.prediction.created_at
     if options.spot is not None:
         options = await _draw(service, caller, lambda: at_cell(record.maps, options))
     # Not for the disk of a browser; the ETag is for clients that keep overlays themselves.
-    headers = {"ETag": _etag(id, options), "Cache-Control": "no-store"}
+    headers = {"ETag": _etag(id, made, options), "Cache-Control": "no-store"}
     if is_known(request, headers["ETag"]):
         await require_live_key(request, service)
         return Response(status_code=304, headers=headers)
@@ -138,10 +140,10 @@ async def _overlay(id: str, request: Request, service: Service, caller: Caller, 
         with service.metrics.timed("render"):
             return encode(render(record.maps, options))
 
-    content = service.overlays.get(id, options)
+    content = service.overlays.get(id, made, options)
     if content is None:
         content = await _draw(service, caller, draw)
-        service.overlays.put(id, options, content)
+        service.overlays.put(id, made, options, content)
     await require_live_key(request, service)
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
 
@@ -202,7 +204,7 @@ async def _draw(service: Service, caller: Caller, function: Callable[[], T]) -> 
         raise
 
 
-def _etag(id: str, options: OverlayOptions) -> str:
-    """An overlay depends on its record, which never changes, on the options, and on the version that draws it."""
-    said = f"{version('clinical-inspired-network')} {id} {options}"
+def _etag(id: str, made: datetime, options: OverlayOptions) -> str:
+    """An overlay depends on its record, which never changes once it is made, on the options, and on the version."""
+    said = f"{version('clinical-inspired-network')} {id} {made.isoformat()} {options}"
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'

@@ -35,7 +35,7 @@ from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
 from service.bundle import OperatingPoint
 from service.prediction.schemas import Prediction
-from service.prediction.views import at_point
+from service.prediction.views import View, at_point
 from service.problems import (
     CONFLICT,
     DEADLINE,
@@ -135,7 +135,8 @@ async def predict(
         ):
             data = await read_upload(request, UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes))
             await require_live_key(request, service)
-            if id is not None and (again := await _earlier(service, caller, id, data, point)) is not None:
+            if id is not None and (again := await _earlier(service, caller, id, data, point, view)) is not None:
+                await require_live_key(request, service)
                 return _created(request, shown(service, again, view), again.id)
             async with asyncio.timeout_at(ends):
                 entry.take_slots()
@@ -168,11 +169,9 @@ async def get_prediction(
     prediction = record.prediction
     await require_live_key(request, service)
     if point is not None or view.prevalence is not None:
-        bundle = service.network.bundle
-        if prediction.model.sha256 != bundle.sha256:
-            raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
+        _require_same_model(service, prediction)
         if point is not None:
-            prediction = at_point(prediction, bundle.manifest, point)
+            prediction = at_point(prediction, service.network.bundle.manifest, point)
     return Response(shown(service, prediction, view), media_type="application/json")
 
 
@@ -203,8 +202,14 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
         raise unknown_prediction()
 
 
-async def _earlier(service: Service, caller: Caller, id: str, data: bytes, point: OperatingPoint) -> Prediction | None:
-    """The prediction that an earlier request with the same key left. Raises the 409 of another picture or point."""
+async def _earlier(
+    service: Service, caller: Caller, id: str, data: bytes, point: OperatingPoint, view: View
+) -> Prediction | None:
+    """The prediction that an earlier request with the same key left.
+
+    Raises the 409 of another picture or point, or of another model's prediction that is to be converted; and the 503 of
+    a service that can no longer be trusted.
+    """
     record = await kept_record(service, caller, id)
     if record is None:
         return None
@@ -214,7 +219,16 @@ async def _earlier(service: Service, caller: Caller, id: str, data: bytes, point
     if not same or prediction.decision.operating_point != point.name:
         what = "operating point" if same else "picture"
         raise ServiceError(CONFLICT, f"this Idempotency-Key was sent with another {what}; send a new key")
+    if view.prevalence is not None:
+        _require_same_model(service, prediction)
+    service.health.require_ready()  # trust may have been lost during the upload
     return prediction
+
+
+def _require_same_model(service: Service, prediction: Prediction) -> None:
+    """Raises the 409 of a prediction that another model made: its figures are not this model's to convert."""
+    if prediction.model.sha256 != service.network.bundle.sha256:
+        raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
 
 
 def _created(request: Request, body: str, id: str) -> Response:

@@ -11,11 +11,25 @@ from pydantic import ValidationError
 from service.settings import Settings
 from tests.service.conftest import Start
 from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.wire import check_problem
 
 ALLOWED, OTHER = "https://viewer.example.org", "https://elsewhere.example.org"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
 HOST = {"Host": "localhost:8000"}
 PICTURE: dict[str, Any] = {"image": picture_bytes(dark_square())}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"Origin": OTHER}, {"Access-Control-Request-Method": "PUT"}, {"Access-Control-Request-Headers": "x-other"}],
+)
+def test_a_question_that_is_refused_gets_a_problem(start: Start, asked: dict[str, str]) -> None:
+    with start(cors_origins=(ALLOWED,)) as client:
+        answer = client.options("/v1/predictions", headers={**HOST, **PREFLIGHT, "Origin": ALLOWED, **asked})
+    check_problem(answer, 403, "CIN_CORS_ORIGINS")
+    assert answer.headers.get("access-control-allow-origin") in (ALLOWED, None)
+    assert (OTHER in asked.values()) == ("access-control-allow-origin" not in answer.headers)
+    assert answer.headers["vary"].startswith("Origin")
 
 
 def test_a_page_of_an_allowed_origin_may_send_pictures(start: Start) -> None:

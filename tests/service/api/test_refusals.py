@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from service.inference.engine import Engine
 from service.storage.store import RecordsError, RecordsFull
 from tests.service.conftest import Start, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
-from tests.service.wire import check_problem, post, post_form
+from tests.service.wire import PICTURE, check_problem, post, post_form
 
 LIMIT = 100_000
 
@@ -49,6 +50,25 @@ def test_malformed_forms(client: TestClient, files: Any) -> None:
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
 def test_a_form_that_is_none(client: TestClient, kind: str) -> None:
     check_problem(post(client, b"no form", kind), 400, "field image")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape", "utf-16", "x" * 200, ""])
+def test_a_form_in_another_charset_is_refused_before_it_is_looked_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, charset: str
+) -> None:
+    looked_up: list[str] = []
+    look_up = codecs.lookup
+    monkeypatch.setattr(codecs, "lookup", lambda name: (looked_up.append(name), look_up(name))[1])
+    form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' + PICTURE + b"\r\n--b--\r\n"
+    check_problem(post(client, form, f"multipart/form-data; boundary=b; charset={charset}"), 400, "charset")
+    assert charset not in looked_up
+    for known in ("UTF-8", "us-ascii", "ISO-8859-1"):
+        assert post(client, form, f"multipart/form-data; boundary=b; charset={known}").status_code == 200
+    assert post(client, form, "multipart/form-data; boundary=b").status_code == 200
+
+
+def test_a_form_with_a_long_type(client: TestClient) -> None:
+    check_problem(post(client, b"no form", f'multipart/form-data; boundary=b; x="{";" * 300}"'), 400, "256")
 
 
 def test_an_empty_body(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.bundle import Bundle
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import CLASSES, PREVALENCE, THRESHOLD, dark_square, picture_bytes
 
 ABSTAINED = picture_bytes(Image.new("RGB", (256, 256), (4, 2, 2)))  # too dark
@@ -38,7 +38,8 @@ def shows_nothing(body: dict[str, Any]) -> bool:
     decision = body["decision"]
     assert decision["status"] == "abstained"
     figures = [body[name] for name in UNFIT] + [decision["refer"], decision["malignant_probability"]]
-    return figures == [None] * 5 and not any(f'"{name}"' in json.dumps(body) for name in CLASSES)
+    told = {"near_threshold", "branches_disagree"} & set(decision["reasons"])
+    return figures == [None] * 5 and not told and not any(f'"{name}"' in json.dumps(body) for name in CLASSES)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -48,6 +49,15 @@ def test_an_abstained_answer_has_no_figures(examining: TestClient, path: str) ->
     for kept in (f"/v1/predictions/{body['id']}", f"/predictions/{body['id']}"):
         for query in ({}, {"operating_point": "high-sensitivity"}, {"prevalence": 0.02}):
             assert shows_nothing(examining.get(kept, params=query).json())
+
+
+def test_the_reasons_of_an_abstained_answer_tell_of_no_figure(examining: TestClient) -> None:
+    near = picture_bytes(Image.new("RGB", (256, 256), (9, 2, 2)))
+    body = post(examining, near)
+    assert shows_nothing(body)
+    assert body["decision"]["reasons"]
+    raw = examining.get(f"/v1/predictions/{body['id']}", params={"include": "raw"}).json()
+    assert "near_threshold" in raw["decision"]["reasons"]
 
 
 def test_an_abstained_answer_of_a_batch_has_no_figures(examining: TestClient) -> None:
@@ -96,12 +106,24 @@ def test_prevalence_moves_probability_and_threshold_by_bayes_and_not_the_decisio
     assert (sent["decision"], sent["probabilities"]) == (seen["decision"], seen["probabilities"])
 
 
+@pytest.mark.parametrize("prevalence", [1e-6, 1e-4, 0.5, 1 - 1e-6])
+def test_probability_and_threshold_say_the_decision_also_where_malignant_lesions_are_rare(
+    client: TestClient, prevalence: float
+) -> None:
+    for colour in ((60, 80, 120), (90, 60, 50), (70, 70, 80), (40, 40, 90)):
+        decision = post(client, picture_bytes(dark_square(colour)), prevalence=prevalence)["decision"]
+        assert decision["refer"] == (decision["malignant_probability"] >= decision["threshold"])
+        assert 0 < decision["malignant_probability"] < 1
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
         ({"operating_point": "none"}, "operating_point"),
         ({"prevalence": "0"}, "prevalence"),
         ({"prevalence": "1"}, "prevalence"),
+        ({"prevalence": "1e-7"}, "prevalence"),
+        ({"prevalence": "0.9999999"}, "prevalence"),
         ({"prevalence": "nan"}, "prevalence"),
         ({"include": "all"}, "include"),
     ],
@@ -122,9 +144,11 @@ def test_a_model_that_does_not_say_its_prevalence_is_not_converted(
     engine = service_of(client).network.engine
     silent = engine.bundle.manifest.model_copy(update={"prevalence": None})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": silent}))
-    response = client.post("/predict", files={"image": picture_bytes(dark_square())}, params={"prevalence": 0.1})
-    assert response.status_code == 400
-    assert "calibrated" in response.json()["detail"]
+    for path in ("/predict", "/v1/predictions/batch"):
+        response = client.post(path, files={"image": picture_bytes(dark_square())}, params={"prevalence": 0.1})
+        assert response.status_code == 400
+        assert "calibrated" in response.json()["detail"]
+    assert store_of(client).purge().kept == 0, "nothing that nobody knows of"
 
 
 def test_another_model_does_not_judge_a_kept_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.prediction.prevalence import convert, convert_shares
+from service.prediction.prevalence import LEAST, MOST, convert, convert_shares
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_shares_keep_their_proportions_and_sum_to_one() -> None:
     assert found["melanoma"] + found["carcinoma"] == pytest.approx(2 / 21, abs=1e-5)
     assert found["melanoma"] / found["carcinoma"] == pytest.approx(3, rel=1e-4)
     assert found["nevus"] / found["keratosis"] == pytest.approx(2, rel=1e-4)
+
+
+@pytest.mark.parametrize("prevalence", [LEAST, 1e-3, 0.5, MOST])
+def test_what_is_apart_by_its_last_digit_stays_in_order(prevalence: float) -> None:
+    for lower in (0.0, 1e-6, 0.1, 0.4, 0.9, 0.999998):
+        below, above = (convert(p, calibrated_for=0.2, prevalence=prevalence) for p in (lower, lower + 1e-6))
+        assert below < above

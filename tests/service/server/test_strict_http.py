@@ -47,6 +47,13 @@ def test_a_head_just_below_the_limit(served: Served) -> None:
     assert answer.status_code == 431
 
 
+def test_an_address_has_a_limit_of_its_own(served: Served) -> None:
+    assert httpx.get(f"{served.url}/healthz?{'a=&' * 600}").status_code == 200
+    answer = httpx.get(f"{served.url}/healthz?{'a=&' * 700}")
+    assert answer.status_code == 431
+    assert "2,048" in answer.json()["detail"]
+
+
 def test_trailers_without_end(served: Served) -> None:
     with connect(served.address) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -68,6 +75,8 @@ def test_trailers_without_end(served: Served) -> None:
         b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost, example.org\r\n\r\n",
+        b"GET /healthz%0A HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz%7f?a HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
     ids=[
         "both lengths",
@@ -79,6 +88,8 @@ def test_trailers_without_end(served: Served) -> None:
         "address in bytes",
         "CONNECT",
         "two hosts in one",
+        "line break in the path",
+        "delete in the path",
     ],
 )
 def test_what_is_no_request(served: Served, request_: bytes) -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.attention.overlay import AttentionMaps
 from service.storage.records import Records
 from service.storage.sqlite import SqliteRecords
-from service.storage.store import Purged, Record, RecordsError, RecordsFull
+from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull
 
 ID, OWNER = "0" * 32, "clinic"
 
@@ -88,6 +88,22 @@ def test_what_is_discarded_while_it_is_written_does_not_stay(record: Record) -> 
         await records.drain()
         assert await records.get(ID, OWNER) is None
         assert await records.purge() == Purged(0, 0, 0)
+
+    play(work)
+
+
+def test_what_is_discarded_is_not_another_requests_record(record: Record) -> None:
+    async def work(records: Records, store: Held) -> None:
+        store.error = RecordExists("a record has that id already")
+        await cancelled_during_put(records, store, record)
+        SqliteRecords.put(store, ID, record)
+        records.discard(ID, OWNER)
+        assert records.is_writing(ID)
+        store.go.set()
+        await records.drain()
+        assert not records.is_writing(ID)
+        assert not records.failing
+        assert await records.get(ID, OWNER) is not None
 
     play(work)
 

@@ -13,7 +13,7 @@ import pytest
 from service.attention.overlay import AttentionMaps
 from service.storage.maps import pack_maps
 from service.storage.redis import RedisRecords
-from service.storage.store import Purged, Record, RecordsError
+from service.storage.store import Purged, Record, RecordExists, RecordsError
 from tests.service.conftest import Start
 from tests.service.real_redis import RealRedis, free_port
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -91,10 +91,13 @@ def test_the_oldest_make_room(server: RealRedis) -> None:
     assert store.purge() == Purged(expired=0, for_room=2, kept=3)
 
 
-def test_a_record_that_is_put_twice_counts_once(server: RealRedis) -> None:
-    store = _store(server)
-    store.put(IDS[0], _record())
-    store.put(IDS[0], _record())
+def test_an_id_is_taken_once_also_by_another_replica(server: RealRedis) -> None:
+    _store(server).put(IDS[0], _record())
+    with pytest.raises(RecordExists):
+        _store(server).put(IDS[0], _record("another"))
+    kept = _store(server).get(IDS[0], OWNER)
+    assert kept is not None
+    assert kept.prediction == _record().prediction
     assert _total(server) == SIZE
 
 

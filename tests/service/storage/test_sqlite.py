@@ -16,7 +16,7 @@ import pytest
 from service.attention.overlay import AttentionMaps
 from service.storage.maps import pack_maps
 from service.storage.sqlite import SqliteRecords
-from service.storage.store import Purged, Record, RecordsError, RecordsFull
+from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull
 
 OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
@@ -48,6 +48,16 @@ def _record(text: str = '{"a": 1}', *, features: bool = True, seed: int = 0) -> 
 def _store(folder: Path | None, clock: Clock, *, records: float = 100) -> SqliteRecords:
     size = len(pack_maps(_record().maps)) + len(_record().prediction)
     return SqliteRecords(folder, ttl_seconds=60, max_bytes=int(records * size), clock=clock)
+
+
+def test_an_id_is_taken_once(tmp_path: Path) -> None:
+    store = _store(tmp_path, Clock())
+    store.put(IDS[0], _record())
+    with pytest.raises(RecordExists):
+        store.put(IDS[0], _record("another"))
+    kept = store.get(IDS[0], OWNER)
+    assert kept is not None
+    assert kept.prediction == _record().prediction
 
 
 @pytest.mark.parametrize("features", [True, False])
