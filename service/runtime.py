@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from service import background
@@ -212,7 +211,7 @@ def _build_service(
         max_bytes=settings.queue_size * settings.max_upload_bytes,
     )
     metrics.describe_model(bundle, variant=network.engine.variant.name, provider=network.engine.provider)
-    metrics.gpu_expected.set(expects_gpu(settings))
+    metrics.gpu_expected.set(settings.expects_gpu())
     metrics.queue_depth.set_function(lambda: network.batcher.depth)
     metrics.slots.set(admission.slots)
     metrics.slots_taken.set_function(lambda: admission.slots_taken)
@@ -289,12 +288,6 @@ def _build_predictor(
         outcome_of=outcome_of,
         lifetime=None if records.store is None else timedelta(seconds=settings.record_ttl_seconds),
     )
-
-
-def expects_gpu(settings: Settings, devices: Path = Path("/dev")) -> bool:
-    """Whether a GPU was asked for, or is there and may be used."""
-    asked = settings.require_gpu or settings.provider in ("cuda", "tensorrt")
-    return asked or (settings.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
 
 
 def _open_store(settings: Settings) -> RecordStore:

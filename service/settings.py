@@ -159,6 +159,11 @@ class Settings(BaseSettings):
         share = None if self.keys is None else max(1, self.queue_size // 2)
         return self.caller_places or share
 
+    def expects_gpu(self, devices: Path = Path("/dev")) -> bool:
+        """Whether a GPU was asked for, or is there and may be used."""
+        asked = self.require_gpu or self.provider in ("cuda", "tensorrt")
+        return asked or (self.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
+
     def effective_max_batch(self, provider: str) -> int:
         """The largest batch for the provider in use: batches gain nothing on a CPU."""
         return self.max_batch or (1 if provider == "cpu" else 16)

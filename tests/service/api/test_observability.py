@@ -16,7 +16,6 @@ from service.bundle import Bundle
 from service.prediction.decision import REASONS
 from service.prediction.schemas import Prediction
 from service.problems import PROBLEM_TYPES
-from service.runtime import expects_gpu
 from service.settings import Settings
 from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
@@ -165,7 +164,7 @@ def test_the_reference_has_the_edges_of_the_buckets(client: TestClient, tiny_bun
 def test_when_a_gpu_is_expected(tmp_path: Path, settings: Any, devices: tuple[str, ...], expected: bool) -> None:
     for name in devices:
         (tmp_path / name).touch()
-    assert expects_gpu(Settings(**settings), tmp_path) == expected
+    assert Settings(**settings).expects_gpu(tmp_path) == expected
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/model", "/metrics", "/docs", "/nothing"])
