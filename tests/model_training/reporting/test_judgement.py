@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from model_training.evaluation.calibration import Calibration
-from model_training.reporting.judgement import error_prediction, judge, read_answers
-from tests.model_training.conftest import SmallExperiment
+from model_training.reporting.judgement import error_prediction, judge
 from tests.model_training.reporting.answers import answers_of, random_answers
 
 
@@ -86,13 +81,3 @@ def test_no_prevalence_is_listed_twice() -> None:
     (judged,) = judge({"some-set": answers}).values()
     shares = [value["prevalence"] for value in judged["operating_points"][0]["predictive_values"]]
     assert shares == [0.01, 0.02, 0.05, 0.10, 0.20]
-
-
-def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
-    for name in ("branches.csv", "truth.csv"):
-        shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
-    calibration = Calibration(torch.ones(2), torch.zeros(3))
-    assert len(read_answers(tmp_path, calibration).labels) == 12
-    shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
-    with pytest.raises(ValueError, match="evaluate that split again"):
-        read_answers(tmp_path, calibration)

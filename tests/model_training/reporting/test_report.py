@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from model_training.evaluation.calibration import Calibration
+from model_training.reporting.judgement import read_answers
 from model_training.reporting.plots import PLOTS
 from service.bundle import load_bundle
 from tests.model_training.conftest import SmallExperiment
@@ -55,3 +59,13 @@ def test_a_report_needs_an_evaluation(small_experiment: SmallExperiment, tmp_pat
     result = small_experiment.command("report", "--out", str(tmp_path / "report"), run=tmp_path / "run")
     assert result.exit_code == 1
     assert not (tmp_path / "report").exists()
+
+
+def test_answers_to_other_questions_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    for name in ("branches.csv", "truth.csv"):
+        shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
+    calibration = Calibration(torch.ones(2), torch.zeros(3))
+    assert len(read_answers(tmp_path, calibration).labels) == 12
+    shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
+    with pytest.raises(ValueError, match="evaluate that split again"):
+        read_answers(tmp_path, calibration)
