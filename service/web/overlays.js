@@ -1,11 +1,11 @@
-/** The controls of the viewer and what they lay over the picture. */
+/** The controls of the viewer and what they lay over the image. */
 
 import { byId, h, input } from "./dom.js";
 import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 
-/** @import { Branch, Cell, Grid, MapKind, Point, Result } from "./types.js" */
+/** @import { Branch, Cell, Grid, Item, MapKind, Point, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
 
 /** @type {MapKind[]} */
@@ -14,6 +14,8 @@ export const KINDS = ["lesion", "spatial", "correlation"];
 export class Overlays {
   /** @type {Result | null} */
   #result = null;
+  /** @type {Item | null} */
+  #previewed = null;
   /** @type {Cell | null} Where the arrow keys are. */
   #cursor = null;
   /** @type {Cell | null} Whose relations are shown. */
@@ -26,7 +28,7 @@ export class Overlays {
    * @param {object} listeners
    * @param {(words: string) => void} listeners.say
    * @param {(error: unknown, again: () => void, result: Result) => void} listeners.fail
-   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the picture.
+   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the image.
    */
   constructor(figures, { say, fail, onFrame }) {
     this.figures = figures;
@@ -40,26 +42,31 @@ export class Overlays {
     this.#build();
   }
 
-  /** The picture alone, while there is no answer. @param {string} url @param {number} width @param {number} height */
-  preview(url, width, height) {
+  /** The image alone, while there is no answer. @param {Item} item */
+  async preview(item) {
+    if (item === this.#previewed) return;
     this.#begin(null);
-    this.viewer.show(url, width, height);
+    this.#previewed = item;
+    const image = new Image();
+    image.src = item.shown;
+    try {
+      await image.decode();
+      if (item === this.#previewed) this.viewer.show(item.shown, image.naturalWidth, image.naturalHeight);
+    } catch {
+      if (item === this.#previewed) this.#tell(text.viewer.noPreview, false);
+    }
   }
 
   clear() {
     this.#begin(null);
   }
 
-  previewNothing() {
-    this.#tell(text.viewer.noPreview, false);
-  }
-
-  /** @param {Result} result @param {boolean} [samePicture] */
-  show(result, samePicture) {
-    if (!samePicture) this.#begin(result);
-    this.#result = result;
+  /** @param {Result} result Shown already: its map stays. */
+  show(result) {
+    const same = result === this.#result;
+    if (!same) this.#begin(result);
     const { image, attention, decision } = result.prediction;
-    if (!samePicture || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
+    if (!same || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
     this.draw();
@@ -87,6 +94,7 @@ export class Overlays {
   #begin(result) {
     this.#turn++;
     this.#result = result;
+    this.#previewed = null;
     this.#release();
     this.#lifted = false;
     this.#radio("map", "none").checked = true;
@@ -231,7 +239,7 @@ export class Overlays {
     this.#spot = this.#cursor = null;
   }
 
-  /** Some kinds of picture no browser shows; once there is an answer, the service can. */
+  /** Some kinds of image no browser shows; once there is an answer, the service can. */
   async #showFrameInstead() {
     const result = this.#result;
     if (!result || this.viewer.picture.getAttribute("src") !== result.url) return;
