@@ -59,6 +59,6 @@ function limits(result) {
     "section",
     { class: "limits", "aria-labelledby": "limits-title" },
     h("h3", { id: "limits-title", class: "unseen" }, text.limits.title),
-    h("dl", ...limitsOf(result).flatMap(([title, what]) => [h("dt", title), h("dd", what)])),
+    h("dl", ...limitsOf(result).map(([title, what]) => h("div", h("dt", title), " ", h("dd", what)))),
   );
 }

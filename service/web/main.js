@@ -113,6 +113,7 @@ function take(files, example) {
 function open(item) {
   current = item;
   look("reading");
+  scrollTo(0, 0);
   render();
   list();
   if (isAnswered(item) && isStale(item)) refresh([item]);
@@ -218,6 +219,7 @@ function restart() {
 function showSession() {
   current = null;
   look("list");
+  scrollTo(0, 0);
   list();
   byId("session-title").focus();
 }

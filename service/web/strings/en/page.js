@@ -10,7 +10,7 @@ const branches = { mean: "both branches", 1: "branch 1", 2: "branch 2" };
 export const text = {
   skip: "Skip to the image",
   brand: "Clinical-Inspired Network",
-  purpose: "Melanoma risk from one dermoscopic image of a pigmented lesion",
+  purpose: "Melanoma risk from a dermoscopic image",
   statement: "Research software, not a medical device. Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
   served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} on ${provider}`,
   language: "Language",
@@ -19,6 +19,7 @@ export const text = {
 
   start: {
     title: "Drop dermoscopic images here",
+    touch: "Take or choose dermoscopic images",
     ways: "or paste them from the clipboard; several at once, or a folder",
     choose: "Choose images",
     folder: "Choose a folder",
