@@ -2,6 +2,7 @@
 
 import { button, h } from "./dom.js";
 import { date } from "./format.js";
+import { say } from "./panels.js";
 import { text } from "./strings.js";
 import { because, inWords, limitsOf, malignantNames, pointName, population, riskOf, verdict } from "./wording.js";
 
@@ -16,10 +17,11 @@ export function recordOf(result) {
     input.addEventListener("input", () => (result[name] = input.value));
     return h("label", h("span", words[name]), input);
   };
-  const said = h("span", { class: "fine", role: "status" });
+  const said = h("span", { class: "fine copied" });
   const copy = async () => {
     await copied(asText(result));
     said.textContent = words.copied;
+    say(words.copied);
   };
   return h(
     "section",

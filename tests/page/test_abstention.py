@@ -65,7 +65,7 @@ def test_no_figure_is_shown_printed_or_copied(visit: Visit, pictures_folder: Pat
     check(page)
     visit.inspect("abstained")
     page.locator("#copy").click()
-    expect(page.locator(".record [role=status]")).to_have_text("Copied.")
+    expect(page.locator(".record .copied")).to_have_text("Copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert "No assessment: image not suitable" in copied
     assert "%" not in copied

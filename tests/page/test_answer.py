@@ -12,6 +12,24 @@ from service.bundle import Interval, load_bundle
 from service.settings import SHIPPED_BUNDLE
 from tests.page.conftest import UPLOAD, Visit
 
+MARKDOWN = """# One
+
+Some **bold `code` words** and *italics*, see [the docs](docs/a.md).
+- one
+  more
+- two
+
+1. first
+2. second
+
+| a | b |
+|---|---|
+| 1 | x \\| y |
+
+![plot](a.png)
+<!-- unseen -->
+"""
+
 
 def answered(visit: Visit, which: int = 0) -> dict[str, Any]:
     """What the service answers to an example that the page shows."""
@@ -152,15 +170,14 @@ def test_the_model_card_is_the_bundles(visit: Visit) -> None:
 
 
 def test_every_kind_of_markdown_becomes_an_element(visit: Visit) -> None:
-    made = """async () => {
+    made = """async (text) => {
       const { cardOf } = await import("/web/card.js");
-      const text = "# One\\n\\nSome **bold `code` words** and *italics*, see [the docs](docs/a.md).\\n- one\\n  more\\n- two"
-        + "\\n\\n1. first\\n2. second\\n\\n| a | b |\\n|---|---|\\n| 1 | x \\\\| y |\\n\\n![plot](a.png)\\n<!-- unseen -->";
       const around = document.createElement("div");
       around.append(...cardOf(text));
-      return [[...around.querySelectorAll("*")].map(({ tagName }) => tagName.toLowerCase()).join(" "), around.textContent];
+      const names = [...around.querySelectorAll("*")].map(({ tagName }) => tagName.toLowerCase());
+      return [names.join(" "), around.textContent];
     }"""
-    elements, text = visit.page.evaluate(made)
+    elements, text = visit.page.evaluate(made, MARKDOWN)
     assert elements == ("h3 p strong code em ul li li ol li li div table thead tr th th tbody tr td td")
     assert text == "OneSome bold code words and italics, see the docs.one moretwofirstsecondab1x | y"
 

@@ -33,7 +33,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     page.get_by_label("Lesion outline").uncheck()
     expect(outline).to_have_count(0)
     visit.choose_map("Lesion")
-    expect(page.locator("#view-text")).to_contain_text(re.compile(r"Lesion area attention: centred .* of the picture"))
+    expect(page.locator("#view-text")).to_contain_text(re.compile(r"Lesion area attention: centred .* of the image"))
     expect(page.get_by_role("radio", name="Mean")).to_be_disabled()
     visit.choose_map("Correlation")
     page.locator("#branches label", has_text="2").click()
@@ -41,7 +41,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     strong = stage_pixels(page, tmp_path / "strong.png")
     page.locator("#opacity").fill("0")
     assert np.abs(stage_pixels(page, tmp_path / "none.png") - strong).max() > 60
-    page.get_by_label("As the network gets it").check()
+    page.get_by_label("Show network input").check()
     expect(page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
 
 
@@ -62,10 +62,12 @@ def test_a_click_shows_what_is_related_to_the_spot(visit: Visit) -> None:
     page = visit.page
     visit.example()
     visit.choose_map("Correlation")
-    expect(page.locator("#view-text")).to_contain_text("Click a spot inside the dashed crop")
+    expect(page.locator("#view-text")).to_contain_text("Choose a spot inside the dashed crop")
     box = page.locator("#stage").bounding_box()
     assert box is not None
-    with page.expect_response(lambda response: "map=correlation" in response.url and "x=" in response.url) as answered:
+    with page.expect_response(
+        lambda response: "/maps/correlation" in response.url and "x=" in response.url
+    ) as answered:
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     # The middle of the picture is in the middle spot of a crop that is the whole of it.
     assert "x=512&y=512" in answered.value.url
@@ -97,7 +99,7 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     assert left() == pytest.approx(before - 50, abs=2)
     page.mouse.wheel(0, -400)
     expect(scale).to_have_text(re.compile(r"27\d%"))
-    page.get_by_role("button", name="Fit the picture").click()
+    page.get_by_role("button", name="Fit the image").click()
     expect(scale).to_have_text(fitted)
     fingers = page.context.new_cdp_session(page)
 
@@ -114,7 +116,7 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
 
 
 def test_a_small_picture_is_seen_at_its_own_size(visit: Visit) -> None:
-    hand_over(visit.page, "drop", picture_bytes(Image.open(EXAMPLE).resize((64, 64))))
+    hand_over(visit.page, "drop", picture_bytes(Image.open(EXAMPLE).resize((64, 64))), media_type="image/png")
     visit.page.locator(".decision").wait_for()
     visit.page.get_by_role("button", name="Native pixels").click()
     expect(visit.page.locator("#viewer .scale")).to_have_text("100%")
@@ -155,9 +157,14 @@ def test_everything_works_without_a_mouse(visit: Visit) -> None:
     tab_to("#opacity")
     page.keyboard.press("End")
     expect(page.locator("#opacity")).to_have_value("100")
+    tab_to("#clinic summary")
+    page.keyboard.press("Enter")
     tab_to("#prevalence")
-    page.keyboard.press("ArrowUp")
-    expect(page.locator("#prevalence")).to_have_value("6")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    expect(page.locator(".decision")).to_contain_text("where 6% of lesions are melanoma")
+    tab_to("#details summary")
+    page.keyboard.press("Enter")
     tab_to(".model .link")
     page.keyboard.press("Enter")
     expect(page.locator("#card")).to_be_visible()
