@@ -53,8 +53,8 @@ function riskParts({ prediction, model }) {
   ];
 }
 
-/** @param {Result} result */
-function limits(result) {
+/** What the model knows, what not, and how it did. @param {Result} result */
+export function limits(result) {
   return h(
     "section",
     { class: "limits", "aria-labelledby": "limits-title" },

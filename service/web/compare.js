@@ -1,5 +1,6 @@
 /** Two images of this session side by side, with one zoom for both. */
 
+import { limits } from "./answer.js";
 import { differenceOf } from "./details.js";
 import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
@@ -7,7 +8,7 @@ import { nameOf } from "./list.js";
 import { KINDS } from "./overlays.js";
 import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
-import { because, pointName, verdict } from "./wording.js";
+import { because, pointName, riskOf, verdict } from "./wording.js";
 
 /** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -74,10 +75,11 @@ export class Comparison {
       viewer.show(shown, prediction.image.width, prediction.image.height);
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), text.decision[kind]);
-      at.textContent = kind === "abstained" ? "" : `${because(prediction, model)} ${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`;
+      const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
+      at.textContent = [`${nameOf(chosen[index])}.`, ...judged].join(" ");
     }
     const [a, b] = chosen;
-    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ (differenceOf(a, b).filter(Boolean)));
+    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ ([...differenceOf(a, b), limits(riskOf(b.prediction) === null ? a : b)].filter(Boolean)));
     for (const [index, pane] of this.panes.entries()) {
       const failed = (/** @type {unknown} */ error) => turn === this.#turn && this.fail(error, () => this.draw(), chosen[index]);
       this.#lay(pane, chosen[index], () => turn === this.#turn).catch(failed);

@@ -4,7 +4,7 @@ import { button, byId, h, icon, keepFocus } from "./dom.js";
 import { rough, time } from "./format.js";
 import { problemText, progressText } from "./panels.js";
 import { text } from "./strings.js";
-import { isAnswered, riskOf, verdict } from "./wording.js";
+import { isAnswered, reasonsOf, riskOf, verdict } from "./wording.js";
 
 /** @import { Item } from "./types.js" */
 
@@ -78,7 +78,7 @@ function saidOf(item) {
     const kind = verdict(item.prediction);
     const risk = riskOf(item.prediction);
     const said = text.decision[kind];
-    if (risk === null) return { short: text.session.abstained, aloud: said, more: "", icon: kind };
+    if (risk === null) return { short: text.session.abstained, aloud: said, more: reasonsOf(item.prediction)[0]?.[1].join(" ") ?? "", icon: kind };
     return { short: rough(risk), aloud: `${said}, ${rough(risk)}`, more: said, icon: kind };
   }
   if (item.state === "answered") return { short: text.session.covered, aloud: text.session.covered, more: "", icon: "problem" };

@@ -63,7 +63,7 @@ def test_two_pictures_side_by_side(visit: Visit) -> None:
     assert left[1] > 0.5
     page.locator(".pane select").last.select_option("1")
     expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Refer"])
-    page.get_by_role("button", name="Back to one picture").click()
+    page.get_by_role("button", name="Back to one image").click()
     expect(page.locator("#reading")).to_be_visible()
 
 

@@ -66,7 +66,8 @@ export const text = {
 
   performance: {
     title: "How well it did",
-    cases: (/** @type {string[]} */ names) => (names.join() === "melanoma" ? "melanomas" : "malignant lesions"),
+    /** @type {(names: string[]) => string} */
+    cases: (names) => (names.join() === "melanoma" ? "melanomas" : "malignant lesions"),
     /** Of 100 malignant lesions missed; of 10 or 100 harmless ones referred. */
     said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
       `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases}${oneIn > 1 ? ` (about 1 in ${oneIn})` : ""} and referred ${referred < 1 ? "fewer than 1" : referred} of ${of} harmless lesions.`,
@@ -170,7 +171,6 @@ export const text = {
     copied: "Copied.",
     json: "JSON",
     image: "Image",
-    printed: "Printed",
     reader: "Read by",
     signature: "Date and signature",
   },
