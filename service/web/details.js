@@ -170,7 +170,7 @@ function modelOf({ model, created_at: at, expires_at: expires, id, notice }, { s
       ...entry(words.id, id, true),
     ),
     button(words.card, showCard, { class: "link" }),
-    h("p", { class: "notice" }, notice),
+    h("p", { class: "notice", lang: "en" }, notice),
   );
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import httpx
@@ -207,6 +208,16 @@ def test_both_themes_are_a_button_away(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Light or dark").click()
     assert dark != before
     assert visit.page.evaluate(ground) == before
+
+
+def test_a_theme_is_remembered_and_older_browsers_have_colours(visit: Visit) -> None:
+    page = visit.page
+    visit.page.get_by_role("button", name="Light or dark").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    # Of 2024 and later; without them a browser shows no colours at all.
+    sheets = "[...document.styleSheets].flatMap(({ cssRules }) => [...cssRules]).map(({ cssText }) => cssText).join()"
+    assert not re.search(r"light-dark\(|color-mix\(|oklab", page.evaluate(sheets))
 
 
 def test_every_width_shows_everything_without_sideways_scrolling(visit: Visit) -> None:
