@@ -79,7 +79,8 @@ function saidOf(item) {
     const risk = riskOf(item.prediction);
     const said = text.decision[kind];
     if (risk === null) return { short: text.session.abstained, aloud: said, more: reasonsOf(item.prediction)[0]?.[1].join(" ") ?? "", icon: kind };
-    return { short: rough(risk), aloud: `${said}, ${rough(risk)}`, more: said, icon: kind };
+    const caution = reasonsOf(item.prediction).length ? ` · ${text.decision.caution}` : "";
+    return { short: rough(risk), aloud: `${said}, ${rough(risk)}`, more: said + caution, icon: kind };
   }
   if (item.state === "answered") return { short: text.session.covered, aloud: text.session.covered, more: "", icon: "problem" };
   if (item.state === "failed") {

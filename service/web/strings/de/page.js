@@ -93,7 +93,7 @@ export const text = {
     retryAll: "Alle fehlgeschlagenen noch einmal",
     deleteAll: "Alle löschen",
     all: (count = 0) => `Alle ${count}`,
-    why: "Im Speicher dieses Tabs, bis er geschlossen wird; nach Risiko.",
+    why: "Bleibt in diesem Tab, bis er geschlossen wird. Nach Risiko sortiert.",
     remove: (name = "") => `${name} löschen`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `${name} gelöscht.`,

@@ -59,7 +59,7 @@ export const text = {
     knows: "Knows only",
     knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
     unknown: "Cannot recognise",
-    unknownMeans: (/** @type {string[]} */ names) => `${anyOf([...names, "any other diagnosis"])}. It does not rule them out.`,
+    unknownMeans: (/** @type {string[]} */ names) => `${anyOf([...names, "any other diagnosis"])}. This answer does not rule them out.`,
     testing: "In testing",
     atSelection: "Where its threshold was chosen",
   },

@@ -93,7 +93,7 @@ export const text = {
     retryAll: "Try all failed again",
     deleteAll: "Delete all",
     all: (count = 0) => `All ${count}`,
-    why: "In this tab's memory until it is closed; by risk.",
+    why: "Kept in this tab until it is closed. Sorted by risk.",
     remove: (name = "") => `Delete ${name}`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `${name} deleted.`,

@@ -57,7 +57,7 @@ export const text = {
     knows: "Solo conoce",
     knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
     unknown: "No puede reconocer",
-    unknownMeans: (/** @type {string[]} */ names) => `${names.join(", ")} ni ningún otro diagnóstico. No los descarta.`,
+    unknownMeans: (/** @type {string[]} */ names) => `${names.join(", ")} ni ningún otro diagnóstico. Esta respuesta no los descarta.`,
     testing: "En las pruebas",
     atSelection: "Donde se eligió el umbral",
   },

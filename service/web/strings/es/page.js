@@ -93,7 +93,7 @@ export const text = {
     retryAll: "Reintentar todas las fallidas",
     deleteAll: "Borrar todo",
     all: (count = 0) => `Las ${count}`,
-    why: "En la memoria de esta pestaña hasta cerrarla; por riesgo.",
+    why: "Se guarda en esta pestaña hasta cerrarla. Por orden de riesgo.",
     remove: (name = "") => `Borrar ${name}`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `Borrado: ${name}.`,
