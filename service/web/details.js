@@ -47,7 +47,7 @@ function performanceOf(point, manifest) {
     h("dl", { class: "rates" }, ...rate(words.sensitivity, point.sensitivity, words.sensitivityMeans), ...rate(words.specificity, point.specificity, words.specificityMeans)),
     h("p", { class: "fine" }, isHeldOut(point) ? `${words.measured(point.measured_on)} ${words.chosen(point.chosen_on ?? "")}` : words.selection(point.measured_on)),
     repeatability && h("p", h("strong", words.repeatability), " ", words.repeats(repeatability.other_advice.value, repeatability.other_advice.low, repeatability.other_advice.high)),
-    repeatability && h("p", { class: "fine" }, words.changes(repeatability.median_change, repeatability.percentile_95_change, repeatability.num_pairs, repeatability.measured_on)),
+    repeatability && h("p", { class: "fine" }, words.changes(repeatability.median_change, repeatability.percentile_95_change, repeatability.measured_on)),
   );
 }
 

@@ -1,6 +1,6 @@
 /** The controls of the viewer and what they lay over the image. */
 
-import { byId, h, input } from "./dom.js";
+import { byId, h, input, setStyle } from "./dom.js";
 import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
@@ -10,6 +10,7 @@ import { Viewer } from "./viewer.js";
 
 /** @type {MapKind[]} */
 export const KINDS = ["lesion", "spatial", "correlation"];
+const LIGHT = ["brightness", "contrast"];
 
 export class Overlays {
   /** @type {Result | null} */
@@ -82,6 +83,7 @@ export class Overlays {
     byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
     byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
     byId("overlays").addEventListener("input", ({ target }) => {
+      if (target instanceof HTMLInputElement && LIGHT.includes(target.id)) return this.#light();
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
       this.#lifted = false;
       this.draw();
@@ -100,10 +102,17 @@ export class Overlays {
     this.#radio("map", "none").checked = true;
     input("show-frame").checked = false;
     input("split").value = "0";
+    for (const name of LIGHT) input(name).value = "100";
+    this.#light();
     this.viewer.clear();
     byId("overlays").hidden = true;
     byId("legend").hidden = true;
     this.#tell("", false);
+  }
+
+  /** How bright the image is shown; what the network was given stays. */
+  #light() {
+    for (const name of LIGHT) setStyle(this.viewer.stage, { [`--${name}`]: Number(input(name).value) / 100 });
   }
 
   /** Draws what the controls say; of several calls the last one wins. */

@@ -51,7 +51,6 @@ export interface OperatingPoint {
 
 export interface Repeatability {
   measured_on: string;
-  num_pairs: number;
   median_change: number;
   percentile_95_change: number;
   other_advice: Interval;

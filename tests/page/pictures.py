@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,14 @@ def hand_over(page: Page, event: str, *files: bytes, media_type: str = "image/jp
     """Drop files on the page, or paste them."""
     named = [[f"lesion-{at}", media_type, base64.b64encode(data).decode()] for at, data in enumerate(files)]
     page.evaluate(_TRANSFER, [named, event])
+
+
+def eventually(holds: Callable[[], object], seconds: float = 5) -> None:
+    """Wait until something holds, which no assertion of the driver's can express."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "it never holds"
+        time.sleep(0.05)
 
 
 def stage_pixels(page: Page, path: Path) -> np.ndarray:

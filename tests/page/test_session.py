@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.page.browsing import Server
 from tests.page.conftest import UPLOAD, Visit
+from tests.page.pictures import eventually
 
 
 def read_both(visit: Visit) -> list[dict[str, object]]:
@@ -88,11 +88,7 @@ def test_a_picture_is_deleted_here_and_in_the_service(visit: Visit, server: Serv
     expect(page.locator("#start")).to_be_visible()
     expect(page.locator("#session")).to_be_hidden()
     page.goto("about:blank")  # leaving is final
-    for _ in range(50):
-        if httpx.get(address + str(second["id"])).status_code == 404:
-            return
-        time.sleep(0.1)
-    raise AssertionError("the service still has it")
+    eventually(lambda: httpx.get(address + str(second["id"])).status_code == 404)
 
 
 def test_a_deletion_is_undone(visit: Visit, server: Server) -> None:

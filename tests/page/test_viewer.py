@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Visit
-from tests.page.pictures import EXAMPLE, hand_over, stage_pixels
+from tests.page.pictures import EXAMPLE, eventually, hand_over, stage_pixels
 from tests.service.tiny_bundle import picture_bytes
 
 
@@ -113,6 +114,86 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     touch("touchEnd")
     zoomed = float(scale.inner_text().rstrip("%")) / float(fitted.rstrip("%"))
     assert zoomed == pytest.approx(3, rel=0.1)
+
+
+def middle_of(page: Page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_turned_view_knows_the_spots_of_the_upright_picture(visit: Visit) -> None:
+    page = visit.page
+    visit.example(1)  # 1024 x 683
+    visit.choose_map("Correlation")
+    x, y = middle_of(page, "#stage")
+    for turns in range(4):
+        if turns:
+            page.get_by_role("button", name="Turn").click()
+        # A quarter of the picture's width to the right of its middle, as it was upright.
+        shown = page.locator("#stage .picture").bounding_box()
+        assert shown is not None
+        assert (shown["width"] > shown["height"]) is (turns % 2 == 0)
+        right, down = (shown["width"] / 8, 0) if turns % 2 == 0 else (0, shown["height"] / 8)
+        page.mouse.click(x + right, y + down)
+        expected = 512 + {0: 128, 1: 128, 2: -128, 3: -128}[turns]
+        # The cell that was hit: the crop in seven by seven.
+        cell = f"""[...document.querySelectorAll("#stage .marks .spot")].some((mark) => {{
+          const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(mark.getAttribute(name)));
+          return x <= {expected} && {expected} <= x + width && y <= 341 && 341 <= y + height;
+        }})"""
+        eventually(partial(page.evaluate, cell))
+    visit.inspect("turned")
+
+
+def test_a_double_click_goes_closer_and_back(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    scale = page.locator("#viewer .scale")
+    fitted = scale.inner_text()
+    page.mouse.dblclick(*middle_of(page, "#stage"))
+    expect(scale).not_to_have_text(fitted)
+    page.mouse.dblclick(*middle_of(page, "#stage"))
+    expect(scale).to_have_text(fitted)
+
+
+def test_the_wheel_scrolls_the_page_unless_the_viewer_is_in_use(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 800, "height": 500})
+    visit.example()
+    scale = page.locator("#viewer .scale")
+    fitted = scale.inner_text()
+    page.locator("#stage").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
+    page.mouse.move(400, 450)
+    page.mouse.wheel(0, 300)
+    expect(page.locator(".top")).not_to_be_in_viewport()
+    expect(scale).to_have_text(fitted)
+    page.locator("#stage").focus()
+    page.mouse.move(*middle_of(page, "#stage"))
+    page.mouse.wheel(0, -200)
+    expect(scale).not_to_have_text(fitted)
+
+
+def test_brightness_changes_what_is_shown_alone(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.example()
+    before = stage_pixels(page, tmp_path / "before.png").mean()
+    page.get_by_text("Brightness and contrast").click()
+    page.get_by_label("Brightness").fill("150")
+    assert stage_pixels(page, tmp_path / "after.png").mean() > before + 10
+    page.get_by_role("button", name="New image").click()
+    visit.example()
+    assert stage_pixels(page, tmp_path / "again.png").mean() == pytest.approx(before, abs=3)
+
+
+def test_the_viewer_fills_the_screen(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    page.get_by_role("button", name="Full screen").click()
+    expect(page.locator("#viewer:fullscreen")).to_have_count(1)
+    page.locator("#stage").press("f")
+    expect(page.locator("#viewer:fullscreen")).to_have_count(0)
 
 
 def test_a_small_picture_is_seen_at_its_own_size(visit: Visit) -> None:

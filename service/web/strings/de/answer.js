@@ -73,12 +73,12 @@ export const text = {
     sensitivityMeans: "der bösartigen Läsionen wurden überwiesen",
     specificityMeans: "der harmlosen Läsionen wurden es nicht",
     interval: (low = 0, high = 0) => `95-%-Intervall ${percent(low)} bis ${percent(high)}`,
-    measured: (where = "") => `Gemessen an ${where}, nicht zum Training verwendeten Bildern.`,
+    measured: (where = "") => `Gemessen an ${where}.`,
     selection: (where = "") => `Gemessen an ${where}; anderswo können die Werte schlechter sein.`,
     chosen: (where = "") => `Die Schwelle wurde an ${where} gewählt.`,
     repeatability: "Ein zweites Bild derselben Läsion",
     repeats: (share = 0, low = 0, high = 0) => `ergab bei ${percent(share)} der Paare die andere Empfehlung (95-%-Intervall ${percent(low)} bis ${percent(high)}).`,
-    changes: (median = 0, most = 0, pairs = 0, where = "") => `Das Risiko änderte sich bei der Hälfte um bis zu ${number(median * 100)} Prozentpunkte, bei 95 von 100 um bis zu ${number(most * 100)} (${pairs} Paare, ${where}).`,
+    changes: (median = 0, most = 0, where = "") => `Das Risiko änderte sich bei der Hälfte um bis zu ${number(median * 100)} Prozentpunkte, bei 95 von 100 um bis zu ${number(most * 100)} (${where}).`,
   },
 
   clinic: {

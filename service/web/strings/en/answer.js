@@ -77,12 +77,12 @@ export const text = {
     sensitivityMeans: "of malignant lesions were referred",
     specificityMeans: "of harmless lesions were not",
     interval: (low = 0, high = 0) => `95% interval ${percent(low)} to ${percent(high)}`,
-    measured: (where = "") => `Measured on ${where}, images not used for training.`,
+    measured: (where = "") => `Measured on ${where}.`,
     selection: (where = "") => `Measured on ${where}; figures from elsewhere may be worse.`,
     chosen: (where = "") => `The threshold was chosen on ${where}.`,
     repeatability: "A second image of the same lesion",
     repeats: (share = 0, low = 0, high = 0) => `gave the other advice in ${percent(share)} of pairs (95% interval ${percent(low)} to ${percent(high)}).`,
-    changes: (median = 0, most = 0, pairs = 0, where = "") => `The risk changed by ${number(median * 100)} percentage points in half of them, and by up to ${number(most * 100)} in 95 of 100 (${pairs} pairs, ${where}).`,
+    changes: (median = 0, most = 0, where = "") => `The risk changed by ${number(median * 100)} percentage points in half of them, and by up to ${number(most * 100)} in 95 of 100 (${where}).`,
   },
 
   clinic: {

@@ -73,12 +73,12 @@ export const text = {
     sensitivityMeans: "de las lesiones malignas se derivaron",
     specificityMeans: "de las lesiones benignas no se derivaron",
     interval: (low = 0, high = 0) => `intervalo del 95 %: ${percent(low)} a ${percent(high)}`,
-    measured: (where = "") => `Medido en ${where}, imágenes no usadas para entrenar.`,
+    measured: (where = "") => `Medido en ${where}.`,
     selection: (where = "") => `Medido en ${where}; en otros lugares puede ser peor.`,
     chosen: (where = "") => `El umbral se eligió en ${where}.`,
     repeatability: "Una segunda imagen de la misma lesión",
     repeats: (share = 0, low = 0, high = 0) => `dio el consejo contrario en ${percent(share)} de los pares (intervalo del 95 %: ${percent(low)} a ${percent(high)}).`,
-    changes: (median = 0, most = 0, pairs = 0, where = "") => `El riesgo cambió hasta ${number(median * 100)} puntos porcentuales en la mitad de ellos y hasta ${number(most * 100)} en 95 de cada 100 (${pairs} pares, ${where}).`,
+    changes: (median = 0, most = 0, where = "") => `El riesgo cambió hasta ${number(median * 100)} puntos porcentuales en la mitad de ellos y hasta ${number(most * 100)} en 95 de cada 100 (${where}).`,
   },
 
   clinic: {
