@@ -13,13 +13,14 @@ import { askForKey } from "./key.js";
 import { byRisk, nameOf, showItemShare, showList, summaryOf } from "./list.js";
 import { Overlays } from "./overlays.js";
 import { askImpression, fillAnswer, hideToast, problemText, say, showNotice, showProblem, showProgress, showShare, showToast } from "./panels.js";
-import { preferences, remember } from "./preferences.js";
+import { remember } from "./preferences.js";
 import { reportOf } from "./record.js";
 import { MOST, Session } from "./session.js";
 import { canShrink, shrunk } from "./shrink.js";
 import { text } from "./strings.js";
 import { Uploads } from "./uploads.js";
-import { inWords, isAnswered, ownPrevalence } from "./wording.js";
+import { clinicFor, isStale } from "./wanted.js";
+import { inWords, isAnswered } from "./wording.js";
 
 /** @import { Clinic, Item, Model, Prediction, Result } from "./types.js" */
 /** @import { Send } from "./uploads.js" */
@@ -51,29 +52,13 @@ async function modelInUse(sha256) {
   return model;
 }
 
-/** What answers are asked for: the reader's choices, as far as the model has them. @param {Model} of @returns {Clinic} */
-function clinic({ manifest }) {
-  const { prevalence, operatingPoint } = preferences;
-  return {
-    prevalence: ownPrevalence(manifest) === null ? undefined : prevalence,
-    operatingPoint: manifest.operating_points.some(({ name }) => name === operatingPoint) ? operatingPoint : undefined,
-  };
-}
-
-/** Whether an answer is for another clinic than the reader's. @param {Result} result */
-function isStale({ prediction: { decision }, model: of }) {
-  const { prevalence = ownPrevalence(of.manifest), operatingPoint = of.operating_point } = clinic(of);
-  const near = decision.prevalence === prevalence || Math.abs((decision.prevalence ?? 0) - (prevalence ?? 0)) < 1e-6;
-  return decision.operating_point !== operatingPoint || !near;
-}
-
 /** @type {Send} */
 async function send(item, options) {
   const old = item.prediction;
   /** @type {Prediction | undefined} */
   let prediction;
   try {
-    prediction = await api.predict(item.file, { ...options, clinic: clinic(await modelInUse()), idempotencyKey: item.key });
+    prediction = await api.predict(item.file, { ...options, clinic: clinicFor(await modelInUse()), idempotencyKey: item.key });
     const answered = await modelInUse(prediction.model.sha256);
     options.signal.throwIfAborted();
     if (old) figures.forget(old, item.shown);
@@ -136,8 +121,11 @@ function render() {
       Object.assign(item, { impression: chosen, covered: false });
       onState(item);
     });
-  } else if (item.state === "failed") showProblem(item.problem, () => uploads.add(item));
-  else showProgress(item, { giveUp: () => remove([item]), shrink: canShrink(item.file) ? () => sendSmaller(item) : null });
+    return;
+  }
+  const shrink = canShrink(item.file) ? () => sendSmaller(item) : null;
+  if (item.state === "failed") showProblem(item.problem, { again: () => uploads.add(item), shrink });
+  else showProgress(item, { giveUp: () => remove([item]), shrink });
 }
 
 /** For the print. */
@@ -172,7 +160,7 @@ async function refresh(items) {
       const { prediction, model: of } = item;
       if (!prediction || !of) return;
       try {
-        const seen = await api.view(prediction.id, clinic(of));
+        const seen = await api.view(prediction.id, clinicFor(of));
         if (turn !== adjustments || item.prediction !== prediction) return;
         item.prediction = seen;
         if (item === current && !byId("reading").hidden) render();

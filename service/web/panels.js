@@ -9,6 +9,8 @@ import { secondsLeft } from "./uploads.js";
 
 /** What sending the same image again cannot mend. */
 const IMAGES_FAULT = new Set(["malformed-request", "too-large", "unsupported-type", "undecodable-picture"]);
+/** What a smaller copy may mend. */
+const TOO_SLOW = new Set(["request-timeout", "stalled", "too-large"]);
 /** After so long, in milliseconds, an upload that is not half through is slow. */
 const SLOW = 6000;
 
@@ -68,9 +70,9 @@ export function problemText(error) {
 /**
  * A problem in place of the answer.
  * @param {unknown} error
- * @param {() => void} again Offered where it may help.
+ * @param {{ again: () => void, shrink: (() => void) | null }} actions Offered where they may help.
  */
-export function showProblem(error, again) {
+export function showProblem(error, { again, shrink }) {
   const { problem, title, what } = problemText(error);
   const retry = !IMAGES_FAULT.has(problem.kind) && button(text.problem.again, again, { class: "primary" });
   const another = button(text.problem.another, () => byId("file").click(), { class: !retry && "primary" });
@@ -81,7 +83,7 @@ export function showProblem(error, again) {
       h("h3", { id: "problem-title", tabindex: -1 }, icon("problem"), h("span", title)),
       h("p", what, retry && ` ${text.problem.kept}`),
       problem.retryAfter !== null && h("p", text.problem.wait(problem.retryAfter)),
-      h("div", { class: "actions" }, retry, another),
+      h("div", { class: "actions" }, retry, shrink && TOO_SLOW.has(problem.kind) && button(text.progress.shrink, shrink), another),
     ),
   );
   say(`${title}. ${what}`);

@@ -45,7 +45,8 @@ def test_the_risk_is_converted_by_the_service(visit: Visit, server: Server) -> N
     said = httpx.get(address, params={"prevalence": 0.02}).json()
     assert shown["decision"] == said["decision"]
     # Bayes' rule by hand, on odds.
-    own = sum(load_bundle(SHIPPED_BUNDLE).manifest.prevalence[name] for name in ("melanoma",))  # type: ignore[index]
+    own = load_bundle(SHIPPED_BUNDLE).manifest.malignant_prevalence
+    assert own is not None
     p = before["decision"]["malignant_probability"]
     odds = p / (1 - p) * (0.02 / 0.98) / (own / (1 - own))
     assert shown["decision"]["malignant_probability"] == pytest.approx(odds / (1 + odds), abs=2e-6)

@@ -143,3 +143,16 @@ def test_an_upload_that_stands_still_is_given_up(visit: Visit) -> None:
     page.locator(".progress").wait_for()
     page.clock.fast_forward(31_000)
     expect(page.locator(".problem")).to_contain_text("came to a halt")
+
+
+def test_a_smaller_copy_is_offered_when_sending_took_too_long(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.watch.expected.add("408")
+    Image.effect_noise((1800, 1400), 60).convert("RGB").save(tmp_path / "large.jpg", quality=95)
+    body = {"type": "urn:problem:request-timeout", "detail": "too slow"}
+    page.route(UPLOAD, lambda route: route.fulfill(status=408, json=body))
+    page.set_input_files("#file", tmp_path / "large.jpg")
+    expect(page.locator(".problem")).to_contain_text("Sending took too long")
+    page.unroute(UPLOAD)
+    page.get_by_role("button", name="Send a smaller copy").click()
+    page.locator(".decision").wait_for()

@@ -6,7 +6,7 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from tests.page.browsing import Server
 from tests.page.conftest import UPLOAD, Visit
@@ -145,7 +145,12 @@ def test_what_is_deleted_while_it_is_asked_for_again_stays_deleted(visit: Visit)
 def test_a_session_is_not_lost_without_a_warning(visit: Visit) -> None:
     page = visit.page
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+
+    def accept(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", accept)
     page.reload()
     assert asked == []
     visit.example()
