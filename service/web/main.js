@@ -22,7 +22,7 @@ import { Uploads } from "./uploads.js";
 import { clinicFor, isStale } from "./wanted.js";
 import { inWords, isAnswered } from "./wording.js";
 
-/** @import { Clinic, Item, Model, Prediction, Result } from "./types.js" */
+/** @import { Clinic, Item, Model, Prediction } from "./types.js" */
 /** @import { Send } from "./uploads.js" */
 
 const api = new Api(askForKey);
