@@ -1,6 +1,9 @@
 /** Talking to the service. The access key, where one is needed, lives in this module's one object and nowhere else. */
 
-/** @import { Model, Prediction, Summary } from "./types.js" */
+/** @import { Clinic, Model, Prediction, Summary, Upload } from "./types.js" */
+
+/** So long, in milliseconds, may nothing of an upload move. */
+const STALL = 30_000;
 
 /** What went wrong, in the service's words (RFC 9457), or `unreachable`. */
 export class Problem extends Error {
@@ -36,7 +39,7 @@ export class Api {
 
   /** @returns {Promise<Model>} */
   async model() {
-    return (await this.#fetch("/model")).json();
+    return (await this.#fetch("/v1/model")).json();
   }
 
   /** @param {string} address @returns {Promise<Blob>} */
@@ -49,10 +52,19 @@ export class Api {
     return (await this.#fetch(address)).json();
   }
 
-  /** Deletes what the service keeps of a picture; what is gone already is no problem. @param {string} id */
-  async forget(id) {
+  /** A kept answer for another clinic; nothing is uploaded. @param {string} id @param {Clinic} clinic @returns {Promise<Prediction>} */
+  async view(id, clinic) {
+    return (await this.#fetch(`/v1/predictions/${id}${queryOf(clinic)}`)).json();
+  }
+
+  /**
+   * Deletes what the service keeps of an image; what is gone already is no problem.
+   * @param {string} id
+   * @param {boolean} [leaving] Whether the page is about to go.
+   */
+  async forget(id, leaving = false) {
     try {
-      await this.#fetch(`/predictions/${id}`, { method: "DELETE" });
+      await this.#fetch(`/v1/predictions/${id}`, { method: "DELETE", keepalive: leaving });
     } catch (error) {
       if (!(error instanceof Problem && error.status === 404)) throw error;
     }
@@ -60,10 +72,7 @@ export class Api {
 
   /**
    * @param {Blob} file
-   * @param {object} options
-   * @param {string} [options.operatingPoint]
-   * @param {(share: number) => void} options.onProgress Share of the bytes that were sent.
-   * @param {AbortSignal} options.signal
+   * @param {Upload} options
    * @returns {Promise<Prediction>}
    */
   async predict(file, options) {
@@ -80,23 +89,35 @@ export class Api {
   /**
    * With XMLHttpRequest, because fetch does not tell how much was sent.
    * @param {Blob} file
-   * @param {{ operatingPoint?: string, onProgress: (share: number) => void, signal: AbortSignal }} options
+   * @param {Upload} options
    * @returns {Promise<Prediction>}
    */
-  #send(file, { operatingPoint, onProgress, signal }) {
+  #send(file, { clinic, idempotencyKey, onProgress, signal }) {
     signal.throwIfAborted(); // perhaps while a key was asked for
     const form = new FormData();
-    form.append("image", file, "picture"); // names of files often name patients
-    const query = operatingPoint ? `?operating_point=${encodeURIComponent(operatingPoint)}` : "";
+    form.append("image", file, "image"); // names of files often name patients
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open("POST", `/predict${query}`);
-      for (const [name, value] of Object.entries(this.#headers())) request.setRequestHeader(name, value);
-      request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 1);
+      request.open("POST", `/v1/predictions${queryOf(clinic)}`);
+      for (const [name, value] of Object.entries({ ...this.#headers(), "Idempotency-Key": idempotencyKey })) request.setRequestHeader(name, value);
+      let stalled = false;
+      const stall = () => {
+        stalled = true;
+        request.abort();
+      };
+      // Slow is no fault: an upload has as long as it needs while anything of it moves.
+      let timer = setTimeout(stall, STALL);
+      request.upload.onprogress = ({ loaded, total }) => {
+        clearTimeout(timer);
+        if (loaded < total) timer = setTimeout(stall, STALL);
+        onProgress(total ? loaded / total : 1);
+      };
+      request.upload.onload = () => clearTimeout(timer); // the service has a limit of its own for the rest
+      request.onloadend = () => clearTimeout(timer);
       request.onerror = () => reject(new Problem("unreachable", 0));
-      request.onabort = () => reject(new DOMException("given up", "AbortError"));
+      request.onabort = () => reject(stalled ? new Problem("stalled", 0) : new DOMException("given up", "AbortError"));
       request.onload = () => {
-        if (request.status === 200) resolve(JSON.parse(request.responseText));
+        if (request.status < 300) resolve(JSON.parse(request.responseText));
         else reject(problemOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
       };
       signal.addEventListener("abort", () => request.abort(), { once: true });
@@ -140,6 +161,17 @@ export class Api {
     this.#key = await this.#asking;
   }
 }
+
+/** @param {Clinic} clinic */
+function queryOf({ operatingPoint, prevalence }) {
+  const query = new URLSearchParams();
+  if (operatingPoint) query.set("operating_point", operatingPoint);
+  if (prevalence) query.set("prevalence", String(prevalence));
+  return String(query) && `?${query}`;
+}
+
+/** Random; `crypto.randomUUID` is for https alone, and clinics have plain http in their own networks. */
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** @param {number} status @param {string} body @param {string | null} retryAfter */
 function problemOf(status, body, retryAfter) {

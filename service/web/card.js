@@ -1,4 +1,4 @@
-/** The model card's Markdown as elements: headings, paragraphs, lists, tables, bold and code; that is all a card has. */
+/** The model card's Markdown as elements: headings, paragraphs, lists, tables, bold, italics and code; that is all a card has. */
 
 import { byId, h } from "./dom.js";
 
@@ -20,30 +20,54 @@ export function setUpCard() {
 
 /** @param {string} markdown @returns {HTMLElement[]} */
 export function cardOf(markdown) {
-  const blocks = markdown.split(/\n\s*\n/).map((block) => block.trim());
-  return blocks.flatMap((block) => {
-    const lines = block.split("\n").filter((line) => !/^!\[.*\]\(.*\)$/.test(line)); // the plots are not served
-    if (lines.length === 0 || !lines[0]) return [];
-    const heading = /^(#{1,4}) (.*)$/.exec(lines[0]);
-    if (heading) {
-      const level = /** @type {"h3" | "h4" | "h5"} */ (`h${Math.min(heading[1].length + 2, 5)}`);
-      return [h(level, {}, ...spans(heading[2])), ...(lines.length > 1 ? cardOf(lines.slice(1).join("\n")) : [])];
-    }
-    if (lines.every((line) => line.startsWith("|"))) return [tableOf(lines)];
-    if (lines.every((line) => /^(- | {2})/.test(line))) return [listOf(lines)];
-    return [h("p", ...spans(lines.join(" ")))];
-  });
+  const blocks = markdown.replaceAll(/<!--.*?-->/gs, "").split(/\n\s*\n/);
+  return blocks.flatMap((block) => blockOf(block.split("\n").filter((line) => line.trim() && !PLOT.test(line.trim()))));
 }
 
-/** @param {string[]} lines */
-function listOf(lines) {
-  const items = lines.join("\n").split(/^- /m).filter(Boolean);
-  return h("ul", ...items.map((item) => h("li", ...spans(item.replaceAll(/\s+/g, " ").trim()))));
+/** The plots are not served. */
+const PLOT = /^!\[.*\]\(.*\)$/;
+/** What a line is, by how it begins. @type {[string, RegExp][]} */
+const KINDS = [
+  ["heading", /^#{1,6} /],
+  ["table", /^\|/],
+  ["ul", /^\s*[-*] /],
+  ["ol", /^\s*\d+\. /],
+];
+const kindOf = (line = "") => KINDS.find(([, begins]) => begins.test(line))?.[0] ?? "p";
+
+/** @param {string[]} lines @returns {HTMLElement[]} */
+function blockOf(lines) {
+  if (lines.length === 0) return [];
+  const kind = kindOf(lines[0]);
+  // A list goes on over lines that are no list's; everything else ends where another kind begins.
+  const ends = lines.findIndex((line, at) => at > 0 && (kind === "heading" || (kindOf(line) !== kind && !(/^[uo]l$/.test(kind) && kindOf(line) === "p"))));
+  const [mine, others] = ends < 0 ? [lines, []] : [lines.slice(0, ends), lines.slice(ends)];
+  return [elementOf(kind, mine), ...blockOf(others)];
+}
+
+/** @param {string} kind @param {string[]} lines */
+function elementOf(kind, lines) {
+  if (kind === "table") return tableOf(lines);
+  if (kind === "ul" || kind === "ol") return listOf(kind, lines);
+  if (kind === "p") return h("p", ...spans(lines.map((line) => line.trim()).join(" ")));
+  const [marks, ...said] = lines[0].split(" ");
+  return h(/** @type {"h3" | "h4" | "h5"} */ (`h${Math.min(marks.length + 2, 5)}`), {}, ...spans(said.join(" ")));
+}
+
+/** @param {"ul" | "ol"} kind @param {string[]} lines */
+function listOf(kind, lines) {
+  /** @type {string[]} */
+  const items = [];
+  for (const line of lines) {
+    if (kindOf(line) === kind) items.push(line.replace(/^\s*([-*]|\d+\.) /, ""));
+    else items[items.length - 1] += ` ${line.trim()}`;
+  }
+  return h(kind, {}, ...items.map((item) => h("li", ...spans(item))));
 }
 
 /** @param {string[]} lines */
 function tableOf(lines) {
-  const cells = (line = "") => line.replaceAll(/^\||\|$/g, "").split("|").map((cell) => spans(cell.trim()));
+  const cells = (line = "") => line.trim().replaceAll(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => spans(cell.trim().replaceAll("\\|", "|")));
   const [head, , ...rows] = lines;
   return h(
     "div",
@@ -56,11 +80,13 @@ function tableOf(lines) {
   );
 }
 
-/** @param {string} line @returns {Child[]} */
+/** Bold (with code inside), italics, code and links, of which the words stay. @param {string} line @returns {Child[]} */
 function spans(line) {
-  return line.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
-    if (part.startsWith("**")) return h("strong", part.slice(2, -2));
-    if (part.startsWith("`")) return h("code", part.slice(1, -1));
-    return part;
+  return line.split(/(\*\*.+?\*\*|`[^`]+`|\*[^*\s][^*]*\*|\[[^\]]+\]\([^)]*\))/).filter(Boolean).map((part) => {
+    if (/^\*\*.+\*\*$/s.test(part)) return h("strong", {}, ...spans(part.slice(2, -2)));
+    if (/^`.+`$/s.test(part)) return h("code", part.slice(1, -1));
+    if (/^\*.+\*$/s.test(part)) return h("em", {}, ...spans(part.slice(1, -1)));
+    const link = /^\[([^\]]+)\]\([^)]*\)$/.exec(part);
+    return link ? link[1] : part;
   });
 }

@@ -1,13 +1,14 @@
-/** Two pictures of this tab side by side, with one zoom for both. */
+/** Two images of this session side by side, with one zoom for both. */
 
-import { differenceOf, verdict } from "./answer.js";
+import { limits } from "./answer.js";
+import { differenceOf } from "./details.js";
 import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
-import { plain } from "./format.js";
+import { nameOf } from "./list.js";
 import { KINDS } from "./overlays.js";
-import { nameOf } from "./recent.js";
 import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
+import { because, pointName, riskOf, verdict } from "./wording.js";
 
 /** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -30,7 +31,7 @@ export class Comparison {
 
   /**
    * @param {Result[]} results At least two, newest first.
-   * @param {Result} current Becomes B, beside the one before it.
+   * @param {Result} current Becomes B, with the one before it as A.
    */
   show(results, current) {
     this.#results = results;
@@ -44,7 +45,7 @@ export class Comparison {
     this.draw();
   }
 
-  /** Leaves nothing of a picture behind, and nothing under way. */
+  /** Leaves nothing of an image behind, and nothing under way. */
   clear() {
     this.#turn++;
     for (const { choice, viewer, at, title, words } of this.panes) {
@@ -69,15 +70,16 @@ export class Comparison {
     const turn = ++this.#turn;
     const chosen = this.panes.map(({ choice }) => /** @type {Result} */ (this.#results.find(({ number }) => String(number) === choice.value)));
     for (const [index, { viewer, title, at }] of this.panes.entries()) {
-      const { shown, prediction } = chosen[index];
+      const { shown, prediction, model } = chosen[index];
       const kind = verdict(prediction);
       viewer.show(shown, prediction.image.width, prediction.image.height);
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), text.decision[kind]);
-      at.textContent = `${plain(prediction.decision.operating_point)}. ${text.point.refers(prediction.decision.threshold)}`;
+      const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
+      at.textContent = [`${nameOf(chosen[index])}.`, ...judged].join(" ");
     }
     const [a, b] = chosen;
-    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ (differenceOf(a, b).filter(Boolean)));
+    byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ ([...differenceOf(a, b), limits(riskOf(b.prediction) === null ? a : b)].filter(Boolean)));
     for (const [index, pane] of this.panes.entries()) {
       const failed = (/** @type {unknown} */ error) => turn === this.#turn && this.fail(error, () => this.draw(), chosen[index]);
       this.#lay(pane, chosen[index], () => turn === this.#turn).catch(failed);

@@ -79,3 +79,10 @@ export const input = (id) => byId(id, HTMLInputElement);
 export function setStyle(target, values) {
   for (const [name, value] of Object.entries(values)) target.style.setProperty(name, String(value));
 }
+
+/** Does something that may replace the focused element, and focuses the one with the same id afterwards. @param {() => void} replace */
+export function keepFocus(replace) {
+  const { activeElement } = document;
+  replace();
+  if (activeElement?.id && document.activeElement !== activeElement) document.getElementById(activeElement.id)?.focus({ preventScroll: true });
+}

@@ -16,19 +16,18 @@ export class Figures {
   }
 
   /**
-   * The map alone, transparent where there is none: a picture in memory.
+   * The map alone, transparent where there is none: an image in memory.
    * @param {Prediction} prediction
    * @param {Choice} choice
    * @returns {Promise<string>}
    */
   map(prediction, { kind, branch, spot }) {
-    const query = { map: kind, branch, layer: "map", opacity: "1", ...spot };
-    return this.#picture(prediction, query);
+    return this.#picture(prediction, kind, { branch, layer: "map", opacity: "1", ...spot });
   }
 
-  /** The picture as the network was given it. @param {Prediction} prediction */
+  /** The image as the network was given it. @param {Prediction} prediction */
   frame(prediction) {
-    return this.#picture(prediction, { layer: "picture" });
+    return this.#picture(prediction, "lesion", { layer: "picture" });
   }
 
   /**
@@ -37,7 +36,7 @@ export class Figures {
    * @returns {Promise<Summary>}
    */
   summary(prediction, { kind, branch = "mean", spot = null }) {
-    const address = `/attention/${prediction.id}/summary?${queryOf({ map: kind, branch, ...spot })}`;
+    const address = `/v1/predictions/${prediction.id}/maps/${kind}/summary?${queryOf({ branch, ...spot })}`;
     return this.#once(prediction.id, address, () => this.#api.summary(address));
   }
 
@@ -49,9 +48,9 @@ export class Figures {
     this.#kept.delete(id);
   }
 
-  /** @param {Prediction} prediction @param {Record<string, string | number>} query @returns {Promise<string>} */
-  #picture({ id }, query) {
-    const address = `/attention/${id}?${queryOf(query)}`;
+  /** @param {Prediction} prediction @param {MapKind} kind @param {Record<string, string | number>} query @returns {Promise<string>} */
+  #picture({ id }, kind, query) {
+    const address = `/v1/predictions/${id}/maps/${kind}?${queryOf(query)}`;
     return this.#once(id, address, async () => URL.createObjectURL(await this.#api.picture(address)));
   }
 

@@ -1,48 +1,47 @@
-/** Composition: what the page knows, and what happens when somebody does something. */
+/** Composition: what the page shows, and what happens when somebody does something. */
 
-import { answerOf, inWords } from "./answer.js";
-import { Api, Problem, isAbort } from "./api.js";
+import { answerOf } from "./answer.js";
+import { Api, isAbort, Problem } from "./api.js";
 import { setUpCard, showCard } from "./card.js";
 import { Comparison } from "./compare.js";
-import { byId, h, icon, input } from "./dom.js";
+import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
-import { date, language, time } from "./format.js";
+import { time } from "./format.js";
+import { setUpFrame } from "./frame.js";
 import { setUpIntake } from "./intake.js";
 import { askForKey } from "./key.js";
+import { byRisk, nameOf, showItemShare, showList, summaryOf } from "./list.js";
 import { Overlays } from "./overlays.js";
-import { askImpression, fillAnswer, problemText, say, showNotice, showProblem, showProgress, showShare } from "./panels.js";
-import { nameOf, showRecent } from "./recent.js";
-import { text, words } from "./strings.js";
+import { askImpression, fillAnswer, hideToast, problemText, say, showNotice, showProblem, showProgress, showShare, showToast } from "./panels.js";
+import { remember } from "./preferences.js";
+import { reportOf } from "./record.js";
+import { MOST, Session } from "./session.js";
+import { canShrink, shrunk } from "./shrink.js";
+import { text } from "./strings.js";
+import { Uploads } from "./uploads.js";
+import { clinicFor, isStale } from "./wanted.js";
+import { inWords, isAnswered } from "./wording.js";
 
-/** @import { Model, Reading, Result } from "./types.js" */
+/** @import { Clinic, Item, Model, Prediction } from "./types.js" */
+/** @import { Send } from "./uploads.js" */
 
 const api = new Api(askForKey);
 const figures = new Figures(api);
-const overlays = new Overlays(figures, {
-  say,
-  fail,
-  onFrame: (result) => {
-    if (result === current) report(result);
-    list();
-  },
+const session = new Session(api, figures, (gone, confirmed) => {
+  hideToast();
+  const name = gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length);
+  say(confirmed ? text.session.deletedEverywhere(name) : text.session.deletedHere(name));
 });
+const overlays = new Overlays(figures, { say, fail, onFrame: () => (report(), list()) });
 const comparison = new Comparison(figures, fail);
-/** So many pictures of the tab are kept. */
-const MOST = 24;
-const choices = { percent: 5 };
+const uploads = new Uploads({ send, onState, onShare });
 
-/** Newest first. @type {Result[]} */
-const results = [];
-/** @type {Result | null} */
+/** Shown, or to be shown when answered. @type {Item | null} */
 let current = null;
-/** Answered, but its reader has not said yet what they think. @type {Result | null} */
-let covered = null;
-/** Under way, or failed. @type {Reading | null} */
-let pending = null;
 /** The last one heard of. @type {Model | null} */
 let model = null;
-let count = 0;
-let underWay = new AbortController();
+/** Counts changes of the clinic: of several the last one wins. */
+let adjustments = 0;
 
 /** The model that answered; asked for when it is not the last one heard of. @param {string} [sha256] */
 async function modelInUse(sha256) {
@@ -53,143 +52,170 @@ async function modelInUse(sha256) {
   return model;
 }
 
-/** @param {Reading} reading */
-async function read(reading) {
-  const atPoint = document.activeElement?.id === "point";
-  abandon(reading);
-  pending = reading;
-  const { signal } = (underWay = new AbortController());
-  look("reading");
-  entitle(reading);
-  current = null;
-  byId("report").replaceChildren();
-  if (!reading.replaces) overlays.clear();
-  showProgress(reading.replaces !== null, () => (reading.replaces ? open(reading.replaces) : restart()));
-  list();
-  if (!reading.replaces) preview(reading, signal);
+/** @type {Send} */
+async function send(item, options) {
+  const old = item.prediction;
+  /** @type {Prediction | undefined} */
   let prediction;
   try {
-    prediction = await api.predict(reading.file, {
-      operatingPoint: reading.operatingPoint,
-      onProgress: showShare,
-      signal,
-    });
+    prediction = await api.predict(item.file, { ...options, clinic: clinicFor(await modelInUse()), idempotencyKey: item.key });
     const answered = await modelInUse(prediction.model.sha256);
-    signal.throwIfAborted();
-    const { file, url, example, number, replaces } = reading;
-    const { shown = url, note = "", impression = null } = replaces ?? {};
-    const result = { file, url, shown, example, number, prediction, model: answered, note, impression };
-    pending = null;
-    if (replaces) {
-      drop(replaces, false);
-      keep(result, true);
-      if (atPoint) document.getElementById("point")?.focus();
-    } else if (input("impression-first").checked) cover(result);
-    else keep(result);
+    options.signal.throwIfAborted();
+    if (old) figures.forget(old, item.shown);
+    Object.assign(item, { prediction, model: answered });
   } catch (error) {
     if (prediction) api.forget(prediction.id).catch(() => {});
-    if (!signal.aborted) showProblem(error, () => read(reading));
+    throw error;
   }
 }
 
-/** @param {Blob} file @param {string | null} example */
-function readNew(file, example) {
-  return read({ file, url: URL.createObjectURL(file), example, number: ++count, replaces: null });
+/** @param {Item} item */
+function onState(item) {
+  if (item === current && !byId("reading").hidden) render();
+  list();
+  if (item.state === "answered" && item === current && isAnswered(item)) say(`${nameOf(item)}. ${inWords(item)}`);
+  if (item.state === "answered" && isAnswered(item) && isStale(item)) refresh([item]);
+  if (session.items.length > 1 && !uploads.busy && byId("reading").hidden) say(summaryOf(session.items));
 }
 
-/** @param {Result} result */
-const judge = (result, operatingPoint = result.prediction.decision.operating_point) => read({ ...result, replaces: result, operatingPoint });
-
-/** Asks for an impression first. @param {Result} result */
-function cover(result) {
-  covered = result;
-  askImpression((chosen) => {
-    result.impression = chosen;
-    keep(result);
-  });
+/** @param {Item} item */
+function onShare(item) {
+  showItemShare(item);
+  if (item === current && !item.covered) showShare(item);
 }
 
-/** @param {Result} result @param {boolean} [samePicture] */
-function keep(result, samePicture) {
-  covered = null;
-  results.unshift(result);
-  results.sort((a, b) => b.number - a.number);
-  for (const oldest of results.slice(MOST)) drop(oldest, true);
-  open(result, samePicture);
-  say(`${nameOf(result)}. ${inWords(result)}`);
+/** @param {File[]} files @param {string | null} example */
+function take(files, example) {
+  const room = Math.max(0, MOST - session.items.length);
+  const items = files.slice(0, room).map((file) => session.create(file, file.name, example));
+  if (files.length > room) showToast(text.session.full(MOST, files.length - room));
+  if (items.length === 1) open(items[0]);
+  else if (items.length) showSession();
+  for (const item of items) uploads.add(item);
 }
 
-/** @param {Result} result @param {boolean} [samePicture] Whether it was shown until now, so that its map stays. */
-function open(result, samePicture) {
-  abandon();
-  current = result;
+/** @param {Item} item */
+function open(item) {
+  current = item;
   look("reading");
-  entitle(result, ` · ${time(result.prediction.created_at)}`);
-  overlays.show(result, samePicture);
-  fillAnswer(...answerOf(result, choices, { judgeAt: (point) => judge(result, point), showCard: () => showCard(result.model.card) }));
-  report(result);
+  scrollTo(0, 0);
+  render();
   list();
+  if (isAnswered(item) && isStale(item)) refresh([item]);
 }
 
-/** Gives up what is under way, failed or never looked at; not what comes next. @param {Reading} [next] */
-function abandon(next) {
-  underWay.abort();
-  if (covered) drop(covered, true);
-  if (pending && pending !== next && !pending.replaces) URL.revokeObjectURL(pending.url);
-  covered = pending = null;
+/** Shows the current item as it is now. */
+function render() {
+  const item = current;
+  if (!item) return;
+  entitle(nameOf(item) + (item.name ? ` · ${item.name}` : "") + (item.prediction ? ` · ${time(item.prediction.created_at)}` : ""));
+  report();
+  if (isAnswered(item)) {
+    overlays.show(item);
+    fillAnswer(...answerOf(item, { adjust, showCard: () => showCard(item.model.card), agreement: () => session.agreement }));
+    return;
+  }
+  overlays.preview(item);
+  if (item.state === "answered") {
+    askImpression((chosen) => {
+      Object.assign(item, { impression: chosen, covered: false });
+      onState(item);
+    });
+    return;
+  }
+  const shrink = canShrink(item.file) ? () => sendSmaller(item) : null;
+  if (item.state === "failed") showProblem(item.problem, { again: () => uploads.add(item), shrink });
+  else showProgress(item, { giveUp: () => remove([item]), shrink });
 }
 
-/** @param {Result} result */
-async function forget(result) {
-  const wasShown = result === current || pending?.replaces === result || !byId("comparison").hidden;
-  const at = results.indexOf(result);
-  const gone = drop(result, true);
-  if (result === current) current = null;
-  if (wasShown && results.length) open(current ?? results[0]);
-  else if (wasShown) restart();
-  list();
-  const next = byId("recent-list").children[Math.min(at, results.length - 1)]?.querySelector("button");
-  if (next) next.focus();
-  else if (!wasShown) byId("reading-title").focus();
+/** For the print. */
+function report() {
+  byId("report").replaceChildren(...(current && isAnswered(current) ? reportOf(current) : []));
+}
+
+/** @param {Item} item */
+async function sendSmaller(item) {
+  uploads.cancel(item);
   try {
-    await gone;
-    say(text.recent.forgotten(nameOf(result)));
-  } catch {
-    say(text.recent.forgottenHere(nameOf(result)));
+    item.file = await shrunk(item.file);
+    item.problem = new Problem("changed", 0); // so that it goes under a key of its own
+    uploads.add(item);
+  } catch (error) {
+    fail(error, () => uploads.add(item));
   }
 }
 
-async function forgetAll() {
-  const gone = [...results].map((result) => drop(result, true));
-  restart();
-  const failed = (await Promise.allSettled(gone)).some(({ status }) => status === "rejected");
-  say(failed ? text.recent.forgottenHere(text.recent.all) : text.recent.forgotten(text.recent.all));
+/** Another clinic: all answers are asked for again, no image is sent again. @param {Clinic} changes */
+function adjust(changes) {
+  remember(changes);
+  adjustments++;
+  return refresh(session.items.filter((item) => item.model !== null).sort((a) => (a === current ? -1 : 0)));
 }
 
-/** @param {Result} result @param {boolean} withPicture */
-function drop(result, withPicture) {
-  const at = results.indexOf(result);
-  if (at >= 0) results.splice(at, 1);
-  figures.forget(result.prediction, result.shown);
-  if (withPicture) for (const url of [result.url, result.shown]) URL.revokeObjectURL(url);
-  const gone = api.forget(result.prediction.id);
-  gone.catch(() => {}); // it expires by itself
-  return gone;
+/** @param {Item[]} items */
+async function refresh(items) {
+  const turn = adjustments;
+  await Promise.all(
+    items.map(async (item) => {
+      const { prediction, model: of } = item;
+      if (!prediction || !of) return;
+      try {
+        const seen = await api.view(prediction.id, clinicFor(of));
+        if (turn !== adjustments || item.prediction !== prediction) return;
+        item.prediction = seen;
+        if (item === current && !byId("reading").hidden) render();
+        if (item === current && isAnswered(item)) say(inWords(item));
+      } catch (error) {
+        if (item === current) fail(error, () => refresh([item]), item);
+      }
+    }),
+  );
+  list();
+}
+
+/** @param {Item[]} gone */
+function remove(gone) {
+  const shown = current !== null && gone.includes(current) && !byId("reading").hidden;
+  const at = byRisk(session.items).indexOf(gone[0]);
+  for (const item of gone) uploads.cancel(item);
+  session.remove(gone);
+  const rest = byRisk(session.items);
+  if (current && gone.includes(current)) current = null;
+  if (rest.length === 0) restart();
+  else if (shown || !byId("comparison").hidden) open(current ?? rest[Math.min(at, rest.length - 1)]);
+  list();
+  document.getElementById(`open-${rest[Math.min(at, rest.length - 1)]?.number}`)?.focus();
+  showToast(text.session.deleted(gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length)), text.session.undo, undo);
+}
+
+function undo() {
+  const back = session.undo();
+  hideToast();
+  for (const item of back) if (item.state !== "answered" && item.state !== "failed") uploads.add(item);
+  if (back.length === 1) open(back[0]);
+  else showSession();
+  say(text.session.restored(back.length === 1 ? nameOf(back[0]) : text.session.all(back.length)));
 }
 
 function restart() {
-  abandon();
   current = null;
   look("start");
   list();
   byId("choose").focus();
 }
 
-/** @param {"start" | "reading" | "comparison"} section */
+function showSession() {
+  current = null;
+  look("list");
+  scrollTo(0, 0);
+  list();
+  byId("session-title").focus();
+}
+
+/** @param {"start" | "reading" | "list" | "comparison"} section */
 function look(section) {
   for (const id of ["start", "reading", "comparison"]) byId(id).hidden = id !== section;
   document.body.dataset.section = section;
-  byId("new").hidden = section === "start";
   byId("notice").hidden = true;
   if (section !== "comparison") comparison.clear();
   if (section === "reading") return;
@@ -198,57 +224,36 @@ function look(section) {
 }
 
 function list() {
-  showRecent(results, byId("reading").hidden ? null : current, { open, forget });
-  byId("compare").hidden = results.length < 2 || !byId("comparison").hidden;
-  byId("print").hidden = current === null || byId("reading").hidden;
+  const { section } = document.body.dataset;
+  const { items } = session;
+  showList(items, section === "reading" ? current : null, { open, remove, retry: (failed) => failed.forEach((item) => uploads.add(item)) });
+  document.body.classList.toggle("with-session", items.length > 0);
+  byId("new").hidden = section === "start";
+  byId("list").hidden = items.length < 2 || section === "list";
+  byId("compare").hidden = session.results.length < 2 || section === "comparison";
+  byId("print").hidden = section !== "comparison" && !(section === "reading" && current && isAnswered(current));
 }
 
-/** @param {{ number: number, example: string | null }} picture */
-function entitle(picture, more = "") {
-  const title = byId("reading-title");
-  title.textContent = nameOf(/** @type {Result} */ (picture)) + more;
-  if (!byId("reading").contains(document.activeElement)) title.focus({ preventScroll: true });
-}
-
-/** @param {Reading} reading @param {AbortSignal} signal */
-async function preview({ url }, signal) {
-  const image = new Image();
-  image.src = url;
-  try {
-    await image.decode();
-    if (!signal.aborted && current === null) overlays.preview(url, image.naturalWidth, image.naturalHeight);
-  } catch {
-    if (!signal.aborted && current === null) overlays.previewNothing();
-  }
-}
-
-/** For the print. @param {Result} result */
-function report({ shown, prediction }) {
-  byId("report").replaceChildren(
-    h("p", h("strong", text.brand), ` · ${date(prediction.created_at)}`),
-    h("p", { id: "report-note" }),
-    h("img", { src: shown, alt: "" }),
-  );
-  note();
-}
-
-function note() {
-  const place = document.getElementById("report-note");
-  if (place) place.textContent = current?.note ? `${text.note.label}: ${current.note}` : "";
+/** @param {string} title */
+function entitle(title) {
+  byId("reading-title").textContent = title;
+  if (!byId("reading").contains(document.activeElement)) byId("reading-title").focus({ preventScroll: true });
 }
 
 /**
  * Something failed, while the rest of the page is still of use.
  * @param {unknown} error
  * @param {() => void} again
- * @param {Result} [result] Whose answer may be gone.
+ * @param {Item} [item] Whose answer may be gone.
  */
-function fail(error, again, result) {
+function fail(error, again, item) {
   if (isAbort(error)) return;
   showNotice(error, (kind) => {
     byId(byId("reading").hidden ? "main" : "stage").focus();
-    if (kind === "not-found" && result) judge(result);
-    else again();
+    if ((kind === "not-found" || kind === "conflict") && item) {
+      if (item !== current || byId("reading").hidden) open(item);
+      uploads.add(item);
+    } else again();
   });
 }
 
@@ -260,33 +265,24 @@ async function greet() {
   }
 }
 
-document.documentElement.lang = language;
-for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text], [data-label], [data-icon]"))) {
-  const { text: said, label, icon: drawn } = place.dataset;
-  if (drawn) place.append(icon(drawn));
-  if (said) place.append(drawn ? h("span", words(said)) : words(said));
-  if (label) place.setAttribute("aria-label", words(label));
-  if (label && place instanceof HTMLButtonElement) place.title = words(label);
-}
-setUpIntake({ fetched: (address) => api.picture(address), onPicture: readNew, onFail: fail });
+setUpFrame(() => session.items.length > 0);
+setUpIntake({ fetched: (address) => api.picture(address), onFiles: take, onFail: fail });
 setUpCard();
 byId("new").addEventListener("click", restart);
+byId("list").addEventListener("click", showSession);
 byId("print").addEventListener("click", () => print());
+byId("answer").addEventListener("input", report);
 byId("compare").addEventListener("click", () => {
+  const { results } = session;
   if (results.length < 2) return;
-  abandon();
   look("comparison");
-  comparison.show(results, current ?? results[0]);
+  comparison.show(results, results.find((result) => result === current) ?? results[0]);
   list();
   byId("comparison-title").focus();
 });
-byId("leave-comparison").addEventListener("click", () => open(current ?? results[0]));
-byId("forget-all").addEventListener("click", forgetAll);
-byId("answer").addEventListener("input", note);
-byId("theme").addEventListener("click", () => {
-  const { dataset } = document.documentElement;
-  const dark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  dataset.theme = dark ? "light" : "dark";
-});
+byId("leave-comparison").addEventListener("click", () => (current ? open(current) : showSession()));
+byId("delete-all").addEventListener("click", () => remove([...session.items]));
+byId("retry-all").addEventListener("click", () => session.items.filter(({ state }) => state === "failed").forEach((item) => uploads.add(item)));
 look("start");
+list();
 greet();

@@ -1,19 +1,22 @@
-/** The controls of the viewer and what they lay over the picture. */
+/** The controls of the viewer and what they lay over the image. */
 
-import { byId, h, input } from "./dom.js";
+import { byId, h, input, setStyle } from "./dom.js";
 import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 
-/** @import { Branch, Cell, Grid, MapKind, Point, Result } from "./types.js" */
+/** @import { Branch, Cell, Grid, Item, MapKind, Point, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
 
 /** @type {MapKind[]} */
 export const KINDS = ["lesion", "spatial", "correlation"];
+const LIGHT = ["brightness", "contrast"];
 
 export class Overlays {
   /** @type {Result | null} */
   #result = null;
+  /** @type {Item | null} */
+  #previewed = null;
   /** @type {Cell | null} Where the arrow keys are. */
   #cursor = null;
   /** @type {Cell | null} Whose relations are shown. */
@@ -26,7 +29,7 @@ export class Overlays {
    * @param {object} listeners
    * @param {(words: string) => void} listeners.say
    * @param {(error: unknown, again: () => void, result: Result) => void} listeners.fail
-   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the picture.
+   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the image.
    */
   constructor(figures, { say, fail, onFrame }) {
     this.figures = figures;
@@ -40,26 +43,31 @@ export class Overlays {
     this.#build();
   }
 
-  /** The picture alone, while there is no answer. @param {string} url @param {number} width @param {number} height */
-  preview(url, width, height) {
+  /** The image alone, while there is no answer. @param {Item} item */
+  async preview(item) {
+    if (item === this.#previewed) return;
     this.#begin(null);
-    this.viewer.show(url, width, height);
+    this.#previewed = item;
+    const image = new Image();
+    image.src = item.shown;
+    try {
+      await image.decode();
+      if (item === this.#previewed) this.viewer.show(item.shown, image.naturalWidth, image.naturalHeight);
+    } catch {
+      if (item === this.#previewed) this.#tell(text.viewer.noPreview, false);
+    }
   }
 
   clear() {
     this.#begin(null);
   }
 
-  previewNothing() {
-    this.#tell(text.viewer.noPreview, false);
-  }
-
-  /** @param {Result} result @param {boolean} [samePicture] */
-  show(result, samePicture) {
-    if (!samePicture) this.#begin(result);
-    this.#result = result;
+  /** @param {Result} result Shown already: its map stays. */
+  show(result) {
+    const same = result === this.#result;
+    if (!same) this.#begin(result);
     const { image, attention, decision } = result.prediction;
-    if (!samePicture || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
+    if (!same || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
     this.draw();
@@ -75,6 +83,7 @@ export class Overlays {
     byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
     byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
     byId("overlays").addEventListener("input", ({ target }) => {
+      if (target instanceof HTMLInputElement && LIGHT.includes(target.id)) return this.#light();
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
       this.#lifted = false;
       this.draw();
@@ -87,15 +96,23 @@ export class Overlays {
   #begin(result) {
     this.#turn++;
     this.#result = result;
+    this.#previewed = null;
     this.#release();
     this.#lifted = false;
     this.#radio("map", "none").checked = true;
     input("show-frame").checked = false;
     input("split").value = "0";
+    for (const name of LIGHT) input(name).value = "100";
+    this.#light();
     this.viewer.clear();
     byId("overlays").hidden = true;
     byId("legend").hidden = true;
     this.#tell("", false);
+  }
+
+  /** How bright the image is shown; what the network was given stays. */
+  #light() {
+    for (const name of LIGHT) setStyle(this.viewer.stage, { [`--${name}`]: Number(input(name).value) / 100 });
   }
 
   /** Draws what the controls say; of several calls the last one wins. */
@@ -231,7 +248,7 @@ export class Overlays {
     this.#spot = this.#cursor = null;
   }
 
-  /** Some kinds of picture no browser shows; once there is an answer, the service can. */
+  /** Some kinds of image no browser shows; once there is an answer, the service can. */
   async #showFrameInstead() {
     const result = this.#result;
     if (!result || this.viewer.picture.getAttribute("src") !== result.url) return;

@@ -6,22 +6,31 @@ export type Shares = Record<string, number>;
 
 export interface Decision {
   operating_point: string;
-  malignant_probability: number;
+  prevalence: number | null;
+  malignant_probability: number | null;
   threshold: number;
   refer: boolean | null;
-  status: "clear" | "caution" | "abstained";
+  status: "ok" | "caution" | "abstained";
   reasons: string[];
   abstained_because: string[];
+}
+
+export interface Quality {
+  sharpness: number;
+  dark_share: number;
+  bright_share: number;
+  unfamiliarity: number;
 }
 
 export interface Prediction {
   id: string;
   created_at: string;
-  diagnosis: string;
-  probabilities: Shares;
-  branches: { probabilities: Shares }[];
+  expires_at: string | null;
+  probabilities: Shares | null;
+  branches: { probabilities: Shares }[] | null;
   decision: Decision;
   lesion: { found: boolean; fraction: number; crop_box: Box };
+  quality: Quality | null;
   image: { width: number; height: number; format: string; sha256: string; notes: string[] };
   attention: { lesion: string; spatial: string | null; correlation: string | null };
   model: { name: string; version: string; sha256: string; variant: string; provider: string };
@@ -37,6 +46,21 @@ export interface OperatingPoint {
   sensitivity: Interval;
   specificity: Interval;
   measured_on: string;
+  chosen_on: string | null;
+}
+
+export interface Repeatability {
+  measured_on: string;
+  median_change: number;
+  percentile_95_change: number;
+  other_advice: Interval;
+}
+
+export interface Abstention {
+  max_unfamiliarity: number;
+  min_sharpness: number;
+  max_dark_share: number;
+  max_bright_share: number;
 }
 
 export interface Manifest {
@@ -48,6 +72,9 @@ export interface Manifest {
   outputs: { name: string; shape: (number | string)[] }[];
   prevalence: Shares | null;
   operating_points: OperatingPoint[];
+  default_operating_point: string;
+  abstention: Abstention | null;
+  repeatability: Repeatability | null;
 }
 
 export interface Model {
@@ -56,6 +83,7 @@ export interface Model {
   sha256: string;
   variant: string;
   provider: string;
+  operating_point: string;
 }
 
 export type MapKind = "lesion" | "spatial" | "correlation";
@@ -73,51 +101,82 @@ export interface Summary {
   outline: Point[][];
 }
 
-/** Which map to lay over the picture; a spot, in pixels of the upright picture, for the correlation map alone. */
+/** Which map to lay over the image; a spot, in pixels of the upright image, for the correlation map alone. */
 export type Choice = { kind: MapKind; branch: Branch; spot: Point | null };
 /** How many spots a map has, and one of them. */
 export type Grid = { columns: number; rows: number };
 export type Cell = { column: number; row: number };
 
-/** Zoom 1 fits the picture into the stage; x and y are what is in its middle, as fractions of the picture. */
+/** Zoom 1 fits the image into the stage; x and y are what is in its middle, as fractions of the image. */
 export type View = { zoom: number; x: number; y: number };
-/** In pixels of the upright picture. */
+/** In pixels of the upright image. */
 export type Marks = { box: Box | null; outline: Point[][]; spot: Box | null };
 
 export type Impression = "refer" | "no_referral" | "unsure";
+export type Verdict = "refer" | "no_referral" | "abstained";
 
-/** A picture on its way to an answer. */
-export interface Reading {
-  file: Blob;
-  url: string;
-  example: string | null;
-  /** Counts the pictures of this tab. */
-  number: number;
-  /** The same picture's answer that this one is to take the place of. */
-  replaces: Result | null;
+/** Kept in this browser; nothing of a patient. */
+export interface Preferences {
+  language?: string;
+  theme?: "light" | "dark";
+  /** Share of malignant lesions in the clinic, 0 to 1; the model's own mix without it. */
+  prevalence?: number;
+  /** The service's default without it. */
   operatingPoint?: string;
+  impressionFirst?: boolean;
 }
 
-/** A picture of this tab and its answer. */
-export interface Result {
+/** Whom an answer is for: what the service converts it to. */
+export type Clinic = { prevalence?: number; operatingPoint?: string };
+
+export interface Upload {
+  clinic: Clinic;
+  /** The same when an upload is tried again. */
+  idempotencyKey: string;
+  onProgress: (share: number) => void;
+  signal: AbortSignal;
+}
+
+/** An image of this tab: waiting, on its way, failed, or answered. */
+export interface Item {
+  /** Counts the images of this tab. */
+  number: number;
   file: Blob;
+  /** Of the file; shown here, never sent. */
+  name: string;
   /** Of the file, in memory. */
   url: string;
   /** What shows it: the same, or the network's frame where a browser cannot. */
   shown: string;
   example: string | null;
-  number: number;
-  prediction: Prediction;
+  state: "waiting" | "sending" | "failed" | "answered";
+  /** Of the bytes that were sent. */
+  share: number;
+  problem: unknown;
+  /** When a busy service is asked again, in milliseconds since 1970. */
+  retryAt: number | null;
+  /** Makes sending again safe (`Idempotency-Key`). */
+  key: string;
+  prediction: Prediction | null;
   /** That answered. */
-  model: Model;
-  /** For the print alone. */
-  note: string;
+  model: Model | null;
+  /** For the print and the record alone. */
+  reference: string;
+  site: string;
   /** What its reader thought before the answer was shown. */
   impression: Impression | null;
+  /** Whether an impression is wanted before its answer is shown. */
+  covered: boolean;
 }
 
-/** What a reader may set; shared by all answers of the tab. */
-export type Settings = { percent: number };
-export type Actions = { judgeAt: (point: string) => void; showCard: () => void };
+/** An image with its answer. */
+export type Result = Item & { prediction: Prediction; model: Model };
+
+export type Actions = {
+  /** Shows all answers for another clinic; undefined is the service's default. */
+  adjust: (changes: Clinic) => void;
+  showCard: () => void;
+  agreement: () => { same: number; of: number };
+};
 
 export type Child = Node | string | null | undefined | false;

@@ -1,21 +1,26 @@
-/** A picture to look at closely: zoom, pan, a map laid over it, marks. Positions are fractions of the picture. */
+/** An image to look at closely: zoom, pan, turn, a map laid over it, marks. Positions are fractions of the turned image. */
 
 import { button, drawing, h, icon, setStyle } from "./dom.js";
 import { wholePercent } from "./format.js";
+import { marksOf } from "./marks.js";
 import { text } from "./strings.js";
 
-/** @import { Box, Marks, Point, View } from "./types.js" */
+/** @import { Marks, Point, View } from "./types.js" */
 
 /** @type {View} */
 export const WHOLE = { zoom: 1, x: 0.5, y: 0.5 };
-const MOST = 16; // device pixels for each pixel of the picture
+const MOST = 16; // device pixels for each pixel of the image
 const STEP = 1.25;
+const CLOSER = 2.5; // by a double click
 const CLICK = 5; // CSS pixels that a pointer may move and still be a click
 
 export class Viewer {
   /** @type {View} */
   #view = WHOLE;
-  #size = { width: 1, height: 1 };
+  /** Of the upright image. */
+  #upright = { width: 1, height: 1 };
+  /** Quarter turns clockwise. */
+  #turns = 0;
   /** @type {Map<number, { x: number, y: number }>} */
   #pointers = new Map();
   #moved = 0;
@@ -24,8 +29,8 @@ export class Viewer {
   /**
    * @param {HTMLElement} stage
    * @param {object} listeners
-   * @param {(view: View) => void} [listeners.onView] After somebody zoomed or moved the picture here.
-   * @param {(spot: Point) => void} [listeners.onClick] With pixels of the upright picture.
+   * @param {(view: View) => void} [listeners.onView] After somebody zoomed or moved the image here.
+   * @param {(spot: Point) => void} [listeners.onClick] With pixels of the upright image.
    * @param {(event: KeyboardEvent) => boolean} [listeners.onKey] Whether the key was taken.
    */
   constructor(stage, { onView = () => {}, onClick = () => {}, onKey = () => false }) {
@@ -51,26 +56,28 @@ export class Viewer {
     for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) {
       stage.addEventListener(end, (event) => this.#onUp(event));
     }
+    stage.addEventListener("dblclick", (event) => (this.#view.zoom > 1 ? this.fit() : this.zoomBy(CLOSER, this.#offset(event))));
     stage.addEventListener("keydown", (event) => this.#onKeyDown(event));
     new ResizeObserver(() => this.#apply()).observe(stage);
   }
 
   /**
    * @param {string} url
-   * @param {number} width Of the upright picture, pixels.
+   * @param {number} width Of the upright image, pixels.
    * @param {number} height
    */
   show(url, width, height) {
     if (url) this.picture.src = url;
     else this.picture.removeAttribute("src");
     this.stage.classList.toggle("empty", !url);
-    this.#size = { width, height };
+    this.#upright = { width, height };
     this.marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
     setStyle(this.stage, { "--width": width, "--height": height });
     this.#apply();
   }
 
   clear() {
+    this.#turns = 0;
     this.show("", 4, 3);
     this.lay(null);
     this.mark({ box: null, outline: [], spot: null });
@@ -85,22 +92,8 @@ export class Viewer {
   }
 
   /** @param {Marks} marks */
-  mark({ box, outline, spot }) {
-    const path = outline.map((ring) => `M${ring.map(({ x, y }) => `${x} ${y}`).join("L")}Z`).join("");
-    // Each twice, dark under light, so that it shows on every skin.
-    const twice = (/** @type {() => SVGElement} */ make, name = "") =>
-      ["under", name].map((kind) => {
-        const shape = make();
-        shape.setAttribute("class", kind);
-        return shape;
-      });
-    const rectangle = (/** @type {Box} */ { x0, y0, x1, y1 }) => () =>
-      drawing("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
-    this.marks.replaceChildren(
-      ...(path ? twice(() => drawing("path", { d: path }), "outline") : []),
-      ...(box ? twice(rectangle(box), "crop") : []),
-      ...(spot ? twice(rectangle(spot), "spot") : []),
-    );
+  mark(marks) {
+    this.marks.replaceChildren(...marksOf(marks));
   }
 
   /** @param {number} share */
@@ -126,7 +119,7 @@ export class Viewer {
     this.#apply();
   }
 
-  /** CSS pixels for each pixel of the picture. */
+  /** CSS pixels for each pixel of the image. */
   get scale() {
     return this.#fit * this.#view.zoom;
   }
@@ -137,6 +130,18 @@ export class Viewer {
 
   native() {
     this.#change({ ...this.#view, zoom: 1 / (this.#fit * devicePixelRatio) });
+  }
+
+  /** A quarter turn clockwise. */
+  turn() {
+    this.#turns = (this.#turns + 1) % 4;
+    this.fit();
+  }
+
+  async fullScreen() {
+    const figure = this.stage.closest("figure");
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await figure?.requestFullscreen();
   }
 
   /**
@@ -161,8 +166,16 @@ export class Viewer {
       make(icon("out"), viewer.out, () => this.zoomBy(1 / 1.5)),
       make(icon("fit"), viewer.fit, () => this.fit()),
       make("1:1", viewer.native, () => this.native()),
+      make(icon("turn"), viewer.turn, () => this.turn()),
+      document.fullscreenEnabled && make(icon("full"), viewer.full, () => this.fullScreen()),
       this.#percent,
     );
+  }
+
+  /** Of the image as it is turned. */
+  get #size() {
+    const { width, height } = this.#upright;
+    return this.#turns % 2 ? { width: height, height: width } : { width, height };
   }
 
   get #fit() {
@@ -170,7 +183,7 @@ export class Viewer {
     return Math.min(clientWidth / this.#size.width, clientHeight / this.#size.height) || 1;
   }
 
-  /** @param {number} x Pixels of the picture. @param {number} y */
+  /** @param {number} x Pixels of the image. @param {number} y */
   #pan(x, y) {
     const { width, height } = this.#size;
     this.#change({ ...this.#view, x: this.#view.x + x / width, y: this.#view.y + y / height });
@@ -186,11 +199,15 @@ export class Viewer {
     const { clientWidth, clientHeight } = this.stage;
     const { width, height } = this.#size;
     const { scale } = this;
+    const upright = this.#upright;
+    // A turn is around the corner: what went out of sight is brought back.
+    const back = [[0, 0], [upright.height, 0], [upright.width, upright.height], [0, upright.width]][this.#turns];
     const pixels = scale * devicePixelRatio;
     setStyle(this.stage, {
       "--x": `${clientWidth / 2 - this.#view.x * width * scale}px`,
       "--y": `${clientHeight / 2 - this.#view.y * height * scale}px`,
       "--scale": scale,
+      "--turn": `translate(${back[0]}px, ${back[1]}px) rotate(${90 * this.#turns}deg)`,
     });
     this.stage.classList.toggle("close", pixels >= 3);
     this.stage.classList.toggle("zoomed", this.#view.zoom > 1);
@@ -205,6 +222,7 @@ export class Viewer {
 
   /** @param {WheelEvent} event */
   #onWheel(event) {
+    if (!event.ctrlKey && document.activeElement !== this.stage) return; // the page scrolls
     event.preventDefault();
     const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1);
     this.zoomBy(Math.exp(-pixels / (event.ctrlKey ? 100 : 400)), this.#offset(event));
@@ -241,7 +259,13 @@ export class Viewer {
     const { width, height } = this.#size;
     const at = this.#offset(event);
     const spot = { x: this.#view.x * width + at.x / this.scale, y: this.#view.y * height + at.y / this.scale };
-    if (spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height) this.onClick(spot);
+    if (spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height) this.onClick(this.#uprightOf(spot));
+  }
+
+  /** @param {Point} turned In pixels. @returns {Point} */
+  #uprightOf({ x, y }) {
+    const { width, height } = this.#upright;
+    return [{ x, y }, { x: y, y: height - x }, { x: width - x, y: height - y }, { x: width - y, y: x }][this.#turns];
   }
 
   /** @param {KeyboardEvent} event */
@@ -256,6 +280,8 @@ export class Viewer {
       "-": () => this.zoomBy(1 / STEP),
       0: () => this.fit(),
       1: () => this.native(),
+      r: () => this.turn(),
+      f: () => this.fullScreen(),
       ArrowLeft: () => this.#pan(-step * this.#size.width, 0),
       ArrowRight: () => this.#pan(step * this.#size.width, 0),
       ArrowUp: () => this.#pan(0, -step * this.#size.height),

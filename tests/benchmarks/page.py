@@ -33,7 +33,7 @@ new MutationObserver((_, observer) => {
 """
 _PAINTED = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 _ANSWERED = """() => {
-  const reply = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/predict"));
+  const reply = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/v1/predictions"));
   return reply && window.answerShown ? window.answerShown - reply.responseEnd : null;
 }"""
 _MAP_SHOWN = """async () => {

@@ -31,6 +31,9 @@ from service.settings import SHIPPED_BUNDLE
 from tests.page.browsing import Server, launch, serving
 from tests.service.tiny_bundle import write_tiny_bundle
 
+# A picture on its way to the service; a kept prediction has a longer path.
+UPLOAD = "**/v1/predictions*"
+
 _FAILED_LOAD = re.compile(r"Failed to load resource: (?:the server responded with a status of (\d+)|(net::\w+))")
 _LAPTOP = ViewportSize(width=1280, height=800)
 
@@ -99,6 +102,11 @@ class Visit:
         """Start page to an answer."""
         self.page.locator(".example").nth(which).click()
         self.page.locator(".decision").wait_for()
+
+    def unfold(self, which: str) -> None:
+        """Open ``details`` or ``clinic``, unless it is open."""
+        if not self.page.locator(f"#{which}").evaluate("(folded) => folded.open"):
+            self.page.locator(f"#{which} > summary").click()
 
     def choose_map(self, name: str) -> None:
         """Lay a map over the picture, and wait for it."""

@@ -1,36 +1,118 @@
-"""What is said of a picture: the answer, its figures, the model's card, the print."""
+"""What is said of a picture at first sight and on a closer look: the decision, its limits, the evidence."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
-from service.bundle import load_bundle
+from service.bundle import Interval, load_bundle
 from service.settings import SHIPPED_BUNDLE
-from tests.page.conftest import Visit
+from tests.page.conftest import UPLOAD, Visit
+
+MARKDOWN = """# One
+
+Some **bold `code` words** and *italics*, see [the docs](docs/a.md).
+- one
+  more
+- two
+
+1. first
+2. second
+
+| a | b |
+|---|---|
+| 1 | x \\| y |
+
+![plot](a.png)
+<!-- unseen -->
+"""
 
 
-def test_the_answer_is_the_services(visit: Visit) -> None:
-    with visit.page.expect_response("**/predict") as predicted:
-        visit.example()
-    prediction = predicted.value.json()
+def answered(visit: Visit, which: int = 0) -> dict[str, Any]:
+    """What the service answers to an example that the page shows."""
+    with visit.page.expect_response(UPLOAD) as predicted:
+        visit.example(which)
+    prediction: dict[str, Any] = predicted.value.json()
+    return prediction
+
+
+def place(page: Page, name: str) -> float:
+    """Where a mark is on the gauge, 0 at its left end and 1 at its right."""
+    return float(page.locator(f".gauge .{name}").first.evaluate("(mark) => mark.style.getPropertyValue('--at')"))
+
+
+def rough(share: float) -> str:
+    return f"{share:.0%}" if 0.0995 <= share <= 0.9005 else f"{share:.1%}"
+
+
+def test_the_decision_is_the_services(visit: Visit) -> None:
     page = visit.page
-    shown = {
-        row.locator(".class").inner_text(): float(row.locator("td.mean").inner_text().rstrip("%"))
-        for row in page.locator(".bars tbody tr").all()
-    }
-    labels = {"melanoma": "Melanoma", "nevus": "Nevus", "seborrheic_keratosis": "Seborrheic keratosis"}
+    for which, statement in enumerate(("Refer", "No referral advised")):
+        if which:
+            page.get_by_role("button", name="New image").click()
+        decision = answered(visit, which)["decision"]
+        expect(page.locator(".decision h3")).to_have_text(statement)
+        expect(page.locator(".risk strong")).to_have_text(rough(decision["malignant_probability"]))
+        expect(page.locator(".gauge-label")).to_have_text(f"Decision threshold {rough(decision['threshold'])}")
+        assert (place(page, "risk-mark") >= place(page, "threshold")) is decision["refer"]
+        expect(page.locator(".decision")).to_contain_text("population with 18.7% melanoma")
+        expect(page.locator("#status")).to_contain_text(statement)
+        visit.inspect(f"answer-{which}")
+    expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
+
+
+def test_its_limits_are_always_there(visit: Visit) -> None:
+    visit.example()
+    limits = visit.page.locator(".limits")
+    for said in ("melanoma", "naevus", "basal cell carcinoma", "squamous cell carcinoma", "does not rule them out"):
+        expect(limits).to_contain_text(said)
+    point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
+    expect(limits).to_contain_text(f"missed {round(100 * (1 - point.sensitivity.value))} of 100 melanomas")
+    expect(limits).to_contain_text(f"referred {round(10 * (1 - point.specificity.value))} of 10 harmless lesions")
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(1280, 800), (820, 1180), (390, 844), (844, 390), (640, 400)],
+    ids=["desktop", "tablet", "phone", "sideways", "zoomed to 200 %"],
+)
+def test_the_first_screen_has_the_decision_and_the_picture(visit: Visit, size: tuple[int, int]) -> None:
+    page, (width, height) = visit.page, size
+    page.set_viewport_size({"width": width, "height": height})
+    visit.example(1)
+
+    def bottom(place: Locator) -> float:
+        box = place.bounding_box()
+        assert box is not None
+        return box["y"] + box["height"]
+
+    assert page.evaluate("scrollY") == 0
+    assert bottom(page.locator(".gauge")) <= height
+    assert bottom(page.locator("#stage")) <= height
+    if height > 500:
+        assert bottom(page.locator(".decision")) <= height
+    if height > 500 and width > 500:
+        assert bottom(page.locator(".limits")) <= height
+
+
+def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:
+    prediction = answered(visit)
+    page = visit.page
+    assert prediction["decision"]["refer"]
+    assert "aevus" not in page.locator(".decision").inner_text().replace("Known diagnosis", "")
+    visit.unfold("details")
+    rows = page.locator(".bars tbody tr").all()
+    shown = {row.locator(".class").inner_text(): float(row.locator("td.mean").inner_text().rstrip("%")) for row in rows}
+    labels = {"melanoma": "Melanoma", "nevus": "Naevus", "seborrheic_keratosis": "Seborrhoeic keratosis"}
     expected = {labels[name]: round(share * 100, 1) for name, share in prediction["probabilities"].items()}
     assert shown == pytest.approx(expected, abs=0.051)
-    assert list(shown.values()) == sorted(shown.values(), reverse=True)
-    total = page.locator(".bars tfoot td")
-    assert total.nth(0).inner_text() == f"{prediction['decision']['malignant_probability']:.1%}"
+    assert next(iter(shown)) == "Melanoma"
     for branch, column in zip(prediction["branches"], (1, 2), strict=True):
-        assert total.nth(column).inner_text() == f"{branch['probabilities']['melanoma']:.1%}"
-    bar, tick = (page.locator(f"tfoot .{name}").bounding_box() for name in ("bar", "threshold"))
+        assert rows[0].locator("td").nth(column).inner_text() == f"{branch['probabilities']['melanoma']:.1%}"
+    bar, tick = (page.locator(f".bars .{name}").first.bounding_box() for name in ("bar", "threshold"))
     assert bar is not None
     assert tick is not None
     assert (tick["x"] - bar["x"]) / bar["width"] == pytest.approx(prediction["decision"]["threshold"], abs=0.01)
@@ -39,53 +121,31 @@ def test_the_answer_is_the_services(visit: Visit) -> None:
     # A half is rounded up in the one language and to even in the other.
     total_ms = float(page.locator(".times dd").last.inner_text())
     assert total_ms == pytest.approx(prediction["timings_ms"]["total"], abs=0.051)
-    expect(page.get_by_role("status")).to_contain_text("Refer")
-
-
-@pytest.mark.data
-def test_another_operating_point_is_judged_by_the_service(visit: Visit, data_root: Path) -> None:
-    page = visit.page
-    # One whose probability of melanoma is between two of the shipped model's thresholds.
-    page.set_input_files("#file", data_root / "isic2017" / "ISIC-2017_Validation_Data" / "ISIC_0012254.jpg")
-    page.locator(".decision").wait_for()
-    expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
-    expect(page.locator(".decision")).to_contain_text("the two branches of the network name different diagnoses")
-    visit.choose_map("Spatial")
-    with page.expect_response("**/predict?operating_point=high-sensitivity") as predicted:
-        page.locator("#point").focus()
-        page.locator("#point").select_option("high-sensitivity")
-    assert predicted.value.json()["decision"]["refer"] is True
-    expect(page.locator(".decision h3")).to_have_text("Refer")
-    expect(page.locator(".decision")).to_contain_text("close to the threshold")
-    point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point("high-sensitivity")
-    expect(page.locator(".point")).to_contain_text(f"{point.sensitivity.value:.1%}")
-    expect(page.locator("#recent li")).to_have_count(1)
-    expect(page.locator("#point")).to_be_focused()
-    expect(page.locator("#view-text")).to_contain_text("Spatial attention")
-
-
-def test_predictive_values_follow_the_prevalence(visit: Visit) -> None:
-    page = visit.page
-    visit.example()
+    visit.inspect("details")
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
-    for prevalence in (0.02, 0.3, 0.0025):
-        page.locator("#prevalence").fill(f"{prevalence * 100:g}")
-        # Counted in a population.
-        people = 1_000_000
-        ill = people * prevalence
-        found, alarmed = ill * point.sensitivity.value, (people - ill) * (1 - point.specificity.value)
-        positive, negative = found / (found + alarmed), (people - ill - alarmed) / (people - found - alarmed)
-        shown = page.locator(".prevalence dd strong")
-        expect(shown.first).to_have_text(f"{positive:.1%}")
-        # Of a rare disease nearly all below the threshold are healthy: rounding must not say all.
-        assert shown.last.inner_text() == f"{negative:.1%}".replace("100.0%", ">99.9%")
-    for invalid in ("0", ""):
-        page.locator("#prevalence").fill(invalid)
-        expect(page.locator(".prevalence dd")).to_have_count(0)
-        expect(page.locator("#no-values")).to_contain_text("0.1 to 99")
-    page.locator("#prevalence").fill("7")
-    page.get_by_role("button", name="Picture 1, an example, Refer").click()
-    expect(page.locator("#prevalence")).to_have_value("7")
+    for rate in (point.sensitivity, point.specificity):
+        for value in vars(rate).values():
+            expect(page.locator(".performance")).to_contain_text(f"{value:.1%}")
+
+
+def test_what_was_measured_is_said_in_plain_words(visit: Visit) -> None:
+    said = """async ([sensitivity, specificity, chosen_on]) => {
+      const { inTesting, isHeldOut } = await import("/web/performance.js");
+      const point = { sensitivity, specificity, chosen_on };
+      return [inTesting(point, { classes: [{ name: "melanoma", malignant: true }] }), isHeldOut(point)];
+    }"""
+
+    def words(sensitivity: float, specificity: float, chosen_on: str | None = None) -> list[Any]:
+        rates = (Interval(value=rate, low=rate, high=rate).model_dump() for rate in (sensitivity, specificity))
+        found: list[Any] = visit.page.evaluate(said, [*rates, chosen_on])
+        return found
+
+    sentence, held_out = words(0.846, 0.634, "validation")
+    assert sentence == "It missed 15 of 100 melanomas (about 1 in 6) and referred 4 of 10 harmless lesions."
+    assert held_out
+    sentence, held_out = words(0.998, 0.97)
+    assert sentence == "It missed fewer than 1 of 100 melanomas and referred 3 of 100 harmless lesions."
+    assert not held_out
 
 
 def test_no_rounding_claims_certainty(visit: Visit) -> None:
@@ -93,51 +153,56 @@ def test_no_rounding_claims_certainty(visit: Visit) -> None:
       const { percent } = await import("/web/format.js");
       const { text } = await import("/web/strings.js");
       return [...[0, 0.0001, 0.123, 0.9999, 1].map((share) => percent(share)),
-        text.decision.because("Melanoma", 0.12341, 0.12344, false)];
+        text.decision.because(["Melanoma"], 0.12341, 0.12344, false)];
     }"""
     *shares, because = visit.page.evaluate(shown)
     assert shares == ["0.0%", "<0.1%", "12.3%", ">99.9%", "100.0%"]
-    assert because == "Melanoma: 12.341%, below the threshold of 12.344%."
+    assert because == "Melanoma risk 12.341%, below the decision threshold of 12.344%."
 
 
 def test_the_model_card_is_the_bundles(visit: Visit) -> None:
     visit.example()
+    visit.unfold("details")
     visit.page.get_by_role("button", name="Read the model card").click()
     card = visit.page.locator("#card-text")
-    headings = re.findall(r"^## (.*)$", (SHIPPED_BUNDLE / "MODEL_CARD.md").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (SHIPPED_BUNDLE / "MODEL_CARD.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert card.locator("h4").all_inner_texts() == headings
-    assert "**" not in card.inner_text()
-    assert "|" not in card.inner_text()
+    expect(card.locator("table")).to_have_count(len(re.findall(r"^\|[ -|]*---", text, re.MULTILINE)))
+    assert card.locator("li").count() == len(re.findall(r"^- ", text, re.MULTILINE))
+    for debris in ("**", "|", "`", "](", "##"):
+        assert debris not in card.inner_text()
     visit.inspect("card")
+
+
+def test_every_kind_of_markdown_becomes_an_element(visit: Visit) -> None:
+    made = """async (text) => {
+      const { cardOf } = await import("/web/card.js");
+      const around = document.createElement("div");
+      around.append(...cardOf(text));
+      const names = [...around.querySelectorAll("*")].map(({ tagName }) => tagName.toLowerCase());
+      return [names.join(" "), around.textContent];
+    }"""
+    elements, text = visit.page.evaluate(made, MARKDOWN)
+    assert elements == ("h3 p strong code em ul li li ol li li div table thead tr th th tbody tr td td")
+    assert text == "OneSome bold code words and italics, see the docs.one moretwofirstsecondab1x | y"
 
 
 def test_the_reader_answers_first_if_they_like(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("switch", name="Ask for my impression first").check()
-    with page.expect_response("**/predict"):
-        page.locator(".example").first.click()
+    page.locator(".example").first.click()
     page.locator(".ask").wait_for()
-    for hidden in (".decision", ".bars", "#overlays", "#recent"):
+    for hidden in (".decision", ".bars", "#overlays"):
         expect(page.locator(hidden)).to_be_hidden()
+    assert "%" not in page.locator("#session").inner_text()
     visit.inspect("impression")
     page.locator(".ask label", has_text="Unsure").click()
     page.get_by_role("button", name="Show the answer").click()
     expect(page.locator(".decision")).to_contain_text("Your impression before the answer: unsure.")
-
-
-def test_the_print_is_one_page_with_everything(visit: Visit, pictures_folder: Path) -> None:
-    page = visit.page
-    visit.example()
-    visit.choose_map("Spatial")
-    page.get_by_label("Reference for the print").fill("Lesion 12")
-    page.emulate_media(media="print", color_scheme="dark")
-    for shown in ("Lesion 12", "Refer", "Malignant in all", "Sensitivity", "PPV", "Digest", "not a medical device"):
-        expect(page.get_by_text(shown).filter(visible=True).first).to_be_visible()
-    verdict, picture = (page.locator(name).bounding_box() for name in (".decision", "#report img"))
-    assert verdict is not None
-    assert picture is not None
-    assert verdict["y"] + verdict["height"] <= picture["y"]
-    page.emulate_media(media="null")
-    pdf = page.pdf(path=pictures_folder / "print.pdf", prefer_css_page_size=True, print_background=False)
-    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
-    assert len(re.findall(rb"/Subtype\s*/Image\b", pdf)) >= 3, "the picture twice, and the map"
+    for which, mine in ((0, "Refer"), (1, "Refer")):
+        page.get_by_role("button", name="New image").click()
+        page.locator(".example").nth(which).click()
+        page.locator(".ask label", has_text=re.compile(f"^{mine}$")).click()
+        page.get_by_role("button", name="Show the answer").click()
+    expect(page.locator(".decision")).to_contain_text("Agreement in this session: 1 of 2.")

@@ -28,7 +28,7 @@ def paste(page: Page) -> None:
 
 def choose(page: Page) -> None:
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a picture").click()
+        page.get_by_role("button", name="Choose images").click()
     chooser.value.set_files(EXAMPLE)
 
 
@@ -42,7 +42,7 @@ def test_a_picture_comes_in(visit: Visit, way: Callable[[Page], None]) -> None:
 def test_the_camera_is_offered_where_one_points_with_fingers(visit_to: Open, server: Server) -> None:
     visit = visit_to(server.url, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
     with visit.page.expect_file_chooser() as chooser:
-        visit.page.get_by_role("button", name="Take a picture").tap()
+        visit.page.get_by_role("button", name="Take a photo").tap()
     assert chooser.value.element.get_attribute("capture") == "environment"
     chooser.value.set_files(EXAMPLE)
     expect(visit.page.locator(".decision")).to_contain_text("Refer")
@@ -50,13 +50,15 @@ def test_the_camera_is_offered_where_one_points_with_fingers(visit_to: Open, ser
 
 def test_a_picture_that_no_browser_shows_is_shown_as_the_network_gets_it(visit: Visit) -> None:
     tiff = picture_bytes(Image.open(EXAMPLE), "TIFF")
-    hand_over(visit.page, "drop", tiff, "image/tiff")
+    hand_over(visit.page, "drop", tiff, media_type="image/tiff")
     expect(visit.page.locator(".done")).to_contain_text("Read as TIFF, 1024 × 1024")
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
-    expect(visit.page.locator("#recent img")).to_have_js_property("naturalWidth", 768)
+    expect(visit.page.locator("#session img")).to_have_js_property("naturalWidth", 768)
+    visit.unfold("clinic")
     visit.page.locator("#point").select_option("high-sensitivity")
+    expect(visit.page.locator("#clinic summary")).to_contain_text("High sensitivity")
     expect(visit.page.locator(".decision h3")).to_have_text("Refer")
-    expect(visit.page.locator("#recent img")).to_have_js_property("naturalWidth", 768)
+    expect(visit.page.locator("#session img")).to_have_js_property("naturalWidth", 768)
     expect(visit.page.locator("#report img")).to_have_js_property("naturalWidth", 768)
 
 
@@ -67,9 +69,9 @@ def test_a_turned_picture_is_shown_and_marked_upright(visit: Visit, tmp_path: Pa
     hand_over(visit.page, "drop", data)
     expect(visit.page.locator(".done")).to_contain_text("1024 × 683 pixels, turned upright")
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
-    visit.page.get_by_label("As the network gets it").check()
+    visit.page.get_by_label("Show network input").check()
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
     frame = stage_pixels(visit.page, tmp_path / "frame.png")
-    visit.page.get_by_label("As the network gets it").uncheck()
+    visit.page.get_by_label("Show network input").uncheck()
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
     assert np.abs(stage_pixels(visit.page, tmp_path / "picture.png") - frame).mean() < 12

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, expect
 
 from service.access.keys import create_key
 from service.api.routes.page import WEB
@@ -16,8 +15,8 @@ from service.bundle import Bundle
 from service.prediction.decision import REASONS
 from service.problems import PROBLEM_TYPES
 from tests.page.browsing import Server, serving
-from tests.page.conftest import Open, Visit
-from tests.service.tiny_bundle import picture_bytes, write_tiny_bundle
+from tests.page.conftest import UPLOAD, Open, Visit
+from tests.service.tiny_bundle import picture_bytes
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
 NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error", "foreign-site"}
@@ -46,24 +45,22 @@ def test_a_refusal_says_why_and_what_to_do(visit: Visit, status: str, data: byte
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     visit.inspect(f"refused-{status}")
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose another picture").click()
+        page.get_by_role("button", name="Choose another image").click()
     chooser.value.set_files(WEB / "examples" / "ISIC_0013793.jpg")
-    expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
+    expect(page.locator(".decision")).to_contain_text("No referral advised")
 
 
-def test_a_full_service_is_tried_again_with_the_same_picture(visit_to: Open, tiny_bundle: Bundle) -> None:
+def test_a_full_service_is_asked_again_after_a_countdown(visit_to: Open, tiny_bundle: Bundle) -> None:
     with serving(bundle=tiny_bundle.folder, queue_size=1) as server:
         visit = visit_to(server.url, "429")
         with server.service.admission.enter("another") as entry:
             entry.take_slots()
             visit.page.locator(".example").first.click()
-            expect(visit.page.locator(".problem")).to_contain_text("The service is busy")
-            expect(visit.page.locator(".problem")).to_contain_text("wait 1 second")
-            expect(visit.page.get_by_role("status")).to_contain_text("busy")
+            expect(visit.page.locator(".progress")).to_contain_text("The service is busy; sent again in")
+            expect(visit.page.locator("#status")).to_contain_text("busy")
             expect(visit.page.locator("#stage .picture")).to_be_visible()
             visit.inspect("busy")
-        visit.page.get_by_role("button", name="Try again").click()
-        visit.page.locator(".decision").wait_for()
+        visit.page.locator(".decision").wait_for()  # by itself
         visit.page.goto("about:blank")
 
 
@@ -85,14 +82,14 @@ def test_without_a_network_the_picture_waits(visit: Visit) -> None:
     page.locator("#maps label", has_text="Spatial").click()
     expect(page.locator("#notice")).to_contain_text("cannot be reached")
     visit.inspect("offline-map")
-    page.get_by_role("button", name="New picture").click()
+    page.get_by_role("button", name="New image").click()
     upload(visit, (WEB / "examples" / "ISIC_0013793.jpg").read_bytes(), "image/jpeg")
     expect(page.locator(".problem")).to_contain_text("cannot be reached")
     expect(page.locator("#stage .picture")).to_be_visible()
     visit.inspect("offline")
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator(".decision")).to_contain_text("Below the referral threshold")
+    expect(page.locator(".decision")).to_contain_text("No referral advised")
 
 
 def test_an_example_without_a_network_is_tried_again(visit: Visit) -> None:
@@ -113,60 +110,15 @@ def test_an_example_without_a_network_is_tried_again(visit: Visit) -> None:
 def test_an_expired_answer_is_asked_for_again(visit: Visit, server: Server) -> None:
     page = visit.page
     visit.watch.expected.add("404")
-    with page.expect_response("**/predict") as predicted:
+    with page.expect_response(UPLOAD) as predicted:
         visit.example()
-    httpx.delete(f"{server.url}/predictions/{predicted.value.json()['id']}").raise_for_status()
+    httpx.delete(f"{server.url}/v1/predictions/{predicted.value.json()['id']}").raise_for_status()
     page.locator("#maps label", has_text="Spatial").click()
     expect(page.locator("#notice")).to_contain_text("no longer keeps this answer")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#stage")).to_be_focused()
     expect(page.locator("#notice")).to_be_hidden()
     visit.choose_map("Spatial")
-
-
-def test_abstention_shows_reasons_and_no_probabilities(visit: Visit) -> None:
-    def abstaining(route: Route) -> None:
-        response = route.fetch()
-        answer: dict[str, Any] = response.json()
-        answer["decision"] |= {
-            "status": "abstained",
-            "refer": None,
-            "reasons": ["not_dermoscopy", "blurred"],
-            "abstained_because": ["not_dermoscopy"],
-        }
-        route.fulfill(response=response, json=answer)
-
-    page = visit.page
-    page.route("**/predict", abstaining)
-    visit.example()
-    expect(page.locator(".decision h3")).to_have_text("The network abstains")
-    expect(page.locator(".decision .reasons").first).to_contain_text("does not look like a dermoscopic picture")
-    expect(page.locator(".decision .reasons").last).to_contain_text("blurred")
-    expect(page.get_by_role("status")).to_contain_text("does not look like a dermoscopic picture")
-    for hidden in (".bars", ".point", ".prevalence", "#overlays", "#stage .crop"):
-        expect(page.locator(hidden)).not_to_be_visible()
-    # The times of the stages and the share of the crop aside, there is no percentage anywhere.
-    expect(page.locator(".decision")).not_to_contain_text("%")
-    expect(page.locator("#recent")).not_to_contain_text("%")
-    visit.inspect("abstained")
-    page.get_by_role("button", name="New picture").click()
-    page.unroute("**/predict")
-    visit.example(1)
-    page.get_by_role("button", name="Compare").click()
-    expect(page.locator(".differences tbody tr").first).to_contain_text("abstained")
-    expect(page.locator("#comparison-figures")).to_contain_text("no difference to show")
-
-
-def test_a_picture_that_leaves_nothing_to_judge(visit_to: Open, tmp_path: Path) -> None:
-    wall = picture_bytes(Image.new("RGB", (256, 256), (200, 150, 140)))
-    with serving(bundle=write_tiny_bundle(tmp_path / "examining", limits=True).folder) as server:
-        visit = visit_to(server.url)
-        upload(visit, wall, "image/png")
-        expect(visit.page.locator(".decision h3")).to_have_text("The network abstains")
-        expect(visit.page.locator(".decision .reasons")).to_contain_text("no lesion was found")
-        expect(visit.page.locator(".decision .reasons")).to_contain_text("blurred")
-        expect(visit.page.locator(".bars")).to_have_count(0)
-        visit.page.goto("about:blank")
 
 
 def test_an_access_key_is_asked_for_and_sent_with_everything(
@@ -188,13 +140,16 @@ def test_an_access_key_is_asked_for_and_sent_with_everything(
         expect(page.locator("#served")).to_contain_text("tiny")
         visit.example()
         visit.choose_map("Spatial")
-        page.get_by_role("button", name="Delete Picture 1").click()
-        expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
+        page.get_by_role("button", name="Delete Image 1").click()
+        page.locator(".example").first.click()
+        page.locator(".decision").wait_for()
+        page.get_by_role("button", name="Delete Image 2").click()  # ends the time to undo the first
+        expect(page.locator("#status")).to_contain_text("deleted here and in the service")
         assert key not in page.content()
         page.reload()
         for _ in range(2):  # the page asks at once, and again when there is no way without
             field.wait_for()
-            page.get_by_role("button", name="Cancel").click()
+            page.locator("#key-cancel").click()
             if page.locator("#start").is_visible():
                 page.locator(".example").first.click()
         expect(page.locator(".problem")).to_contain_text("asks for an access key")
@@ -203,12 +158,12 @@ def test_an_access_key_is_asked_for_and_sent_with_everything(
 
 def test_progress_is_told_and_can_be_given_up(visit: Visit) -> None:
     page = visit.page
-    page.route("**/predict", lambda route: None)  # for ever
+    page.route(UPLOAD, lambda route: None)  # for ever
     page.locator(".example").first.click()
     expect(page.get_by_role("progressbar")).to_be_visible()
     expect(page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
     visit.inspect("progress")
-    page.get_by_role("button", name="Give up").click()
+    page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#start")).to_be_visible()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from tests.page.browsing import Server
-from tests.page.conftest import Visit
+from tests.page.conftest import UPLOAD, Visit
+from tests.page.pictures import eventually
 
 
 def read_both(visit: Visit) -> list[dict[str, object]]:
@@ -15,8 +18,8 @@ def read_both(visit: Visit) -> list[dict[str, object]]:
     answers = []
     for which in (0, 1):
         if which:
-            visit.page.get_by_role("button", name="New picture").click()
-        with visit.page.expect_response("**/predict") as predicted:
+            visit.page.get_by_role("button", name="New image").click()
+        with visit.page.expect_response(UPLOAD) as predicted:
             visit.example(which)
         answers.append(predicted.value.json())
     return answers
@@ -38,17 +41,18 @@ def test_two_pictures_side_by_side(visit: Visit) -> None:
     first, second = read_both(visit)
     page.get_by_role("button", name="Compare").click()
     visit.inspect("compare")
-    expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Below the referral threshold"])
-    expect(page.locator(".pane .at").first).to_contain_text("balanced. Refers from")
+    expect(page.locator(".pane .verdict")).to_have_text(["Refer", "No referral advised"])
+    expect(page.locator(".pane .at").first).to_contain_text("Operating point: Balanced")
     rows = {
-        row.locator("th").inner_text().split()[0].lower(): row for row in page.locator(".differences tbody tr").all()
+        row.locator("th").inner_text().split()[0].lower().replace("naevus", "nevus"): row
+        for row in page.locator(".differences tbody tr").all()
     }
     for name in ("melanoma", "nevus"):
         a, b = (answer["probabilities"][name] for answer in (first, second))  # type: ignore[index]
         assert rows[name].locator("td").nth(0).inner_text() == f"{a:.1%}"
         shown = float(rows[name].locator("td").last.inner_text().removesuffix(" pp"))
         assert shown == pytest.approx((b - a) * 100, abs=0.051)
-    expect(page.locator("#comparison-figures")).to_contain_text("says nothing of growth")
+    expect(page.locator("#comparison-figures")).to_contain_text("says nothing about growth")
     page.get_by_label("Map on both").select_option("spatial")
     expect(page.locator(".pane .overlay:visible")).to_have_count(2)
     expect(page.locator(".pane figcaption").last).to_contain_text("Spatial attention, both branches")
@@ -60,40 +64,63 @@ def test_two_pictures_side_by_side(visit: Visit) -> None:
     assert left[1] > 0.5
     page.locator(".pane select").last.select_option("1")
     expect(page.locator(".pane .verdict")).to_have_text(["Refer", "Refer"])
-    page.get_by_role("button", name="Back to one picture").click()
+    page.get_by_role("button", name="Back to one image").click()
     expect(page.locator("#reading")).to_be_visible()
 
 
 def test_a_picture_is_deleted_here_and_in_the_service(visit: Visit, server: Server) -> None:
     page = visit.page
     first, second = read_both(visit)
-    expect(page.locator("#recent li")).to_have_count(2)
-    page.get_by_role("button", name="Picture 1, an example, Refer").click()
-    expect(page.locator(".decision")).to_contain_text("Refer")
-    page.get_by_role("button", name="Delete Picture 1").click()
-    expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
-    expect(page.locator(".decision")).to_contain_text("Below")
-    address = f"{server.url}/predictions/"
+    expect(page.locator("#session .item")).to_have_count(2)
+    page.clock.install()
+    page.get_by_role("button", name="Image 1, an example, Refer").click()
+    expect(page.locator(".decision h3")).to_have_text("Refer")
+    page.get_by_role("button", name="Delete Image 1").click()
+    expect(page.locator(".decision h3")).to_have_text("No referral advised")
+    address = f"{server.url}/v1/predictions/"
+    assert httpx.get(address + str(first["id"])).status_code == 200
+    page.clock.fast_forward(10_000)
+    expect(page.locator("#status")).to_contain_text("deleted here and in the service")
+    expect(page.locator("#toast")).to_be_hidden()
     assert httpx.get(address + str(first["id"])).status_code == 404
     assert httpx.get(address + str(second["id"])).status_code == 200
     page.get_by_role("button", name="Delete all").click()
     expect(page.locator("#start")).to_be_visible()
-    expect(page.locator("#recent")).to_be_hidden()
-    expect(page.get_by_role("status")).to_contain_text("deleted here and in the service")
-    assert httpx.get(address + str(second["id"])).status_code == 404
+    expect(page.locator("#session")).to_be_hidden()
+    page.goto("about:blank")  # leaving is final
+    eventually(lambda: httpx.get(address + str(second["id"])).status_code == 404)
+
+
+def test_a_deletion_is_undone(visit: Visit, server: Server) -> None:
+    page = visit.page
+    first, second = read_both(visit)
+    page.get_by_role("button", name="Delete all").click()
+    expect(page.locator("#toast")).to_contain_text("All 2 deleted.")
+    visit.inspect("undo")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#session .item")).to_have_count(2)
+    page.get_by_role("button", name="Image 1, an example, Refer").click()
+    visit.choose_map("Lesion")
+    page.get_by_role("button", name="Delete Image 1").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".decision h3")).to_have_text("Refer")
+    for answer in (first, second):
+        assert httpx.get(f"{server.url}/v1/predictions/{answer['id']}").status_code == 200
 
 
 def test_a_reference_stays_with_its_picture_and_nothing_old_is_printed(visit: Visit) -> None:
     page = visit.page
     visit.example()
-    page.get_by_label("Reference for the print").fill("Lesion 12")
+    page.get_by_label("Reference").fill("Lesion 12")
+    visit.unfold("clinic")
     page.locator("#point").select_option("dermatologist")
-    expect(page.locator("#report-note")).to_contain_text("Lesion 12")
-    page.get_by_role("button", name="New picture").click()
+    expect(page.locator("#clinic summary")).to_contain_text("As dermatologists")
+    expect(page.locator("#report")).to_contain_text("Lesion 12")
+    page.get_by_role("button", name="New image").click()
     expect(page.locator("#report *")).to_have_count(0)
     visit.example(1)
-    expect(page.get_by_label("Reference for the print")).to_have_value("")
-    expect(page.locator("#report-note")).to_have_text("")
+    expect(page.get_by_label("Reference")).to_have_value("")
+    expect(page.locator("#report")).not_to_contain_text("Lesion 12")
     page.get_by_role("button", name="Compare").click()
     page.emulate_media(media="print")
     expect(page.locator("#reading")).to_be_hidden()
@@ -103,27 +130,45 @@ def test_a_reference_stays_with_its_picture_and_nothing_old_is_printed(visit: Vi
         expect(page.locator(shown)).to_have_count(0)
 
 
-def test_what_is_deleted_while_it_is_judged_again_stays_deleted(visit: Visit) -> None:
+def test_what_is_deleted_while_it_is_asked_for_again_stays_deleted(visit: Visit) -> None:
     page = visit.page
     read_both(visit)
-    page.route("**/predict?*", lambda route: None)  # for ever
+    page.route("**/v1/predictions/*?*", lambda route: None)  # for ever
+    visit.unfold("clinic")
     page.locator("#point").select_option("dermatologist")
-    page.get_by_role("button", name="Delete Picture 2").click()
-    expect(page.locator(".decision")).to_contain_text("Refer")
-    expect(page.locator("#recent li")).to_have_count(1)
-    expect(page.locator("#recent .open")).to_be_focused()
+    page.get_by_role("button", name="Delete Image 2").click()
+    expect(page.locator(".decision h3")).to_have_text("Refer")
+    expect(page.locator("#session .item")).to_have_count(1)
+    expect(page.locator("#session .open")).to_be_focused()
+
+
+def test_a_session_is_not_lost_without_a_warning(visit: Visit) -> None:
+    page = visit.page
+    asked: list[str] = []
+
+    def accept(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", accept)
+    page.reload()
+    assert asked == []
+    visit.example()
+    page.reload()
+    assert asked == ["beforeunload"]
+    expect(page.locator("#session")).to_be_hidden()
 
 
 def test_what_fails_beside_another_is_tried_again_itself(visit: Visit, server: Server) -> None:
     page = visit.page
     visit.watch.expected.add("404")
     first, _ = read_both(visit)
-    httpx.delete(f"{server.url}/predictions/{first['id']}").raise_for_status()
+    httpx.delete(f"{server.url}/v1/predictions/{first['id']}").raise_for_status()
     page.get_by_role("button", name="Compare").click()
     page.get_by_label("Map on both").select_option("spatial")
     expect(page.locator("#notice")).to_contain_text("no longer keeps this answer")
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#reading-title")).to_contain_text("Picture 1")
+    expect(page.locator("#reading-title")).to_contain_text("Image 1")
     expect(page.locator(".decision")).to_contain_text("Refer")
 
 
@@ -135,10 +180,10 @@ def test_an_answer_of_a_model_that_is_not_described_is_refused(visit: Visit) -> 
         route.fulfill(response=response, json=answer)
 
     page = visit.page
-    page.route("**/predict", other)
+    page.route(UPLOAD, other)
     page.locator(".example").first.click()
     expect(page.locator(".problem")).to_contain_text("model has just changed")
-    page.unroute("**/predict")
+    page.unroute(UPLOAD)
     page.get_by_role("button", name="Try again").click()
     page.locator(".decision").wait_for()
 
@@ -153,7 +198,7 @@ def test_nothing_is_left_in_the_browser(visit: Visit) -> None:
     assert visit.page.evaluate(kept) == {"local": 0, "session": 0, "cookies": "", "databases": 0, "caches": 0}
     visit.page.reload()
     expect(visit.page.locator("#start")).to_be_visible()
-    expect(visit.page.locator("#recent")).to_be_hidden()
+    expect(visit.page.locator("#session")).to_be_hidden()
 
 
 def test_both_themes_are_a_button_away(visit: Visit) -> None:
@@ -164,6 +209,16 @@ def test_both_themes_are_a_button_away(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Light or dark").click()
     assert dark != before
     assert visit.page.evaluate(ground) == before
+
+
+def test_a_theme_is_remembered_and_older_browsers_have_colours(visit: Visit) -> None:
+    page = visit.page
+    visit.page.get_by_role("button", name="Light or dark").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    # Of 2024 and later; without them a browser shows no colours at all.
+    sheets = "[...document.styleSheets].flatMap(({ cssRules }) => [...cssRules]).map(({ cssText }) => cssText).join()"
+    assert not re.search(r"light-dark\(|color-mix\(|oklab", page.evaluate(sheets))
 
 
 def test_every_width_shows_everything_without_sideways_scrolling(visit: Visit) -> None:

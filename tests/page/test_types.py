@@ -12,7 +12,9 @@ from pydantic import BaseModel
 
 from service.api.routes.page import WEB
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.schemas import AttentionSummary, DecisionBody, ModelCard, Prediction
+from service.bundle.abstention import Abstention
+from service.bundle.manifest import Repeatability
+from service.prediction.schemas import AttentionSummary, DecisionBody, ModelCard, Prediction, QualityBody
 
 HERE = Path(__file__).parent
 TSC = HERE / "node_modules" / ".bin" / "tsc"
@@ -30,6 +32,9 @@ def test_the_types_hold() -> None:
     [
         ("Decision", DecisionBody),
         ("Prediction", Prediction),
+        ("Quality", QualityBody),
+        ("Repeatability", Repeatability),
+        ("Abstention", Abstention),
         ("OperatingPoint", OperatingPoint),
         ("Manifest", Manifest),
         ("Model", ModelCard),

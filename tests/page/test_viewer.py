@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Visit
-from tests.page.pictures import EXAMPLE, hand_over, stage_pixels
+from tests.page.pictures import EXAMPLE, eventually, hand_over, stage_pixels
 from tests.service.tiny_bundle import picture_bytes
 
 
@@ -33,7 +34,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     page.get_by_label("Lesion outline").uncheck()
     expect(outline).to_have_count(0)
     visit.choose_map("Lesion")
-    expect(page.locator("#view-text")).to_contain_text(re.compile(r"Lesion area attention: centred .* of the picture"))
+    expect(page.locator("#view-text")).to_contain_text(re.compile(r"Lesion area attention: centred .* of the image"))
     expect(page.get_by_role("radio", name="Mean")).to_be_disabled()
     visit.choose_map("Correlation")
     page.locator("#branches label", has_text="2").click()
@@ -41,7 +42,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     strong = stage_pixels(page, tmp_path / "strong.png")
     page.locator("#opacity").fill("0")
     assert np.abs(stage_pixels(page, tmp_path / "none.png") - strong).max() > 60
-    page.get_by_label("As the network gets it").check()
+    page.get_by_label("Show network input").check()
     expect(page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
 
 
@@ -62,10 +63,12 @@ def test_a_click_shows_what_is_related_to_the_spot(visit: Visit) -> None:
     page = visit.page
     visit.example()
     visit.choose_map("Correlation")
-    expect(page.locator("#view-text")).to_contain_text("Click a spot inside the dashed crop")
+    expect(page.locator("#view-text")).to_contain_text("Choose a spot inside the dashed crop")
     box = page.locator("#stage").bounding_box()
     assert box is not None
-    with page.expect_response(lambda response: "map=correlation" in response.url and "x=" in response.url) as answered:
+    with page.expect_response(
+        lambda response: "/maps/correlation" in response.url and "x=" in response.url
+    ) as answered:
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     # The middle of the picture is in the middle spot of a crop that is the whole of it.
     assert "x=512&y=512" in answered.value.url
@@ -97,7 +100,7 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     assert left() == pytest.approx(before - 50, abs=2)
     page.mouse.wheel(0, -400)
     expect(scale).to_have_text(re.compile(r"27\d%"))
-    page.get_by_role("button", name="Fit the picture").click()
+    page.get_by_role("button", name="Fit the image").click()
     expect(scale).to_have_text(fitted)
     fingers = page.context.new_cdp_session(page)
 
@@ -113,8 +116,88 @@ def test_zoom_and_pan_with_wheel_buttons_drag_and_pinch(visit: Visit) -> None:
     assert zoomed == pytest.approx(3, rel=0.1)
 
 
+def middle_of(page: Page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_turned_view_knows_the_spots_of_the_upright_picture(visit: Visit) -> None:
+    page = visit.page
+    visit.example(1)  # 1024 x 683
+    visit.choose_map("Correlation")
+    x, y = middle_of(page, "#stage")
+    for turns in range(4):
+        if turns:
+            page.get_by_role("button", name="Turn").click()
+        # A quarter of the picture's width to the right of its middle, as it was upright.
+        shown = page.locator("#stage .picture").bounding_box()
+        assert shown is not None
+        assert (shown["width"] > shown["height"]) is (turns % 2 == 0)
+        right, down = (shown["width"] / 8, 0) if turns % 2 == 0 else (0, shown["height"] / 8)
+        page.mouse.click(x + right, y + down)
+        expected = 512 + {0: 128, 1: 128, 2: -128, 3: -128}[turns]
+        # The cell that was hit: the crop in seven by seven.
+        cell = f"""[...document.querySelectorAll("#stage .marks .spot")].some((mark) => {{
+          const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(mark.getAttribute(name)));
+          return x <= {expected} && {expected} <= x + width && y <= 341 && 341 <= y + height;
+        }})"""
+        eventually(partial(page.evaluate, cell))
+    visit.inspect("turned")
+
+
+def test_a_double_click_goes_closer_and_back(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    scale = page.locator("#viewer .scale")
+    fitted = scale.inner_text()
+    page.mouse.dblclick(*middle_of(page, "#stage"))
+    expect(scale).not_to_have_text(fitted)
+    page.mouse.dblclick(*middle_of(page, "#stage"))
+    expect(scale).to_have_text(fitted)
+
+
+def test_the_wheel_scrolls_the_page_unless_the_viewer_is_in_use(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 800, "height": 500})
+    visit.example()
+    scale = page.locator("#viewer .scale")
+    fitted = scale.inner_text()
+    page.locator("#stage").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
+    page.mouse.move(400, 450)
+    page.mouse.wheel(0, 300)
+    expect(page.locator(".top")).not_to_be_in_viewport()
+    expect(scale).to_have_text(fitted)
+    page.locator("#stage").focus()
+    page.mouse.move(*middle_of(page, "#stage"))
+    page.mouse.wheel(0, -200)
+    expect(scale).not_to_have_text(fitted)
+
+
+def test_brightness_changes_what_is_shown_alone(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.example()
+    before = stage_pixels(page, tmp_path / "before.png").mean()
+    page.get_by_text("Brightness and contrast").click()
+    page.get_by_label("Brightness").fill("150")
+    assert stage_pixels(page, tmp_path / "after.png").mean() > before + 10
+    page.get_by_role("button", name="New image").click()
+    visit.example()
+    assert stage_pixels(page, tmp_path / "again.png").mean() == pytest.approx(before, abs=3)
+
+
+def test_the_viewer_fills_the_screen(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    page.get_by_role("button", name="Full screen").click()
+    expect(page.locator("#viewer:fullscreen")).to_have_count(1)
+    page.locator("#stage").press("f")
+    expect(page.locator("#viewer:fullscreen")).to_have_count(0)
+
+
 def test_a_small_picture_is_seen_at_its_own_size(visit: Visit) -> None:
-    hand_over(visit.page, "drop", picture_bytes(Image.open(EXAMPLE).resize((64, 64))))
+    hand_over(visit.page, "drop", picture_bytes(Image.open(EXAMPLE).resize((64, 64))), media_type="image/png")
     visit.page.locator(".decision").wait_for()
     visit.page.get_by_role("button", name="Native pixels").click()
     expect(visit.page.locator("#viewer .scale")).to_have_text("100%")
@@ -155,9 +238,14 @@ def test_everything_works_without_a_mouse(visit: Visit) -> None:
     tab_to("#opacity")
     page.keyboard.press("End")
     expect(page.locator("#opacity")).to_have_value("100")
+    tab_to("#clinic summary")
+    page.keyboard.press("Enter")
     tab_to("#prevalence")
-    page.keyboard.press("ArrowUp")
-    expect(page.locator("#prevalence")).to_have_value("6")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    expect(page.locator(".decision")).to_contain_text("where 6% of lesions are melanoma")
+    tab_to("#details summary")
+    page.keyboard.press("Enter")
     tab_to(".model .link")
     page.keyboard.press("Enter")
     expect(page.locator("#card")).to_be_visible()

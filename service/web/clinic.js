@@ -1,0 +1,69 @@
+/** The clinic's share of malignant lesions and its operating point: set once, used for every answer. */
+
+import { button, h } from "./dom.js";
+import { percent, short, typed } from "./format.js";
+import { predictiveValues } from "./performance.js";
+import { preferences } from "./preferences.js";
+import { text } from "./strings.js";
+import { malignantNames, ownPrevalence, pointName, pointOf, riskOf } from "./wording.js";
+
+/** @import { Actions, Interval, OperatingPoint, Result } from "./types.js" */
+
+const LEAST = 0.1; // percent
+const MOST = 99;
+
+/** Open once, open for the next answer as well. */
+let open = false;
+
+/** @param {Result} result @param {Actions} actions */
+export function clinicOf(result, actions) {
+  const words = text.clinic;
+  const { prediction, model: { manifest } } = result;
+  const point = pointOf(prediction, manifest);
+  if (riskOf(prediction) === null || !point) return null;
+  const options = manifest.operating_points.map(({ name }) => h("option", { value: name, selected: name === point.name }, pointName(name)));
+  const choose = (/** @type {Event} */ { target }) => actions.adjust({ operatingPoint: /** @type {HTMLSelectElement} */ (target).value });
+  const folded = h(
+    "details",
+    { class: "clinic", id: "clinic", open, ontoggle: () => (open = folded.open) },
+    h("summary", h("h3", words.title), h("span", { class: "fine" }, [preferences.prevalence && short(preferences.prevalence), pointName(point.name)].filter(Boolean).join(" · "))),
+    ...(ownPrevalence(manifest) === null ? [] : prevalenceOf(result, actions)),
+    h("label", { class: "pick" }, h("span", words.point), h("select", { id: "point", onchange: choose }, ...options)),
+    h("p", { class: "fine" }, words.remembered, " ", words.converted),
+    h("h4", words.values),
+    ...valuesOf(point, prediction.decision.prevalence),
+  );
+  return folded;
+}
+
+/** @param {Result} result @param {Actions} actions */
+function prevalenceOf({ model: { manifest } }, { adjust }) {
+  const words = text.clinic;
+  const field = h("input", { type: "number", id: "prevalence", min: LEAST, max: MOST, step: "any", "aria-describedby": "prevalence-invalid" });
+  const invalid = h("p", { id: "prevalence-invalid", class: "refused" });
+  field.value = preferences.prevalence ? typed(preferences.prevalence) : "";
+  field.placeholder = typed(ownPrevalence(manifest) ?? 0);
+  field.addEventListener("change", () => {
+    invalid.textContent = field.validity.valid ? "" : words.invalid;
+    if (!field.validity.valid) return;
+    adjust({ prevalence: field.value === "" ? undefined : Number(field.value) / 100 });
+  });
+  return [
+    h("label", { class: "pick", for: "prevalence" }, h("span", words.prevalence(malignantNames(manifest).join(" + "))), h("span", { class: "unit" }, field, words.unit)),
+    invalid,
+    preferences.prevalence !== undefined && button(words.own, () => adjust({ prevalence: undefined }), { class: "link", id: "own-mix" }),
+  ];
+}
+
+/** @param {OperatingPoint} point @param {number | null} prevalence */
+function valuesOf(point, prevalence) {
+  const words = text.clinic;
+  if (prevalence === null) return [];
+  const found = predictiveValues(point, prevalence);
+  if (!found) return [h("p", words.none)];
+  const entry = (name = "", /** @type {Interval} */ { value, low, high }) => [h("dt", name), h("dd", h("strong", percent(value)), ` (${text.performance.interval(low, high)})`)];
+  return [
+    h("dl", { class: "rates values" }, ...entry(words.positive, found.positive), ...entry(words.negative, found.negative)),
+    h("p", { class: "fine" }, words.at(short(prevalence)), " ", words.ends),
+  ];
+}

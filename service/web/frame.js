@@ -1,0 +1,46 @@
+/** What is around every section: the words of index.html, language, theme, and the warning before leaving. */
+
+import { byId, h, icon, input } from "./dom.js";
+import { language, LOCALES } from "./format.js";
+import { preferences, remember } from "./preferences.js";
+import { words } from "./strings.js";
+
+/** Each in its own language. @type {Record<string, string>} */
+const LANGUAGES = { en: "English", de: "Deutsch", es: "Español" };
+
+/** @param {() => boolean} wouldLose Whether leaving the page loses something. */
+export function setUpFrame(wouldLose) {
+  document.documentElement.lang = LOCALES[language];
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text], [data-label], [data-icon]"))) {
+    const { text: said, label, icon: drawn } = place.dataset;
+    if (drawn) place.append(icon(drawn));
+    if (said) place.append(drawn ? h("span", words(said)) : words(said));
+    if (label) place.setAttribute("aria-label", words(label));
+    if (label && place instanceof HTMLButtonElement) place.title = words(label);
+  }
+  setTheme();
+  byId("theme").addEventListener("click", () => {
+    const dark = preferences.theme ? preferences.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    remember({ theme: dark ? "light" : "dark" });
+    setTheme();
+  });
+  const chooser = byId("language", HTMLSelectElement);
+  chooser.append(...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, lang: code, selected: code === language }, name)));
+  chooser.addEventListener("change", () => {
+    remember({ language: chooser.value });
+    const address = new URL(location.href);
+    address.searchParams.delete("lang");
+    if (address.href === location.href) location.reload();
+    else location.assign(address);
+  });
+  const switched = input("impression-first");
+  switched.checked = preferences.impressionFirst === true;
+  switched.addEventListener("change", () => remember({ impressionFirst: switched.checked }));
+  addEventListener("beforeunload", (event) => {
+    if (wouldLose()) event.preventDefault();
+  });
+}
+
+function setTheme() {
+  if (preferences.theme) document.documentElement.dataset.theme = preferences.theme;
+}

@@ -1,0 +1,89 @@
+/** What goes into the patient's record: a text to copy, the service's JSON, the print's own lines. */
+
+import { button, h } from "./dom.js";
+import { date } from "./format.js";
+import { say } from "./panels.js";
+import { text } from "./strings.js";
+import { because, inWords, limitsOf, malignantNames, pointName, population, riskOf, verdict } from "./wording.js";
+
+/** @import { Result } from "./types.js" */
+
+/** @param {Result} result */
+export function recordOf(result) {
+  const words = text.record;
+  const field = (/** @type {"reference" | "site"} */ name) => {
+    const input = h("input", { type: "text", id: name, maxlength: 60, autocomplete: "off", "aria-describedby": "record-why" });
+    input.value = result[name];
+    input.addEventListener("input", () => (result[name] = input.value));
+    return h("label", h("span", words[name]), input);
+  };
+  const said = h("span", { class: "fine copied" });
+  const copy = async () => {
+    await copied(asText(result));
+    said.textContent = words.copied;
+    say(words.copied);
+  };
+  return h(
+    "section",
+    { class: "record", "aria-labelledby": "record-title" },
+    h("h3", { id: "record-title" }, words.title),
+    h("div", { class: "fields" }, field("reference"), field("site")),
+    h("p", { class: "fine", id: "record-why" }, words.why),
+    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button(words.json, () => save(result)), said),
+  );
+}
+
+/** The answer as plain text, for another program's field. @param {Result} result */
+export function asText(result) {
+  const { prediction, model, reference, site } = result;
+  const { decision, image } = prediction;
+  const words = text.record;
+  const point = `${text.clinic.point}: ${pointName(decision.operating_point)}.`;
+  return [
+    [reference && `${words.reference}: ${reference}`, site && `${words.site}: ${site}`, date(prediction.created_at)].filter(Boolean).join(" · "),
+    inWords(result),
+    riskOf(prediction) !== null && `${population(prediction, model.manifest)} ${point}`,
+    verdict(prediction) === "no_referral" && text.decision.notRuledOut(malignantNames(model.manifest)),
+    ...limitsOf(result).map(([title, what]) => `${title}: ${what}`),
+    `${words.image}: SHA-256 ${image.sha256}. ${text.model.title}: ${prediction.model.name} ${prediction.model.version}.`,
+    text.statement,
+  ].filter(Boolean).join("\n");
+}
+
+/** The lines of the print above and below the answer. @param {Result} result */
+export function reportOf({ prediction, model, reference, site, shown }) {
+  const words = text.record;
+  const line = (name = "", value = "") => h("span", h("strong", name), " ", value || h("span", { class: "blank" }));
+  const { image } = prediction;
+  const assessed = riskOf(prediction) !== null;
+  return [
+    h("p", h("strong", text.brand), ` · ${date(prediction.created_at)}`),
+    h("p", { class: "lines" }, line(words.reference, reference), line(words.site, site)),
+    h("img", { src: shown, alt: "" }),
+    h(
+      "p",
+      { class: "lines signed" },
+      line(words.reader),
+      line(words.signature),
+      h("span", { class: "fine" }, [because(prediction, model) && assessed ? `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}` : "", `${text.model.title}: ${prediction.model.name} ${prediction.model.version} (${prediction.model.sha256.slice(0, 16)})`, `${words.image}: SHA-256 ${image.sha256.slice(0, 16)}`].filter(Boolean).join(" · ")),
+    ),
+  ];
+}
+
+/** @param {string} said */
+async function copied(said) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(said);
+  // Without https a browser has no clipboard for pages but this one.
+  const field = h("textarea", { class: "unseen" }, said);
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
+
+/** @param {Result} result */
+function save({ prediction }) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(prediction, null, 2)], { type: "application/json" }));
+  h("a", { href: url, download: `prediction-${prediction.id}.json` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

@@ -1,0 +1,194 @@
+/** The words of an answer in German. */
+
+import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+
+/** @import { Box } from "../../types.js" */
+
+/** @type {typeof import("../en/answer.js").text} */
+export const text = {
+  classes: {
+    melanoma: "Melanom",
+    nevus: "Nävus",
+    seborrheic_keratosis: "Seborrhoische Keratose",
+    basal_cell_carcinoma: "Basalzellkarzinom",
+    squamous_cell_carcinoma: "Plattenepithelkarzinom",
+    actinic_keratosis: "Aktinische Keratose",
+  },
+  within: (name = "") => name.replace(/^(Seborrhoische|Aktinische) /, (first) => first.toLowerCase()),
+
+  decision: {
+    refer: "Überweisen",
+    no_referral: "Keine Überweisung empfohlen",
+    abstained: "Keine Beurteilung: Bild nicht geeignet",
+    risk: (/** @type {string[]} */ names) => `Risiko für ${allOf(names)}`,
+    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+      const [shown, limit] = apart(share, threshold);
+      return `Risiko für ${allOf(names)} ${shown}, ${refer ? "an oder über" : "unter"} der Entscheidungsschwelle von ${limit}.`;
+    },
+    threshold: (share = "") => `Entscheidungsschwelle ${share}`,
+    notRuledOut: (/** @type {string[]} */ names) => `Das schließt ${anyOf(names)} nicht aus.`,
+    ownMix: (names = "", share = "") => `Kalibriert für einen Anteil von ${share} ${names}, die Mischung des Modells.`,
+    clinic: (names = "", share = "") => `Für Ihre Praxis mit einem Anteil von ${share} ${names}.`,
+    noMix: "Das Modell sagt nicht, für welche Patientengruppe dieses Risiko gilt.",
+    setClinic: "Anteil Ihrer Praxis angeben",
+    change: "Ändern",
+    caution: "Mit Vorsicht beurteilen",
+    also: "Außerdem",
+    abstainedBecause: "Warum nicht",
+    abstainedWhatNext: "Nehmen Sie ein neues Bild auf oder beurteilen Sie die Läsion ohne diese Software.",
+    reasons: {
+      no_lesion_found: "Es wurde keine Läsion gefunden.",
+      lesion_touches_border: "Die Läsion reicht an den Bildrand; ein Teil kann fehlen.",
+      several_lesions: "Es scheinen mehrere Läsionen zu sein; nehmen Sie von jeder ein eigenes Bild auf.",
+      branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig.",
+      near_threshold: "Das Risiko liegt nahe an der Schwelle; ein zweites Bild dieser Läsion kann die Empfehlung ändern.",
+      small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht.",
+      not_dermoscopy: "Das sieht nicht nach einem dermatoskopischen Bild aus.",
+      blurred: "Das Bild ist unscharf; stellen Sie scharf und wiederholen Sie die Aufnahme.",
+      too_dark: "Das Bild ist zu dunkel; nehmen Sie mehr Licht.",
+      too_bright: "Das Bild ist zu hell; nehmen Sie weniger Licht oder Druck.",
+      no_colour: "Das Bild hat keine Farben; nehmen Sie es in Farbe auf.",
+      tiny_lesion: "Die Läsion ist im Bild sehr klein; gehen Sie näher heran.",
+    },
+  },
+
+  limits: {
+    title: "Grenzen dieser Antwort",
+    knows: "Kennt nur",
+    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
+    unknown: "Erkennt nicht",
+    unknownMeans: (/** @type {string[]} */ names) => `${allOf([...names, "alle anderen Diagnosen"])}. Ausgeschlossen sind sie damit nicht.`,
+    testing: "Im Test",
+    atSelection: "Wo die Schwelle gewählt wurde",
+  },
+
+  performance: {
+    title: "Wie gut es war",
+    cases: (/** @type {string[]} */ names) => (names.join() === "melanoma" ? "Melanomen" : "bösartigen Läsionen"),
+    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
+      `Übersehen wurden ${missed < 1 ? "weniger als 1" : missed} von 100 ${cases}${oneIn > 1 ? ` (etwa 1 von ${oneIn})` : ""}, überwiesen ${referred < 1 ? "weniger als 1" : referred} von ${of} harmlosen Läsionen.`,
+    expectMore: "Anderswo ist mit mehr Übersehenem zu rechnen.",
+    sensitivity: "Sensitivität",
+    specificity: "Spezifität",
+    sensitivityMeans: "der bösartigen Läsionen wurden überwiesen",
+    specificityMeans: "der harmlosen Läsionen wurden es nicht",
+    interval: (low = 0, high = 0) => `95-%-Intervall ${percent(low)} bis ${percent(high)}`,
+    measured: (where = "") => `Gemessen an ${where}.`,
+    selection: (where = "") => `Gemessen an ${where}; anderswo können die Werte schlechter sein.`,
+    chosen: (where = "") => `Die Schwelle wurde an ${where} gewählt.`,
+    repeatability: "Ein zweites Bild derselben Läsion",
+    repeats: (share = 0, low = 0, high = 0) => `ergab bei ${percent(share)} der Paare die andere Empfehlung (95-%-Intervall ${percent(low)} bis ${percent(high)}).`,
+    changes: (median = 0, most = 0, where = "") => `Das Risiko änderte sich bei der Hälfte um bis zu ${number(median * 100)} Prozentpunkte, bei 95 von 100 um bis zu ${number(most * 100)} (${where}).`,
+  },
+
+  clinic: {
+    title: "Ihre Praxis",
+    prevalence: (names = "") => `Anteil von ${names} an Ihren Läsionen`,
+    unit: "%",
+    own: "Mischung des Modells verwenden",
+    point: "Arbeitspunkt",
+    points: { balanced: "Ausgewogen", "high-sensitivity": "Hohe Sensitivität", dermatologist: "Wie Dermatologen" },
+    remembered: "Wird in diesem Browser gemerkt und gilt für jede Antwort.",
+    converted: "Risiko und Schwelle werden gemeinsam umgerechnet, die Empfehlung bleibt.",
+    values: "Prädiktive Werte in Ihrer Praxis",
+    positive: "Von den überwiesenen Läsionen bösartig (PPV)",
+    negative: "Von den nicht überwiesenen harmlos (NPV)",
+    ends: "In Klammern: mit Sensitivität und Spezifität an beiden Enden ihrer Intervalle.",
+    none: "Hier wird jede Läsion überwiesen oder keine: einer der Werte hat keine Bedeutung.",
+    at: (share = "") => `Wo ${share} der Läsionen bösartig sind.`,
+    invalid: "Geben Sie eine Zahl von 0,1 bis 99 ein.",
+  },
+
+  probabilities: {
+    title: "Wahrscheinlichkeiten nach Diagnose",
+    caption: "Kalibrierte Wahrscheinlichkeiten, bösartige Diagnosen zuerst",
+    warning: "Entscheiden Sie nicht nach der wahrscheinlichsten Diagnose: wo Melanome selten sind, ist fast immer eine andere wahrscheinlicher.",
+    class: "Diagnose",
+    mean: "Mittel",
+    branch: "Zweig",
+    malignant: "bösartig",
+    sum: "Alle bösartigen Diagnosen",
+    threshold: (threshold = 0) => `Entscheidungsschwelle ${rough(threshold)}`,
+    apart: (name = "", shares = 0) => `Am weitesten auseinander liegen die beiden Zweige bei ${name}, um ${number(shares * 100)} Prozentpunkte.`,
+    mix: (/** @type {string[]} */ shares) => `Mischung des Modells: ${allOf(shares)}.`,
+  },
+
+  quality: {
+    title: "Bildqualität",
+    image: "Dieses Bild",
+    limit: "Grenze",
+    rows: {
+      sharpness: "Schärfe",
+      dark_share: "Dunkle Bildpunkte",
+      bright_share: "Fast weiße Bildpunkte",
+      unfamiliarity: "Abstand von den Trainingsbildern (1 ist üblich)",
+    },
+    least: (value = "") => `mindestens ${value}`,
+    most: (value = "") => `höchstens ${value}`,
+  },
+
+  done: {
+    title: "Was mit dem Bild geschah",
+    read: (format = "", width = 0, height = 0) => `Gelesen als ${format}, ${width} × ${height} Bildpunkte, aufrecht gedreht.`,
+    notes: {
+      profile_ignored: "Farbprofil nicht beachtet.",
+      cmyk_without_profile: "Druckfarben (CMYK) ohne Profil; die Farben können abweichen.",
+    },
+    squashed: (size = 0, /** @type {number | null} */ quality) => `Auf ${size} × ${size} Bildpunkte gestaucht${quality ? ` und komprimiert (JPEG, Qualität ${quality})` : ""}; feinere Einzelheiten gehen verloren.`,
+    kept: (size = 0) => `Es hat bereits die ${size} × ${size} Bildpunkte des Netzes.`,
+    cropped: (/** @type {Box} */ box, share = 0) => `Zugeschnitten auf x ${box.x0} bis ${box.x1}, y ${box.y0} bis ${box.y1}: ${percent(share)} des Bildes.`,
+    lesion: (share = 0) => `Die Läsion bedeckt ${percent(share)} des Bildes.`,
+    noLesion: "Es wurde keine Läsion gefunden; verwendet wurde das ganze Bild.",
+    times: "Dauer in Millisekunden",
+    stages: { decode: "Lesen", queue: "Warten", inference: "Netz", total: "Gesamt" },
+  },
+
+  model: {
+    title: "Modell",
+    name: "Name und Version",
+    runs: "Läuft als",
+    digest: "Prüfsumme (SHA-256)",
+    answered: "Beantwortet",
+    expires: "Im Dienst gelöscht",
+    card: "Modellkarte lesen",
+    id: "Kennung der Antwort",
+  },
+
+  record: {
+    title: "Für die Akte",
+    reference: "Referenz",
+    site: "Körperstelle",
+    why: "Wird gedruckt und kopiert, nie gesendet oder gespeichert. Keine Patientennamen.",
+    copy: "Für die Akte kopieren",
+    copied: "Kopiert.",
+    json: "JSON",
+    image: "Bild",
+    reader: "Befundet von",
+    signature: "Datum und Unterschrift",
+  },
+
+  details: "Einzelheiten",
+
+  impression: {
+    title: "Zuerst Ihr Eindruck",
+    question: "Was würden Sie mit dieser Läsion tun?",
+    choices: { refer: "Überweisen", no_referral: "Nicht überweisen", unsure: "Unsicher" },
+    show: "Antwort zeigen",
+    yours: (choice = "") => `Ihr Eindruck vor der Antwort: ${choice.toLowerCase()}.`,
+    agreement: (same = 0, of = 0) => `Übereinstimmung in dieser Sitzung: ${same} von ${of}.`,
+  },
+
+  compare: {
+    title: "Zwei Bilder nebeneinander",
+    leave: "Zurück zu einem Bild",
+    pick: (side = "") => `Bild ${side}`,
+    map: "Karte auf beiden",
+    caption: "Wahrscheinlichkeiten beider Bilder und ihr Unterschied, B minus A",
+    difference: "B − A",
+    points: (shares = 0) => `${difference(shares)} PP`,
+    abstained: "keine Beurteilung",
+    linked: "Vergrößerung und Ausschnitt sind gekoppelt. Ein Maßstab ist nicht bekannt: dass eine Läsion größer aussieht, sagt nichts über Wachstum.",
+    noDifference: "Ein Bild ohne Beurteilung hat keinen Unterschied zu zeigen.",
+    models: "Die beiden Antworten stammen von verschiedenen Modellen; ihre Wahrscheinlichkeiten sind nicht vergleichbar.",
+  },
+};

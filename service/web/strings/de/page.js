@@ -1,0 +1,185 @@
+/** The words around an answer in German. */
+
+import { number, percent, wholePercent } from "../../format.js";
+
+/** @import { Summary } from "../../types.js" */
+
+const maps = { lesion: "Läsion", spatial: "Räumlich", correlation: "Korrelation" };
+const named = { lesion: "Läsions-Aufmerksamkeit", spatial: "Räumliche Aufmerksamkeit", correlation: "Korrelations-Aufmerksamkeit" };
+const branches = { mean: "beide Zweige", 1: "Zweig 1", 2: "Zweig 2" };
+
+/** @type {typeof import("../en/page.js").text} */
+export const text = {
+  skip: "Zum Bild springen",
+  brand: "Clinical-Inspired Network",
+  purpose: "Melanomrisiko aus einem dermatoskopischen Bild",
+  statement: "Forschungssoftware, kein Medizinprodukt. Nicht für Diagnose, Triage oder Therapieentscheidungen. Die Karten beweisen nicht, dass eine Antwort stimmt.",
+  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} auf ${provider}`,
+  language: "Sprache",
+
+  tools: { label: "Werkzeuge", new: "Neues Bild", list: "Liste", compare: "Vergleichen", print: "Drucken", theme: "Hell oder dunkel" },
+
+  start: {
+    title: "Dermatoskopische Bilder hier ablegen",
+    touch: "Dermatoskopische Bilder aufnehmen oder auswählen",
+    ways: "oder aus der Zwischenablage einfügen; auch mehrere oder einen Ordner",
+    choose: "Bilder auswählen",
+    folder: "Ordner auswählen",
+    take: "Foto aufnehmen",
+    attach: "Setzen Sie zuerst das Dermatoskop auf die Kamera. Eine Läsion, scharf, etwa ein Drittel des Bildes.",
+    formats: "JPEG, PNG, WebP, TIFF oder BMP. Nur an diesen Dienst gesendet; Dateien und ihre Namen werden nicht gespeichert.",
+    examples: "Oder ein Beispiel versuchen",
+    impression: "Zuerst nach meinem Eindruck fragen",
+    impressionWhy: "Bis dahin bleibt die Antwort verdeckt.",
+  },
+  examples: {
+    melanoma: { title: "Dunkle, unregelmäßige Läsion", source: "ISIC_0001140, CC0", known: "Bekannte Diagnose: Melanom. Das mitgelieferte Modell wurde unter anderem daran trainiert." },
+    nevus: { title: "Rote und braune Läsion", source: "ISIC_0013793, CC0", known: "Bekannte Diagnose: Nävus. Das mitgelieferte Modell wurde nicht daran trainiert; seine Schwelle wurde unter anderem daran gewählt." },
+  },
+
+  picture: (count = 0) => `Bild ${count}`,
+  example: (count = 0) => `Bild ${count}, ein Beispiel`,
+
+  progress: {
+    sending: (share = 0) => `Wird gesendet, ${wholePercent(share)}`,
+    waiting: "Das Bild wird gelesen",
+    queued: "Wartet",
+    retry: (seconds = 0) => `Der Dienst ist ausgelastet; neuer Versuch in ${seconds} s`,
+    slow: "Die Verbindung ist langsam.",
+    shrink: "Kleinere Kopie senden",
+    give_up: "Abbrechen",
+  },
+
+  problem: {
+    again: "Noch einmal versuchen",
+    another: "Anderes Bild auswählen",
+    kept: "Ihr Bild ist noch hier.",
+    wait: (seconds = 0) => `Der Dienst bittet, ${seconds} ${seconds === 1 ? "Sekunde" : "Sekunden"} zu warten.`,
+    kinds: {
+      "malformed-request": { title: "Das ließ sich nicht als Bild senden", text: "Der Dienst sagt:", detail: true },
+      conflict: { title: "Das Bild muss neu gesendet werden", text: "Der Dienst sagt:", detail: true },
+      "too-large": { title: "Das Bild ist zu groß", text: "Senden Sie eine kleinere Kopie:", detail: true },
+      "unsupported-type": { title: "Das ist kein Bild, das der Dienst liest", text: "Es zählt der Inhalt, nicht der Name:", detail: true },
+      "undecodable-picture": { title: "Das Bild ist nicht lesbar", text: "Der Dienst sagt:", detail: true },
+      unauthorized: { title: "Der Dienst verlangt einen Zugangsschlüssel", text: "Fragen Sie die Person, die ihn betreibt." },
+      "queue-full": { title: "Der Dienst ist ausgelastet", text: "Er liest so viele Bilder, wie er kann." },
+      "rate-limited": { title: "Zu viele Bilder in kurzer Zeit", text: "Ihr Zugang erlaubt im Moment nicht mehr." },
+      "not-ready": { title: "Der Dienst ist nicht bereit", text: "Er startet, endet oder hat seinen Selbsttest nicht bestanden." },
+      "insufficient-storage": { title: "Der Dienst hat keinen Platz für eine Antwort", text: "Die Person, die ihn betreibt, muss Platz schaffen." },
+      "request-timeout": { title: "Das Senden dauerte zu lange", text: "Die Verbindung war zu langsam für den Dienst." },
+      "deadline-exceeded": { title: "Keine Antwort in der vorgesehenen Zeit", text: "Der Dienst brauchte zu lange." },
+      stalled: { title: "Das Senden kam zum Stillstand", text: "Eine halbe Minute lang wurde nichts gesendet." },
+      unreachable: { title: "Der Dienst ist nicht erreichbar", text: "Die Verbindung ist unterbrochen, oder er läuft nicht." },
+      "not-found": { title: "Der Dienst hat diese Antwort nicht mehr", text: "Antworten verfallen nach einer Weile. Senden Sie das Bild neu, um mehr davon zu sehen." },
+      changed: { title: "Das Modell wurde gerade gewechselt", text: "Senden Sie das Bild neu." },
+      unknown: { title: "Der Dienst hat versagt", text: "Versuchen Sie es noch einmal; hilft das nicht, sagen Sie es der Person, die ihn betreibt." },
+    },
+  },
+
+  session: {
+    title: "Diese Sitzung (nicht gespeichert)",
+    summary: (refer = 0, none = 0, below = 0, failed = 0, open = 0) =>
+      [
+        refer && `${refer} überweisen`,
+        none && `${none} ohne Beurteilung`,
+        failed && `${failed} fehlgeschlagen`,
+        below && `${below} ohne Überweisung`,
+        open && `${open} ausstehend`,
+      ].filter(Boolean).join(", "),
+    abstained: "Keine Beurteilung",
+    covered: "Antwort verdeckt",
+    failed: "Fehlgeschlagen",
+    retry: (name = "") => `${name} noch einmal versuchen`,
+    retryAll: "Alle fehlgeschlagenen noch einmal",
+    deleteAll: "Alle löschen",
+    all: (count = 0) => `Alle ${count}`,
+    why: "Bleibt in diesem Tab, bis er geschlossen wird. Nach Risiko sortiert.",
+    remove: (name = "") => `${name} löschen`,
+    open: (name = "", verdict = "") => `${name}, ${verdict}`,
+    deleted: (name = "") => `${name} gelöscht.`,
+    undo: "Rückgängig",
+    deletedEverywhere: (name = "") => `${name} hier und im Dienst gelöscht.`,
+    deletedHere: (name = "") => `${name} hier gelöscht. Der Dienst hat es nicht bestätigt; dort verfällt es von selbst.`,
+    restored: (name = "") => `${name} wieder da.`,
+    full: (most = 0, left = 0) => `Mehr als ${most} Bilder gehen nicht zugleich: ${left} nicht übernommen. Löschen Sie erst einige.`,
+  },
+
+  viewer: {
+    label: "Bildbetrachter",
+    role: "Bildbetrachter",
+    zoom: "Vergrößerung",
+    in: "Vergrößern",
+    out: "Verkleinern",
+    fit: "Einpassen",
+    native: "Echte Bildpunkte",
+    turn: "Drehen",
+    full: "Ganzer Bildschirm",
+    light: "Helligkeit und Kontrast",
+    lightMeans: "Nur der Anzeige; die Antwort bleibt.",
+    brightness: "Helligkeit",
+    contrast: "Kontrast",
+    keys: "Tasten im Betrachter",
+    keyList: [
+      ["+  −", "vergrößern, verkleinern"],
+      ["0", "einpassen"],
+      ["1", "echte Bildpunkte"],
+      ["R", "drehen"],
+      ["F", "ganzer Bildschirm"],
+      ["Pfeile", "Bild verschieben; auf der Korrelationskarte eine Stelle wählen"],
+      ["Enter", "zeigen, was mit der Stelle zusammenhängt"],
+      ["Umschalt + Pfeile", "Bild auf der Korrelationskarte verschieben"],
+      ["Esc", "Stelle loslassen"],
+      ["O", "Karte an und aus"],
+    ],
+    cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
+    noPreview: "Der Browser kann das nicht zeigen.",
+    alone: "Das Bild ohne Karte.",
+    dashes: "Gestrichelt: der Ausschnitt, den das Netz beurteilt hat. Durchgezogen: der Umriss der gefundenen Läsion.",
+    lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
+  },
+
+  overlays: {
+    title: "Wohin das Netz geschaut hat",
+    map: "Karte",
+    none: "Keine",
+    kinds: maps,
+    branch: "Zweig",
+    branches: { mean: "Mittel", 1: "1", 2: "2" },
+    opacity: "Deckkraft der Karte",
+    split: "Ohne | mit Karte",
+    box: "Ausschnitt",
+    outline: "Umriss der Läsion",
+    frame: "Eingabe des Netzes zeigen",
+    scales: {
+      lesion: ["0", "1", "Läsions-Aufmerksamkeit"],
+      spatial: ["1×", "4× oder mehr", "einer durchschnittlichen Stelle"],
+      correlation: ["1×", "4× oder mehr", "eines durchschnittlichen Paares von Stellen"],
+    },
+    legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,
+    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt, um zu sehen, womit das Netz sie verbindet.",
+    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt, was damit zusammenhängt.`,
+    outside: "Die Stelle liegt außerhalb des Ausschnitts.",
+    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
+      const of = summary.region === "crop" ? "des Ausschnitts" : "des Bildes";
+      const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", zur gewählten Stelle" : ""}`;
+      const unit = summary.map === "lesion" ? "" : " × des Durchschnitts";
+      if (!summary.evident) return `${name}: nichts sticht hervor; überall unter ${number(summary.evidence_level)}${unit}, daher nicht gezeichnet.`;
+      return `${name}: Schwerpunkt ${where} ${of}; ${percent(summary.share)} ${of} bei ${number(summary.evidence_level)}${unit} oder mehr, höchster Wert ${number(summary.peak)}${unit}.`;
+    },
+    places: [
+      ["oben links", "oben", "oben rechts"],
+      ["links", "in der Mitte", "rechts"],
+      ["unten links", "unten", "unten rechts"],
+    ],
+  },
+
+  key: {
+    title: "Zugangsschlüssel",
+    why: "Dieser Dienst liest Bilder nur für Inhaber eines Schlüssels. Er bleibt im Speicher dieses Tabs, bis der geschlossen wird.",
+    field: "Schlüssel",
+    refused: "Der Dienst hat diesen Schlüssel nicht angenommen.",
+    use: "Schlüssel verwenden",
+    cancel: "Abbrechen",
+  },
+  card: { title: "Modellkarte", close: "Schließen" },
+};

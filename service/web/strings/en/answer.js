@@ -1,0 +1,203 @@
+/** The words of an answer, as an English clinician writes them. */
+
+import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+
+/** @import { Box } from "../../types.js" */
+
+export const text = {
+  /** Names of diagnoses, as they stand alone. @type {Record<string, string>} */
+  classes: {
+    melanoma: "Melanoma",
+    nevus: "Naevus",
+    seborrheic_keratosis: "Seborrhoeic keratosis",
+    basal_cell_carcinoma: "Basal cell carcinoma",
+    squamous_cell_carcinoma: "Squamous cell carcinoma",
+    actinic_keratosis: "Actinic keratosis",
+  },
+  /** The same within a sentence. */
+  within: (name = "") => name.toLowerCase(),
+
+  decision: {
+    refer: "Refer",
+    no_referral: "No referral advised",
+    abstained: "No assessment: image not suitable",
+    risk: (/** @type {string[]} */ names) => `${allOf(names)} risk`,
+    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+      const [shown, limit] = apart(share, threshold);
+      return `${allOf(names)} risk ${shown}, ${refer ? "at or above" : "below"} the decision threshold of ${limit}.`;
+    },
+    threshold: (share = "") => `Decision threshold ${share}`,
+    notRuledOut: (/** @type {string[]} */ names) => `This does not rule out ${anyOf(names)}.`,
+    ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}, the model's own mix.`,
+    clinic: (names = "", share = "") => `For your clinic, where ${share} of lesions are ${names}.`,
+    noMix: "The model does not say for which population this risk holds.",
+    setClinic: "Set your clinic's share",
+    change: "Change",
+    caution: "Interpret with caution",
+    also: "Also noted",
+    abstainedBecause: "Why not",
+    abstainedWhatNext: "Take another image, or judge the lesion without this software.",
+    /** @type {Record<string, string>} */
+    reasons: {
+      no_lesion_found: "No lesion was found.",
+      lesion_touches_border: "The lesion reaches the edge of the image; part of it may be missing.",
+      several_lesions: "There seems to be more than one lesion; take one image of each.",
+      branches_disagree: "The two halves of the network disagree about the diagnosis.",
+      near_threshold: "The risk is close to the threshold; a second image of this lesion may change the advice.",
+      small_picture: "The image has fewer pixels than the network needs.",
+      not_dermoscopy: "This does not look like a dermoscopic image.",
+      blurred: "The image is blurred; focus and take it again.",
+      too_dark: "The image is too dark; use more light.",
+      too_bright: "The image is too bright; use less light or pressure.",
+      no_colour: "The image has no colour; take it in colour.",
+      tiny_lesion: "The lesion is very small in the image; move closer.",
+    },
+  },
+
+  limits: {
+    title: "Limits of this answer",
+    knows: "Knows only",
+    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
+    unknown: "Cannot recognise",
+    unknownMeans: (/** @type {string[]} */ names) => `${anyOf([...names, "any other diagnosis"])}. This answer does not rule them out.`,
+    testing: "In testing",
+    atSelection: "Where its threshold was chosen",
+  },
+
+  performance: {
+    title: "How well it did",
+    /** @type {(names: string[]) => string} */
+    cases: (names) => (names.join() === "melanoma" ? "melanomas" : "malignant lesions"),
+    /** Of 100 malignant lesions missed; of 10 or 100 harmless ones referred. */
+    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
+      `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases}${oneIn > 1 ? ` (about 1 in ${oneIn})` : ""} and referred ${referred < 1 ? "fewer than 1" : referred} of ${of} harmless lesions.`,
+    expectMore: "Expect more misses elsewhere.",
+    sensitivity: "Sensitivity",
+    specificity: "Specificity",
+    sensitivityMeans: "of malignant lesions were referred",
+    specificityMeans: "of harmless lesions were not",
+    interval: (low = 0, high = 0) => `95% interval ${percent(low)} to ${percent(high)}`,
+    measured: (where = "") => `Measured on ${where}.`,
+    selection: (where = "") => `Measured on ${where}; figures from elsewhere may be worse.`,
+    chosen: (where = "") => `The threshold was chosen on ${where}.`,
+    repeatability: "A second image of the same lesion",
+    repeats: (share = 0, low = 0, high = 0) => `gave the other advice in ${percent(share)} of pairs (95% interval ${percent(low)} to ${percent(high)}).`,
+    changes: (median = 0, most = 0, where = "") => `The risk changed by ${number(median * 100)} percentage points in half of them, and by up to ${number(most * 100)} in 95 of 100 (${where}).`,
+  },
+
+  clinic: {
+    title: "Your clinic",
+    prevalence: (names = "") => `Lesions you examine that are ${names}`,
+    unit: "%",
+    own: "Use the model's mix",
+    point: "Operating point",
+    /** @type {Record<string, string>} */
+    points: { balanced: "Balanced", "high-sensitivity": "High sensitivity", dermatologist: "As dermatologists" },
+    remembered: "Remembered in this browser and used for every answer.",
+    converted: "The risk and its threshold are converted together, so the advice stays.",
+    values: "Predictive values in your clinic",
+    positive: "Of lesions referred, malignant (PPV)",
+    negative: "Of lesions not referred, harmless (NPV)",
+    ends: "In brackets: with sensitivity and specificity at both ends of their intervals.",
+    none: "Here every lesion is referred, or none: one of the values has no meaning.",
+    at: (share = "") => `Where ${share} of lesions are malignant.`,
+    invalid: "Type a number from 0.1 to 99.",
+  },
+
+  probabilities: {
+    title: "Probabilities by diagnosis",
+    caption: "Calibrated probabilities, malignant diagnoses first",
+    warning: "Do not decide by the most probable diagnosis: where melanoma is rare, another one is nearly always more probable.",
+    class: "Diagnosis",
+    mean: "Mean",
+    branch: "Branch",
+    malignant: "malignant",
+    sum: "All malignant diagnoses",
+    threshold: (threshold = 0) => `Decision threshold ${rough(threshold)}`,
+    apart: (name = "", shares = 0) => `The two branches differ most in ${name}, by ${number(shares * 100)} percentage points.`,
+    mix: (/** @type {string[]} */ shares) => `The model's own mix: ${allOf(shares)}.`,
+  },
+
+  quality: {
+    title: "Image quality",
+    image: "This image",
+    limit: "Limit",
+    /** @type {Record<string, string>} */
+    rows: {
+      sharpness: "Sharpness",
+      dark_share: "Dark pixels",
+      bright_share: "Nearly white pixels",
+      unfamiliarity: "Distance from the training images (1 is typical)",
+    },
+    least: (value = "") => `at least ${value}`,
+    most: (value = "") => `at most ${value}`,
+  },
+
+  done: {
+    title: "What was done to the image",
+    read: (format = "", width = 0, height = 0) => `Read as ${format}, ${width} × ${height} pixels, turned upright.`,
+    /** @type {Record<string, string>} */
+    notes: {
+      profile_ignored: "Colour profile ignored.",
+      cmyk_without_profile: "Printing inks (CMYK) without a profile; the colours may be off.",
+    },
+    squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is lost.`,
+    kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
+    cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the image.`,
+    lesion: (share = 0) => `The lesion covers ${percent(share)} of the image.`,
+    noLesion: "No lesion was found; the whole image was used.",
+    times: "Time taken, in milliseconds",
+    /** @type {Record<string, string>} */
+    stages: { decode: "Decode", queue: "Wait", inference: "Network", total: "Total" },
+  },
+
+  model: {
+    title: "Model",
+    name: "Name and version",
+    runs: "Runs as",
+    digest: "Digest (SHA-256)",
+    answered: "Answered",
+    expires: "Deleted in the service",
+    card: "Read the model card",
+    id: "Answer's id",
+  },
+
+  record: {
+    title: "For the record",
+    reference: "Reference",
+    site: "Body site",
+    why: "Printed and copied; never sent or kept. No patient's name.",
+    copy: "Copy for the record",
+    copied: "Copied.",
+    json: "JSON",
+    image: "Image",
+    reader: "Read by",
+    signature: "Date and signature",
+  },
+
+  details: "Details",
+
+  impression: {
+    title: "Your impression first",
+    question: "What would you do with this lesion?",
+    /** @type {Record<string, string>} */
+    choices: { refer: "Refer", no_referral: "Not refer", unsure: "Unsure" },
+    show: "Show the answer",
+    yours: (choice = "") => `Your impression before the answer: ${choice.toLowerCase()}.`,
+    agreement: (same = 0, of = 0) => `Agreement in this session: ${same} of ${of}.`,
+  },
+
+  compare: {
+    title: "Two images side by side",
+    leave: "Back to one image",
+    pick: (side = "") => `Image ${side}`,
+    map: "Map on both",
+    caption: "Probabilities of both images and their difference, B less A",
+    difference: "B − A",
+    points: (shares = 0) => `${difference(shares)} pp`,
+    abstained: "no assessment",
+    linked: "Zoom and position are linked. No scale is known: that a lesion looks larger says nothing about growth.",
+    noDifference: "An image without an assessment has no difference to show.",
+    models: "The two answers come from different models; their probabilities cannot be compared.",
+  },
+};

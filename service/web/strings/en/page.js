@@ -1,0 +1,188 @@
+/** The words around an answer: how images come in, the session, the viewer, and what may go wrong. */
+
+import { number, percent, wholePercent } from "../../format.js";
+
+/** @import { MapKind, Summary } from "../../types.js" */
+
+const maps = { lesion: "Lesion", spatial: "Spatial", correlation: "Correlation" };
+const branches = { mean: "both branches", 1: "branch 1", 2: "branch 2" };
+
+export const text = {
+  skip: "Skip to the image",
+  brand: "Clinical-Inspired Network",
+  purpose: "Melanoma risk from a dermoscopic image",
+  statement: "Research software, not a medical device. Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
+  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} on ${provider}`,
+  language: "Language",
+
+  tools: { label: "Tools", new: "New image", list: "List", compare: "Compare", print: "Print", theme: "Light or dark" },
+
+  start: {
+    title: "Drop dermoscopic images here",
+    touch: "Take or choose dermoscopic images",
+    ways: "or paste them from the clipboard; several at once, or a folder",
+    choose: "Choose images",
+    folder: "Choose a folder",
+    take: "Take a photo",
+    attach: "Attach the dermatoscope to the camera first. One lesion, in focus, filling a third of the image.",
+    formats: "JPEG, PNG, WebP, TIFF or BMP. Sent to this service only; the files and their names are not kept.",
+    examples: "Or try an example",
+    impression: "Ask for my impression first",
+    impressionWhy: "The answer stays covered until then.",
+  },
+  /** @type {Record<string, { title: string, source: string, known: string }>} */
+  examples: {
+    melanoma: { title: "Dark, irregular lesion", source: "ISIC_0001140, CC0", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
+    nevus: { title: "Red and brown lesion", source: "ISIC_0013793, CC0", known: "Known diagnosis: naevus. The shipped model was not trained on it; it is one of those on which its threshold was chosen." },
+  },
+
+  picture: (count = 0) => `Image ${count}`,
+  example: (count = 0) => `Image ${count}, an example`,
+
+  progress: {
+    sending: (share = 0) => `Sending, ${wholePercent(share)}`,
+    waiting: "Reading the image",
+    queued: "Waiting",
+    retry: (seconds = 0) => `The service is busy; sent again in ${seconds} s`,
+    slow: "The connection is slow.",
+    shrink: "Send a smaller copy",
+    give_up: "Cancel",
+  },
+
+  problem: {
+    again: "Try again",
+    another: "Choose another image",
+    kept: "Your image is still here.",
+    wait: (seconds = 0) => `The service asks to wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`,
+    /** @type {Record<string, { title: string, text: string, detail?: boolean }>} */
+    kinds: {
+      "malformed-request": { title: "This could not be sent as an image", text: "The service says:", detail: true },
+      conflict: { title: "The image has to be sent again", text: "The service says:", detail: true },
+      "too-large": { title: "The image is too large", text: "Send a smaller copy of it:", detail: true },
+      "unsupported-type": { title: "This is not an image the service reads", text: "It looks at the content, not at the name:", detail: true },
+      "undecodable-picture": { title: "The image cannot be read", text: "The service says:", detail: true },
+      unauthorized: { title: "The service asks for an access key", text: "Ask the person who runs it for one." },
+      "queue-full": { title: "The service is busy", text: "It is reading as many images as it can." },
+      "rate-limited": { title: "Too many images in a short time", text: "Your access allows no more for the moment." },
+      "not-ready": { title: "The service is not ready", text: "It is starting, stopping, or failed its self-test." },
+      "insufficient-storage": { title: "The service has no room for an answer", text: "The person who runs it has to make room." },
+      "request-timeout": { title: "Sending took too long", text: "The connection was too slow for the service." },
+      "deadline-exceeded": { title: "No answer in time", text: "The service took too long." },
+      stalled: { title: "Sending came to a halt", text: "Nothing was sent for half a minute." },
+      unreachable: { title: "The service cannot be reached", text: "The connection is broken, or it is not running." },
+      "not-found": { title: "The service no longer keeps this answer", text: "Answers expire after a while. Send the image again to see more of it." },
+      changed: { title: "The model has just changed", text: "Send the image again." },
+      unknown: { title: "The service failed", text: "Try again; if that does not help, tell the person who runs it." },
+    },
+  },
+
+  session: {
+    title: "This session (not saved)",
+    summary: (refer = 0, none = 0, below = 0, failed = 0, open = 0) =>
+      [
+        refer && `${refer} refer`,
+        none && `${none} no assessment`,
+        failed && `${failed} failed`,
+        below && `${below} no referral advised`,
+        open && `${open} to go`,
+      ].filter(Boolean).join(", "),
+    abstained: "No assessment",
+    covered: "Answer covered",
+    failed: "Failed",
+    retry: (name = "") => `Try ${name} again`,
+    retryAll: "Try all failed again",
+    deleteAll: "Delete all",
+    all: (count = 0) => `All ${count}`,
+    why: "Kept in this tab until it is closed. Sorted by risk.",
+    remove: (name = "") => `Delete ${name}`,
+    open: (name = "", verdict = "") => `${name}, ${verdict}`,
+    deleted: (name = "") => `${name} deleted.`,
+    undo: "Undo",
+    deletedEverywhere: (name = "") => `${name} was deleted here and in the service.`,
+    deletedHere: (name = "") => `${name} was deleted here. The service did not confirm it; there it expires by itself.`,
+    restored: (name = "") => `${name} is back.`,
+    full: (most = 0, left = 0) => `Only ${most} images are kept at a time: ${left} not taken. Delete some first.`,
+  },
+
+  viewer: {
+    label: "Image viewer",
+    role: "image viewer",
+    zoom: "Zoom",
+    in: "Zoom in",
+    out: "Zoom out",
+    fit: "Fit the image",
+    native: "Native pixels",
+    turn: "Turn",
+    full: "Full screen",
+    light: "Brightness and contrast",
+    lightMeans: "Of what is shown here; the answer stays.",
+    brightness: "Brightness",
+    contrast: "Contrast",
+    keys: "Keys in the viewer",
+    keyList: [
+      ["+  −", "zoom"],
+      ["0", "fit the image"],
+      ["1", "native pixels"],
+      ["R", "turn"],
+      ["F", "full screen"],
+      ["Arrows", "move the image; on the correlation map, choose a spot"],
+      ["Enter", "show what is related to the spot"],
+      ["Shift + arrows", "move the image on the correlation map"],
+      ["Esc", "let go of the spot"],
+      ["O", "map on and off"],
+    ],
+    cannotShow: "The browser cannot show this kind of image; this is what the network was given.",
+    noPreview: "The browser cannot show this.",
+    alone: "The image without a map.",
+    dashes: "Dashed: the crop that the network judged. Solid: the outline of the lesion it found.",
+    lifted: "Map switched off; press O to see it again.",
+  },
+
+  overlays: {
+    title: "What the network looked at",
+    map: "Map",
+    none: "None",
+    kinds: maps,
+    branch: "Branch",
+    branches: { mean: "Mean", 1: "1", 2: "2" },
+    opacity: "Opacity of the map",
+    split: "Without | with the map",
+    box: "Crop",
+    outline: "Lesion outline",
+    frame: "Show network input",
+    /** @type {Record<MapKind, [string, string, string]>} */
+    scales: {
+      lesion: ["0", "1", "Lesion area attention"],
+      spatial: ["1×", "4× or more", "the average spot"],
+      correlation: ["1×", "4× or more", "the average pair of spots"],
+    },
+    legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
+    relate: "Choose a spot inside the dashed crop to see what the network relates to it.",
+    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Spot in row ${row} of ${rows}, column ${column} of ${columns}. Enter shows what is related to it.`,
+    outside: "The spot is outside the crop.",
+    /** What a map shows, for those who do not see it. */
+    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
+      const of = summary.region === "crop" ? "crop" : "image";
+      const name = summary.map === "lesion" ? "Lesion area attention" : `${maps[summary.map]} attention, ${branches[summary.branch]}${spot ? ", related to the spot" : ""}`;
+      const unit = summary.map === "lesion" ? "" : " × the average";
+      if (!summary.evident) return `${name}: nothing stands out; it stays below ${number(summary.evidence_level)}${unit} everywhere, so it is not drawn.`;
+      return `${name}: centred ${where} of the ${of}; ${percent(summary.share)} of the ${of} is at or above ${number(summary.evidence_level)}${unit}, the highest value is ${number(summary.peak)}${unit}.`;
+    },
+    /** Rows from above, columns from the left. */
+    places: [
+      ["upper left", "at the top", "upper right"],
+      ["on the left", "in the middle", "on the right"],
+      ["lower left", "at the bottom", "lower right"],
+    ],
+  },
+
+  key: {
+    title: "Access key",
+    why: "This service reads images for holders of a key only. It stays in this tab's memory until that is closed.",
+    field: "Key",
+    refused: "The service did not accept that key.",
+    use: "Use the key",
+    cancel: "Cancel",
+  },
+  card: { title: "Model card", close: "Close" },
+};

@@ -1,0 +1,194 @@
+/** The words of an answer in Spanish. */
+
+import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+
+/** @import { Box } from "../../types.js" */
+
+/** @type {typeof import("../en/answer.js").text} */
+export const text = {
+  classes: {
+    melanoma: "Melanoma",
+    nevus: "Nevus",
+    seborrheic_keratosis: "Queratosis seborreica",
+    basal_cell_carcinoma: "Carcinoma basocelular",
+    squamous_cell_carcinoma: "Carcinoma espinocelular",
+    actinic_keratosis: "Queratosis actínica",
+  },
+  within: (name = "") => name.toLowerCase(),
+
+  decision: {
+    refer: "Derivar",
+    no_referral: "No se aconseja derivar",
+    abstained: "Sin valoración: imagen no apta",
+    risk: (/** @type {string[]} */ names) => `Riesgo de ${allOf(names).toLowerCase()}`,
+    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+      const [shown, limit] = apart(share, threshold);
+      return `Riesgo de ${allOf(names).toLowerCase()} ${shown}, ${refer ? "igual o superior al" : "inferior al"} umbral de decisión de ${limit}.`;
+    },
+    threshold: (share = "") => `Umbral de decisión ${share}`,
+    notRuledOut: (/** @type {string[]} */ names) => `Esto no descarta ${anyOf(names)}.`,
+    ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}, la mezcla del modelo.`,
+    clinic: (names = "", share = "") => `Para su consulta, donde el ${share} de las lesiones son ${names}.`,
+    noMix: "El modelo no indica para qué población vale este riesgo.",
+    setClinic: "Indicar el porcentaje de su consulta",
+    change: "Cambiar",
+    caution: "Interpretar con cautela",
+    also: "Además",
+    abstainedBecause: "Por qué no",
+    abstainedWhatNext: "Tome otra imagen o valore la lesión sin este programa.",
+    reasons: {
+      no_lesion_found: "No se ha encontrado ninguna lesión.",
+      lesion_touches_border: "La lesión llega al borde de la imagen; puede faltar una parte.",
+      several_lesions: "Parece haber más de una lesión; tome una imagen de cada una.",
+      branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico.",
+      near_threshold: "El riesgo está cerca del umbral; una segunda imagen de esta lesión puede cambiar el consejo.",
+      small_picture: "La imagen tiene menos píxeles de los que necesita la red.",
+      not_dermoscopy: "No parece una imagen dermatoscópica.",
+      blurred: "La imagen está borrosa; enfoque y repítala.",
+      too_dark: "La imagen está demasiado oscura; use más luz.",
+      too_bright: "La imagen está demasiado clara; use menos luz o presión.",
+      no_colour: "La imagen no tiene color; tómela en color.",
+      tiny_lesion: "La lesión es muy pequeña en la imagen; acérquese.",
+    },
+  },
+
+  limits: {
+    title: "Límites de esta respuesta",
+    knows: "Solo conoce",
+    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
+    unknown: "No puede reconocer",
+    unknownMeans: (/** @type {string[]} */ names) => `${names.join(", ")} ni ningún otro diagnóstico. Esta respuesta no los descarta.`,
+    testing: "En las pruebas",
+    atSelection: "Donde se eligió el umbral",
+  },
+
+  performance: {
+    title: "Resultados medidos",
+    cases: (/** @type {string[]} */ names) => (names.join() === "melanoma" ? "melanomas" : "lesiones malignas"),
+    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
+      `Pasó por alto ${missed < 1 ? "menos de 1" : missed} de cada 100 ${cases}${oneIn > 1 ? ` (cerca de 1 de cada ${oneIn})` : ""} y derivó ${referred < 1 ? "menos de 1" : referred} de cada ${of} lesiones benignas.`,
+    expectMore: "En otros lugares cabe esperar más omisiones.",
+    sensitivity: "Sensibilidad",
+    specificity: "Especificidad",
+    sensitivityMeans: "de las lesiones malignas se derivaron",
+    specificityMeans: "de las lesiones benignas no se derivaron",
+    interval: (low = 0, high = 0) => `intervalo del 95 %: ${percent(low)} a ${percent(high)}`,
+    measured: (where = "") => `Medido en ${where}.`,
+    selection: (where = "") => `Medido en ${where}; en otros lugares puede ser peor.`,
+    chosen: (where = "") => `El umbral se eligió en ${where}.`,
+    repeatability: "Una segunda imagen de la misma lesión",
+    repeats: (share = 0, low = 0, high = 0) => `dio el consejo contrario en ${percent(share)} de los pares (intervalo del 95 %: ${percent(low)} a ${percent(high)}).`,
+    changes: (median = 0, most = 0, where = "") => `El riesgo cambió hasta ${number(median * 100)} puntos porcentuales en la mitad de ellos y hasta ${number(most * 100)} en 95 de cada 100 (${where}).`,
+  },
+
+  clinic: {
+    title: "Su consulta",
+    prevalence: (names = "") => `Lesiones que usted examina que son ${names}`,
+    unit: "%",
+    own: "Usar la mezcla del modelo",
+    point: "Punto de trabajo",
+    points: { balanced: "Equilibrado", "high-sensitivity": "Alta sensibilidad", dermatologist: "Como dermatólogos" },
+    remembered: "Se recuerda en este navegador y vale para todas las respuestas.",
+    converted: "El riesgo y su umbral se convierten juntos, así que el consejo no cambia.",
+    values: "Valores predictivos en su consulta",
+    positive: "De las lesiones derivadas, malignas (VPP)",
+    negative: "De las no derivadas, benignas (VPN)",
+    ends: "Entre paréntesis: con la sensibilidad y la especificidad en ambos extremos de sus intervalos.",
+    none: "Aquí se derivan todas las lesiones o ninguna: uno de los valores no tiene sentido.",
+    at: (share = "") => `Donde el ${share} de las lesiones son malignas.`,
+    invalid: "Escriba un número de 0,1 a 99.",
+  },
+
+  probabilities: {
+    title: "Probabilidades por diagnóstico",
+    caption: "Probabilidades calibradas, primero los diagnósticos malignos",
+    warning: "No decida por el diagnóstico más probable: donde el melanoma es raro, casi siempre hay otro más probable.",
+    class: "Diagnóstico",
+    mean: "Media",
+    branch: "Rama",
+    malignant: "maligno",
+    sum: "Todos los diagnósticos malignos",
+    threshold: (threshold = 0) => `Umbral de decisión ${rough(threshold)}`,
+    apart: (name = "", shares = 0) => `Donde más difieren las dos ramas es en ${name}, ${number(shares * 100)} puntos porcentuales.`,
+    mix: (/** @type {string[]} */ shares) => `La mezcla del modelo: ${allOf(shares)}.`,
+  },
+
+  quality: {
+    title: "Calidad de la imagen",
+    image: "Esta imagen",
+    limit: "Límite",
+    rows: {
+      sharpness: "Nitidez",
+      dark_share: "Píxeles oscuros",
+      bright_share: "Píxeles casi blancos",
+      unfamiliarity: "Distancia a las imágenes de entrenamiento (1 es lo habitual)",
+    },
+    least: (value = "") => `al menos ${value}`,
+    most: (value = "") => `como mucho ${value}`,
+  },
+
+  done: {
+    title: "Qué se hizo con la imagen",
+    read: (format = "", width = 0, height = 0) => `Leída como ${format}, ${width} × ${height} píxeles, enderezada.`,
+    notes: {
+      profile_ignored: "Perfil de color no aplicado.",
+      cmyk_without_profile: "Tintas de imprenta (CMYK) sin perfil; los colores pueden no ser exactos.",
+    },
+    squashed: (size = 0, /** @type {number | null} */ quality) => `Reducida a ${size} × ${size} píxeles${quality ? ` y comprimida (JPEG, calidad ${quality})` : ""}; se pierden los detalles más finos.`,
+    kept: (size = 0) => `Ya tiene los ${size} × ${size} píxeles de la red.`,
+    cropped: (/** @type {Box} */ box, share = 0) => `Recortada a x ${box.x0} a ${box.x1}, y ${box.y0} a ${box.y1}: ${percent(share)} de la imagen.`,
+    lesion: (share = 0) => `La lesión ocupa ${percent(share)} de la imagen.`,
+    noLesion: "No se encontró ninguna lesión; se usó la imagen entera.",
+    times: "Tiempo empleado, en milisegundos",
+    stages: { decode: "Lectura", queue: "Espera", inference: "Red", total: "Total" },
+  },
+
+  model: {
+    title: "Modelo",
+    name: "Nombre y versión",
+    runs: "Funciona como",
+    digest: "Resumen (SHA-256)",
+    answered: "Respondido",
+    expires: "Borrado en el servicio",
+    card: "Leer la ficha del modelo",
+    id: "Identificador de la respuesta",
+  },
+
+  record: {
+    title: "Para la historia clínica",
+    reference: "Referencia",
+    site: "Localización",
+    why: "Se imprime y se copia; nunca se envía ni se guarda. Sin nombres de pacientes.",
+    copy: "Copiar para la historia",
+    copied: "Copiado.",
+    json: "JSON",
+    image: "Imagen",
+    reader: "Leído por",
+    signature: "Fecha y firma",
+  },
+
+  details: "Detalles",
+
+  impression: {
+    title: "Primero, su impresión",
+    question: "¿Qué haría con esta lesión?",
+    choices: { refer: "Derivar", no_referral: "No derivar", unsure: "No lo sé" },
+    show: "Mostrar la respuesta",
+    yours: (choice = "") => `Su impresión antes de la respuesta: ${choice.toLowerCase()}.`,
+    agreement: (same = 0, of = 0) => `Coincidencia en esta sesión: ${same} de ${of}.`,
+  },
+
+  compare: {
+    title: "Dos imágenes lado a lado",
+    leave: "Volver a una imagen",
+    pick: (side = "") => `Imagen ${side}`,
+    map: "Mapa en ambas",
+    caption: "Probabilidades de ambas imágenes y su diferencia, B menos A",
+    difference: "B − A",
+    points: (shares = 0) => `${difference(shares)} pp`,
+    abstained: "sin valoración",
+    linked: "El zoom y la posición están vinculados. No se conoce la escala: que una lesión parezca mayor no dice nada sobre su crecimiento.",
+    noDifference: "Una imagen sin valoración no tiene diferencia que mostrar.",
+    models: "Las dos respuestas son de modelos distintos; sus probabilidades no se pueden comparar.",
+  },
+};

@@ -1,0 +1,185 @@
+/** The words around an answer in Spanish. */
+
+import { number, percent, wholePercent } from "../../format.js";
+
+/** @import { Summary } from "../../types.js" */
+
+const maps = { lesion: "Lesión", spatial: "Espacial", correlation: "Correlación" };
+const named = { lesion: "Atención a la lesión", spatial: "Atención espacial", correlation: "Atención de correlación" };
+const branches = { mean: "ambas ramas", 1: "rama 1", 2: "rama 2" };
+
+/** @type {typeof import("../en/page.js").text} */
+export const text = {
+  skip: "Ir a la imagen",
+  brand: "Clinical-Inspired Network",
+  purpose: "Riesgo de melanoma a partir de una imagen dermatoscópica",
+  statement: "Programa de investigación, no es un producto sanitario. No apto para diagnóstico, triaje ni decisiones de tratamiento. Los mapas no prueban que una respuesta sea correcta.",
+  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} en ${provider}`,
+  language: "Idioma",
+
+  tools: { label: "Herramientas", new: "Nueva imagen", list: "Lista", compare: "Comparar", print: "Imprimir", theme: "Claro u oscuro" },
+
+  start: {
+    title: "Suelte aquí imágenes dermatoscópicas",
+    touch: "Tome o elija imágenes dermatoscópicas",
+    ways: "o péguelas desde el portapapeles; varias a la vez o una carpeta",
+    choose: "Elegir imágenes",
+    folder: "Elegir una carpeta",
+    take: "Tomar una foto",
+    attach: "Acople primero el dermatoscopio a la cámara. Una sola lesión, enfocada, que ocupe un tercio de la imagen.",
+    formats: "JPEG, PNG, WebP, TIFF o BMP. Se envían solo a este servicio; no se guardan los archivos ni sus nombres.",
+    examples: "O pruebe un ejemplo",
+    impression: "Preguntar antes por mi impresión",
+    impressionWhy: "La respuesta queda tapada hasta entonces.",
+  },
+  examples: {
+    melanoma: { title: "Lesión oscura e irregular", source: "ISIC_0001140, CC0", known: "Diagnóstico conocido: melanoma. El modelo incluido se entrenó con ella, entre otras." },
+    nevus: { title: "Lesión roja y marrón", source: "ISIC_0013793, CC0", known: "Diagnóstico conocido: nevus. El modelo incluido no se entrenó con ella; es una de las que sirvieron para elegir su umbral." },
+  },
+
+  picture: (count = 0) => `Imagen ${count}`,
+  example: (count = 0) => `Imagen ${count}, un ejemplo`,
+
+  progress: {
+    sending: (share = 0) => `Enviando, ${wholePercent(share)}`,
+    waiting: "Leyendo la imagen",
+    queued: "En espera",
+    retry: (seconds = 0) => `El servicio está ocupado; nuevo intento en ${seconds} s`,
+    slow: "La conexión es lenta.",
+    shrink: "Enviar una copia más pequeña",
+    give_up: "Cancelar",
+  },
+
+  problem: {
+    again: "Intentar de nuevo",
+    another: "Elegir otra imagen",
+    kept: "Su imagen sigue aquí.",
+    wait: (seconds = 0) => `El servicio pide esperar ${seconds} ${seconds === 1 ? "segundo" : "segundos"}.`,
+    kinds: {
+      "malformed-request": { title: "No se pudo enviar como imagen", text: "El servicio dice:", detail: true },
+      conflict: { title: "Hay que enviar la imagen de nuevo", text: "El servicio dice:", detail: true },
+      "too-large": { title: "La imagen es demasiado grande", text: "Envíe una copia más pequeña:", detail: true },
+      "unsupported-type": { title: "No es una imagen que el servicio lea", text: "Cuenta el contenido, no el nombre:", detail: true },
+      "undecodable-picture": { title: "No se puede leer la imagen", text: "El servicio dice:", detail: true },
+      unauthorized: { title: "El servicio pide una clave de acceso", text: "Pídala a la persona que lo administra." },
+      "queue-full": { title: "El servicio está ocupado", text: "Está leyendo todas las imágenes que puede." },
+      "rate-limited": { title: "Demasiadas imágenes en poco tiempo", text: "Su acceso no permite más por ahora." },
+      "not-ready": { title: "El servicio no está listo", text: "Está arrancando, parando o no superó su autocomprobación." },
+      "insufficient-storage": { title: "El servicio no tiene sitio para una respuesta", text: "La persona que lo administra debe hacer sitio." },
+      "request-timeout": { title: "El envío tardó demasiado", text: "La conexión fue demasiado lenta para el servicio." },
+      "deadline-exceeded": { title: "Sin respuesta a tiempo", text: "El servicio tardó demasiado." },
+      stalled: { title: "El envío se detuvo", text: "No se envió nada durante medio minuto." },
+      unreachable: { title: "No se puede contactar con el servicio", text: "La conexión está cortada o no está en marcha." },
+      "not-found": { title: "El servicio ya no guarda esta respuesta", text: "Las respuestas caducan al cabo de un tiempo. Envíe la imagen de nuevo para ver más." },
+      changed: { title: "El modelo acaba de cambiar", text: "Envíe la imagen de nuevo." },
+      unknown: { title: "El servicio falló", text: "Inténtelo de nuevo; si no ayuda, avise a la persona que lo administra." },
+    },
+  },
+
+  session: {
+    title: "Esta sesión (no se guarda)",
+    summary: (refer = 0, none = 0, below = 0, failed = 0, open = 0) =>
+      [
+        refer && `${refer} derivar`,
+        none && `${none} sin valoración`,
+        failed && `${failed} con error`,
+        below && `${below} sin derivación`,
+        open && `${open} pendientes`,
+      ].filter(Boolean).join(", "),
+    abstained: "Sin valoración",
+    covered: "Respuesta tapada",
+    failed: "Error",
+    retry: (name = "") => `Intentar de nuevo: ${name}`,
+    retryAll: "Reintentar todas las fallidas",
+    deleteAll: "Borrar todo",
+    all: (count = 0) => `Las ${count}`,
+    why: "Se guarda en esta pestaña hasta cerrarla. Por orden de riesgo.",
+    remove: (name = "") => `Borrar ${name}`,
+    open: (name = "", verdict = "") => `${name}, ${verdict}`,
+    deleted: (name = "") => `Borrado: ${name}.`,
+    undo: "Deshacer",
+    deletedEverywhere: (name = "") => `Borrado aquí y en el servicio: ${name}.`,
+    deletedHere: (name = "") => `Borrado aquí: ${name}. El servicio no lo confirmó; allí caduca por sí solo.`,
+    restored: (name = "") => `De vuelta: ${name}.`,
+    full: (most = 0, left = 0) => `Solo caben ${most} imágenes a la vez: ${left} sin tomar. Borre antes algunas.`,
+  },
+
+  viewer: {
+    label: "Visor de imagen",
+    role: "visor de imagen",
+    zoom: "Zoom",
+    in: "Acercar",
+    out: "Alejar",
+    fit: "Ajustar la imagen",
+    native: "Píxeles originales",
+    turn: "Girar",
+    full: "Pantalla completa",
+    light: "Brillo y contraste",
+    lightMeans: "Solo de lo que se muestra; la respuesta no cambia.",
+    brightness: "Brillo",
+    contrast: "Contraste",
+    keys: "Teclas del visor",
+    keyList: [
+      ["+  −", "acercar y alejar"],
+      ["0", "ajustar la imagen"],
+      ["1", "píxeles originales"],
+      ["R", "girar"],
+      ["F", "pantalla completa"],
+      ["Flechas", "mover la imagen; en el mapa de correlación, elegir un punto"],
+      ["Intro", "mostrar lo relacionado con el punto"],
+      ["Mayús + flechas", "mover la imagen en el mapa de correlación"],
+      ["Esc", "soltar el punto"],
+      ["O", "mostrar u ocultar el mapa"],
+    ],
+    cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió la red.",
+    noPreview: "El navegador no puede mostrarla.",
+    alone: "La imagen sin mapa.",
+    dashes: "Línea discontinua: el recorte que valoró la red. Línea continua: el contorno de la lesión encontrada.",
+    lifted: "Mapa oculto; pulse O para verlo de nuevo.",
+  },
+
+  overlays: {
+    title: "Dónde miró la red",
+    map: "Mapa",
+    none: "Ninguno",
+    kinds: maps,
+    branch: "Rama",
+    branches: { mean: "Media", 1: "1", 2: "2" },
+    opacity: "Opacidad del mapa",
+    split: "Sin | con el mapa",
+    box: "Recorte",
+    outline: "Contorno de la lesión",
+    frame: "Mostrar la entrada de la red",
+    scales: {
+      lesion: ["0", "1", "Atención a la lesión"],
+      spatial: ["1×", "4× o más", "el punto medio"],
+      correlation: ["1×", "4× o más", "el par de puntos medio"],
+    },
+    legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
+    relate: "Elija un punto dentro del recorte para ver con qué lo relaciona la red.",
+    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Punto en la fila ${row} de ${rows}, columna ${column} de ${columns}. Intro muestra lo relacionado.`,
+    outside: "El punto está fuera del recorte.",
+    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
+      const of = summary.region === "crop" ? "del recorte" : "de la imagen";
+      const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", relacionada con el punto" : ""}`;
+      const unit = summary.map === "lesion" ? "" : " × la media";
+      if (!summary.evident) return `${name}: nada destaca; queda por debajo de ${number(summary.evidence_level)}${unit} en todas partes, así que no se dibuja.`;
+      return `${name}: centrada ${where} ${of}; ${percent(summary.share)} ${of} con ${number(summary.evidence_level)}${unit} o más, el valor más alto es ${number(summary.peak)}${unit}.`;
+    },
+    places: [
+      ["arriba a la izquierda", "arriba", "arriba a la derecha"],
+      ["a la izquierda", "en el centro", "a la derecha"],
+      ["abajo a la izquierda", "abajo", "abajo a la derecha"],
+    ],
+  },
+
+  key: {
+    title: "Clave de acceso",
+    why: "Este servicio lee imágenes solo para quien tiene una clave. Queda en la memoria de esta pestaña hasta cerrarla.",
+    field: "Clave",
+    refused: "El servicio no aceptó esa clave.",
+    use: "Usar la clave",
+    cancel: "Cancelar",
+  },
+  card: { title: "Ficha del modelo", close: "Cerrar" },
+};
