@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from service.api import openapi
-from service.api.dependencies import ADMITTED, admit
+from service.api.dependencies import ADMITTED, admit, require_known_parameters
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
 from service.api.other_origins import OtherOrigins
@@ -41,7 +41,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         title="Clinical-Inspired Network",
         summary="Dermoscopy picture in; advice, diagnosis, attention, crop box out. Not a medical device.",
         description="Research software, not a medical device. Read `decision` first. Errors are problem details "
-        "(RFC 9457). Every answer has an `X-Request-ID`, the client's own if it sent one.",
+        "(RFC 9457). Answers have an `X-Request-ID`, the client's own if it sent one.",
         version=version("clinical-inspired-network"),
         contact={"name": "Maintainers of the Clinical-Inspired Network"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -57,8 +57,9 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     app.state.metrics = metrics
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
+    guards = [Depends(admit), Depends(require_known_parameters)]
     for routes in (predictions, batches, attention, model):
-        app.include_router(routes.router, dependencies=[Depends(admit)], responses=documented(*ADMITTED))
+        app.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
     app.include_router(admission.router)  # identifies its caller, and does not count the request
     for public in (health, reference):
         app.include_router(public.router)
@@ -70,8 +71,8 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
             OtherOrigins,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(Observability, metrics=metrics)
     return app

@@ -36,7 +36,7 @@ from model_training.release.robustness import measure_robustness
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
-from service.bundle import Bundle, load_bundle
+from service.bundle import Bundle, check_target, load_bundle
 
 UNKNOWN_DIAGNOSES, REPEAT_PAIRS = "unknown_diagnoses", "repeat_pairs"
 OTHER_PHOTOGRAPHS = {"clinical_photographs": "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
@@ -139,6 +139,10 @@ def outside(
     """
     source = load_bundle(bundle)
     manifest = source.manifest
+    if out is not None:  # before anything is measured
+        check_target(out)
+        if not (data / REPEAT_PAIRS).is_dir():
+            raise SetError(f"{data} has no folder {REPEAT_PAIRS}, so there is no repeatability to write into {out}")
 
     def read(folder: str, table: str) -> LabelledImages:
         size, quality = manifest.frame_size, manifest.frame_jpeg_quality

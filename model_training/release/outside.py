@@ -118,7 +118,10 @@ def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str)
     pairs_P2 = pairs_P2[~advice.withheld_N[pairs_P2].any(axis=1)]
     if not len(pairs_P2):
         return None
-    malignancy_P2, refers_P2 = advice.malignancy_N[pairs_P2].astype(float), advice.refers_N[pairs_P2]
+    malignancy_P2, refers_P2 = (
+        advice.malignancy_N[pairs_P2].astype(float).clip(1e-7, 1 - 1e-7),
+        advice.refers_N[pairs_P2],
+    )
     change_P = np.abs(np.diff(malignancy_P2))
     log_odds_P2 = np.log(malignancy_P2 / (1 - malignancy_P2))
     return Repeatability(

@@ -27,8 +27,7 @@ image is judged as one of these, and "no referral" rules none of the others out.
 
 {repeatability}**When it says nothing.** {abstention}
 
-**What it is not.** A medical device. Skin tone, age and body site were not recorded in its training images, so nothing
-is known about groups of patients.
+**What it is not.** A medical device. How good it is by skin tone, age, sex or body site was not measured.
 """
 
 

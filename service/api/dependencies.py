@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.access.keys import ANYONE, AccessError, Caller, LiveKeys
@@ -78,6 +79,21 @@ async def admit(service: ServiceDep, caller: KnownCallerDep) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(admit)]
+
+
+async def require_known_parameters(request: Request) -> None:
+    """Raises the 400 of a query parameter that the route does not take, or has twice: a typing error would change what
+    is asked."""
+    taken = _query_parameters(request.scope["route"].dependant)
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not set(given) <= taken or len(set(given)) < len(given):
+        detail = f"an unknown query parameter, or one twice; this address takes {', '.join(sorted(taken)) or 'none'}"
+        raise ServiceError(MALFORMED, detail)
+
+
+def _query_parameters(dependant: Dependant) -> set[str]:
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(_query_parameters, dependant.dependencies))
 
 
 async def require_live_key(request: Request, service: Service) -> None:

@@ -17,7 +17,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class SameOrigin:
     """Middleware that refuses requests from other sites' pages and, without ``any_name``, under other sites' names.
 
-    Pages of ``origins`` are no other sites'.
+    Pages of ``origins`` are let through.
 
     A page may send forms to any address. And a site whose DNS name resolves to this machine (DNS rebinding) has the
     service's own origin, as far as the browser can tell.

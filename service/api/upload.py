@@ -48,7 +48,10 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
         return picture
     if kind.startswith("image/") or kind == "application/octet-stream":
         return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
-    raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD}, or a body of type image/*")
+    raise ServiceError(
+        UNSUPPORTED_TYPE,
+        f"send a multipart form with the field {FIELD}, or a body of type image/* or application/octet-stream",
+    )
 
 
 async def read_uploads(
@@ -74,8 +77,15 @@ async def _read_form(
 ) -> tuple[list[bytes], list[str] | None]:
     limit = max_files * (limits.max_bytes + MULTIPART_OVERHEAD)
     files = "one file" if max_files == 1 else f"one to {max_files} files"
-    rest = f"none or as many fields {REFERENCE} of at most {REFERENCE_LENGTH} characters" if references else "nothing"
-    malformed = ServiceError(MALFORMED, f"not a multipart form with {files} in the field {FIELD} and {rest} else")
+    rest = (
+        f"as many fields {REFERENCE} of at most {REFERENCE_LENGTH} characters, or none"
+        if references
+        else "nothing else"
+    )
+    malformed = ServiceError(
+        MALFORMED,
+        f"send a multipart form with {files} in the field {FIELD} and {rest}; all else belongs in the address",
+    )
     kind = request.headers["content-type"]
     if len(kind) > _LONGEST_TYPE:
         raise ServiceError(MALFORMED, f"the form's Content-Type has more than {_LONGEST_TYPE} characters; send fewer")
@@ -112,7 +122,7 @@ async def _read_form(
 
 async def _received(request: Request, limits: UploadLimits, most: int) -> AsyncGenerator[bytes, None]:
     """The body's chunks, ``most`` bytes at most. An announced size is refused before anything is read."""
-    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; send less at once")
+    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; send fewer or smaller pictures")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         raise too_large

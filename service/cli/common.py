@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import typer
@@ -20,16 +21,19 @@ def read_settings(**options: Any) -> Settings:
     """
     for name in unknown_variables(os.environ):
         typer.echo(f"cin: warning: {name} is no setting of this service; see the list in its documentation", err=True)
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        refuse("; ".join(_said_of(wrong) for wrong in error.errors()))
+        refuse("; ".join(_said_of(wrong, given) for wrong in error.errors()))
 
 
-def _said_of(wrong: ErrorDetails) -> str:
+def _said_of(wrong: ErrorDetails, options: Collection[str]) -> str:
     if not wrong["loc"]:  # several settings contradict each other; the message names them
         return wrong["msg"].removeprefix("Value error, ")
-    return f"CIN_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+    name = "_".join(map(str, wrong["loc"]))
+    said = f"--{name.replace('_', '-')}" if name in options else f"CIN_{name.upper()}"
+    return f"{said}: {wrong['msg']}"
 
 
 def refuse(message: str) -> NoReturn:

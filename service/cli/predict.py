@@ -111,10 +111,10 @@ async def _predict_into_file(
             predictor.point.name,
             how_it_abstains(bundle, settings.abstain),
         )
-        with ResultsFile(out, bundle.manifest, judged_by) as file:
+        with ResultsFile(out, bundle.manifest, judged_by, raw=view.raw) as file:
             summary.answered_before = sum(map(file.has, found.pictures))
             left = [p for p in found.pictures if not _is_complete(file.source_of(p), p, overlays)]
-            reporting = into_file(summary, file, num_left=len(left))
+            reporting = into_file(summary, file, predictor.point, num_left=len(left))
             await _report_all(settings, predictor, left, overlays, view, reporting, file.source_of)
     return summary
 

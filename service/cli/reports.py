@@ -32,6 +32,9 @@ class Outcome(NamedTuple):
     overlays_error: str | None = None
 
 
+# As long as the longest operating point of the shipped model.
+_ADVICE_WIDTH = 16
+
 Report = Callable[[Outcome], None]
 
 
@@ -70,7 +73,8 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, 
     console = _console()
     width = max(len(to_text(path)) for path in paths)
     if not as_json:
-        typer.echo(f"{'picture':<{width}}  {point.name:<14} {'malignant':>9}  {'most probable':<26} reasons")
+        advice = f"{point.name:<{_ADVICE_WIDTH}}"
+        typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9}  {'most probable':<26} reasons")
 
     def report(outcome: Outcome) -> None:
         summary.add(outcome)
@@ -92,8 +96,8 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, 
 
 
 @contextmanager
-def into_file(summary: Summary, file: ResultsFile, *, num_left: int) -> Iterator[Report]:
-    """Reports every outcome to the file, the errors to the terminal as well."""
+def into_file(summary: Summary, file: ResultsFile, point: OperatingPoint, *, num_left: int) -> Iterator[Report]:
+    """Reports every outcome to the file, the errors to the terminal as well; ``point`` judged the pictures."""
     console = _console()
     if summary.answered_before:
         console.print(f"{summary.answered_before} of {summary.pictures} pictures have an answer already")
@@ -121,6 +125,8 @@ def into_file(summary: Summary, file: ResultsFile, *, num_left: int) -> Iterator
     )
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
+    console.print(_performance(point))
+    console.print(NOTICE)
     _report_to_programs(console, summary)
 
 
@@ -157,4 +163,4 @@ def _row(prediction: Prediction) -> str:
     probable = "-"
     if prediction.diagnosis is not None and prediction.probabilities is not None:
         probable = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
-    return f"{advice:<14} {malignant:>9}  {probable:<26} {remarks}"
+    return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9}  {probable:<26} {remarks}"

@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +22,7 @@ from service.cli.archive import ArchiveError
 from service.cli.files import replace_file, scratch_of
 from service.cli.names import as_written_now, printable, to_path, to_text
 from service.cli.rows import columns, csv_line, to_cells, to_fields
+from service.prediction.decision import Status
 from service.prediction.schemas import Prediction
 
 # Names in files of earlier versions need not be UTF-8.
@@ -72,8 +73,8 @@ class ResultsFile:
     absolute where a picture is not below it: they mean the same in whichever folder a command is run.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, judged_by: JudgedBy) -> None:
-        """Continue the file at ``path``, or begin it.
+    def __init__(self, path: Path, manifest: Manifest, judged_by: JudgedBy, *, raw: bool = False) -> None:
+        """Continue the file at ``path``, or begin it; ``raw``: with figures also where nothing is advised.
 
         Raises :class:`ArchiveError` for a file of another kind, a read-only one, and one of answers that were judged
         otherwise; and for one that another command writes to.
@@ -98,7 +99,7 @@ class ResultsFile:
         except Timeout:
             raise ArchiveError(f"another command writes to {path}; choose another --out") from None
         try:
-            self._done = self._begin(judged_by)
+            self._done = self._begin(judged_by, raw=raw)
             self._file = self._path.open("ab", buffering=0)
         except BaseException:
             self._unlock()
@@ -152,12 +153,15 @@ class ResultsFile:
             raise self._unwritable(failure) from failure
         self._written = _identity(os.fstat(self._file.fileno()))
 
-    def _begin(self, judged_by: JudgedBy) -> dict[str, Source]:
+    def _begin(self, judged_by: JudgedBy, *, raw: bool) -> dict[str, Source]:
         """Rewrite the file with its complete answers only; their sources by the real paths of their pictures."""
         answered = [row for row in self._rows() if not row.get("error")]
         for row in answered:
             if differences := self._judged_by(row).differences(judged_by):
                 raise ArchiveError(f"{self._path} holds answers of {differences}; choose another --out")
+            if self._status(row) == "abstained" and bool(row.get("diagnosis")) != raw:
+                said = "without" if raw else "with"
+                raise ArchiveError(f"{self._path} was begun {said} --raw; choose another --out")
             row["picture"] = as_written_now(str(row["picture"]))
         sources = {self._real_path(row): self._source(row) for row in answered}
         # Without errors and half-written lines: those pictures are repeated.
@@ -192,6 +196,13 @@ class ResultsFile:
             return JudgedBy(*map(str, fields))
         except (KeyError, TypeError):
             raise self._something_else("an answer without its model") from None
+
+    def _status(self, row: dict[str, Any]) -> object:
+        """``abstained``, ``ok`` or ``caution``; earlier versions had other words."""
+        status: object = row["status"] if self._columns is not None else row["decision"].get("status")
+        if status not in get_args(Status):
+            raise self._something_else("answers of an earlier version")
+        return status
 
     def _source(self, row: dict[str, Any]) -> Source:
         try:

@@ -21,9 +21,12 @@ class Idempotency:
         self._secret, self._is_writing = secret, is_writing
         self._under_way: set[str] = set()
 
-    def id_of(self, owner: str, key: str) -> str:
-        """The id of the prediction that ``owner`` asks for with ``key``."""
-        named = f"{owner}\0{key}".encode()
+    def id_of(self, picture: bytes, *asked: str) -> str:
+        """The id of the prediction of ``picture`` for ``asked``: its owner, the key, the operating point, the model.
+
+        So no id ever stands for another picture's prediction. Hashing takes milliseconds: keep it off the event loop.
+        """
+        named = "\0".join((hashlib.sha256(picture).hexdigest(), *asked)).encode()
         return hashlib.blake2b(named, key=self._secret, digest_size=16, person=b"prediction").hexdigest()
 
     @contextmanager

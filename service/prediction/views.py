@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.decision import Reason, is_near_threshold
+from service.prediction.decision import REASONS, Reason, is_near_threshold
 from service.prediction.prevalence import convert, convert_shares
-from service.prediction.schemas import Prediction
+from service.prediction.schemas import BranchProbabilities, DecisionBody, Prediction
 
-# Reasons that tell of the probabilities.
+# Reasons that depend on the probabilities.
 _OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold"})
 
 
@@ -60,25 +60,29 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
     decision = prediction.decision
     malignant = decision.malignant_probability
     assert malignant is not None  # of a kept prediction
-    reasons: list[Reason] = [reason for reason in decision.reasons if reason != "near_threshold"]
-    if is_near_threshold(malignant, point.threshold, manifest.repeatability):
-        reasons.append("near_threshold")
-    judged = decision.model_copy(
+    is_near = is_near_threshold(malignant, point.threshold, manifest.repeatability)
+    judged = _with_reason(decision, "near_threshold", is_near).model_copy(
         update={
             "operating_point": point.name,
             "threshold": point.threshold,
             "refer": None if decision.refer is None else malignant >= point.threshold,
-            "status": decision.status if decision.refer is None else "caution" if reasons else "ok",
-            "reasons": reasons,
         }
     )
     return prediction.model_copy(update={"decision": judged})
 
 
+def _with_reason(decision: DecisionBody, reason: Reason, holds: bool) -> DecisionBody:
+    """The decision with this reason for caution, or without, and the status that follows."""
+    named = {*decision.reasons, reason} if holds else {*decision.reasons} - {reason}
+    reasons = [each for each in REASONS if each in named]
+    status = decision.status if decision.refer is None else "caution" if reasons else "ok"
+    return decision.model_copy(update={"reasons": reasons, "status": status})
+
+
 def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float) -> Prediction:
     """A kept prediction where ``prevalence`` of the lesions are malignant: probabilities and threshold by Bayes' rule.
 
-    The decision stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
+    Whether to refer stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
     Raises as :func:`calibrated_prevalence` does.
     """
     calibrated_for = calibrated_prevalence(manifest)
@@ -95,15 +99,14 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
         return convert_shares(of, malignant, calibrated_for=calibrated_for, prevalence=prevalence)
 
     probabilities = shares(prediction.probabilities)
+    branches = [shares(branch.probabilities) for branch in prediction.branches]
+    disagree = len({_most_probable(of) for of in branches}) > 1
     return prediction.model_copy(
         update={
-            "diagnosis": max(probabilities, key=probabilities.__getitem__),
+            "diagnosis": _most_probable(probabilities),
             "probabilities": probabilities,
-            "branches": [
-                branch.model_copy(update={"probabilities": shares(branch.probabilities)})
-                for branch in prediction.branches
-            ],
-            "decision": decision.model_copy(
+            "branches": [BranchProbabilities(probabilities=of) for of in branches],
+            "decision": _with_reason(decision, "branches_disagree", disagree).model_copy(
                 update={
                     "prevalence": prevalence,
                     "malignant_probability": converted(decision.malignant_probability),
@@ -112,3 +115,7 @@ def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float)
             ),
         }
     )
+
+
+def _most_probable(shares: dict[str, float]) -> str:
+    return max(shares, key=shares.__getitem__)

@@ -64,7 +64,10 @@ end
 _PUT = """
 local id, owner, client, prediction, maps, budget = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local size = #prediction + #maps
-if redis.call('EXISTS', prefix .. ':' .. id) == 1 then return 0 end
+if redis.call('EXISTS', prefix .. ':' .. id) == 1 then
+    -- The same call again, when its first reply was lost.
+    return (redis.pcall('HGET', prefix .. ':' .. id, 'prediction') == prediction) and 1 or 0
+end
 forget(client, id)
 while true do
     local total, most, largest = size, -1, nil

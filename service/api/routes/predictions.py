@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from contextlib import nullcontext, suppress
 from time import perf_counter
 from typing import Annotated
@@ -22,7 +21,6 @@ from service.api.dependencies import (
     alias,
     find_record,
     is_id,
-    kept_record,
     note_access,
     point_called,
     require_live_key,
@@ -33,9 +31,8 @@ from service.api.dependencies import (
 from service.api.error_handlers import outcome_of
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
-from service.bundle import OperatingPoint
-from service.prediction.schemas import Prediction
-from service.prediction.views import View, at_point
+from service.prediction.schemas import Prediction, read_prediction
+from service.prediction.views import at_point
 from service.problems import (
     CONFLICT,
     DEADLINE,
@@ -53,7 +50,7 @@ from service.problems import (
     documented,
 )
 from service.runtime import Service
-from service.storage.store import RecordsError
+from service.storage.store import DamagedRecord, RecordsError
 
 router = APIRouter(tags=["predictions"])
 
@@ -91,8 +88,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=128,
         pattern=r"^[!-~]+$",
-        description="the client's own, new for every picture, such as a UUID. A request sent again with the same key "
-        "and picture gets the first one's prediction, for as long as it is kept",
+        description="the client's own, such as a UUID. A request sent again with the same key, picture and operating "
+        "point gets the first one's prediction, for as long as it is kept",
     ),
 ]
 
@@ -127,21 +124,23 @@ async def predict(
     began, settings = perf_counter(), service.settings
     seconds = settings.deadline_seconds
     ends = asyncio.get_running_loop().time() + seconds
-    id = None if idempotency_key is None else service.idempotency.id_of(caller.name, idempotency_key)
     try:
-        with (
-            service.admission.enter(caller.counted_as) as entry,
-            service.idempotency.under_way(id) if id else nullcontext(),
-        ):
+        with service.admission.enter(caller.counted_as) as entry:
             data = await read_upload(request, UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes))
             await require_live_key(request, service)
-            if id is not None and (again := await _earlier(service, caller, id, data, point, view)) is not None:
-                await require_live_key(request, service)
-                return _created(request, shown(service, again, view), again.id)
-            async with asyncio.timeout_at(ends):
-                entry.take_slots()
-                work = service.predictor.predict(data, caller, point, began=began, id=id)
-                result = await unless_client_leaves(request, work)
+            id = None
+            if idempotency_key is not None:
+                asked = (caller.name, idempotency_key, point.name, service.network.bundle.sha256)
+                id = await asyncio.to_thread(service.idempotency.id_of, data, *asked)
+            with service.idempotency.under_way(id) if id else nullcontext():
+                again = await _earlier(service, caller, id) if id else None
+                if again is not None:
+                    await require_live_key(request, service)
+                    return _created(request, shown(service, again, view), again.id)
+                async with asyncio.timeout_at(ends):
+                    entry.take_slots()
+                    work = service.predictor.predict(data, caller, point, began=began, id=id)
+                    result = await unless_client_leaves(request, work)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):
@@ -202,26 +201,17 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
         raise unknown_prediction()
 
 
-async def _earlier(
-    service: Service, caller: Caller, id: str, data: bytes, point: OperatingPoint, view: View
-) -> Prediction | None:
-    """The prediction that an earlier request with the same key left.
-
-    Raises the 409 of another picture or point, or of another model's prediction that is to be converted; and the 503 of
-    a service that can no longer be trusted.
-    """
-    record = await kept_record(service, caller, id)
-    if record is None:
+async def _earlier(service: Service, caller: Caller, id: str) -> Prediction | None:
+    """The prediction that the same request left earlier. Raises the 503 of a service that can no longer be trusted."""
+    try:
+        stored = await service.records.get(id, caller.name)
+        prediction = None if stored is None else read_prediction(stored.prediction, id)
+    except (DamagedRecord, ValueError):
+        await service.records.delete(id, caller.name)  # it would keep the id
         return None
-    prediction = record.prediction
-    same = hashlib.sha256(data).hexdigest() == prediction.image.sha256
-    await note_access(service, caller, "prediction-read", id, "done" if same else "refused")
-    if not same or prediction.decision.operating_point != point.name:
-        what = "operating point" if same else "picture"
-        raise ServiceError(CONFLICT, f"this Idempotency-Key was sent with another {what}; send a new key")
-    if view.prevalence is not None:
-        _require_same_model(service, prediction)
-    service.health.require_ready()  # trust may have been lost during the upload
+    if prediction is not None:
+        await note_access(service, caller, "prediction-read", id, "done")
+        service.health.require_ready()  # trust may have been lost during the upload
     return prediction
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from fastapi.testclient import TestClient
 from service.access.keys import create_key, read_keys, revoke_key
 from service.prediction.idempotency import Idempotency
 from service.problems import ServiceError
-from service.storage.store import StoredRecord
+from service.storage.store import Record, StoredRecord
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.waiting import wait_until
@@ -27,15 +28,39 @@ def test_the_same_request_gets_the_same_prediction(client: TestClient) -> None:
     assert client.post("/predict", files={"image": PICTURE}).json()["id"] != first.json()["id"]
 
 
-def test_a_key_is_for_one_picture_and_one_operating_point(client: TestClient) -> None:
-    client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
-    other = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY)
-    assert (other.status_code, other.json()["type"]) == (409, "urn:cin:problem:conflict")
-    assert "another picture" in other.json()["detail"]
-    query = {"operating_point": "high-sensitivity"}
-    other = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY, params=query)
-    assert other.status_code == 409
-    assert "operating point" in other.json()["detail"]
+def test_another_picture_or_operating_point_is_another_request(client: TestClient) -> None:
+    """Also after the first prediction was deleted: an id never stands for another picture."""
+    first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    point = {"operating_point": "high-sensitivity"}
+    others = [
+        client.post("/v1/predictions", files={"image": OTHER}, headers=KEY),
+        client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY, params=point),
+    ]
+    client.delete(first.headers["location"])
+    others.append(client.post("/v1/predictions", files={"image": picture_bytes(dark_square(), "JPEG")}, headers=KEY))
+    assert [other.status_code for other in others] == [201, 201, 201]
+    assert len({first.json()["id"], *(other.json()["id"] for other in others)}) == 4
+    assert others[1].json()["decision"]["operating_point"] == "high-sensitivity"
+
+
+def test_a_record_that_cannot_be_read_does_not_keep_the_key(client: TestClient) -> None:
+    first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
+    store = store_of(client)
+    record = store.get(first["id"], "anyone")
+    assert record is not None
+    store.delete(first["id"], "anyone")
+    store.put(first["id"], Record("anyone", "{}", record.maps))
+    again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
+    assert again.status_code == 201
+    assert client.get(again.headers["location"]).json() == again.json()
+
+
+def test_two_requests_at_once_make_one_prediction(client: TestClient) -> None:
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(client.post, "/v1/predictions", files={"image": PICTURE}, headers=KEY) for _ in range(4)]
+    answers = [future.result() for future in sent]
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
 
 
 def test_a_deleted_prediction_is_made_again(client: TestClient) -> None:
@@ -52,7 +77,7 @@ def test_maps_of_a_prediction_that_is_gone_are_not_the_next_ones(start: Start) -
         before = client.get(first["attention"]["lesion"])
         wait_until(lambda: client.get(f"/v1/predictions/{first['id']}").status_code == 404, "it expired")
         second = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY).json()
-        assert second["id"] == first["id"]
+        assert second["id"] != first["id"]
         known = {"If-None-Match": before.headers["etag"]}
         after = client.get(second["attention"]["lesion"], headers=known)
     assert after.status_code == 200
@@ -61,7 +86,8 @@ def test_maps_of_a_prediction_that_is_gone_are_not_the_next_ones(start: Start) -
 
 def test_a_request_that_is_under_way_is_not_made_twice(client: TestClient) -> None:
     service = service_of(client)
-    with service.idempotency.under_way(service.idempotency.id_of("anyone", KEY["Idempotency-Key"])):
+    asked = ("anyone", KEY["Idempotency-Key"], "balanced", service.network.bundle.sha256)
+    with service.idempotency.under_way(service.idempotency.id_of(PICTURE, *asked)):
         response = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert (response.status_code, response.headers["retry-after"]) == (409, "1")
     assert client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).status_code == 201
@@ -83,7 +109,7 @@ def test_another_replicas_prediction_stays_when_both_are_asked_at_once(
     first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
     with monkeypatch.context() as patch:
         patch.setattr(store_of(client), "get", lambda id, owner: None)  # it was put since
-        second = client.post("/v1/predictions", files={"image": OTHER}, headers=KEY)
+        second = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert (second.status_code, second.json()["type"]) == (409, "urn:cin:problem:conflict")
     assert client.get(f"/v1/predictions/{first['id']}").json() == first
 

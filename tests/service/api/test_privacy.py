@@ -112,10 +112,11 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
         answer = watched.send("POST", "/predict", files=as_file, headers=told)
         assert answer.status_code == 200, name
         kind = {"Content-Type": f"image/{name.lower()}; name={PATIENT}", "Cookie": f"patient={PATIENT}"}
-        assert watched.send("POST", f"/predict?{PATIENT}={PATIENT}", content=picture, headers=kind).status_code == 200
+        assert watched.send("POST", f"/predict?{PATIENT}={PATIENT}", content=picture, headers=kind).status_code == 400
         links = answer.json()["attention"].values()
         for link in links:
-            assert watched.send("GET", f"{link}?patient={PATIENT}").status_code == 200
+            assert watched.send("GET", f"{link}?patient={PATIENT}").status_code == 400
+            assert watched.send("GET", link).status_code == 200
         watched.send("GET", f"/predictions/{answer.json()['id']}?patient={PATIENT}")
         watched.send("POST", "/predict", files={"image": (f"{PATIENT}.jpg", picture[: len(picture) // 3])})
     whole = _pictures(real)["JPEG"]

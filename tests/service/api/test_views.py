@@ -126,9 +126,12 @@ def test_probability_and_threshold_say_the_decision_also_where_malignant_lesions
         ({"prevalence": "0.9999999"}, "prevalence"),
         ({"prevalence": "nan"}, "prevalence"),
         ({"include": "all"}, "include"),
+        ({"prevalance": "0.1"}, "prevalence"),
+        ({"operating-point": "balanced"}, "operating_point"),
+        ({"prevalence": ["0.1", "0.2"]}, "prevalence"),
     ],
 )
-def test_a_wrong_wish_is_named(client: TestClient, query: dict[str, str], told: str) -> None:
+def test_a_wrong_wish_is_named(client: TestClient, query: dict[str, Any], told: str) -> None:
     body = post(client, picture_bytes(dark_square()))
     for response in (
         client.get(f"/v1/predictions/{body['id']}", params=query),
