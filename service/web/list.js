@@ -50,7 +50,7 @@ export function showList(items, current, { open, remove, retry }) {
           h(
             "button",
             { id: `open-${item.number}`, class: "open", "aria-current": item === current && "true", "aria-label": text.session.open(name, said.aloud), onclick: () => open(item) },
-            h("img", { src: item.shown, alt: "", loading: "lazy", decoding: "async" }),
+            h("img", { src: item.shown, alt: "", loading: "lazy", decoding: "async", onerror: hideBroken }),
             h("span", { class: `verdict ${kindOf(item)}` }, icon(said.icon), h("span", said.short)),
             h("span", { class: "fine file", title: item.name }, `${text.picture(item.number)}${item.prediction ? ` · ${time(item.prediction.created_at)}` : ""}${item.name ? ` · ${item.name}` : ""}`),
             said.more && h("span", { class: "fine more" }, said.more),
@@ -63,6 +63,8 @@ export function showList(items, current, { open, remove, retry }) {
     ),
   );
 }
+
+const hideBroken = (/** @type {Event} */ { target }) => /** @type {Element} */ (target).classList.add("broken");
 
 /** More of an image was sent. @param {Item} item */
 export function showItemShare({ number, share }) {
