@@ -22,7 +22,7 @@ export class Problem extends Error {
   }
 }
 
-/** The request was given up because nobody waits for it any more. */
+/** The request was given up: its answer is no longer wanted. */
 export const isAbort = (/** @type {unknown} */ error) => error instanceof DOMException && error.name === "AbortError";
 
 export class Api {
@@ -32,7 +32,7 @@ export class Api {
   #asking = null;
   #askForKey;
 
-  /** @param {(refused: boolean) => Promise<string>} askForKey Resolves with the key that somebody typed. */
+  /** @param {(refused: boolean) => Promise<string>} askForKey Resolves with the key that was typed. */
   constructor(askForKey) {
     this.#askForKey = askForKey;
   }
@@ -156,7 +156,7 @@ export class Api {
    */
   async #unlock(error, used) {
     if (!(error instanceof Problem && error.status === 401)) throw error;
-    if (this.#key !== used) return; // somebody has typed it meanwhile
+    if (this.#key !== used) return; // another one was typed meanwhile
     this.#asking ??= this.#askForKey(used !== null).finally(() => (this.#asking = null));
     this.#key = await this.#asking;
   }

@@ -40,7 +40,7 @@ export class Figures {
     return this.#once(prediction.id, address, () => this.#api.summary(address));
   }
 
-  /** Frees what was fetched. @param {Prediction} prediction @param {string} kept What somebody else frees. */
+  /** Frees what was fetched. @param {Prediction} prediction @param {string} kept What is freed elsewhere. */
   forget({ id }, kept) {
     for (const fetched of this.#kept.get(id)?.values() ?? []) {
       fetched.then((figure) => typeof figure === "string" && figure !== kept && URL.revokeObjectURL(figure), () => {});

@@ -5,7 +5,7 @@ import { byId, input } from "./dom.js";
 
 /**
  * @param {boolean} refused Whether another key was tried before.
- * @returns {Promise<string>} Rejects with a {@link Problem} when nobody gives one.
+ * @returns {Promise<string>} Rejects with a {@link Problem} when none is given.
  */
 export function askForKey(refused) {
   const dialog = byId("key", HTMLDialogElement);

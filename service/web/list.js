@@ -11,14 +11,14 @@ import { isAnswered, reasonsOf, riskOf, verdict } from "./wording.js";
 /** @param {{ number: number, example: string | null }} item */
 export const nameOf = ({ number, example }) => (example ? text.example(number) : text.picture(number));
 
-/** What it is to its reader: referrals come first, then what nobody has assessed, then what is below the threshold. @param {Item} item */
+/** What its reader has to do with it: referrals come first, then images without an assessment, then those below the threshold. @param {Item} item */
 function kindOf(item) {
   if (isAnswered(item)) return verdict(item.prediction);
   return item.state === "answered" ? "covered" : item.state;
 }
 const ORDER = ["refer", "abstained", "failed", "no_referral", "covered", "sending", "waiting"];
 
-/** By what to do, then by risk, then the newest first; a number of none is never skipped. @param {Item[]} items */
+/** By what to do, then by risk, then the newest first. @param {Item[]} items */
 export function byRisk(items) {
   const key = (/** @type {Item} */ item) => [ORDER.indexOf(kindOf(item)), isAnswered(item) ? -(riskOf(item.prediction) ?? 0) : 0, -item.number];
   return items.map((item) => ({ item, key: key(item) })).sort((a, b) => a.key.map((value, at) => value - b.key[at]).find(Boolean) ?? 0).map(({ item }) => item);
@@ -50,7 +50,7 @@ export function showList(items, current, { open, remove, retry }) {
           h(
             "button",
             { id: `open-${item.number}`, class: "open", "aria-current": item === current && "true", "aria-label": text.session.open(name, said.aloud), onclick: () => open(item) },
-            h("img", { src: item.shown, alt: "", loading: "lazy", decoding: "async" }),
+            h("img", { src: item.shown, alt: "", loading: "lazy", decoding: "async", onerror: hideBroken }),
             h("span", { class: `verdict ${kindOf(item)}` }, icon(said.icon), h("span", said.short)),
             h("span", { class: "fine file", title: item.name }, `${text.picture(item.number)}${item.prediction ? ` · ${time(item.prediction.created_at)}` : ""}${item.name ? ` · ${item.name}` : ""}`),
             said.more && h("span", { class: "fine more" }, said.more),
@@ -63,6 +63,8 @@ export function showList(items, current, { open, remove, retry }) {
     ),
   );
 }
+
+const hideBroken = (/** @type {Event} */ { target }) => /** @type {Element} */ (target).classList.add("broken");
 
 /** More of an image was sent. @param {Item} item */
 export function showItemShare({ number, share }) {

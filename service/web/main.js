@@ -1,4 +1,4 @@
-/** Composition: what the page shows, and what happens when somebody does something. */
+/** Composition: what the page shows, and what happens on each action. */
 
 import { answerOf } from "./answer.js";
 import { Api, isAbort, Problem } from "./api.js";

@@ -38,7 +38,7 @@ export class Uploads {
 
   /** @param {Item} item */
   add(item) {
-    // Another answer is wanted than the one that the service may still have under the old key.
+    // The service may still have an answer under the old key; another one is wanted.
     const { problem } = item;
     if (item.prediction || (problem instanceof Problem && (problem.status >= 400 || problem.kind === "changed"))) item.key = newKey();
     Object.assign(item, { state: "waiting", problem: null, retryAt: null, share: 0 });

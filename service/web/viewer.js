@@ -29,7 +29,7 @@ export class Viewer {
   /**
    * @param {HTMLElement} stage
    * @param {object} listeners
-   * @param {(view: View) => void} [listeners.onView] After somebody zoomed or moved the image here.
+   * @param {(view: View) => void} [listeners.onView] After the image was zoomed or moved here.
    * @param {(spot: Point) => void} [listeners.onClick] With pixels of the upright image.
    * @param {(event: KeyboardEvent) => boolean} [listeners.onKey] Whether the key was taken.
    */

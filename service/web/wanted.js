@@ -1,4 +1,4 @@
-/** Whom answers are asked for, and which were asked for somebody else. */
+/** The reader's choices for an answer, and which answers were made for others. */
 
 import { preferences } from "./preferences.js";
 import { ownPrevalence } from "./wording.js";

@@ -6,10 +6,10 @@ import { className, classWithin, text } from "./strings.js";
 
 /** @import { Item, Manifest, Model, OperatingPoint, Prediction, Result, Verdict } from "./types.js" */
 
-/** Malignant, and named as what no model here can recognise unless it says so. */
+/** Skin cancers and a precursor, named as unknown to every model that has no such class. */
 const UNKNOWN = ["basal_cell_carcinoma", "squamous_cell_carcinoma", "actinic_keratosis"];
 
-/** Reasons that tell something of an answer which is not given. */
+/** Reasons about the diagnosis: left out where there is no assessment. */
 const OF_THE_ANSWER = ["near_threshold", "branches_disagree"];
 
 /** @param {Item} item @returns {item is Result} */

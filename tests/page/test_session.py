@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Dialog, Page, Route, expect
 
 from tests.page.browsing import Server
-from tests.page.conftest import UPLOAD, Visit
+from tests.page.conftest import UPLOAD, Open, Visit
 from tests.page.pictures import eventually
 
 
@@ -242,3 +242,21 @@ def test_every_width_shows_everything_without_sideways_scrolling(visit: Visit) -
     check("reading")
     page.get_by_role("button", name="Compare").click()
     check("compare")
+
+
+def test_fingers_have_room(visit_to: Open, server: Server) -> None:
+    visit = visit_to(server.url, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page = visit.page
+    small = """() => [...document.querySelectorAll("button, select, summary, input")].flatMap((each) => {
+      const { width, height } = (each.closest("label, .choices label") ?? each).getBoundingClientRect();
+      return width > 0 && (width < 43.5 || height < 43.5) ? [each.outerHTML, width, height] : [];
+    })"""
+    assert page.evaluate(small) == []
+    visit.example()
+    visit.unfold("clinic")
+    visit.unfold("details")
+    assert page.evaluate(small) == []
+    page.get_by_role("button", name="New image").tap()
+    visit.example(1)
+    page.get_by_role("button", name="List").tap()
+    assert page.evaluate(small) == []

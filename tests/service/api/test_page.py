@@ -51,9 +51,13 @@ def test_nothing_else_is_there(client: TestClient, name: str) -> None:
     check_problem(client.get(f"/web/{name}"), 404)
 
 
-def test_the_page_is_small() -> None:
-    assets = read_assets()
-    assert sum(len(asset.content) for name, asset in assets.items() if not name.startswith("examples/")) < 200_000
+@pytest.mark.parametrize("language", ["en", "de", "es"])
+def test_what_a_reader_loads_is_small(language: str) -> None:
+    sizes = {name: len(asset.content) for name, asset in read_assets().items() if not name.startswith("examples/")}
+    mine = f"strings/{language}/"
+    assert any(name.startswith(mine) for name in sizes)
+    loaded = (size for name, size in sizes.items() if name.startswith(mine) or not name.startswith("strings/"))
+    assert sum(loaded) < 190_000
 
 
 def test_the_examples_are_small_and_their_source_is_named() -> None:
