@@ -13,6 +13,7 @@ KINDS = {
     ".venv/bin/cin ": "cin",
     ".venv/bin/cin-train ": "train",
     "cin-train ": "train",
+    ".venv/bin/python -m openapi_python_client ": "client",
     "docker compose ": "compose",
     "echo ": "shell",
 }

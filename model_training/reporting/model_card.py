@@ -37,9 +37,8 @@ _CARD = """\
 
 **Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
 other than {classes}. Every picture gets one of these, also one that shows none of them, and
-also one that gets no advice. Skin tone, age and site were
-not recorded in the training labels, so performance by group is unknown. The challenge sets hold far more melanomas
-than a clinic sees: predictive values do not carry over.
+also one that gets no advice. Performance by skin tone, age, sex or site was not measured. The challenge sets hold far
+more melanomas than a clinic sees: predictive values do not carry over.
 
 ## Data
 

@@ -236,7 +236,7 @@ async def kept_record(service: Service, caller: Caller, id: str) -> KeptRecord |
                 try:
                     return KeptRecord(read_prediction(stored.prediction, id), stored)
                 except ValueError:
-                    log.error("a kept prediction was not written by this service")
+                    log.error("a kept prediction is damaged, or of another version")
     return None
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from io import BytesIO
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,25 +16,23 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY
+from tests.documented import commands_of
 from tests.page.browsing import Server
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
 
-CONFIG = REPOSITORY / "tests" / "clients" / "python-client.yml"
 EXAMPLE = REPOSITORY / "service" / "web" / "examples" / "ISIC_0001140.jpg"
 
 
 @pytest.fixture(scope="module")
-def package(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The generated package; whatever its generator had to say fails the test."""
+def package(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The package that the documented command generates; whatever its generator had to say fails the test."""
     out = tmp_path_factory.mktemp("python") / "client"
-    command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
-    made = subprocess.run(
-        [*command, "--config", str(CONFIG), "--path", str(schema), "--output-path", str(out / "cin_client")],
-        capture_output=True,
-        text=True,
-    )
+    places = {"http://localhost:8000/openapi.json": f"{server.url}/openapi.json", "cin_client": str(out / "cin_client")}
+    (documented,) = commands_of("client")
+    _, *words = (places.get(word, word) for word in shlex.split(documented))
+    made = subprocess.run([sys.executable, *words, "--fail-on-warning"], cwd=REPOSITORY, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     assert "warning" not in (made.stdout + made.stderr).lower(), made.stdout + made.stderr
     sys.path.insert(0, str(out))

@@ -177,16 +177,13 @@ def test_a_key_that_was_revoked_meanwhile_gets_nothing_repeated(
         assert client.post("/v1/predictions", files={"image": PICTURE}, headers=sent).status_code == 401
 
 
-def test_another_models_prediction_is_repeated_and_not_converted(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_model_makes_another_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
     engine = service_of(client).network.engine
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"sha256": "0" * 64}))
     again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
-    assert again.json() == first
-    converted = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY, params={"prevalence": 0.1})
-    assert (converted.status_code, converted.json()["type"]) == (409, "urn:cin:problem:conflict")
+    assert (again.status_code, again.json()["model"]["sha256"]) == (201, "0" * 64)
+    assert again.json()["id"] != first["id"]
 
 
 def test_a_key_that_cannot_be_one_is_refused(client: TestClient) -> None:

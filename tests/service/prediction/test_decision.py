@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundle import Bundle, DiagnosisClass, Manifest
+from service.bundle import Bundle, DiagnosisClass, Manifest, Repeatability
 from service.inference.answers import Answer
 from service.prediction.decision import Reason, decide, diagnosis, pixel_box
 from tests.service.tiny_bundle import SIZE, THRESHOLD
@@ -100,6 +100,18 @@ def test_near_the_threshold(manifest: Manifest) -> None:
     assert _reasons(_answer(THRESHOLD + 0.04), manifest) == ("near_threshold",)
     assert _reasons(_answer(THRESHOLD - 0.04), manifest) == ("near_threshold",)
     assert _reasons(_answer(THRESHOLD + 0.06), manifest) == ()
+
+
+def test_near_the_threshold_as_measured(manifest: Manifest) -> None:
+    """Odds of 2:3 at the threshold; 0.2 of log-odds are 0.3529 and 0.4488."""
+    interval = {"value": 0.1, "low": 0.0, "high": 0.2}
+    figures = {"median_change": 0.05, "percentile_95_change": 0.2, "other_advice": interval, "near_threshold": 0.2}
+    measured = Repeatability.model_validate({"measured_on": "pairs", "num_pairs": 9, **figures})
+    repeatable = manifest.model_copy(update={"repeatability": measured})
+    assert THRESHOLD == 0.4
+    near = [p for p in (0.351, 0.354, 0.4, 0.447, 0.450) if "near_threshold" in _reasons(_answer(p), repeatable)]
+    assert near == [0.354, 0.4, 0.447]
+    assert "near_threshold" in _reasons(_answer(0.351), manifest), "within 0.05 where nothing was measured"
 
 
 def test_branches_that_name_different_diagnoses(manifest: Manifest) -> None:
