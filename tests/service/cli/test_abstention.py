@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,45 @@ def test_an_operating_point_on_the_command_line(environment: dict[str, str], pic
     unknown = cin("predict", "--operating-point", "none", picture, **environment)
     assert unknown.exit_code == 1
     assert "balanced" in unknown.stderr
+
+
+@pytest.mark.parametrize(("first", "then"), [((), ("--raw",)), (("--raw",), ())])
+def test_one_file_has_answers_of_one_kind(
+    examining: dict[str, str], dark: Path, tmp_path: Path, first: tuple[str, ...], then: tuple[str, ...]
+) -> None:
+    for suffix in ("csv", "jsonl"):
+        out = tmp_path / f"results.{suffix}"
+        assert cin("predict", dark, "--out", out, *first, **examining).exit_code == 0
+        before = out.read_bytes()
+        other = cin("predict", dark, "--out", out, *then, **examining)
+        assert (other.exit_code, out.read_bytes()) == (1, before)
+        assert "--raw" in other.stderr
+
+
+def test_answers_of_an_earlier_version_are_not_continued(
+    environment: dict[str, str], picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.jsonl"
+    assert cin("predict", picture, "--out", out, **environment).exit_code == 0
+    row = json.loads(out.read_text())
+    row["decision"]["status"] = "clear"
+    out.write_text(json.dumps(row) + "\n")
+    again = cin("predict", picture, "--out", out, **environment)
+    assert again.exit_code == 1
+    assert "earlier version" in again.stderr
+    assert json.loads(out.read_text()) == row
+
+
+def test_what_the_terminal_says_of_how_good_it_is(environment: dict[str, str], picture: Path, tmp_path: Path) -> None:
+    for options in ((), ("--out", tmp_path / "results.csv")):
+        said = cin("predict", picture, *options, **environment).stderr
+        assert "sensitivity 0.90 (0.80 to 0.95)" in said
+        assert "not a medical device" in said
+
+
+def test_the_version_and_a_port_that_is_none() -> None:
+    assert cin("--version").stdout == f"cin {version('clinical-inspired-network')}\n"
+    refused = cin("serve", "--port", "99999")
+    assert refused.exit_code == 1
+    assert "--port" in refused.stderr
+    assert "CIN_PORT" not in refused.stderr
