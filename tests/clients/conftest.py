@@ -59,7 +59,7 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory, access: Access) -> Ite
 def schema(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The schema that the service serves."""
     path = tmp_path_factory.mktemp("schema") / "openapi.json"
-    path.write_text(httpx.get(f"{server.url}/openapi.json").raise_for_status().text, encoding="utf-8")
+    path.write_text(httpx.get(f"{server.url}/openapi.json", timeout=60).raise_for_status().text, encoding="utf-8")
     return path
 
 

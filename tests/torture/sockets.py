@@ -86,3 +86,12 @@ def trickle_until_closed(connection: socket.socket, piece: bytes, *, pause: floa
         except ConnectionResetError:
             break
     return time.monotonic() - began, said
+
+
+def read_problem(connection: socket.socket) -> bytes:
+    """What is answered while the client keeps the connection."""
+    connection.settimeout(5)
+    answer = b""
+    while not answer.endswith(b"}") and (part := connection.recv(65536)):
+        answer += part
+    return answer
