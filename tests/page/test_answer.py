@@ -119,7 +119,7 @@ def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:
     expect(page.locator(".model")).to_contain_text(prediction["model"]["sha256"])
     expect(page.locator(".model")).to_contain_text(prediction["notice"])
     # A half is rounded up in the one language and to even in the other.
-    total_ms = float(page.locator(".times dd").last.inner_text())
+    total_ms = float(page.locator(".times dd").last.inner_text().replace(",", ""))
     assert total_ms == pytest.approx(prediction["timings_ms"]["total"], abs=0.051)
     visit.inspect("details")
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
