@@ -58,7 +58,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
     guards = [Depends(admit), Depends(require_known_parameters)]
-    for routes in (predictions, batches, attention, model):
+    for routes in (batches, predictions, attention, model):  # /v1/predictions/batch is no id
         app.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
     app.include_router(admission.router)  # identifies its caller, and does not count the request
     for public in (health, reference):
