@@ -10,8 +10,15 @@ from service.bundle import MeasuredAbstention, OperatingPoint, Repeatability
 
 _TITLE = "## For clinicians"
 
-# Malignant diagnoses that no class of the challenges covers.
+# Diagnoses that call for a referral and that no class of the challenges covers.
 _UNKNOWN = "basal cell carcinoma, squamous cell carcinoma, actinic keratosis, Merkel cell carcinoma"
+
+_SETS: Mapping[str, str] = {
+    **{f"isic{year}-{part}": f"the ISIC {year} {part} set" for year in (2016, 2017) for part in ("validation", "test")},
+    "not_dermoscopy": "photographs of other things",
+}
+_NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
+_ABOUT = "## About the model\n"
 
 _SECTION = """\
 {title}
@@ -48,15 +55,7 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         repeatability=_repeatability(manifest.get("repeatability")),
         abstention=_abstention(abstention.measured if abstention else ()),
     )
-    return f"{title}\n\n{section}\n## About the model\n\n{_about(rest)}"
-
-
-_SETS: Mapping[str, str] = {
-    **{f"isic{year}-{part}": f"the ISIC {year} {part} set" for year in (2016, 2017) for part in ("validation", "test")},
-    "not_dermoscopy": "photographs of other things",
-}
-_NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
-_ABOUT = "## About the model\n"
+    return f"{title}\n\n{section}\n{_ABOUT}\n{_about(rest)}"
 
 
 def _about(rest: str) -> str:

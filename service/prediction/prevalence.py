@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Beyond these a float no longer tells a converted probability from its threshold.
+# Nearer to 0 or 1, rounding could put a converted probability on the other side of its converted threshold.
 LEAST, MOST = 1e-6, 1 - 1e-6
 
 
