@@ -93,6 +93,19 @@ def problem_response(problem: ProblemType, detail: str, headers: Mapping[str, st
     return _ProblemResponse(problem, detail, headers)
 
 
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+# What goes with an error, by its status.
+_HEADERS: Mapping[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _header("`Bearer`")},
+    409: {"Retry-After": _header("seconds until it may succeed, where it may")},
+    429: {"Retry-After": _header("seconds until it may succeed")},
+    503: {"Retry-After": _header("seconds until it may succeed")},
+}
+
+
 def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these errors, for the OpenAPI schema."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -100,4 +113,10 @@ def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     for problem in (*problems, INTERNAL):
         titles.setdefault(problem.status, []).append(problem.title)
     titles["default"] = ["Any other error"]
-    return {status: {"description": "; ".join(told), "content": content} for status, told in titles.items()}
+    answers: dict[int | str, dict[str, Any]] = {
+        status: {"description": "; ".join(told), "content": content} for status, told in titles.items()
+    }
+    for status, headers in _HEADERS.items():
+        if status in answers:
+            answers[status]["headers"] = headers
+    return answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt
 
@@ -25,10 +25,10 @@ ABSTAINS: frozenset[str] = frozenset(
 class MeasuredAbstention(Record):
     """How many pictures of a set a variant abstains on, and why."""
 
-    measured_on: str = Field(examples=["isic2017-validation"])
-    variant: str
-    num_pictures: int = Field(gt=0)
-    abstained: Interval
+    measured_on: str = Field(examples=["isic2017-validation"], description="which set")
+    variant: str = Field(description="precision of the network")
+    num_pictures: int = Field(gt=0, description="in the set")
+    abstained: Interval = Field(description="share of them without advice")
     num_by_reason: dict[LimitReason, NonNegativeInt] = Field(
         description="one picture may have several, caution included"
     )
@@ -43,11 +43,13 @@ class Abstention(Record):
     familiarity: str = Field(description="file of the Gaussian of the training pictures' features")
     max_unfamiliarity: float = Field(gt=0, le=100, description="a training picture has about 1")
     min_sharpness: float = Field(gt=0, lt=1, description="a picture of noise has 1")
-    max_dark_share: float = Field(ge=0, lt=1)
-    max_bright_share: float = Field(ge=0, lt=1)
+    max_dark_share: float = Field(ge=0, lt=1, description="of the pixels")
+    max_bright_share: float = Field(ge=0, lt=1, description="of the pixels")
     min_lesion_fraction: float = Field(gt=0, lt=1, description="a smaller lesion is judged, with caution")
-    fitted_on: str = Field(examples=["isic2017-train (2000 pictures)"])
-    measured: list[MeasuredAbstention]
+    fitted_on: str = Field(
+        examples=["isic2017-train (2000 pictures)"], description="set that the limits were derived from"
+    )
+    measured: list[MeasuredAbstention] = Field(description="what the limits did on some sets")
 
     def limits(self) -> dict[str, float]:
         """The limits by name."""
@@ -58,11 +60,11 @@ class Abstention(Record):
 class Quality:
     """The measurements that are compared with the limits."""
 
-    sharpness: float
-    dark_share: float
-    bright_share: float
-    colour: float
-    unfamiliarity: float
+    sharpness: Annotated[float, Field(description="a picture of noise has 1")]
+    dark_share: Annotated[float, Field(description="of the pixels")]
+    bright_share: Annotated[float, Field(description="of the pixels")]
+    colour: Annotated[float, Field(description="mean difference of a pixel's channels, of 255")]
+    unfamiliarity: Annotated[float, Field(description="a training picture has about 1")]
 
 
 def measure_quality(frame: Frame, features: Features, distance: FeatureDistance) -> Quality:

@@ -25,9 +25,9 @@ class Record(BaseModel):
 class Interval(Record):
     """A measured proportion with its 95 % confidence interval."""
 
-    value: Probability
-    low: Probability
-    high: Probability
+    value: Probability = Field(description="as measured, 0 to 1")
+    low: Probability = Field(description="lower bound")
+    high: Probability = Field(description="upper bound")
 
     @model_validator(mode="after")
     def _holds_its_value(self) -> Interval:

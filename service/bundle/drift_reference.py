@@ -21,8 +21,8 @@ _LEAST_SHARE = 0.1
 class Histogram(Record):
     """Shares of the pictures whose probability is above one edge and at most the next; the first includes 0."""
 
-    edges: list[float]
-    shares: list[float]
+    edges: list[float] = Field(description="rising, from 0 to 1")
+    shares: list[float] = Field(description="between each edge and the next; sums to 1")
 
     @model_validator(mode="after")
     def _is_a_histogram(self) -> Histogram:
@@ -38,8 +38,8 @@ class Histogram(Record):
 class Reference(Record):
     """The distribution of every class's probability."""
 
-    measured_on: str = Field(examples=["isic2017-validation"])
-    num_pictures: int = Field(gt=0)
+    measured_on: str = Field(examples=["isic2017-validation"], description="which set")
+    num_pictures: int = Field(gt=0, description="in the set")
     probabilities: dict[str, Histogram] = Field(description="class -> histogram")
 
 

@@ -31,9 +31,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class DiagnosisClass(Record):
     """One output class, in the order of the probabilities."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"])
-    label: str = Field(examples=["Melanoma"])
-    malignant: bool
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"], description="its name for programs")
+    label: str = Field(examples=["Melanoma"], description="its name for people")
+    malignant: bool = Field(description="whether its probability counts for a referral")
     snomed_ct: str | None = Field(
         None, pattern=r"^[0-9]{6,18}$", examples=["93655004"], description="SNOMED CT concept; since schema 6"
     )
@@ -42,45 +42,45 @@ class DiagnosisClass(Record):
 class TensorSpec(Record):
     """One input or output of the graph; a dimension is a size or a symbol such as ``batch``."""
 
-    name: str
-    dtype: Literal["uint8", "float16", "float32"]
-    shape: list[int | str]
-    meaning: str
+    name: str = Field(description="in the graph")
+    dtype: Literal["uint8", "float16", "float32"] = Field(description="of its elements")
+    shape: list[int | str] = Field(description="sizes, outermost first")
+    meaning: str = Field(description="what it holds, with units")
 
 
 class CanaryClass(Record):
     """A class as the canary's prediction shows it."""
 
-    label: str
-    malignant: bool
-    probability: Probability
+    label: str = Field(description="its name for people")
+    malignant: bool = Field(description="whether its probability counts for a referral")
+    probability: Probability = Field(description="0 to 1")
 
 
 class CanaryDecision(Record):
     """The decision at one operating point, without regard to the limits."""
 
-    threshold: Probability
-    refer: bool
+    threshold: Probability = Field(description="refer from this malignant probability on")
+    refer: bool = Field(description="whether a referral is advised")
 
 
 class CanaryPrediction(Record):
     """What the outputs for the canary mean: by names, where the outputs are numbers in an order."""
 
     classes: dict[str, CanaryClass] = Field(description="by class name")
-    malignant_probability: Probability
+    malignant_probability: Probability = Field(description="summed over the malignant classes")
     decisions: dict[str, CanaryDecision] = Field(description="by operating point")
-    default_operating_point: str
+    default_operating_point: str = Field(description="one of the decisions")
     quality: Quality | None = Field(description="null, as the limits, for a bundle without them")
-    limits: dict[str, float] | None
+    limits: dict[str, float] | None = Field(description="by name; null for a bundle without them")
 
 
 class Variant(Record):
     """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
 
-    name: Literal["fp32", "fp16", "int8"]
-    file: str
-    description: str
-    gate: dict[str, float | int | str | bool]
+    name: Literal["fp32", "fp16", "int8"] = Field(description="precision")
+    file: str = Field(description="the ONNX file in the bundle")
+    description: str = Field(description="how it was made, in words")
+    gate: dict[str, float | int | str | bool] = Field(description="what was compared with float32, and the results")
     canary_outputs: str | None = Field(None, description="file of its own answer to the canary; default: float32's")
     canary_tolerance: float | None = Field(None, gt=0, lt=1, description="as the canary's, for this variant")
     canary_prediction: CanaryPrediction | None = Field(None, description="since schema 5")
@@ -89,10 +89,10 @@ class Variant(Record):
 class OperatingPoint(Record):
     """Refer when the summed probability of the malignant classes is at least ``threshold``."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"])
-    threshold: float = Field(gt=0, lt=1)
-    sensitivity: Interval
-    specificity: Interval
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"], description="its name")
+    threshold: float = Field(gt=0, lt=1, description="of the malignant probability")
+    sensitivity: Interval = Field(description="share of the malignant pictures that are referred")
+    specificity: Interval = Field(description="share of the benign pictures that are not")
     measured_on: str = Field(examples=["isic2017-test (600 pictures)"], description="set of both rates")
     chosen_on: str | None = Field(
         None,
@@ -105,10 +105,10 @@ class OperatingPoint(Record):
 class Repeatability(Record):
     """How far the answers to two images of one lesion differ."""
 
-    measured_on: str = Field(examples=["repeat_pairs (110 pairs)"])
+    measured_on: str = Field(examples=["repeat_pairs (110 pairs)"], description="which pairs")
     num_pairs: int = Field(gt=0, description="pairs of which both images got advice")
     median_change: Probability = Field(description="of the malignant probability")
-    percentile_95_change: Probability
+    percentile_95_change: Probability = Field(description="of the malignant probability")
     other_advice: Interval = Field(description="share of the pairs with a referral for one image only")
     near_threshold: float = Field(
         gt=0,
@@ -121,11 +121,11 @@ class Repeatability(Record):
 class Provenance(Record):
     """How the weights came to be."""
 
-    git_commit: str
-    created_at: datetime
+    git_commit: str = Field(description="of the software that exported the bundle")
+    created_at: datetime = Field(description="UTC")
     start: str = Field(description="the pre-trained weights that training started from")
     data: dict[str, str] = Field(description="name of each picture set used -> SHA-256 of its prepared frames")
-    seeds: list[int]
+    seeds: list[int] = Field(description="of the trainings")
     config: dict[str, Any] = Field(description="the resolved training configuration, one entry per stage")
     metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
 
@@ -133,8 +133,8 @@ class Provenance(Record):
 class Canary(Record):
     """A picture and the outputs that the float32 variant must give for it."""
 
-    picture: str
-    outputs: str
+    picture: str = Field(description="file in the bundle")
+    outputs: str = Field(description="file in the bundle")
     tolerance: float = Field(gt=0, lt=1, description="largest absolute difference allowed in any probability")
     source: str = Field(description="where the picture comes from, and its licence")
 
@@ -142,31 +142,31 @@ class Canary(Record):
 class Manifest(Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6]
-    name: str
-    version: str
-    classes: list[DiagnosisClass] = Field(min_length=2)
+    schema_version: Literal[1, 2, 3, 4, 5, 6] = Field(description="of this file")
+    name: str = Field(description="of the model")
+    version: str = Field(description="of the model")
+    classes: list[DiagnosisClass] = Field(min_length=2, description="in the order of the graph's probabilities")
     frame_size: int = Field(gt=0, description="F: side in pixels of the frame the graph takes")
     frame_jpeg_quality: int | None = Field(
         None, ge=1, le=95, description="the training pictures were JPEG of this quality at frame size"
     )
     network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
-    input: TensorSpec
-    outputs: list[TensorSpec]
-    variants: list[Variant] = Field(min_length=1)
+    input: TensorSpec = Field(description="what the graphs take")
+    outputs: list[TensorSpec] = Field(description="what the graphs give, in order")
+    variants: list[Variant] = Field(min_length=1, description="the same network at different precisions")
     prevalence: dict[str, Probability] | None = Field(
         None, description="share of each class in the mix of lesions for which the probabilities hold"
     )
     temperature: list[PositiveFloat] = Field(description="softmax temperature of each branch, already inside the graph")
-    operating_points: list[OperatingPoint] = Field(min_length=1)
-    default_operating_point: str
+    operating_points: list[OperatingPoint] = Field(min_length=1, description="thresholds to choose from")
+    default_operating_point: str = Field(description="used where none is chosen")
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
     abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
     repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
-    provenance: Provenance
-    licence: str
-    intended_use: str
-    canary: Canary
+    provenance: Provenance = Field(description="how the weights came to be")
+    licence: str = Field(description="of the weights")
+    intended_use: str = Field(description="what the model is for, and what it is not for")
+    canary: Canary = Field(description="a picture with its known answer, for self-checks")
     files: dict[str, Sha256] = Field(description="every other file of the bundle -> its SHA-256")
 
     @model_validator(mode="after")

@@ -25,7 +25,8 @@ def read_settings(**options: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        refuse("; ".join(_said_of(wrong, given) for wrong in error.errors()))
+        wrong_option = any(wrong["loc"] and wrong["loc"][0] in given for wrong in error.errors())
+        refuse("; ".join(_said_of(wrong, given) for wrong in error.errors()), wrong_usage=wrong_option)
 
 
 def _said_of(wrong: ErrorDetails, options: Collection[str]) -> str:
@@ -36,7 +37,7 @@ def _said_of(wrong: ErrorDetails, options: Collection[str]) -> str:
     return f"{said}: {wrong['msg']}"
 
 
-def refuse(message: str) -> NoReturn:
-    """End the command with one line that says why."""
+def refuse(message: str, *, wrong_usage: bool = False) -> NoReturn:
+    """End the command with one line that says why; exit code 1, or 2 of wrong usage."""
     typer.echo(f"cin: {printable(' '.join(message.split()))}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2 if wrong_usage else 1)

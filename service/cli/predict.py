@@ -20,13 +20,14 @@ from service.cli.common import read_settings, refuse
 from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal
-from service.cli.results_file import JudgedBy, ResultsFile, Source, files_of
+from service.cli.results_file import JudgedBy, ResultsFile, Source, files_of, prevalence_text
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
 from service.prediction.describe import how_it_abstains
 from service.prediction.predictor import Predictor
-from service.prediction.views import View, show
+from service.prediction.prevalence import LEAST, MOST
+from service.prediction.views import View, ViewError, calibrated_prevalence, show
 from service.problems import ServiceError
 from service.runtime import predicting
 from service.settings import Settings
@@ -51,6 +52,14 @@ def predict(
     operating_point: Annotated[
         str | None, typer.Option(help="The model's; default: CIN_OPERATING_POINT, or the model's default.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            min=LEAST,
+            max=MOST,
+            help="Share of malignant lesions among your patients: probabilities and threshold for it.",
+        ),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Also diagnosis and probabilities where nothing is advised, for research.")
     ] = False,
@@ -60,9 +69,11 @@ def predict(
         with ctrl_c.interruptible(ctrl_c.interrupt):
             settings = read_settings(operating_point=operating_point)
             if as_json and out is not None:
-                refuse("--json is for the terminal; with --out the file's name says how: .jsonl or .csv")
-            complete = _predict(settings, pictures, View(raw=raw), as_json=as_json, out=out, overlay=overlay)
-    except (ArchiveError, BundleError, EngineError) as error:
+                refuse(
+                    "--json is for the terminal; with --out the file's name says how: .jsonl or .csv", wrong_usage=True
+                )
+            complete = _predict(settings, pictures, View(prevalence, raw), as_json=as_json, out=out, overlay=overlay)
+    except (ArchiveError, BundleError, EngineError, ViewError) as error:
         refuse(str(error))
     except BrokenPipeError:
         raise  # the reader of the answers has left; Typer ends quietly
@@ -83,6 +94,8 @@ def _predict(
     found = find_pictures(pictures, own)
     overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
+    if view.prevalence is not None:
+        calibrated_prevalence(bundle.manifest)  # before anything is written
     if out is None:
         work = _predict_on_terminal(settings, bundle, found, overlays, view, as_json=as_json)
     else:
@@ -110,6 +123,7 @@ async def _predict_into_file(
             predictor.network.engine.variant.name,
             predictor.point.name,
             how_it_abstains(bundle, settings.abstain),
+            prevalence_text(bundle.manifest.malignant_prevalence if view.prevalence is None else view.prevalence),
         )
         with ResultsFile(out, bundle.manifest, judged_by, raw=view.raw) as file:
             summary.answered_before = sum(map(file.has, found.pictures))

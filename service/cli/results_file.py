@@ -39,12 +39,21 @@ class JudgedBy(NamedTuple):
     variant: str
     operating_point: str
     abstains: str
+    prevalence: str
 
     def differences(self, other: JudgedBy) -> str:
         """What differs, with the settings that change it."""
-        names = ("model (CIN_BUNDLE)", "variant (CIN_VARIANT)", "operating point (CIN_OPERATING_POINT)", "CIN_ABSTAIN")
+        names = (
+            *("model (CIN_BUNDLE)", "variant (CIN_VARIANT)", "operating point (CIN_OPERATING_POINT)", "CIN_ABSTAIN"),
+            "prevalence (--prevalence)",
+        )
         pairs = zip(names, self, other, strict=True)
         return ", ".join(f"{name} {ours:.16}, not {theirs:.16}" for name, ours, theirs in pairs if ours != theirs)
+
+
+def prevalence_text(prevalence: float | None) -> str:
+    """A prevalence as it stands in a table."""
+    return "" if prevalence is None else str(prevalence)
 
 
 def files_of(out: Path) -> list[Path]:
@@ -193,7 +202,7 @@ class ResultsFile:
                 return JudgedBy(*(str(row[field]) for field in JudgedBy._fields))
             model, decision = row["model"], row["decision"]
             fields = (model["sha256"], model["variant"], decision["operating_point"], decision["abstains"])
-            return JudgedBy(*map(str, fields))
+            return JudgedBy(*map(str, (*fields, prevalence_text(decision["prevalence"]))))
         except (KeyError, TypeError):
             raise self._something_else("an answer without its model") from None
 

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from service.attention.outline import contours
-from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps, Map, OverlayOptions, is_evident, map_values
-from service.prediction.schemas import AttentionSummary, Point
+from service.attention.overlay import (
+    EVIDENCE_LEVEL,
+    AttentionMaps,
+    BranchChoice,
+    Map,
+    MapKind,
+    OverlayOptions,
+    is_evident,
+    map_values,
+)
+from service.prediction.schemas import Body, Share
 
 # The value at which the tint begins: 0, or the average spot.
 _FLOOR = {"lesion": 0.0, "spatial": 1.0, "correlation": 1.0}
+
+
+class Point(Body):
+    """A place in the upright picture, in pixels; fractions are kept."""
+
+    x: float = Field(description="px from the left")
+    y: float = Field(description="px from the top")
+
+
+class AttentionSummary(Body):
+    """An attention map in figures, for those who cannot see it, and to draw with."""
+
+    map: MapKind = Field(description="which map")
+    branch: BranchChoice = Field(description="whose map")
+    region: Literal["picture", "crop"] = Field(description="what the map covers, and `share` is a share of")
+    peak: float = Field(description="highest value; `lesion`: 0 to 1, otherwise how many times the average")
+    evidence_level: float = Field(description="what the peak must reach for the map to be drawn")
+    evident: bool = Field(description="whether the peak reaches it")
+    share: Share = Field(description="part of the region at or above the evidence level")
+    centre: Point | None = Field(description="centre of what is drawn, weighted by its value; null without evidence")
+    outline: list[list[Point]] = Field(
+        description="`lesion`: where attention crosses the evidence level, as closed polygons; clockwise around the "
+        "lesion, the other way round around its holes. Empty for the other maps"
+    )
 
 
 def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:

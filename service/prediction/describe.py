@@ -22,6 +22,7 @@ from service.prediction.schemas import (
     ImageBody,
     Lesion,
     ModelBody,
+    Performance,
     Prediction,
     QualityBody,
     Timings,
@@ -143,6 +144,7 @@ def _decision(
     )
     return DecisionBody(
         operating_point=point.name,
+        performance=Performance.of(point),
         prevalence=bundle.manifest.malignant_prevalence,
         malignant_probability=decision.malignancy,
         threshold=point.threshold,

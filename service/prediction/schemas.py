@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from service.attention.overlay import BranchChoice, MapKind
-from service.bundle import Manifest
+from service.bundle import Manifest, OperatingPoint
+from service.bundle.base import Interval
 from service.imaging import NOTES, Note
 from service.prediction.decision import REASONS, Reason, Status
 from service.problems import Problem
@@ -25,20 +25,41 @@ OperatingPointName = Annotated[str, WithJsonSchema({"type": "string", COMPONENT:
 NOTICE = "Research software, not a medical device. The attention maps are no evidence that the answer is right."
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class BranchProbabilities(_Body):
+class BranchProbabilities(Body):
     """One branch's calibrated probabilities."""
 
     probabilities: dict[str, Share] = Field(description="by class, each 0 to 1; sums to 1")
 
 
-class DecisionBody(_Body):
+class Performance(Body):
+    """How good an operating point is: rates over a set of pictures of known diagnosis, at any prevalence."""
+
+    sensitivity: Interval = Field(description="share of its malignant pictures that are referred")
+    specificity: Interval = Field(description="share of its benign pictures that are not")
+    measured_on: str = Field(description="which pictures", examples=["isic2017-test (600 pictures)"])
+    held_out: bool = Field(description="false: the threshold was chosen on the same pictures, so the rates flatter")
+
+    @classmethod
+    def of(cls, point: OperatingPoint) -> Self:
+        """The rates of an operating point."""
+        return cls(
+            sensitivity=point.sensitivity,
+            specificity=point.specificity,
+            measured_on=point.measured_on,
+            held_out=point.chosen_on is not None,
+        )
+
+
+class DecisionBody(Body):
     """Refer or not: whether the malignant classes' probability reaches the operating point's threshold."""
 
-    operating_point: OperatingPointName = Field(description="its name; `GET /v1/model` has its held-out figures")
+    operating_point: OperatingPointName = Field(description="its name")
+    # Predictions that an earlier version kept have none.
+    performance: Performance | None = Field(None, description="of the operating point; null: not known")
     prevalence: Share | None = Field(
         description="share of malignant lesions, 0 to 1, for which all probabilities and the threshold hold; null: the "
         "model does not say"
@@ -57,7 +78,7 @@ class DecisionBody(_Body):
     abstains: Abstains = Field(description="`CIN_ABSTAIN` as it was, or that the model has no limits to abstain at")
 
 
-class QualityBody(_Body):
+class QualityBody(Body):
     """How the picture compares with those that the network learned from; the limits are the model's `abstention`."""
 
     sharpness: float = Field(ge=0.0, description="change between neighbouring pixels, as a share of that over four")
@@ -69,7 +90,7 @@ class QualityBody(_Body):
     )
 
 
-class CropBox(_Body):
+class CropBox(Body):
     """Pixels of the upright picture; x1 and y1 are the first pixels outside."""
 
     x0: int = Field(ge=0, description="left, px")
@@ -78,7 +99,7 @@ class CropBox(_Body):
     y1: int = Field(gt=0, description="bottom, px")
 
 
-class Lesion(_Body):
+class Lesion(Body):
     """Where the network looked."""
 
     found: bool = Field(description="false: no lesion was found and the whole picture was used")
@@ -86,7 +107,7 @@ class Lesion(_Body):
     crop_box: CropBox = Field(description="what the two branches were shown")
 
 
-class ImageBody(_Body):
+class ImageBody(Body):
     """What was sent; width and height are upright."""
 
     width: int = Field(gt=0, description="px, upright")
@@ -97,7 +118,7 @@ class ImageBody(_Body):
     notes: list[Note] = Field([], description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
 
 
-class AttentionLinks(_Body):
+class AttentionLinks(Body):
     """Where the overlays are; null for a map that this model does not have."""
 
     lesion: str = Field(description="where the lesion is, 0 to 1")
@@ -105,7 +126,7 @@ class AttentionLinks(_Body):
     correlation: str | None = Field(description="which parts of the crop are related to each other")
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     """Which model answered, on what."""
 
     name: str = Field(description="the model's name", examples=["cin-isic2017"])
@@ -115,7 +136,7 @@ class ModelBody(_Body):
     provider: str = Field(description="processor", examples=["cpu"])
 
 
-class Timings(_Body):
+class Timings(Body):
     """Milliseconds."""
 
     decode: float = Field(ge=0, description="ms to read the picture")
@@ -139,6 +160,12 @@ _EXAMPLE: dict[str, Any] = {
     ],
     "decision": {
         "operating_point": "balanced",
+        "performance": {
+            "sensitivity": {"value": 0.85, "low": 0.78, "high": 0.91},
+            "specificity": {"value": 0.63, "low": 0.59, "high": 0.67},
+            "measured_on": "isic2017-test (600 pictures)",
+            "held_out": True,
+        },
         "prevalence": 0.187,
         "malignant_probability": 0.71,
         "threshold": 0.42,
@@ -168,7 +195,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class Prediction(_Body):
+class Prediction(Body):
     """The answer to one picture: what to do about it, and what the network says of it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
@@ -187,13 +214,13 @@ class Prediction(_Body):
     branches: Annotated[list[BranchProbabilities], Field(min_length=2, max_length=2)] | None = Field(
         description="what each of the two branches says; null when nothing is advised"
     )
-    lesion: Lesion
+    lesion: Lesion = Field(description="where the network looked")
     quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
-    image: ImageBody
-    model: ModelBody
+    image: ImageBody = Field(description="what was sent")
+    model: ModelBody = Field(description="which model answered")
     notice: str = Field(NOTICE, description="to be shown with the answer")
-    attention: AttentionLinks
-    timings_ms: Timings
+    attention: AttentionLinks = Field(description="where the attention maps are")
+    timings_ms: Timings = Field(description="how long it took, in milliseconds")
 
 
 def maps_of(id: str) -> str:
@@ -226,31 +253,7 @@ def read_prediction(text: str, id: str) -> Prediction:
     return prediction
 
 
-class Point(_Body):
-    """A place in the upright picture, in pixels; fractions are kept."""
-
-    x: float = Field(description="px from the left")
-    y: float = Field(description="px from the top")
-
-
-class AttentionSummary(_Body):
-    """An attention map in figures, for those who cannot see it, and to draw with."""
-
-    map: MapKind = Field(description="which map")
-    branch: BranchChoice = Field(description="whose map")
-    region: Literal["picture", "crop"] = Field(description="what the map covers, and `share` is a share of")
-    peak: float = Field(description="highest value; `lesion`: 0 to 1, otherwise how many times the average")
-    evidence_level: float = Field(description="what the peak must reach for the map to be drawn")
-    evident: bool = Field(description="whether the peak reaches it")
-    share: Share = Field(description="part of the region at or above the evidence level")
-    centre: Point | None = Field(description="centre of what is drawn, weighted by its value; null without evidence")
-    outline: list[list[Point]] = Field(
-        description="`lesion`: where attention crosses the evidence level, as closed polygons; clockwise around the "
-        "lesion, the other way round around its holes. Empty for the other maps"
-    )
-
-
-class BatchAnswer(_Body):
+class BatchAnswer(Body):
     """What became of one picture of a batch: its prediction, or its problem."""
 
     reference: str | None = Field(description="the client's own, from the form field `reference`; not kept")
@@ -258,28 +261,28 @@ class BatchAnswer(_Body):
     problem: Problem | None = Field(description="null when there is a prediction")
 
 
-class BatchAnswers(_Body):
+class BatchAnswers(Body):
     """The answers to the pictures of one request, in their order."""
 
-    answers: list[BatchAnswer]
+    answers: list[BatchAnswer] = Field(description="as many as pictures, in their order")
 
 
-class ModelCard(_Body):
+class ModelCard(Body):
     """The model in use: its card, its manifest, and how it runs."""
 
     card: str = Field(description="MODEL_CARD.md")
-    manifest: Manifest
-    sha256: str
-    variant: str
-    provider: str
+    manifest: Manifest = Field(description="bundle.json")
+    sha256: str = Field(description="of bundle.json, which fixes every file; in hexadecimal")
+    variant: str = Field(description="precision", examples=["fp32"])
+    provider: str = Field(description="processor", examples=["cpu"])
     operating_point: OperatingPointName = Field(description="used where a request names none")
     abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 
-class Readiness(_Body):
+class Readiness(Body):
     """Whether requests are taken, and why not."""
 
-    ready: bool
+    ready: bool = Field(description="whether requests are taken")
     reason: str | None = Field(description="why not; null when ready")
     provider: str = Field(description="processor", examples=["cpu"])
     variant: str = Field(description="precision", examples=["fp32"])

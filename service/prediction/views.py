@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from service.bundle import Manifest, OperatingPoint
 from service.prediction.decision import REASONS, Reason, is_near_threshold
 from service.prediction.prevalence import convert, convert_shares
-from service.prediction.schemas import BranchProbabilities, DecisionBody, Prediction
+from service.prediction.schemas import BranchProbabilities, DecisionBody, Performance, Prediction
 
 # Reasons that depend on the probabilities.
 _OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold"})
@@ -64,6 +64,7 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
     judged = _with_reason(decision, "near_threshold", is_near).model_copy(
         update={
             "operating_point": point.name,
+            "performance": Performance.of(point),
             "threshold": point.threshold,
             "refer": None if decision.refer is None else malignant >= point.threshold,
         }

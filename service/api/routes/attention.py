@@ -28,8 +28,7 @@ from service.attention.overlay import (
     encode,
     render,
 )
-from service.prediction.attention_summary import summarise
-from service.prediction.schemas import AttentionSummary
+from service.prediction.attention_summary import AttentionSummary, summarise
 from service.problems import (
     DEADLINE,
     MALFORMED,

@@ -240,6 +240,22 @@ def test_every_operation_documents_its_errors_as_problems(client: TestClient) ->
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream"}
 
 
+def test_every_field_is_described(client: TestClient) -> None:
+    components = client.get("/openapi.json").json()["components"]["schemas"]
+    fields = {
+        f"{name}.{field}": told for name, c in components.items() for field, told in c.get("properties", {}).items()
+    }
+    assert {"Prediction.decision", "Manifest.operating_points", "Interval.low"} <= fields.keys()
+    assert [name for name, told in fields.items() if "description" not in told] == []
+    assert [name for name, component in components.items() if "description" not in component] == []
+
+
+def test_headers_of_errors_are_documented_where_they_are_sent(client: TestClient) -> None:
+    responses = client.get("/openapi.json").json()["paths"]["/v1/predictions"]["post"]["responses"]
+    sent = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+    assert {status: list(responses[status]["headers"]) for status in sent} == {k: [v] for k, v in sent.items()}
+
+
 def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
     """Nothing that a client sends is an address, so the service cannot be sent anywhere."""
     schema = client.get("/openapi.json").json()

@@ -84,6 +84,12 @@ def test_another_operating_point_is_what_the_picture_gets_there(client: TestClie
     body, sent = (post(client, picture, operating_point=name) for name in ("balanced", "high-sensitivity"))
     seen = client.get(f"/v1/predictions/{body['id']}", params={"operating_point": "high-sensitivity"}).json()
     assert seen["decision"] == sent["decision"] != body["decision"]
+    points = {point.name: point for point in service_of(client).network.bundle.manifest.operating_points}
+    for shown, name in ((body, "balanced"), (seen, "high-sensitivity")):
+        performance = shown["decision"]["performance"]
+        assert performance["sensitivity"] == points[name].sensitivity.model_dump()
+        assert performance["specificity"] == points[name].specificity.model_dump()
+        assert (performance["measured_on"], performance["held_out"]) == (points[name].measured_on, False)
     assert client.get(f"/v1/predictions/{body['id']}").json() == body
 
 

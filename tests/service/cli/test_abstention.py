@@ -74,6 +74,23 @@ def test_an_operating_point_on_the_command_line(environment: dict[str, str], pic
     assert "balanced" in unknown.stderr
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_prevalence_on_the_command_line(
+    environment: dict[str, str], picture: Path, tmp_path: Path, suffix: str
+) -> None:
+    decision = json.loads(cin("predict", "--json", "--prevalence", "0.05", picture, **environment).stdout)["decision"]
+    assert decision["prevalence"] == 0.05
+    assert decision["threshold"] == pytest.approx(2 / 21)  # 0.4 where one in four is malignant, by hand
+    out = tmp_path / f"results.{suffix}"
+    for _ in range(2):
+        assert cin("predict", picture, "--out", out, "--prevalence", "0.05", **environment).exit_code == 0
+    before = out.read_bytes()
+    other = cin("predict", picture, "--out", out, **environment)
+    assert (other.exit_code, out.read_bytes()) == (1, before)
+    assert "prevalence (--prevalence) 0.05, not 0.25" in other.stderr
+    assert cin("predict", picture, "--prevalence", "0", **environment).exit_code == 2
+
+
 @pytest.mark.parametrize(("first", "then"), [((), ("--raw",)), (("--raw",), ())])
 def test_one_file_has_answers_of_one_kind(
     examining: dict[str, str], dark: Path, tmp_path: Path, first: tuple[str, ...], then: tuple[str, ...]
@@ -111,6 +128,6 @@ def test_what_the_terminal_says_of_how_good_it_is(environment: dict[str, str], p
 def test_the_version_and_a_port_that_is_none() -> None:
     assert cin("--version").stdout == f"cin {version('clinical-inspired-network')}\n"
     refused = cin("serve", "--port", "99999")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "--port" in refused.stderr
     assert "CIN_PORT" not in refused.stderr

@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 from tests.odd_archive import ODD_NAMES, write_odd_archive
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of
-from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.tiny_bundle import PREVALENCE, dark_square, picture_bytes
 
 PROGRAM = [sys.executable, "-c", "from service.cli.__main__ import main; main()"]
 
@@ -84,7 +84,8 @@ def test_a_file_that_is_cut_off_anywhere(
     cuts |= {i + distance for i in breaks for distance in (0, 1, 2, 3, 20)}  # around line breaks, and within names
     for cut in sorted(cuts):
         out.write_bytes(whole[:cut])
-        with ResultsFile(out, tiny_bundle.manifest, JudgedBy(tiny_bundle.sha256, "fp32", "balanced", "no limits")):
+        judged_by = JudgedBy(tiny_bundle.sha256, "fp32", "balanced", "no limits", str(PREVALENCE["melanoma"]))
+        with ResultsFile(out, tiny_bundle.manifest, judged_by):
             assert out.read_bytes() == (whole[: whole.rfind(b"\n", 0, cut) + 1] or head)
 
 

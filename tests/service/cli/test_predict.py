@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early(environment: dict[str, str], archive: Path) 
 
 def test_answers_go_to_the_terminal_or_into_a_file(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
     result = cin("predict", archive, "--json", "--out", tmp_path / "results.csv", **environment)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--json is for the terminal" in result.stderr
 
 

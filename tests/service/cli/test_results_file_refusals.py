@@ -126,7 +126,7 @@ def test_two_commands_do_not_write_one_file(
     environment: dict[str, str], tiny_bundle: Bundle, archive: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.csv"
-    with ResultsFile(out, tiny_bundle.manifest, JudgedBy(tiny_bundle.sha256, "fp32", "balanced", "on")):
+    with ResultsFile(out, tiny_bundle.manifest, JudgedBy(tiny_bundle.sha256, "fp32", "balanced", "on", "0.2")):
         before = out.read_bytes()
         result = cin("predict", archive, "--out", out, **environment)
         assert result.exit_code == 1
