@@ -80,6 +80,12 @@ class NetworkConfig(_Section):
     classifier_layers: Literal[1, 2] = 2
     # Where the mean over the positions is taken: before the classifier's layers, or between them.
     classifier_pooling: Literal["before", "between"] = "before"
+    # What the classifier sees: F_A alone, as in the paper, or the means of the residual layers before it as well,
+    # standardised by the training images.
+    classifier_features: Literal["last", "all"] = "last"
+    # How its weights begin: at random, or at a logistic regression on the features of the training images, which are
+    # those of ImageNet then.
+    classifier_start: Literal["random", "regression"] = "random"
     # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
     features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.
@@ -102,6 +108,14 @@ class NetworkConfig(_Section):
     def _pooling_between_needs_two_layers(self) -> Self:
         if self.classifier_pooling == "between" and self.classifier_layers == 1:
             raise ValueError("one layer has nothing to pool between: set classifier_pooling = 'before'")
+        return self
+
+    @model_validator(mode="after")
+    def _means_of_layers_and_regressions(self) -> Self:
+        if self.classifier_features == "all" and self.classifier_pooling == "between":
+            raise ValueError("the other layers' features are means: set classifier_pooling = 'before'")
+        if self.classifier_start == "regression" and (self.classifier_layers, self.classifier_pooling) != (1, "before"):
+            raise ValueError("a regression is one layer: set classifier_layers = 1 and classifier_pooling = 'before'")
         return self
 
 
@@ -142,6 +156,10 @@ class RecognitionConfig(StageConfig):
     pairs: Literal["random", "balanced"] = "random"
     # Strength of scaling, shifts and colour changes in training, which the paper does not mention: ``data/augment.py``.
     augmentation: Literal["light", "strong"] = "light"
+    # Residual layers of the feature extraction that keep their start's weights, with the stem; 0: everything learns.
+    frozen_layers: int = Field(0, ge=0, le=4)
+    # Batch normalisation in the feature extraction by the statistics of its start, not those of each batch.
+    frozen_statistics: bool = False
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 

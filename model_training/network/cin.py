@@ -15,6 +15,8 @@ from model_training.network.synergic import Synergic
 NUM_BRANCHES = 2
 
 ClassifierPooling = Literal["before", "between"]
+ClassifierFeatures = Literal["last", "all"]
+ClassifierStart = Literal["random", "regression"]
 
 
 class BranchOutput(NamedTuple):
@@ -37,8 +39,28 @@ class TrainingOutput(NamedTuple):
     same_B: Tensor | None
 
 
+class Standardise(nn.Module):
+    """Features ``[B, C]`` with mean 0 and deviation 1 over the training images, once :meth:`fit` has seen them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def fit(self, features_NC: Tensor) -> None:
+        """Take mean and deviation of the training images' features."""
+        self.mean.copy_(features_NC.mean(dim=0))
+        self.deviation.copy_(features_NC.std(dim=0).clamp_min(1e-4))
+
+    def forward(self, features_BC: Tensor) -> Tensor:
+        """The features, standardised."""
+        return (features_BC - self.mean) / self.deviation
+
+
 class Branch(nn.Module):
-    """Feature extraction, lesion feature attention, and two fully connected layers for the classification."""
+    """Feature extraction, lesion feature attention, and one or two fully connected layers for the classification."""
 
     def __init__(
         self,
@@ -49,6 +71,8 @@ class Branch(nn.Module):
         attention_start: float,
         classifier_layers: Literal[1, 2],
         classifier_pooling: ClassifierPooling,
+        classifier_features: ClassifierFeatures = "last",
+        classifier_start: ClassifierStart = "random",
         hidden: int = 256,
     ) -> None:
         super().__init__()
@@ -56,6 +80,11 @@ class Branch(nn.Module):
         channels = self.features.num_channels
         self.attention = LesionFeatureAttention(channels, attention, start=attention_start) if attention else None
         self.pooling = classifier_pooling
+        self.uses_early, self.start = classifier_features == "all", classifier_start
+        if self.uses_early:
+            channels += self.features.num_early_channels
+        standardised = self.uses_early or self.start == "regression"
+        self.standardise = Standardise(channels) if standardised else None
         self.classify = nn.Sequential(nn.Linear(channels, num_classes))
         if classifier_layers == 2:
             self.classify = nn.Sequential(
@@ -68,12 +97,18 @@ class Branch(nn.Module):
         spatial, correlation = None, None
         if self.attention is not None:
             features, spatial, correlation = self.attention(features)
-        return BranchOutput(self.logits(features), features, early_BC, spatial, correlation)
+        return BranchOutput(self.logits(features, early_BC), features, early_BC, spatial, correlation)
 
-    def logits(self, attended_BCHW: Tensor) -> Tensor:
+    def pooled(self, attended_BCHW: Tensor, early_BC: Tensor) -> Tensor:
+        """What the classifier sees before it is standardised: the mean of F_A, after those of the layers before."""
+        mean_BC = attended_BCHW.mean(dim=(2, 3))
+        return torch.cat([early_BC, mean_BC], dim=1) if self.uses_early else mean_BC
+
+    def logits(self, attended_BCHW: Tensor, early_BC: Tensor) -> Tensor:
         """The classification of F_A, ``[B, K]``."""
         if self.pooling == "before":
-            return self.classify(attended_BCHW.mean(dim=(2, 3)))
+            pooled_BC = self.pooled(attended_BCHW, early_BC)
+            return self.classify(pooled_BC if self.standardise is None else self.standardise(pooled_BC))
         hidden_BMH = self.classify[:-1](attended_BCHW.flatten(2).transpose(1, 2))
         return self.classify[-1](hidden_BMH.mean(dim=1))
 
@@ -96,6 +131,8 @@ class ClinicalInspiredNetwork(nn.Module):
         attention_start: float = 0.0,
         classifier_layers: Literal[1, 2] = 2,
         classifier_pooling: ClassifierPooling = "before",
+        classifier_features: ClassifierFeatures = "last",
+        classifier_start: ClassifierStart = "random",
         distinguish: Literal["convolutional", "synergic"] | None = "convolutional",
         distinguish_norm: DistinguishNorm = "none",
         distinguish_initialisation: Initialisation = "default",
@@ -111,6 +148,8 @@ class ClinicalInspiredNetwork(nn.Module):
                 attention_start=attention_start,
                 classifier_layers=classifier_layers,
                 classifier_pooling=classifier_pooling,
+                classifier_features=classifier_features,
+                classifier_start=classifier_start,
             )
 
         first = branch()

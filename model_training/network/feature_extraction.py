@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,25 @@ class FeatureExtraction(nn.Module):
         expansion = 4 if network == "resnet50" else 1
         *early, last = (channels * expansion for channels in STAGE_CHANNELS[1:])
         self.num_channels, self.num_early_channels = last, sum(early)
+        self.frozen: list[nn.Module] = []
+
+    def freeze(self, num_layers: int, *, statistics: bool) -> None:
+        """Keep the weights of the stem and the first residual layers (0: none), and the batch norms' statistics."""
+        stages = self.stages
+        frozen = [stages.conv1, stages.bn1, *map(stages.get_submodule, stages.layer_names[:num_layers])]
+        if num_layers:
+            for module in frozen:
+                module.requires_grad_(False)
+        self.frozen = frozen if num_layers else []
+        if statistics:
+            self.frozen = [module for module in stages.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for what is frozen."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Features of layer4, and the pooled ones of the layers before it."""

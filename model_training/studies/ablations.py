@@ -26,6 +26,25 @@ from model_training.training.experiment import Experiment
 
 BASE = "base"
 
+_ACTING_RECIPE = (
+    "network.attention=cosine",
+    "network.attention_start=1",
+    "network.distinguish_initialisation=he",
+    "network.distinguish_norm=input",
+    "network.classifier_features=all",
+    "network.classifier_layers=1",
+    "network.classifier_start=regression",
+    "network.crop_margin=0.5",
+    "network.canonical_orientation=true",
+    "area.artefacts=0.5",
+    "recognition.artefacts=0.5",
+    "recognition.augmentation=strong",
+    "recognition.frozen_layers=2",
+    "recognition.frozen_statistics=true",
+    "recognition.learning_rate=1e-4",
+    "recognition.new_module_rate=10",
+)
+
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         BASE: (),
@@ -89,6 +108,9 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.epochs=24",
             "recognition.augmentation=strong",
         ),
+        # Everything that the next model is trained with, and the same without the distinguish module.
+        "acting-recipe": _ACTING_RECIPE,
+        "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -107,11 +129,24 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 # Extra baselines, by ablation.
-CONTROLS: Mapping[str, str] = MappingProxyType({"shipped-recipe": "plain-recipe"})
+CONTROLS: Mapping[str, str] = MappingProxyType(
+    {
+        "shipped-recipe": "plain-recipe",
+        "acting-recipe": "shipped-recipe",
+        "acting-recipe-no-distinguish": "acting-recipe",
+    }
+)
 
-# Ablations that change the first stage's training, so that they cannot share the base's.
-_OWN_FIRST_STAGE = frozenset(
-    {"artefacts", "canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss", "no-start", "shipped-recipe"}
+# Ablations that change the first stage's training, so that they cannot share the base's; and whose they use.
+_FIRST_STAGES: Mapping[str, str] = MappingProxyType(
+    {
+        name: name
+        for name in (
+            *("acting-recipe", "artefacts", "canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss"),
+            *("no-start", "shipped-recipe"),
+        )
+    }
+    | {"acting-recipe-no-distinguish": "acting-recipe"}
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.
@@ -128,7 +163,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
         for ablation in changing:
             name = f"cross-validation/{ablation}/fold-{fold + 1}"
             trained_as = BASE if ablation in _EVALUATION_ONLY else ablation
-            first_stage = ablation if ablation in _OWN_FIRST_STAGE else BASE
+            first_stage = _FIRST_STAGES.get(ablation, BASE)
             experiment = replace(
                 template,
                 config=load_config(config, [*assignments, *ABLATIONS[ablation], f"data.fold={fold}"]),
@@ -240,7 +275,7 @@ def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
     being meant to.
     """
     first_stages = {fold.record.area_sha256 for fold in (ours, base)} - {None}
-    own_first_stage = {variant_of(fold.record.name) for fold in (ours, base)} & _OWN_FIRST_STAGE
+    own_first_stage = {variant_of(fold.record.name) for fold in (ours, base)} & _FIRST_STAGES.keys()
     if len(first_stages) > 1 and not own_first_stage:
         raise ValueError(f"{ours.record.name} and {base.record.name} differ in their first stage; rerun one of them")
     if not np.array_equal(ours.labels_N, base.labels_N):

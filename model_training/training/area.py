@@ -64,6 +64,9 @@ class AreaStage:
             if self.auxiliary is not None:
                 self.auxiliary.blocks.load_pretrained(pretrained)
 
+    def start(self) -> None:
+        """Nothing to do."""
+
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Every picture that has a mask, once."""
         order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from model_training.config import StageConfig
+from model_training.network.cin import Branch
 from model_training.network.feature_extraction import ResNetStages
 
 
@@ -26,10 +27,12 @@ def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
 def parameter_groups(module: nn.Module, new_module_rate: float) -> list[dict[str, Any]]:
     """The parameters that require gradients, with ``rate``: the multiple of the learning rate that they train at.
 
-    The feature extraction has ImageNet weights to lose; all other modules begin with random ones.
+    The feature extraction has ImageNet weights to lose, and so has a classifier that starts as a regression; all other
+    modules begin with random ones.
     """
-    stages = [part for part in module.modules() if isinstance(part, ResNetStages)]
-    pretrained = {id(parameter) for part in stages for parameter in part.parameters()}
+    started: list[nn.Module] = [part for part in module.modules() if isinstance(part, ResNetStages)]
+    started += [part.classify for part in module.modules() if isinstance(part, Branch) and part.start == "regression"]
+    pretrained = {id(parameter) for part in started for parameter in part.parameters()}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if new_module_rate == 1:
         return [{"params": trained, "rate": 1.0}]

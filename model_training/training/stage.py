@@ -42,6 +42,9 @@ class Stage(Protocol):
     def module(self) -> nn.Module:
         """The network that is optimised."""
 
+    def start(self) -> None:
+        """Called once before the first step, not when a run resumes."""
+
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch over all processes, indices ``[sides, batch]``."""
 

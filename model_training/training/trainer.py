@@ -103,6 +103,8 @@ class _Loop:
         if fabric.world_size > 1:
             synchronise_batch_norms(stage.module)
         stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not run.checkpoint.is_file():
+            stage.start()
         self.module: Any
         self.optimiser: Any
         self.module, self.optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))

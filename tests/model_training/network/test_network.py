@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model_training.network.cin import ClinicalInspiredNetwork, summed_probabilities
+from model_training.network.cin import ClinicalInspiredNetwork, Standardise, summed_probabilities
 from model_training.network.distinguish import Distinguish
 from model_training.network.feature_extraction import FeatureExtraction, ResNetStages, normalise
 from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention, LesionLocator
@@ -122,7 +122,7 @@ def test_pooled_between_the_layers_the_rows_of_p_matter() -> None:
 
     def difference(pooling: str) -> float:
         network = ClinicalInspiredNetwork(num_classes=3, classifier_pooling=pooling)  # type: ignore[arg-type]
-        first, second = (network.own_branches()[0].logits(maps) for maps in related)
+        first, second = (network.own_branches()[0].logits(maps, torch.zeros(2, 448)) for maps in related)
         return float((first - second).abs().max())
 
     assert difference("before") < 1e-5
@@ -246,3 +246,47 @@ def test_first_stage_learns_eight_masks_by_heart() -> None:
     pictures = torch.rand(8, 3, 32, 32) * 0.2 + truth.unsqueeze(1) * 0.6
     losses = train_steps(area, lambda: area_loss(area(pictures), truth), steps=80, learning_rate=1e-2)
     assert min(losses[-5:]) < 0.03 < losses[0]
+
+
+def test_the_classifier_may_see_the_means_of_all_layers() -> None:
+    network = ClinicalInspiredNetwork(num_classes=3, classifier_features="all", classifier_layers=1, branches="single")
+    (branch,) = network.own_branches()
+    (layer,) = branch.classify
+    assert isinstance(layer, torch.nn.Linear)
+    assert layer.in_features == 64 + 128 + 256 + 512
+    with torch.no_grad():
+        layer.weight[:, :448] = 0
+        without_early = branch(torch.rand(2, 3, 64, 64)).logits_BK
+        maps, early = torch.rand(2, 512, 2, 2), torch.rand(2, 448)
+        assert torch.equal(branch.logits(maps, early), branch.logits(maps, early + 1))
+        layer.weight[:, 0] = 1
+        assert not torch.equal(branch.logits(maps, early), branch.logits(maps, early + 1))
+    assert without_early.shape == (2, 3)
+
+
+def test_standardised_features_have_mean_0_and_deviation_1() -> None:
+    features = torch.rand(50, 4) * 7 + 3
+    features[:, 3] = 5  # a channel that never changes
+    standardise = Standardise(4)
+    assert torch.equal(standardise(features), features)
+    standardise.fit(features)
+    assert torch.allclose(standardise(features).mean(dim=0), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(standardise(features)[:, :3].std(dim=0), torch.ones(3), atol=1e-5)
+    assert standardise(features)[:, 3].abs().max() == 0
+
+
+@pytest.mark.parametrize(("layers", "statistics"), [(0, False), (0, True), (2, False), (2, True)])
+def test_what_is_frozen_stays(layers: int, statistics: bool) -> None:
+    extraction = FeatureExtraction("resnet18")
+    extraction.freeze(layers, statistics=statistics)
+    before = {name: value.clone() for name, value in extraction.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in extraction.parameters() if p.requires_grad], 0.1)
+    extraction.train()
+    features, _ = extraction(torch.rand(4, 3, 64, 64))
+    features.square().mean().backward()
+    optimiser.step()
+    changed = {name for name, value in extraction.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("stages.conv1", "stages.bn1", "stages.layer1", "stages.layer2")
+    assert bool([name for name in changed if name.startswith(frozen)]) == (layers == 0)
+    assert "stages.layer3.0.conv1.weight" in changed
+    assert any("running_mean" in name for name in changed) != statistics

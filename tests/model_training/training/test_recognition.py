@@ -1,0 +1,54 @@
+"""How the second stage begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from model_training.training.optimisation import parameter_groups
+from model_training.training.recognition import RecognitionStage
+from tests.model_training.small_runs import CONFIG, small_frames
+
+
+def stage_of(**network: Any) -> RecognitionStage:
+    frames = small_frames()
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
+    return RecognitionStage(
+        settings=CONFIG.recognition,
+        network=CONFIG.network.model_copy(update={"classifier_layers": 1, **network}),
+        pretrained=None,
+        train=frames,
+        validation=frames,
+        train_boxes=boxes,
+        validation_boxes=boxes,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def least_auc(stage: RecognitionStage) -> float:
+    """On the training images, which validate here."""
+    with torch.no_grad():
+        return min(value for name, value in stage.validate().items() if name.startswith("auc"))
+
+
+@pytest.mark.parametrize("features", ["last", "all"])
+def test_a_regression_knows_the_training_images_before_the_first_step(features: str) -> None:
+    stage = stage_of(classifier_features=features, classifier_start="regression")
+    stage.start()
+    assert least_auc(stage) == 1.0
+    at_random = stage_of(classifier_features=features)
+    at_random.start()
+    assert least_auc(at_random) < 1.0
+
+
+def test_a_classifier_that_starts_as_a_regression_learns_as_slowly_as_pretrained_layers() -> None:
+    for start, slow in (("regression", True), ("random", False)):
+        module = stage_of(classifier_start=start).module
+        pretrained, _ = parameter_groups(module, 10.0)
+        layer = module.own_branches()[0].classify[0]
+        assert isinstance(layer, nn.Linear)
+        assert (id(layer.weight) in {id(parameter) for parameter in pretrained["params"]}) == slow
