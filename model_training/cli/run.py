@@ -1,7 +1,8 @@
-"""``cin-train area``, ``recognition``, ``evaluate``, ``report`` and ``export``: one experiment."""
+"""``cin-train area``, ``recognition``, ``out-of-fold``, ``evaluate``, ``report``, ``export``: one experiment."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from model_training.cli.options import (
     DataOption,
     FiguresOption,
     LedgerOption,
+    MinutesOption,
     PhotographsOption,
     RunOption,
     SetOption,
@@ -23,6 +25,7 @@ from model_training.cli.options import (
 )
 from model_training.evaluation.evaluate import Split
 from model_training.evaluation.evaluate import evaluate as evaluate_split
+from model_training.evaluation.out_of_fold import answer_out_of_fold
 from model_training.release.export import export_bundle
 from model_training.reporting.report import write_report
 
@@ -72,6 +75,23 @@ def evaluate(
     which: Split = "test" if split == "test" else "validation"
     metrics = evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force)
     for name, value in metrics.items():
+        experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
+
+
+@command
+def out_of_fold(
+    run: RunOption,
+    minutes: MinutesOption = None,
+    ledger: LedgerOption = LEDGER,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Take temperature and thresholds from five more networks, each without a fifth of the training set. Resumes."""
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    experiment = make_experiment(config, set_, data, cache, run)
+    for name, value in answer_out_of_fold(experiment, ledger=ledger, deadline=deadline).items():
         experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
 
 

@@ -1,8 +1,8 @@
-"""Temperatures and operating points, fitted on the validation set, and measures of calibration.
+"""The temperature and operating points, fitted on labelled pictures, and measures of calibration.
 
 The weighted loss of Eqn 4 makes every class equally frequent, so the network's softmax overstates rare ones.
-Multiplying by each class's share of the training set corrects that without fitting anything; the temperatures then
-correct over- or underconfidence.
+Multiplying by each class's share of the training set corrects that without fitting anything; the temperature then
+corrects over- or underconfidence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model_training.arrays import Flags, Indices, Scores
 from model_training.metrics import rates, wilson_interval
-from service.bundle import Interval, OperatingPoint
+from service.bundle import Interval, NotSure, OperatingPoint
 
 
 class Calibration(NamedTuple):
@@ -31,25 +31,30 @@ class Calibration(NamedTuple):
 
 
 def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, *, fitted_at_K: Tensor, used_at_K: Tensor) -> Calibration:
-    """Fit each branch's temperature on labelled pictures, for use at another class prevalence.
+    """Fit the temperature of all branches on labelled pictures, for use at another class prevalence.
 
     ``fitted_at_K`` shifts the logits to the prevalence of these pictures, ``used_at_K`` to that of later ones:
     otherwise the temperature would also correct the prevalence, and be wrong at another one.
     """
-    # Inference tensors cannot take part in fitting.
-    branches = [logits_BNK[:, i].clone() for i in range(logits_BNK.shape[1])]
-    temperatures = [fit_temperature(branch, labels_B, fitted_at_K) for branch in branches]
-    return Calibration(torch.tensor(temperatures), used_at_K)
+    temperature = fit_temperature(logits_BNK, labels_B, fitted_at_K)
+    return Calibration(torch.full((logits_BNK.shape[1],), temperature), used_at_K)
 
 
-def fit_temperature(logits_NK: Tensor, labels_N: Tensor, log_prevalence_K: Tensor) -> float:
-    """The temperature that minimises the mean negative log-likelihood of softmax(logits / T + log_prevalence)."""
+def fit_temperature(logits_BNK: Tensor, labels_B: Tensor, log_prevalence_K: Tensor) -> float:
+    """The temperature that minimises the mean negative log-likelihood of the branches' mean probability.
+
+    A branch's probabilities are softmax(logits / T + log_prevalence). The mean of branches that are calibrated one by
+    one would be underconfident.
+    """
+    logits_BNK = logits_BNK.clone()  # inference tensors cannot take part in fitting
+    num_branches = logits_BNK.shape[1]
     log_temperature = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = torch.nn.functional.cross_entropy(logits_NK / log_temperature.exp() + log_prevalence_K, labels_N)
+        branches = (logits_BNK / log_temperature.exp() + log_prevalence_K).log_softmax(dim=2)
+        value = torch.nn.functional.nll_loss(branches.logsumexp(dim=1) - math.log(num_branches), labels_B)
         value.backward()
         return value
 
@@ -141,13 +146,23 @@ def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) 
 
 
 def measure(
-    name: str, threshold: float, malignant_N: Flags, scores_N: Scores, *, measured_on: str, chosen_on: str | None = None
+    name: str,
+    threshold: float,
+    malignant_N: Flags,
+    scores_N: Scores,
+    *,
+    measured_on: str,
+    chosen_on: str | None = None,
+    unsure_N: Flags | None = None,
 ) -> OperatingPoint:
     """The operating point at ``threshold``, with its sensitivity and specificity on these pictures.
 
-    ``chosen_on`` names the set that chose the threshold, when it is another one.
+    ``chosen_on`` names the set that chose the threshold, when it is another one; ``unsure_N`` are referred whatever
+    their scores.
     """
     referred_N = scores_N >= threshold
+    if unsure_N is not None:
+        referred_N = referred_N | unsure_N
     return OperatingPoint(
         name=name,
         threshold=threshold,
@@ -156,6 +171,26 @@ def measure(
         measured_on=measured_on,
         chosen_on=chosen_on,
     )
+
+
+# The share of benign images that the rule for lesions unlike every class may refer in addition.
+NOT_SURE_COST = 0.07
+
+
+def choose_not_sure(
+    probabilities_NK: Scores, malignant_N: Flags, referred_N: Flags, *, chosen_on: str, cost: float = NOT_SURE_COST
+) -> NotSure | None:
+    """The rule that refers the least sure images, and at most the share ``cost`` of the benign ones in addition.
+
+    ``referred_N`` are referred without it. None when not even one image may be referred.
+    """
+    num_benign = int((~malignant_N).sum())
+    largest = np.sort(probabilities_NK[~malignant_N & ~referred_N].max(axis=1))
+    allowed = min(int(cost * num_benign + 1e-9), len(largest) - 1)
+    if allowed < 1 or largest[allowed - 1] == largest[allowed]:
+        return None
+    least = float((largest[allowed - 1] + largest[allowed]) / 2)
+    return NotSure(least_probability=least, chosen_on=chosen_on, cost=proportion(allowed, num_benign))
 
 
 def predictive_values(point: OperatingPoint, prevalence: float) -> tuple[Interval, Interval]:

@@ -45,7 +45,8 @@ from model_training.training.recognition import crops_of, predict_logits
 from model_training.training.run_folder import RunError
 
 Split = Literal["validation", "test"]
-SPLITS: tuple[Split, ...] = ("validation", "test")
+# What may have been evaluated; the first that was gave the temperatures and thresholds (``out_of_fold.py``).
+EVALUATIONS = ("out-of-fold", "validation", "test")
 
 
 class _Answers(NamedTuple):
@@ -64,7 +65,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate on a split, write the results to ``<run>/evaluation/<split>/``, and return the figures.
 
-    The validation split also fits the temperatures that every later use of the model takes from its ``report.json``.
+    Without out-of-fold answers, the validation split also fits the temperature that every later use of the model takes
+    from its ``report.json``.
     ``ledger`` records each reading of the test split, with its ``purpose`` and figures, before anything is written.
     Raises ``ValueError`` for the test split without a purpose, and for a set whose classes do not follow from the
     model's (:func:`~model_training.evaluation.predictions.answers_for`); :class:`LeakageError` when the model has seen
@@ -112,14 +114,14 @@ def evaluate(
 
 
 def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answers:
-    """Run the network on ``pictures``, with temperatures fitted to them on validation, and read from there on test."""
+    """Run the network on ``pictures``; on validation, unless there are out-of-fold answers, fit the temperature too."""
     config, device, own_classes = experiment.config, inference_device(), experiment.classes()
     network = experiment.recognition_network(len(own_classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
         size, num_views = config.network.size, config.evaluation.views
         logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
-    if split == "validation":
+    if split == "validation" and read_report(experiment, "out-of-fold") is None:
         labels = torch.from_numpy(pictures.labels)
         here, later = experiment.log_prevalence(pictures.labels), experiment.log_prevalence()
         calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
@@ -139,15 +141,15 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
 
 
 def read_calibration(experiment: Experiment) -> Calibration:
-    """The calibration fitted on validation. Raises :class:`RunError` before validation was evaluated."""
-    report = read_report(experiment, "validation")
+    """The calibration fitted out of fold, or else on validation. Raises :class:`RunError` before either."""
+    report = read_report(experiment, "out-of-fold") or read_report(experiment, "validation")
     if report is None:
         raise RunError(f"{experiment.folder} is not evaluated yet; run first: cin-train evaluate --split validation")
     return Calibration(torch.tensor(report["temperature"]), torch.tensor(report["log_prevalence"]))
 
 
-def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
-    """The report of the evaluation on ``split``; None before there is one.
+def read_report(experiment: Experiment, split: str) -> dict[str, Any] | None:
+    """The report of one of the ``EVALUATIONS``; None before there is one.
 
     Raises :class:`RunError` when it is about other weights or evaluation settings, or about another test set than the
     configuration's.
@@ -155,7 +157,7 @@ def read_report(experiment: Experiment, split: Split) -> dict[str, Any] | None:
     path = experiment.evaluation(split) / "report.json"
     if not path.is_file():
         return None
-    again = f"run again: cin-train evaluate --split {split}"
+    again = f"run again: cin-train {split if split == 'out-of-fold' else f'evaluate --split {split}'}"
     report = read_json(path, mend=again)
     if report.get("answered_by") != experiment.answered_by():
         raise RunError(f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; {again}")

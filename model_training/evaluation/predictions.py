@@ -39,6 +39,16 @@ def write_branches(path: Path, ids: Sequence[str], branches_NBK: Scores, classes
     write_table(path, ["image", *header], rows)
 
 
+def read_branches(path: Path) -> tuple[list[str], tuple[str, ...], Scores]:
+    """The ids, the classes, and every branch's probabilities ``[N, B, K]``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    first = "branch_1_"
+    classes = tuple(name.removeprefix(first) for name in header if name.startswith(first))
+    values = np.array([[float(value) for value in row[1:]] for row in rows])
+    return [row[0] for row in rows], classes, values.reshape(len(rows), -1, len(classes))
+
+
 def write_truth(path: Path, ids: Sequence[str], labels_N: Sequence[int], classes: Sequence[str]) -> None:
     """Write the ground truth in the same columns, 0.0 or 1.0."""
     truth = np.eye(len(classes))[list(labels_N)]

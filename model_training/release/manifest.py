@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from model_training.arrays import Flags, Scores
 from model_training.data.frames import FrameSet
-from model_training.evaluation.calibration import measure, operating_points
-from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
+from model_training.evaluation.calibration import choose_not_sure, measure, operating_points
+from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, read_report
 from model_training.evaluation.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE
 from model_training.training.experiment import Experiment
@@ -21,12 +20,14 @@ from service.bundle import (
     CANARY_PICTURE_NAME,
     Canary,
     DiagnosisClass,
-    OperatingPoint,
     Provenance,
     TensorSpec,
     Variant,
+    is_unsure,
     measure_reference,
 )
+
+DEFAULT_POINT = "balanced"
 
 CLASSES = {
     "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True, snomed_ct="93655004"),
@@ -68,8 +69,8 @@ def manifest_fields(
         "variants": variants,
         "temperature": read_calibration(experiment).temperature_N.tolist(),
         "prevalence": _prevalence(experiment),
-        "operating_points": _operating_points(experiment, validation, probabilities),
-        "default_operating_point": "balanced",
+        **judged_referrals(experiment),
+        "default_operating_point": DEFAULT_POINT,
         "reference": measure_reference(probabilities, list(validation.classes), measured_on=validation.name),
         "provenance": _provenance(experiment),
         "licence": LICENCE,
@@ -83,33 +84,58 @@ def manifest_fields(
     }
 
 
-def _operating_points(experiment: Experiment, validation: FrameSet, probabilities_NK: Scores) -> list[OperatingPoint]:
-    """Thresholds chosen on validation, with rates measured on the test split if that was evaluated."""
-    malignant_K = np.array([CLASSES[c].malignant for c in validation.classes])
-    scores_N = probabilities_NK[:, malignant_K].sum(axis=1)
-    chosen_on = f"{validation.name} ({len(validation)} pictures)"
-    chosen = operating_points(malignant_K[validation.labels], scores_N, measured_on=chosen_on)
-    test = read_report(experiment, "test")
-    if test is None:
-        return chosen
-    ids, scored_NK = read_predictions(experiment.evaluation("test") / "predictions.csv", validation.classes)
-    _, truth_NK = read_predictions(experiment.evaluation("test") / "truth.csv", validation.classes)
-    return held_out(
-        chosen,
-        malignant_K[truth_NK.argmax(axis=1)],
-        scored_NK[:, malignant_K].sum(axis=1),
-        measured_on=f"{test['set']} ({len(ids)} pictures)",
-    )
+class _Evaluated(NamedTuple):
+    """The answers to a set of N images of known diagnosis."""
+
+    name: str
+    malignant_N: Flags
+    scores_N: Scores
+    probabilities_NK: Scores
 
 
-def held_out(
-    chosen: Sequence[OperatingPoint], malignant_N: Flags, scores_N: Scores, *, measured_on: str
-) -> list[OperatingPoint]:
-    """The same thresholds, with the rates on pictures that did not choose them."""
-    return [
-        measure(p.name, p.threshold, malignant_N, scores_N, measured_on=measured_on, chosen_on=p.measured_on)
-        for p in chosen
+def _evaluated(experiment: Experiment) -> list[_Evaluated]:
+    """What was evaluated, in the order of the ``EVALUATIONS``."""
+    classes = experiment.classes()
+    malignant_K = np.array([CLASSES[c].malignant for c in classes])
+    found = []
+    for split in EVALUATIONS:
+        if (report := read_report(experiment, split)) is None:
+            continue
+        folder = experiment.evaluation(split)
+        ids, probabilities_NK = read_predictions(folder / "predictions.csv", classes)
+        _, truth_NK = read_predictions(folder / "truth.csv", classes)
+        malignant_N, scores_N = malignant_K[truth_NK.argmax(axis=1)], probabilities_NK[:, malignant_K].sum(axis=1)
+        found.append(_Evaluated(f"{report['set']} ({len(ids)} pictures)", malignant_N, scores_N, probabilities_NK))
+    return found
+
+
+def judged_referrals(experiment: Experiment) -> dict[str, Any]:
+    """``operating_points`` and ``not_sure``: chosen on what was evaluated first, measured on what was evaluated last.
+
+    Without out-of-fold answers there is no ``not_sure``: a validation set is too small to choose it on.
+    """
+    first, *others = _evaluated(experiment)
+    chosen = operating_points(first.malignant_N, first.scores_N, measured_on=first.name)
+    rule = None
+    if read_report(experiment, "out-of-fold") is not None:
+        default = next(point for point in chosen if point.name == DEFAULT_POINT)
+        rule = choose_not_sure(
+            first.probabilities_NK, first.malignant_N, first.scores_N >= default.threshold, chosen_on=first.name
+        )
+    last = others[-1] if others else first
+    points = [
+        measure(
+            point.name,
+            point.threshold,
+            last.malignant_N,
+            last.scores_N,
+            measured_on=last.name,
+            chosen_on=first.name if others else None,
+            unsure_N=is_unsure(last.probabilities_NK, rule),
+        )
+        for point in chosen
     ]
+    return {"operating_points": points, "not_sure": rule}
 
 
 def _provenance(experiment: Experiment) -> Provenance:
@@ -141,5 +167,5 @@ def _prevalence(experiment: Experiment) -> dict[str, float]:
 
 def _reported_metrics(experiment: Experiment) -> dict[str, dict[str, float]]:
     """The figures of every evaluated split, by the name of its set."""
-    reports = [report for split in SPLITS if (report := read_report(experiment, split)) is not None]
+    reports = [report for split in EVALUATIONS if (report := read_report(experiment, split)) is not None]
     return {report["set"]: report["metrics"] for report in reports}

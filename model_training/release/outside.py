@@ -22,7 +22,7 @@ from model_training.evaluation.calibration import proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits, read_frames
 from model_training.release.parity import run_onnx
 from model_training.reporting.summary_card import with_summary
-from service.bundle import FEATURES, MODEL_CARD_NAME, Bundle, BundleError, Repeatability, write_bundle
+from service.bundle import FEATURES, MODEL_CARD_NAME, Bundle, BundleError, Repeatability, is_unsure, write_bundle
 from service.imaging import read_picture
 
 # From this chance of the other advice for a second image of the lesion on, a probability is near the threshold.
@@ -81,7 +81,8 @@ def advise(bundle: Bundle, frames: Frames) -> Advice:
     found = run_onnx(bundle.path(bundle.variant("fp32").file), frames, specs, batch=1)
     malignancy_N = found["probabilities"][:, [c.malignant for c in manifest.classes]].sum(axis=1)
     withheld_N = np.array([abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)])
-    refers_N = (malignancy_N >= manifest.operating_point().threshold) & ~withheld_N
+    unsure_N = is_unsure(found["probabilities"], manifest.not_sure)
+    refers_N = (unsure_N | (malignancy_N >= manifest.operating_point().threshold)) & ~withheld_N
     return Advice(found["probabilities"], malignancy_N, withheld_N, refers_N)
 
 

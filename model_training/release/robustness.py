@@ -19,7 +19,7 @@ from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
 from model_training.release.parity import run_onnx
-from service.bundle import FEATURES, Bundle, BundleError
+from service.bundle import FEATURES, Bundle, BundleError, is_unsure
 
 # Losses of quality at which advice should be withheld: blur as a share of the side, or the factor of the light.
 QUALITY_LOSSES: Mapping[str, Change] = {
@@ -34,9 +34,10 @@ _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says about N frames: the probability of a malignant class, and whether advice is withheld."""
+    """What a network says about N frames: the probability of a malignant class, and whether it is unsure or silent."""
 
     scores_N: Scores
+    unsure_N: Flags
     withheld_N: Flags
 
 
@@ -56,12 +57,21 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
     def answer(frames: Frames) -> Answers:
         found = run_onnx(graph, frames, specs, batch=1)
         withheld = [abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)]
-        return Answers(found["probabilities"][:, malignant_K].sum(axis=1), np.array(withheld))
+        probabilities_NK = found["probabilities"]
+        unsure_N = is_unsure(probabilities_NK, manifest.not_sure)
+        return Answers(probabilities_NK[:, malignant_K].sum(axis=1), unsure_N, np.array(withheld))
 
     point, labels_N = manifest.operating_point(), malignant_K[images.labels]
 
     def figures_of(answers: Answers) -> dict[str, Any]:
-        rates = measure(point.name, point.threshold, labels_N, answers.scores_N, measured_on=images.name)
+        rates = measure(
+            point.name,
+            point.threshold,
+            labels_N,
+            answers.scores_N,
+            measured_on=images.name,
+            unsure_N=answers.unsure_N,
+        )
         shares = {"sensitivity": rates.sensitivity, "specificity": rates.specificity}
         return {**{name: share.model_dump() for name, share in shares.items()}, "withheld": _share(answers.withheld_N)}
 
@@ -92,7 +102,7 @@ def changed_frames(frames: Frames, change: Change, *, jpeg_quality: int | None) 
 
 def _advice(answers: Answers, threshold: float) -> NDArray[np.int8]:
     """0: no referral, 1: referral, 2: withheld."""
-    return np.where(answers.withheld_N, 2, answers.scores_N >= threshold).astype(np.int8)
+    return np.where(answers.withheld_N, 2, answers.unsure_N | (answers.scores_N >= threshold)).astype(np.int8)
 
 
 def _share(flags_N: Flags) -> dict[str, float]:

@@ -14,7 +14,7 @@ from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
 from model_training.release.parity import run_onnx, usable
 from model_training.release.variants import provider_of
-from service.bundle import Bundle
+from service.bundle import Bundle, is_unsure
 
 
 def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
@@ -26,19 +26,26 @@ def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]
     manifest = bundle.manifest
     malignant_K = np.array([c.malignant for c in manifest.classes])
     specs = [spec for spec in manifest.outputs if spec.name == "probabilities"]
-    frames, scores = np.asarray(pictures.frames), {}
+    frames, scores, unsure = np.asarray(pictures.frames), {}, {}
     for variant in sorted(manifest.variants, key=lambda v: v.name != "fp32"):
         graph, provider = bundle.path(variant.file), provider_of(variant.name)
         if usable(provider, graph):
             found = run_onnx(graph, frames, specs, batch=1, provider=provider)["probabilities"]
             scores[variant.name] = found[:, malignant_K].sum(axis=1)
+            unsure[variant.name] = is_unsure(found, manifest.not_sure)
     rows = []
     for point in manifest.operating_points:
         for name, scores_N in scores.items():
             rates = measure(
-                point.name, point.threshold, malignant_K[pictures.labels], scores_N, measured_on=pictures.name
+                point.name,
+                point.threshold,
+                malignant_K[pictures.labels],
+                scores_N,
+                measured_on=pictures.name,
+                unsure_N=unsure[name],
             )
-            changed_N = (scores_N >= point.threshold) != (scores["fp32"] >= point.threshold)
+            refers_N, float32_N = (unsure[which] | (scores[which] >= point.threshold) for which in (name, "fp32"))
+            changed_N = refers_N != float32_N
             rows.append(
                 {
                     "operating_point": point.name,

@@ -65,7 +65,7 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 24. **Use cases and target conditions.** Research on dermoscopic pictures of one pigmented lesion. Not a medical device;
     not for mucosa, nails, clinical photographs or other diagnoses.
-25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{validation}`, which holds
+25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{chosen_on}`, which holds
     far more melanomas than a clinic sees; the model card gives predictive values for lower prevalences.
 """
 
@@ -97,7 +97,7 @@ def clear_derm(
         start=start,
         size=config.network.size,
         aucs="; ".join(f"`{name}` {_aucs(figures)}" for name, figures in judgement.items()),
-        validation=next(iter(judgement)),
+        chosen_on=next(iter(judgement)),
     )
 
 

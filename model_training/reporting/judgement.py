@@ -1,12 +1,11 @@
 """The judgement of a finished experiment: discrimination, calibration, operating points, prediction of errors.
 
 It follows from the answers of an evaluated run (``evaluation/<split>/branches.csv``) and the true labels. Thresholds
-are chosen on validation and measured on both splits.
+are chosen out of fold, or else on validation, and measured on every set.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,16 +21,17 @@ from model_training.evaluation.calibration import (
     Calibration,
     brier_score,
     calibration_error,
+    choose_not_sure,
     classwise_calibration_error,
     measure,
     operating_points,
     predictive_values,
     specificity_at,
 )
-from model_training.evaluation.predictions import read_predictions, scored_classes
+from model_training.evaluation.predictions import read_branches, read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, risk_coverage_area, stratified_resamples
 from model_training.metrics import area_under_roc, average_precision
-from service.bundle import OperatingPoint
+from service.bundle import NotSure, OperatingPoint, is_unsure
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.10, 0.20)
 SENSITIVITIES = (0.82, 0.89, 0.95)
@@ -90,33 +90,38 @@ class Answers:
 
 def read_answers(folder: Path, calibration: Calibration) -> Answers:
     """The answers in the evaluation ``folder``. Raises ``ValueError`` when its files do not list the same pictures."""
-    with (folder / "branches.csv").open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    first = "branch_1_"
-    classes = tuple(name.removeprefix(first) for name in header if name.startswith(first))
+    answered, classes, branches_NBK = read_branches(folder / "branches.csv")
     ids, truth = read_predictions(folder / "truth.csv", classes)
-    if ids != [row[0] for row in rows]:
+    if ids != answered:
         raise ValueError(f"{folder}: branches.csv and truth.csv list different pictures; evaluate that split again")
-    values = np.array([[float(value) for value in row[1:]] for row in rows])
     return Answers(
         classes,
         truth.argmax(axis=1),
-        values.reshape(len(rows), -1, len(classes)),
+        branches_NBK,
         calibration.temperature_N.double().numpy(),
         calibration.log_prevalence_K.double().numpy(),
     )
 
 
-def judge(sets: Mapping[str, Answers]) -> dict[str, Any]:
-    """The figures of each set, by its name; thresholds are chosen on the first, which is validation."""
-    name, validation = next(iter(sets.items()))
-    points = operating_points(*validation.malignant, measured_on=name)
-    return {name: _judge_set(answers, points, name) for name, answers in sets.items()}
+def judge(sets: Mapping[str, Answers], *, choose_rule: bool = False) -> dict[str, Any]:
+    """The figures of each set, by its name; thresholds are chosen on the first.
+
+    With ``choose_rule`` so is the rule for images of which the network is unsure, which the operating points include.
+    """
+    name, chosen_on = next(iter(sets.items()))
+    points = operating_points(*chosen_on.malignant, measured_on=name)
+    rule = None
+    if choose_rule:
+        malignant, scores = chosen_on.malignant
+        referred = scores >= points[0].threshold
+        rule = choose_not_sure(chosen_on.probabilities, malignant, referred, chosen_on=name)
+    return {name: _judge_set(answers, points, name, rule) for name, answers in sets.items()}
 
 
-def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str) -> dict[str, Any]:
+def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, rule: NotSure | None) -> dict[str, Any]:
     malignant, scores = answers.malignant
-    measured = [measure(p.name, p.threshold, malignant, scores, measured_on=name) for p in points]
+    unsure = is_unsure(answers.probabilities, rule)
+    measured = [measure(p.name, p.threshold, malignant, scores, measured_on=name, unsure_N=unsure) for p in points]
     prevalence = float(malignant.mean())
     shares = [share for share in PREVALENCES if not math.isclose(share, prevalence)]
     return {

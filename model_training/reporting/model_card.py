@@ -74,7 +74,7 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 A picture is referred when the summed probability of the malignant classes reaches the threshold. `balanced` has the
 highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95, `dermatologist` one of
 at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al., 2018). All thresholds were
-chosen on `{validation}`, so the figures there flatter. Thresholds and rates are float32's: a variant of less
+chosen on `{chosen_on}`, so the figures there flatter. Thresholds and rates are float32's: a variant of less
 precision refers some pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
 
 {points}
@@ -94,7 +94,7 @@ Highest specificity of any threshold that reaches a sensitivity, by set:
 
 ECE: mean distance between the highest probability and the accuracy, 15 bins of equal width; by class: between a class's
 probability and its frequency, mean over the classes. Brier score: 0 is best, 2 worst. Before and after the
-calibration. Its temperatures were fitted on `{validation}`. Intervals are 95 % (bootstrap over the pictures);
+calibration. Its temperature was fitted on `{chosen_on}`. Intervals are 95 % (bootstrap over the pictures);
 resampling makes an ECE larger, so its interval may lie above it.
 
 {calibration}
@@ -116,7 +116,7 @@ resampling makes an ECE larger, so its interval may lie above it.
 def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[str, Any]) -> str:
     """The text of ``MODEL_CARD.md`` for a bundle with these manifest fields and this judgement of its run."""
     provenance = manifest["provenance"]
-    train, validation = provenance.data
+    train, chosen_on = next(iter(provenance.data)), next(iter(judgement))
     return _CARD.format(
         name=manifest["name"],
         version=manifest["version"],
@@ -124,8 +124,8 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         intended_use=manifest["intended_use"],
         classes=", ".join(c.label.lower() for c in manifest["classes"]),
         network=_network(config.network),
-        partitions=partitions(train, validation, judgement),
-        validation=validation,
+        partitions=partitions(train, chosen_on, judgement),
+        chosen_on=chosen_on,
         source=_input_source(config),
         start=provenance.start,
         training=_training(config),

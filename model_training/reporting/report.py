@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model_training.arrays import Indices
-from model_training.evaluation.evaluate import SPLITS, read_calibration, read_report
+from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, read_report
 from model_training.files import write_json, write_text
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
@@ -38,7 +38,7 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
     sets, seen = _evaluated_sets(experiment)
     training = experiment.training_sets()[0]
     weights = _attention_weights(experiment, len(training.classes))
-    judgement = judge(sets)
+    judgement = judge(sets, choose_rule=read_report(experiment, "out-of-fold") is not None)
     for name, overlap in seen.items():
         judgement[name]["seen_in_training"] = {key: len(ids) for key, ids in overlap.items()}
     about = experiment.recognition_run.read_json("run.json")
@@ -54,14 +54,14 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
 
 def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[str, dict[str, list[str]]]]:
-    """The answers on validation and, if it was evaluated, on test, and the ids seen in training, both by set.
+    """The answers on what was evaluated, and the ids seen in training, both by set.
 
     Raises ``RunError`` for a test set of other classes than the model's, which its temperatures do not apply to.
     """
     calibration = read_calibration(experiment)
     found: dict[str, Answers] = {}
     seen: dict[str, dict[str, list[str]]] = {}
-    for split in SPLITS:
+    for split in EVALUATIONS:
         report = read_report(experiment, split)
         if report is not None:
             name = report["set"]

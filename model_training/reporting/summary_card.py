@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.bundle import MeasuredAbstention, OperatingPoint, Repeatability
+from service.bundle import MeasuredAbstention, NotSure, OperatingPoint, Repeatability
 
 _TITLE = "## For clinicians"
 
@@ -15,6 +15,7 @@ _UNKNOWN = "basal cell carcinoma, squamous cell carcinoma, actinic keratosis, Me
 
 _SETS: Mapping[str, str] = {
     **{f"isic{year}-{part}": f"the ISIC {year} {part} set" for year in (2016, 2017) for part in ("validation", "test")},
+    "isic2017-train, out of fold": "the ISIC 2017 training set, each image judged by a network that had not seen it",
     "not_dermoscopy": "photographs of other things",
 }
 _NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
@@ -32,7 +33,7 @@ image is judged as one of these, and "no referral" rules none of the others out.
 
 **How good it is.** {performance}
 
-{repeatability}**When it says nothing.** {abstention}
+{repeatability}{not_sure}**When it says nothing.** {abstention}
 
 **What it is not.** A medical device. How good it is by skin tone, age, sex or body site was not measured.
 """
@@ -53,6 +54,7 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         unknown=_UNKNOWN,
         performance=_performance(point, malignant),
         repeatability=_repeatability(manifest.get("repeatability")),
+        not_sure=_not_sure(manifest.get("not_sure")),
         abstention=_abstention(abstention.measured if abstention else ()),
     )
     return f"{title}\n\n{section}\n{_ABOUT}\n{_about(rest)}"
@@ -87,6 +89,17 @@ def _repeatability(measured: Repeatability | None) -> str:
     )
 
 
+def _not_sure(rule: NotSure | None) -> str:
+    if rule is None:
+        return ""
+    cost = rule.cost
+    return (
+        "**When it is not sure.** Where no diagnosis that it knows is likely enough, it advises a referral whatever "
+        f"the risk: for {100 * cost.value:.0f} more of 100 harmless lesions ({_interval(cost.low, cost.high)}), so "
+        "that lesions of other kinds are missed less often.\n\n"
+    )
+
+
 def _abstention(measured: Sequence[MeasuredAbstention]) -> str:
     if not measured:
         return "Never: it advises on every image, also on those that show no skin."
@@ -100,8 +113,8 @@ def _abstention(measured: Sequence[MeasuredAbstention]) -> str:
 
 def _named(measured_on: str) -> str:
     """The set in words."""
-    name, _, size = measured_on.partition(" ")
-    return f"{_SETS.get(name, name)} {size}".rstrip()
+    name, bracket, size = measured_on.partition(" (")
+    return f"{_SETS.get(name, name)}{bracket}{size}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -18,10 +18,10 @@ def with_interval(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def partitions(train: str, validation: str, judged: Mapping[str, Any]) -> str:
-    """The training, validation and reported sets, and how many reported pictures the model was trained on."""
-    reported = [f"`{name}`" for name in judged if name != validation]
-    text = f"Trained on `{train}`, temperatures and thresholds chosen on `{validation}`, "
+def partitions(train: str, chosen_on: str, judged: Mapping[str, Any]) -> str:
+    """The training, choosing and reported sets, and how many reported pictures the model was trained on."""
+    reported = [f"`{name}`" for name in judged if name != chosen_on]
+    text = f"Trained on `{train}`, temperature and thresholds chosen on `{chosen_on}`, "
     text += f"reported on {', '.join(reported)}." if reported else "not evaluated on a test set."
     for name, figures in judged.items():
         seen = figures.get("seen_in_training", {"same_id": 0, "same_pixels": 0})

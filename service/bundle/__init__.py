@@ -32,6 +32,7 @@ from service.bundle.manifest import (
     TensorSpec,
     Variant,
 )
+from service.bundle.not_sure import NotSure, is_unsure
 
 __all__ = [
     "ABSTAINS",
@@ -53,6 +54,7 @@ __all__ = [
     "LimitReason",
     "Manifest",
     "MeasuredAbstention",
+    "NotSure",
     "OperatingPoint",
     "Probability",
     "Provenance",
@@ -68,6 +70,7 @@ __all__ = [
     "file_sha256",
     "fit_feature_distance",
     "interpret",
+    "is_unsure",
     "load_bundle",
     "malignancy",
     "measure_quality",

@@ -14,8 +14,9 @@ from pydantic import Field, PositiveFloat, model_validator
 from service.bundle.abstention import Abstention, Quality
 from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.drift_reference import Reference
+from service.bundle.not_sure import NotSure
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 MANIFEST_NAME = "bundle.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
 CANARY_PICTURE_NAME = "canary.jpg"
@@ -87,7 +88,7 @@ class Variant(Record):
 
 
 class OperatingPoint(Record):
-    """Refer when the summed probability of the malignant classes is at least ``threshold``."""
+    """Refer when the summed probability of the malignant classes is at least ``threshold``; also when ``not_sure``."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"], description="its name")
     threshold: float = Field(gt=0, lt=1, description="of the malignant probability")
@@ -142,7 +143,7 @@ class Canary(Record):
 class Manifest(Record):
     """The contents of ``bundle.json``."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6] = Field(description="of this file")
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7] = Field(description="of this file")
     name: str = Field(description="of the model")
     version: str = Field(description="of the model")
     classes: list[DiagnosisClass] = Field(min_length=2, description="in the order of the graph's probabilities")
@@ -162,6 +163,9 @@ class Manifest(Record):
     default_operating_point: str = Field(description="used where none is chosen")
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
     abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
+    not_sure: NotSure | None = Field(
+        None, description="when a referral is advised because no class is likely enough; null: never; since schema 7"
+    )
     repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
     provenance: Provenance = Field(description="how the weights came to be")
     licence: str = Field(description="of the weights")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from service.attention.outline import contours, signed_area
-from service.bundle import Manifest, OperatingPoint, Repeatability, malignancy
+from service.bundle import Manifest, OperatingPoint, Repeatability, is_unsure, malignancy
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.inference.answers import Answer
 
@@ -17,6 +17,7 @@ Reason = Literal[
     "several_lesions",
     "branches_disagree",
     "near_threshold",
+    "not_sure",
     "small_picture",
 ]
 Status = Literal["ok", "caution", "abstained"]
@@ -34,6 +35,8 @@ REASONS: dict[Reason, str] = {
     "branches_disagree": "the two branches name different diagnoses",
     "near_threshold": "the probability of malignancy is close to the threshold: another picture of the lesion may get "
     "the other advice",
+    "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, whatever the probability "
+    "of malignancy",
     "small_picture": "the picture has fewer pixels than the network takes",
 }
 assert set(REASONS) == set(get_args(Reason))
@@ -104,7 +107,8 @@ def decide(
     quality: Quality | None = None,
     may_abstain: bool = True,
 ) -> Decision:
-    """Refer when the summed probability of the malignant classes reaches the operating point's threshold.
+    """Refer when the summed probability of the malignant classes reaches the operating point's threshold, or when no
+    class is likely enough for the manifest's ``not_sure``.
 
     ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
     limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
@@ -124,13 +128,15 @@ def decide(
         reasons.append("branches_disagree")
     if is_near_threshold(malignant, point.threshold, manifest.repeatability):
         reasons.append("near_threshold")
+    if unsure := bool(is_unsure([rounded(float(share)) for share in answer.probabilities], manifest.not_sure)):
+        reasons.append("not_sure")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
     because = tuple(r for r in reasons if r in ABSTAINS) if limits is not None and may_abstain else ()
     return Decision(
         point=point,
         malignancy=malignant,
-        refer=None if because else malignant >= point.threshold,
+        refer=None if because else unsure or malignant >= point.threshold,
         status="abstained" if because else "caution" if reasons else "ok",
         reasons=tuple(reasons),
         abstained_because=because,

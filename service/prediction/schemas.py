@@ -55,7 +55,7 @@ class Performance(Body):
 
 
 class DecisionBody(Body):
-    """Refer or not: whether the malignant classes' probability reaches the operating point's threshold."""
+    """Refer or not: whether the malignant classes' probability reaches the threshold, or no class is likely enough."""
 
     operating_point: OperatingPointName = Field(description="its name")
     # Predictions that an earlier version kept have none.
@@ -67,7 +67,9 @@ class DecisionBody(Body):
     malignant_probability: Share | None = Field(
         description="summed over the malignant classes, 0 to 1; null when nothing is advised"
     )
-    threshold: Share = Field(description="refer from this malignant probability on, 0 to 1")
+    threshold: Share = Field(
+        description="refer from this malignant probability on, 0 to 1; below it too where `reasons` has `not_sure`"
+    )
     refer: bool | None = Field(description="whether a referral is advised; null when nothing is advised")
     status: Status = Field(
         description="`caution`: there are reasons to look twice; `abstained`: the picture is not fit for advice, and "
@@ -240,13 +242,14 @@ def read_prediction(text: str, id: str) -> Prediction:
     decision, shares = prediction.decision, prediction.probabilities or {}
     every = [shares, *(branch.probabilities for branch in prediction.branches or ())]
     margin = (decision.malignant_probability or 0.0) - decision.threshold
+    unsure = "not_sure" in decision.reasons
     agrees = (
         prediction.branches is not None
         and decision.malignant_probability is not None
         and shares.get(prediction.diagnosis or "", 0.0) >= max(shares.values(), default=0.0) - _ROUNDING
         and all(of.keys() == shares.keys() and abs(sum(of.values()) - 1) <= _ROUNDING for of in every)
         and (decision.refer is None) == (decision.status == "abstained") == bool(decision.abstained_because)
-        and (decision.refer is None or abs(margin) <= _ROUNDING or decision.refer == (margin >= 0))
+        and (decision.refer is None or abs(margin) <= _ROUNDING or decision.refer == (margin >= 0 or unsure))
     )
     if not agrees:
         raise ValueError("a prediction that contradicts itself")

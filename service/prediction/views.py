@@ -14,7 +14,7 @@ from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import BranchProbabilities, DecisionBody, Performance, Prediction
 
 # Reasons that depend on the probabilities.
-_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold"})
+_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold", "not_sure"})
 
 
 class ViewError(ValueError):
@@ -66,7 +66,7 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
             "operating_point": point.name,
             "performance": Performance.of(point),
             "threshold": point.threshold,
-            "refer": None if decision.refer is None else malignant >= point.threshold,
+            "refer": None if decision.refer is None else malignant >= point.threshold or "not_sure" in decision.reasons,
         }
     )
     return prediction.model_copy(update={"decision": judged})

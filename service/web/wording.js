@@ -10,7 +10,7 @@ import { className, classWithin, text } from "./strings.js";
 const UNKNOWN = ["basal_cell_carcinoma", "squamous_cell_carcinoma", "actinic_keratosis"];
 
 /** Reasons about the diagnosis: left out where there is no assessment. */
-const OF_THE_ANSWER = ["near_threshold", "branches_disagree"];
+const OF_THE_ANSWER = ["near_threshold", "branches_disagree", "not_sure"];
 
 /** @param {Item} item @returns {item is Result} */
 export const isAnswered = (item) => item.state === "answered" && !item.covered;
@@ -50,7 +50,10 @@ export function reasonsOf(prediction) {
 /** "Melanoma risk 21%, at or above the decision threshold of 12%." Empty without an assessment. @param {Prediction} prediction @param {Model} model */
 export function because(prediction, { manifest }) {
   const risk = riskOf(prediction);
-  return risk === null ? "" : text.decision.because(malignant(manifest), risk, prediction.decision.threshold, verdict(prediction) === "refer");
+  const { threshold, reasons } = prediction.decision;
+  if (risk === null) return "";
+  const reached = verdict(prediction) === "refer" && (risk >= threshold || !reasons.includes("not_sure"));
+  return text.decision.because(malignant(manifest), risk, threshold, reached);
 }
 
 /** What the answer is, for a screen reader's first word. @param {Result} result */

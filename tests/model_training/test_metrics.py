@@ -178,9 +178,27 @@ def test_operating_points_are_the_best_there_are() -> None:
 
 def test_temperature_recovers_a_scale() -> None:
     torch.manual_seed(0)
-    logits = torch.randn(20_000, 3) * 2
-    labels = torch.multinomial(torch.softmax(logits, dim=1), 1).squeeze(1)
+    logits = torch.randn(20_000, 1, 3) * 2
+    labels = torch.multinomial(torch.softmax(logits[:, 0], dim=1), 1).squeeze(1)
     assert fit_temperature(logits * 3, labels, torch.zeros(3)) == pytest.approx(3.0, rel=0.03)
+
+
+def test_the_mean_of_the_branches_is_calibrated_and_not_each_branch() -> None:
+    """Two branches that each see another noisy measurement, and know how noisy it is."""
+    torch.manual_seed(0)
+    labels = torch.randint(3, (20_000,))
+    measured = labels[:, None] + torch.randn(20_000, 2)
+    logits = -0.5 * (measured[:, :, None] - torch.arange(3)) ** 2
+    level = torch.zeros(3)
+    alone, together = fit_temperature(logits[:, :1], labels, level), fit_temperature(logits, labels, level)
+    assert alone == pytest.approx(1.0, rel=0.05)
+    assert together < 0.8, "their mean is too unsure"
+
+    def error(temperature: float) -> float:
+        mean = torch.softmax(logits / temperature, dim=2).mean(dim=1)
+        return float(torch.nn.functional.nll_loss(mean.log(), labels))
+
+    assert error(together) < min(error(together * 1.1), error(together / 1.1), error(1.0))
 
 
 def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled() -> None:
@@ -193,11 +211,11 @@ def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled(
     levelled = -0.5 * (measured[:, None] - centres) ** 2  # log densities: every class as likely as the next
     weights = class_weights(labels, 3)
     assert torch.allclose(torch.softmax(-weights.log(), dim=0), torch.bincount(labels) / len(labels))
-    logits = levelled[:, None] * torch.tensor([3.0, 0.5])[None, :, None]  # two branches, over- and underconfident
+    logits = levelled[:, None] * torch.tensor([3.0, 3.0])[None, :, None]  # two branches, both overconfident
     level, mixed = torch.zeros(3), -weights.log()
     balanced = fit_calibration(logits, labels, fitted_at_K=level, used_at_K=level)
     shifted = fit_calibration(logits, labels, fitted_at_K=mixed, used_at_K=mixed)
-    assert shifted.temperature_N.tolist() == pytest.approx([3.0, 0.5], rel=0.05)
+    assert shifted.temperature_N.tolist() == pytest.approx([3.0, 3.0], rel=0.05)
     truth = labels.numpy()
     before, after = (summed_probabilities(logits, *c)[0].double().numpy() for c in (balanced, shifted))
     assert classwise_calibration_error(truth, after) < 0.01 < 0.1 < classwise_calibration_error(truth, before)
@@ -205,8 +223,8 @@ def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled(
     chosen = torch.cat([torch.nonzero(labels == k).flatten()[:n] for k, n in enumerate((1000, 1900, 3000))])
     here = -class_weights(labels[chosen], 3).log()
     elsewhere = fit_calibration(logits[chosen], labels[chosen], fitted_at_K=here, used_at_K=mixed)
-    assert elsewhere.temperature_N.tolist() == pytest.approx([3.0, 0.5], rel=0.06)
-    assert fit_temperature(logits[chosen, 0], labels[chosen], mixed) < 2.7, "the training mix would not do here"
+    assert elsewhere.temperature_N.tolist() == pytest.approx([3.0, 3.0], rel=0.06)
+    assert fit_temperature(logits[chosen], labels[chosen], mixed) < 2.7, "the training mix would not do here"
 
 
 def test_predictions_with_other_columns_are_refused(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from model_training.evaluation.calibration import (
     SENSITIVITIES,
     brier_score,
     calibration_error,
+    choose_not_sure,
     measure,
     operating_points,
     predictive_values,
     reliability,
     specificity_at,
 )
+from service.bundle import is_unsure
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,29 @@ def test_a_threshold_is_measured_on_another_set(scored: tuple[np.ndarray, np.nda
     assert point.sensitivity.value == pytest.approx((scores[:50][malignant[:50]] >= 0.5).mean())
     assert point.specificity.value == pytest.approx((scores[:50][~malignant[:50]] < 0.5).mean())
     assert (point.threshold, point.measured_on) == (0.5, "fifty")
+
+
+def test_the_rule_for_unsure_answers_costs_what_it_may() -> None:
+    rng = np.random.default_rng(4)
+    probabilities = rng.dirichlet([0.4, 0.4, 1.0], 400)
+    malignant = rng.random(400) < 0.2
+    referred = probabilities[:, 0] >= 0.3
+    rule = choose_not_sure(probabilities, malignant, referred, chosen_on="here", cost=0.05)
+    assert rule is not None
+    unsure = is_unsure(probabilities, rule)
+    num_benign = int((~malignant).sum())
+    more = int((unsure & ~referred & ~malignant).sum())
+    assert more == int(0.05 * num_benign)
+    assert rule.cost.value == pytest.approx(more / num_benign)
+    with_rule = measure("balanced", 0.3, malignant, probabilities[:, 0], measured_on="here", unsure_N=unsure)
+    without = measure("balanced", 0.3, malignant, probabilities[:, 0], measured_on="here")
+    assert without.specificity.value - with_rule.specificity.value == pytest.approx(more / num_benign)
+    assert with_rule.sensitivity.value >= without.sensitivity.value
+    assert choose_not_sure(probabilities[:5], malignant[:5], referred[:5], chosen_on="here", cost=0.05) is None
+
+
+def test_no_answer_is_unsure_without_a_rule() -> None:
+    assert not is_unsure([[0.34, 0.33, 0.33]], None).any()
 
 
 def test_predictive_values_by_counting() -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.bundle import Bundle
+from service.bundle import Bundle, Interval, NotSure
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.tiny_bundle import CLASSES, PREVALENCE, THRESHOLD, dark_square, picture_bytes
 
@@ -169,6 +169,22 @@ def test_another_model_does_not_judge_a_kept_prediction(client: TestClient, monk
         response = client.get(address, params=query)
         assert (response.status_code, response.json()["type"]) == (409, "urn:cin:problem:conflict")
     assert client.get(address).json() == body
+
+
+def test_an_unsure_answer_refers_at_every_operating_point_and_prevalence(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = service_of(client).network.engine
+    rule = NotSure(least_probability=0.99, chosen_on="nothing", cost=Interval(value=0.0, low=0.0, high=0.1))
+    careful = engine.bundle.manifest.model_copy(update={"not_sure": rule})
+    monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": careful}))
+    body = post(client, picture_bytes(dark_square((0, 90, 150))), operating_point="balanced")
+    decision = body["decision"]
+    assert decision["malignant_probability"] < decision["threshold"]
+    assert (decision["refer"], decision["status"], "not_sure" in decision["reasons"]) == (True, "caution", True)
+    for query in ({}, {"operating_point": "balanced"}, {"prevalence": 0.01}):
+        seen = client.get(f"/v1/predictions/{body['id']}", params=query).json()["decision"]
+        assert (seen["refer"], "not_sure" in seen["reasons"]) == (True, True)
 
 
 def test_where_a_prediction_is_and_until_when(client: TestClient) -> None:

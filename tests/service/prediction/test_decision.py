@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundle import Bundle, DiagnosisClass, Manifest, Repeatability
+from service.bundle import Bundle, DiagnosisClass, Interval, Manifest, NotSure, Repeatability
 from service.inference.answers import Answer
 from service.prediction.decision import Reason, decide, diagnosis, pixel_box
 from tests.service.tiny_bundle import SIZE, THRESHOLD
@@ -112,6 +112,19 @@ def test_near_the_threshold_as_measured(manifest: Manifest) -> None:
     near = [p for p in (0.351, 0.354, 0.4, 0.447, 0.450) if "near_threshold" in _reasons(_answer(p), repeatable)]
     assert near == [0.354, 0.4, 0.447]
     assert "near_threshold" in _reasons(_answer(0.351), manifest), "within 0.05 where nothing was measured"
+
+
+def _unsure_below(manifest: Manifest, least: float) -> Manifest:
+    rule = NotSure(least_probability=least, chosen_on="nothing", cost=Interval(value=0.0, low=0.0, high=0.1))
+    return manifest.model_copy(update={"not_sure": rule})
+
+
+def test_when_no_class_is_likely_enough_a_referral_is_advised(manifest: Manifest) -> None:
+    careful, point = _unsure_below(manifest, 0.7), manifest.operating_point()
+    for melanoma, refer, unsure in ((0.2, False, False), (0.31, True, True), (0.69, True, True), (0.9, True, False)):
+        decision = decide(_answer(melanoma), careful, point, width=500, height=600)
+        assert (decision.refer, "not_sure" in decision.reasons) == (refer, unsure)
+    assert decide(_answer(0.31), manifest, point, width=500, height=600).refer is False, "without the rule"
 
 
 def test_branches_that_name_different_diagnoses(manifest: Manifest) -> None:

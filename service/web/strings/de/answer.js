@@ -42,6 +42,7 @@ export const text = {
       several_lesions: "Es scheinen mehrere Läsionen zu sein; nehmen Sie von jeder ein eigenes Bild auf.",
       branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig.",
       near_threshold: "Das Risiko liegt nahe an der Schwelle; ein zweites Bild dieser Läsion kann die Empfehlung ändern.",
+      not_sure: "Keine der bekannten Diagnosen ist wahrscheinlich genug: Eine Überweisung wird unabhängig vom Risiko empfohlen.",
       small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht.",
       not_dermoscopy: "Das sieht nicht nach einem dermatoskopischen Bild aus.",
       blurred: "Das Bild ist unscharf; stellen Sie scharf und wiederholen Sie die Aufnahme.",

@@ -44,6 +44,7 @@ export const text = {
       several_lesions: "There seems to be more than one lesion; take one image of each.",
       branches_disagree: "The two halves of the network disagree about the diagnosis.",
       near_threshold: "The risk is close to the threshold; a second image of this lesion may change the advice.",
+      not_sure: "None of the diagnoses it knows is likely enough: a referral is advised whatever the risk.",
       small_picture: "The image has fewer pixels than the network needs.",
       not_dermoscopy: "This does not look like a dermoscopic image.",
       blurred: "The image is blurred; focus and take it again.",

@@ -42,6 +42,7 @@ export const text = {
       several_lesions: "Parece haber más de una lesión; tome una imagen de cada una.",
       branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico.",
       near_threshold: "El riesgo está cerca del umbral; una segunda imagen de esta lesión puede cambiar el consejo.",
+      not_sure: "Ningún diagnóstico conocido es suficientemente probable: se aconseja derivar sea cual sea el riesgo.",
       small_picture: "La imagen tiene menos píxeles de los que necesita la red.",
       not_dermoscopy: "No parece una imagen dermatoscópica.",
       blurred: "La imagen está borrosa; enfoque y repítala.",

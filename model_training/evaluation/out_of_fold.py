@@ -1,0 +1,102 @@
+"""Out-of-fold answers: five networks answer the whole training set, each the images that it has not seen.
+
+They are as good as the experiment's own network, or slightly worse, and there are as many of them as training images:
+temperatures and thresholds that follow from them depend less on chance than those from a small validation set, which
+then is held out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_training.config import NUM_FOLDS
+from model_training.evaluation.calibration import fit_calibration
+from model_training.evaluation.evaluate import classification_figures, evaluate, read_calibration
+from model_training.evaluation.predictions import (
+    read_branches,
+    rest_from_scored,
+    write_branches,
+    write_predictions,
+    write_truth,
+)
+from model_training.files import write_json
+from model_training.network.cin import summed_probabilities
+from model_training.training.command_line import command_line
+from model_training.training.experiment import Experiment
+
+
+def fold_experiments(experiment: Experiment) -> list[Experiment]:
+    """The same experiment without each of the five parts of its training set, in folders below its own.
+
+    Raises ``ValueError`` for an experiment that holds out a part of the training set itself.
+    """
+    data = experiment.config.data
+    if data.fold is not None or data.holdout is not None:
+        raise ValueError("data.fold and data.holdout hold out a part of the training set: leave both out")
+    return [
+        replace(
+            experiment,
+            config=experiment.config.model_copy(update={"data": data.model_copy(update={"fold": fold})}),
+            folder=experiment.folder / "folds" / f"fold-{fold + 1}",
+            area_folder=None,
+            evaluation_folder=None,
+        )
+        for fold in range(NUM_FOLDS)
+    ]
+
+
+def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float | None = None) -> dict[str, float]:
+    """Train and evaluate the five networks, or those that are unfinished, and calibrate the experiment's own.
+
+    Writes ``<run>/evaluation/out-of-fold/``, from which :func:`read_calibration` takes the temperature. Raises
+    :class:`Interrupted` at ``deadline`` (``time.monotonic``) and after a signal; the next call resumes.
+    """
+    folds = fold_experiments(experiment)
+    for fold in folds:
+        if fold.config.network.lesion_area_attention:
+            fold.train_area(deadline=deadline)
+        fold.train_recognition(deadline=deadline)
+        evaluate(fold, "validation", ledger=ledger)
+    train = experiment.training_sets()[0]
+    answered = dict(pair for fold in folds for pair in _logits(fold).items())
+    logits_NBK = torch.stack([answered[id] for id in train.ids])
+    calibration = fit_calibration(
+        logits_NBK,
+        torch.from_numpy(train.labels),
+        fitted_at_K=experiment.log_prevalence(train.labels),
+        used_at_K=experiment.log_prevalence(),
+    )
+    probabilities_NK, branches_NBK = (each.double().numpy() for each in summed_probabilities(logits_NBK, *calibration))
+    scores_NK = rest_from_scored(probabilities_NK, train.classes)
+    metrics = {"num_pictures": len(train), **classification_figures(train.labels, scores_NK, train.classes)}
+    folder = experiment.evaluation("out-of-fold")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder / "predictions.csv", train.ids, scores_NK, train.classes)
+    write_branches(folder / "branches.csv", train.ids, branches_NBK, train.classes)
+    write_truth(folder / "truth.csv", train.ids, train.labels.tolist(), train.classes)
+    report = {
+        "command": command_line(),
+        "set": f"{train.name}, out of fold",
+        "digest": train.digest,
+        "answered_by": experiment.answered_by(),
+        "folds": [fold.answered_by() for fold in folds],
+        **calibration.as_lists(),
+        "metrics": metrics,
+        "seen_in_training": {"same_id": [], "same_pixels": []},
+    }
+    write_json(folder / "report.json", report)
+    return metrics
+
+
+def _logits(fold: Experiment) -> dict[str, Tensor]:
+    """The logits ``[B, K]`` of one network, up to a constant, on the images it has not seen, by their ids."""
+    ids, _, branches_NBK = read_branches(fold.evaluation("validation") / "branches.csv")
+    calibration = read_calibration(fold)
+    logs = np.log(np.maximum(branches_NBK, 1e-300)) - calibration.log_prevalence_K.double().numpy()
+    logits = torch.from_numpy(logs * calibration.temperature_N.double().numpy()[:, None]).float()
+    return dict(zip(ids, logits, strict=True))

@@ -1,0 +1,80 @@
+"""Out-of-fold answers: every training image is answered by a network that has not seen it, and they calibrate."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_training.evaluation.calibration import fit_temperature
+from model_training.evaluation.evaluate import read_calibration
+from model_training.evaluation.out_of_fold import fold_experiments
+from model_training.evaluation.predictions import read_branches, read_predictions
+from model_training.release.manifest import judged_referrals
+from model_training.training.experiment import Experiment
+from tests.model_training.conftest import SmallExperiment
+
+CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
+
+
+@pytest.fixture(scope="module")
+def calibrated(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A copy of the small experiment with out-of-fold answers."""
+    run = tmp_path_factory.mktemp("out-of-fold") / "run"
+    shutil.copytree(small_experiment.run, run)
+    for name in ("out-of-fold", "evaluate"):
+        result = small_experiment.command(name, run=run)
+        assert result.exit_code == 0, result.output
+    return replace(small_experiment.experiment(), folder=run)
+
+
+def test_every_training_image_is_answered_by_a_network_that_has_not_seen_it(calibrated: Experiment) -> None:
+    ids, _ = read_predictions(calibrated.evaluation("out-of-fold") / "predictions.csv", CLASSES)
+    assert sorted(ids) == sorted(calibrated.training_sets()[0].ids)
+    for fold in fold_experiments(calibrated):
+        with (fold.recognition_run.path / "pictures.csv").open() as file:
+            seen = {row["id"] for row in csv.DictReader(file)}
+        answered, _ = read_predictions(fold.evaluation("validation") / "predictions.csv", CLASSES)
+        assert not seen & set(answered)
+        assert seen | set(answered) == set(ids)
+
+
+def test_the_temperature_is_fitted_to_the_folds_own_logits(calibrated: Experiment) -> None:
+    ids, _, branches = read_branches(calibrated.evaluation("out-of-fold") / "branches.csv")
+    calibration = read_calibration(calibrated)
+    (temperature,) = set(calibration.temperature_N.tolist())
+    by_id = dict(zip(ids, torch.from_numpy(branches), strict=True))
+    for fold in fold_experiments(calibrated):
+        answered, _, of_fold = read_branches(fold.evaluation("validation") / "branches.csv")
+        own = float(read_calibration(fold).temperature_N[0])
+        for id, probabilities in zip(answered, torch.from_numpy(of_fold), strict=True):
+            # softmax(z / T + shift): another temperature, the same z.
+            first, other = (p.log() - calibration.log_prevalence_K for p in (probabilities, by_id[id]))
+            expected, found = (x - x.mean(dim=1, keepdim=True) for x in (first * own, other * temperature))
+            assert torch.allclose(expected, found, atol=1e-3)
+    labels = torch.from_numpy(calibrated.training_sets()[0].labels)
+    logits = (torch.from_numpy(branches).log() - calibration.log_prevalence_K) * temperature
+    assert fit_temperature(logits, labels, calibration.log_prevalence_K) == pytest.approx(temperature, rel=1e-2)
+
+
+def test_thresholds_are_chosen_out_of_fold_and_measured_on_the_test_set(calibrated: Experiment) -> None:
+    for point in judged_referrals(calibrated)["operating_points"]:
+        assert point.chosen_on == "isic2017-train, out of fold (24 pictures)"
+        assert point.measured_on == "isic2017-test (12 pictures)"
+    (calibrated.evaluation("test") / "report.json").unlink()
+    assert {point.measured_on for point in judged_referrals(calibrated)["operating_points"]} == {
+        "isic2017-validation (18 pictures)"
+    }
+    validation = json.loads((calibrated.evaluation("validation") / "report.json").read_text())
+    assert validation["temperature"] == read_calibration(calibrated).temperature_N.tolist()
+
+
+def test_a_part_that_is_held_out_already_is_not_cut_again(small_experiment: SmallExperiment, tmp_path: Path) -> None:
+    result = small_experiment.command("out-of-fold", "--set", "data.fold=1", run=tmp_path / "run")
+    assert result.exit_code == 1
+    assert "leave both out" in result.stderr
