@@ -26,7 +26,7 @@ from model_training.training.command_line import command_line
 
 @command
 def controls(
-    study: Annotated[Literal["distinguish", "attention"], typer.Argument(help="The module to examine.")],
+    study: Annotated[Literal["distinguish", "attention", "classifier"], typer.Argument(help="The module to examine.")],
     recipe: Annotated[list[str] | None, typer.Option(help="Only this recipe; may be repeated.")] = None,
     fold: Annotated[list[int] | None, typer.Option(help="Only this fold, from 1; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each recipe is trained with.")] = 1,
@@ -49,7 +49,12 @@ def controls(
         raise ValueError("frozen features need pretrained weights: set start")
     records = Records(results / f"{study}.json")
     features = control_data(
-        experiment.frames(experiment.config.data.train), experiment.recognition_pretrained, view, layer, cache=cache
+        study,
+        experiment.frames(experiment.config.data.train),
+        experiment.recognition_pretrained,
+        view,
+        layer,
+        cache=cache,
     )
     for seed in range(seeds):
         for number in fold or range(1, NUM_FOLDS + 1):

@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 
 _COLUMNS: dict[str, dict[str, str]] = {
     "distinguish": {"pair_auc": "Pair AUC"},
+    "classifier": {"auc_melanoma": "Melanoma", "auc_keratosis": "Seborrheic keratosis", "mean_auc": "Mean AUC"},
     "attention": {
         "auc_on": "Mean AUC",
         "auc_off": "F off",
@@ -29,7 +30,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 # What each study's gains are over, and in which figure.
-_BASES = {"distinguish": ("adamw", "pair_auc"), "attention": ("none", "auc_on")}
+_BASES = {"distinguish": ("adamw", "pair_auc"), "attention": ("none", "auc_on"), "classifier": ("last", "mean_auc")}
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model_training.data.frames import FrameSet
 from model_training.data.tensors import mask_tensor, picture_tensor
+from model_training.files import replace_atomically
 from model_training.network.crop import crop, smallest_rectangle
 from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, normalise
 from model_training.training.pretrained import Pretrained
@@ -70,6 +71,31 @@ def frozen_features(
             maps[layer].flush()
         counter.write_text(str(first + len(indices)), encoding="utf-8")
     return {layer: np.load(folder / f"{layer}.npy", mmap_mode="r", allow_pickle=False) for layer in _STAGES}
+
+
+def layer_means(
+    pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, *, size: int, cache: Path
+) -> dict[int, NDArray[np.float32]]:
+    """The means over the positions of layer1 to layer4, ``[N, C]``, on crops of ``size`` pixels; kept in ``cache``."""
+    path = cache / f"means-{_digest(pictures, boxes_N4, pretrained, size)[:16]}.npz"
+    if not path.is_file():
+        network = ResNetStages().eval()
+        network.load_pretrained(pretrained.weights)
+        parts: list[list[Tensor]] = []
+        for first in range(0, len(pictures), BATCH):
+            indices = np.arange(first, min(first + BATCH, len(pictures)))
+            crops = crop(picture_tensor(pictures.frames, indices, torch.device("cpu")), boxes_N4[indices], size)
+            with torch.inference_mode():
+                parts.append([features.mean(dim=(2, 3)) for features in network(normalise(crops))[1:]])
+        means = {str(layer): torch.cat(of).numpy() for layer, of in enumerate(zip(*parts, strict=True), 1)}
+        replace_atomically(path, lambda scratch: _save(scratch, means))
+    with np.load(path, allow_pickle=False) as kept:
+        return {int(layer): kept[layer] for layer in kept.files}
+
+
+def _save(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _open(path: Path, num: int, layer: Layer, size: int) -> np.memmap[tuple[int, ...], np.dtype[np.float16]]:

@@ -19,12 +19,14 @@ from model_training.data.splits import folds_of
 from model_training.files import write_text
 from model_training.studies.attention_control import attention_control
 from model_training.studies.attention_recipes import RECIPES as ATTENTION_RECIPES
+from model_training.studies.classifier_control import RECIPES as CLASSIFIER_RECIPES
+from model_training.studies.classifier_control import classifier_control
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
 from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
-from model_training.studies.frozen_features import Layer, frozen_features, lesion_boxes, whole_images
+from model_training.studies.frozen_features import Layer, frozen_features, layer_means, lesion_boxes, whole_images
 from model_training.training.pretrained import Pretrained
 
-Study = Literal["distinguish", "attention"]
+Study = Literal["distinguish", "attention", "classifier"]
 View = Literal["crop", "whole"]
 
 INPUT_SIZE = 224
@@ -37,14 +39,16 @@ REGRESSION = "regression"
 RECIPE_NAMES: dict[Study, list[str]] = {
     "distinguish": [REGRESSION, *DISTINGUISH_RECIPES],
     "attention": list(ATTENTION_RECIPES),
+    "classifier": list(CLASSIFIER_RECIPES),
 }
 
 
 @dataclass(frozen=True)
 class ControlData:
-    """Feature maps with the labels and folds of their images."""
+    """Feature maps with the labels and folds of their images; the classifier's control has means of all layers."""
 
     features_NCHW: NDArray[np.float16]
+    means_LNC: dict[int, NDArray[np.float32]]
     labels_N: Indices
     fold_N: Indices
 
@@ -66,14 +70,21 @@ class Control:
         return f"{self.recipe}/{self.view}-{self.layer}/fold-{self.fold + 1}/seed-{self.seed}"
 
 
-def control_data(pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path) -> ControlData:
+def control_data(
+    study: Study, pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path
+) -> ControlData:
     """The frozen features of ``pictures``, computed unless ``cache`` holds them.
 
     Crops are taken around the masks: controls compare recipes, and are no estimate of a whole network's figures.
     """
     boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
-    features = frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer]
-    return ControlData(np.ascontiguousarray(features), pictures.labels, folds_of(pictures))
+    maps: NDArray[np.float16] = np.zeros((0, 0, 0, 0), dtype=np.float16)
+    means: dict[int, NDArray[np.float32]] = {}
+    if study == "classifier":
+        means = layer_means(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)
+    else:
+        maps = np.ascontiguousarray(frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer])
+    return ControlData(maps, means, pictures.labels, folds_of(pictures))
 
 
 def run_control(control: Control, data: ControlData) -> dict[str, Any]:
@@ -82,6 +93,9 @@ def run_control(control: Control, data: ControlData) -> dict[str, Any]:
     if control.study == "attention":
         recipe = ATTENTION_RECIPES[control.recipe]
         return attention_control(data.features_NCHW, data.labels_N, held_out, recipe, seed=control.seed)
+    if control.study == "classifier":
+        layers = CLASSIFIER_RECIPES[control.recipe]
+        return dict(classifier_control(data.means_LNC, data.labels_N, held_out, layers))
     if control.recipe == REGRESSION:
         auc = regression_pair_auc(data.features_NCHW, data.labels_N, held_out, num_pairs=NUM_PAIRS)
         return {"pair_auc": auc}
