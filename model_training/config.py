@@ -160,6 +160,8 @@ class RecognitionConfig(StageConfig):
     frozen_layers: int = Field(0, ge=0, le=4)
     # Batch normalisation in the feature extraction by the statistics of its start, not those of each batch.
     frozen_statistics: bool = False
+    # The second branch keeps all layers and statistics of its start, so that the branches err in different ways.
+    frozen_branch: bool = False
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 
@@ -191,6 +193,12 @@ class Config(_Section):
     area: AreaConfig = AreaConfig()
     recognition: RecognitionConfig = RecognitionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _second_branch_is_another(self) -> Self:
+        if self.recognition.frozen_branch and self.network.branches != "separate":
+            raise ValueError("recognition.frozen_branch needs a second branch: set network.branches = 'separate'")
+        return self
 
     @model_validator(mode="after")
     def _cross_fits_its_own_pictures(self) -> Self:

@@ -40,6 +40,7 @@ _ACTING_RECIPE = (
     "recognition.artefacts=0.5",
     "recognition.augmentation=strong",
     "recognition.frozen_layers=2",
+    "recognition.frozen_branch=true",
     "recognition.frozen_statistics=true",
     "recognition.learning_rate=1e-4",
     "recognition.new_module_rate=10",

@@ -29,6 +29,8 @@ from model_training.training.stage import Batch
 VALIDATION_BATCH = 32
 # The pairs of validation images behind the distinguish module's AUC.
 NUM_VALIDATION_PAIRS = 500
+# Residual layers of the feature extraction.
+NUM_LAYERS = 4
 # Of the regression that a classifier may start from; 0.03 to 1 were tried on frozen features: docs/modules.md.
 REGRESSION_PENALTY = 0.1
 
@@ -99,8 +101,10 @@ class RecognitionStage:
         self.module = build_network(network, num_classes)
         if pretrained is not None:
             self.module.load_pretrained(pretrained)
-        for branch in self.module.own_branches():
-            branch.features.freeze(settings.frozen_layers, statistics=settings.frozen_statistics)
+        for place, branch in enumerate(self.module.own_branches()):
+            frozen = settings.frozen_branch and place == 1
+            num_layers = NUM_LAYERS if frozen else settings.frozen_layers
+            branch.features.freeze(num_layers, statistics=frozen or settings.frozen_statistics)
 
     def start(self) -> None:
         """Let the classifiers begin from the features of the training crops, where the configuration says so."""

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from model_training.config import ConfigError, RecognitionConfig, load_config
 from model_training.training.optimisation import parameter_groups
 from model_training.training.recognition import RecognitionStage
 from tests.model_training.small_runs import CONFIG, small_frames
 
 
-def stage_of(**network: Any) -> RecognitionStage:
+def stage_of(settings: RecognitionConfig = CONFIG.recognition, **network: Any) -> RecognitionStage:
     frames = small_frames()
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
     return RecognitionStage(
-        settings=CONFIG.recognition,
+        settings=settings,
         network=CONFIG.network.model_copy(update={"classifier_layers": 1, **network}),
         pretrained=None,
         train=frames,
@@ -52,3 +53,19 @@ def test_a_classifier_that_starts_as_a_regression_learns_as_slowly_as_pretrained
         layer = module.own_branches()[0].classify[0]
         assert isinstance(layer, nn.Linear)
         assert (id(layer.weight) in {id(parameter) for parameter in pretrained["params"]}) == slow
+
+
+def test_the_second_branch_may_keep_its_features() -> None:
+    settings = CONFIG.recognition.model_copy(update={"frozen_branch": True})
+    first, second = stage_of(settings=settings).module.train().own_branches()
+    assert all(parameter.requires_grad for parameter in first.features.parameters())
+    assert not any(parameter.requires_grad for parameter in second.features.parameters())
+    norms = [module for module in second.features.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert all(parameter.requires_grad for parameter in second.classify.parameters())
+
+
+def test_a_single_branch_has_no_second_one_to_keep() -> None:
+    with pytest.raises(ConfigError, match="frozen_branch needs a second branch"):
+        load_config(None, ["network.branches=single", "network.distinguish=false", "recognition.frozen_branch=true"])
