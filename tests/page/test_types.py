@@ -14,7 +14,8 @@ from service.api.routes.page import WEB
 from service.bundle import Manifest, OperatingPoint
 from service.bundle.abstention import Abstention
 from service.bundle.manifest import Repeatability
-from service.prediction.schemas import AttentionSummary, DecisionBody, ModelCard, Prediction, QualityBody
+from service.prediction.attention_summary import AttentionSummary
+from service.prediction.schemas import DecisionBody, ModelCard, Prediction, QualityBody
 
 HERE = Path(__file__).parent
 TSC = HERE / "node_modules" / ".bin" / "tsc"
