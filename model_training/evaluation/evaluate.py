@@ -152,7 +152,7 @@ def read_report(experiment: Experiment, split: str) -> dict[str, Any] | None:
     """The report of one of the ``EVALUATIONS``; None before there is one.
 
     Raises :class:`RunError` when it is about other weights or evaluation settings, or about another test set than the
-    configuration's.
+    configuration's, or has another temperature than the out-of-fold answers.
     """
     path = experiment.evaluation(split) / "report.json"
     if not path.is_file():
@@ -161,6 +161,9 @@ def read_report(experiment: Experiment, split: str) -> dict[str, Any] | None:
     report = read_json(path, mend=again)
     if report.get("answered_by") != experiment.answered_by():
         raise RunError(f"{path} is about other weights, evaluation.views or evaluation.prevalence than these; {again}")
+    first = None if split == "out-of-fold" else read_report(experiment, "out-of-fold")
+    if first is not None and report["temperature"] != first["temperature"]:
+        raise RunError(f"{path} was written before the out-of-fold answers gave another temperature; {again}")
     if split == "test" and report["set"] != experiment.config.data.test:
         raise RunError(f"{path} is about {report['set']}, not {experiment.config.data.test}; set data.test, or {again}")
     return report

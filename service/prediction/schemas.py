@@ -26,6 +26,8 @@ NOTICE = "Research software, not a medical device. The attention maps are no evi
 
 
 class Body(BaseModel):
+    """A part of an answer, without unknown fields; its numbers are finite."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from model_training.evaluation.calibration import fit_temperature
-from model_training.evaluation.evaluate import read_calibration
+from model_training.evaluation.evaluate import read_calibration, read_report
 from model_training.evaluation.out_of_fold import fold_experiments
 from model_training.evaluation.predictions import read_branches, read_predictions
 from model_training.release.manifest import judged_referrals
 from model_training.training.experiment import Experiment
+from model_training.training.run_folder import RunError
 from tests.model_training.conftest import SmallExperiment
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
@@ -27,8 +28,9 @@ def calibrated(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempP
     """A copy of the small experiment with out-of-fold answers."""
     run = tmp_path_factory.mktemp("out-of-fold") / "run"
     shutil.copytree(small_experiment.run, run)
-    for name in ("out-of-fold", "evaluate"):
-        result = small_experiment.command(name, run=run)
+    again = ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(run / "ledger.jsonl"))
+    for name, *arguments in (("out-of-fold",), ("evaluate",), again):
+        result = small_experiment.command(name, *arguments, run=run)
         assert result.exit_code == 0, result.output
     return replace(small_experiment.experiment(), folder=run)
 
@@ -60,6 +62,16 @@ def test_the_temperature_is_fitted_to_the_folds_own_logits(calibrated: Experimen
     labels = torch.from_numpy(calibrated.training_sets()[0].labels)
     logits = (torch.from_numpy(branches).log() - calibration.log_prevalence_K) * temperature
     assert fit_temperature(logits, labels, calibration.log_prevalence_K) == pytest.approx(temperature, rel=1e-2)
+
+
+def test_answers_from_before_the_calibration_are_not_used(calibrated: Experiment) -> None:
+    path = calibrated.evaluation("validation") / "report.json"
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps({**report, "temperature": [2.5, 2.5]}))
+    with pytest.raises(RunError, match="another temperature; run again: cin-train evaluate --split validation"):
+        read_report(calibrated, "validation")
+    path.write_text(json.dumps(report))
+    assert read_report(calibrated, "validation") == report
 
 
 def test_thresholds_are_chosen_out_of_fold_and_measured_on_the_test_set(calibrated: Experiment) -> None:
