@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+from typer.testing import CliRunner, Result
 
+from model_training.cli.main import app
+from model_training.config import load_config
 from model_training.evaluation.calibration import fit_temperature
 from model_training.evaluation.evaluate import read_calibration, read_report
 from model_training.evaluation.out_of_fold import fold_experiments
@@ -18,21 +19,37 @@ from model_training.evaluation.predictions import read_branches, read_prediction
 from model_training.release.manifest import judged_referrals
 from model_training.training.experiment import Experiment
 from model_training.training.run_folder import RunError
-from tests.model_training.conftest import SmallExperiment
+from tests.synthetic import write_isic2017
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
 
 
+SETTINGS = (
+    *("start=none", "precision=32-true", "data.frame_size=32", "evaluation.prevalence=training"),
+    *("network.size=32", "network.lesion_area_attention=false", "network.branches=single", "network.distinguish=false"),
+    *("recognition.epochs=1", "recognition.batch_size=8", "recognition.optimiser=adamw"),
+)
+
+
+def run(experiment: Experiment, name: str, *arguments: str) -> Result:
+    """One command on the experiment."""
+    folders = {"--data": experiment.data, "--cache": experiment.cache, "--run": experiment.folder}
+    options = [part for option, folder in folders.items() for part in (option, str(folder))]
+    return CliRunner().invoke(app, [name, *(part for s in SETTINGS for part in ("--set", s)), *options, *arguments])
+
+
 @pytest.fixture(scope="module")
-def calibrated(small_experiment: SmallExperiment, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A copy of the small experiment with out-of-fold answers."""
-    run = tmp_path_factory.mktemp("out-of-fold") / "run"
-    shutil.copytree(small_experiment.run, run)
-    again = ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(run / "ledger.jsonl"))
-    for name, *arguments in (("out-of-fold",), ("evaluate",), again):
-        result = small_experiment.command(name, *arguments, run=run)
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A small experiment with out-of-fold answers."""
+    root = tmp_path_factory.mktemp("out-of-fold")
+    write_isic2017(root / "data", size=32, train=24, validation=18, test=12, seed=1)
+    config = load_config(None, SETTINGS)
+    experiment = Experiment(config, root / "data", root / "cache", root / "run", Console(quiet=True))
+    test = ("evaluate", "--split", "test", "--purpose=a test", "--ledger", str(root / "ledger.jsonl"))
+    for name, *arguments in (("recognition",), ("out-of-fold",), ("evaluate",), test):
+        result = run(experiment, name, *arguments)
         assert result.exit_code == 0, result.output
-    return replace(small_experiment.experiment(), folder=run)
+    return experiment
 
 
 def test_every_training_image_is_answered_by_a_network_that_has_not_seen_it(calibrated: Experiment) -> None:
@@ -86,7 +103,7 @@ def test_thresholds_are_chosen_out_of_fold_and_measured_on_the_test_set(calibrat
     assert validation["temperature"] == read_calibration(calibrated).temperature_N.tolist()
 
 
-def test_a_part_that_is_held_out_already_is_not_cut_again(small_experiment: SmallExperiment, tmp_path: Path) -> None:
-    result = small_experiment.command("out-of-fold", "--set", "data.fold=1", run=tmp_path / "run")
+def test_a_part_that_is_held_out_already_is_not_cut_again(calibrated: Experiment) -> None:
+    result = run(calibrated, "out-of-fold", "--set", "data.fold=1")
     assert result.exit_code == 1
     assert "leave both out" in result.stderr
