@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from service.bundle import Interval, load_bundle
 from service.settings import SHIPPED_BUNDLE
@@ -62,6 +62,27 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
         expect(page.locator("#status")).to_contain_text(statement)
         visit.inspect(f"answer-{which}")
     expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
+
+
+def test_a_referral_below_the_threshold_says_why(visit: Visit) -> None:
+    """The rule for lesions that the network does not know: no bundle that is shipped has it yet."""
+
+    def unsure(route: Route) -> None:
+        response = route.fetch()
+        answer: dict[str, Any] = response.json()
+        assert answer["decision"]["malignant_probability"] < answer["decision"]["threshold"]
+        answer["decision"] |= {"refer": True, "status": "caution", "reasons": ["not_sure"]}
+        route.fulfill(response=response, json=answer)
+
+    page = visit.page
+    page.route(UPLOAD, unsure)
+    visit.example(1)
+    decision = page.locator(".decision")
+    expect(decision.locator("h3")).to_have_text("Refer")
+    expect(decision.get_by_role("img")).to_have_accessible_name(re.compile("below the decision threshold"))
+    expect(decision.locator(".reasons")).to_contain_text("None of the diagnoses it knows is likely enough")
+    assert place(page, "risk-mark") < place(page, "threshold")
+    visit.inspect("not-sure")
 
 
 def test_its_limits_are_always_there(visit: Visit) -> None:
