@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -85,6 +86,11 @@ def _fail(message: str) -> NoReturn:
 def console() -> Console:
     """The console for a command's output; the terminal wraps long lines."""
     return Console(soft_wrap=True)
+
+
+def deadline_after(minutes: float | None) -> float | None:
+    """When to stop, in the time of ``time.monotonic``; None: never."""
+    return None if minutes is None else time.monotonic() + 60 * minutes
 
 
 def make_experiment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,7 @@ from model_training.cli.options import (
     RunOption,
     SetOption,
     command,
+    deadline_after,
     make_experiment,
 )
 from model_training.evaluation.evaluate import Split
@@ -28,6 +29,7 @@ from model_training.evaluation.evaluate import evaluate as evaluate_split
 from model_training.evaluation.out_of_fold import answer_out_of_fold
 from model_training.release.export import export_bundle
 from model_training.reporting.report import write_report
+from model_training.training.experiment import Experiment
 
 
 @command
@@ -73,9 +75,7 @@ def evaluate(
         raise ValueError(f"--split is validation or test, not {split}")
     experiment = make_experiment(config, set_, data, cache, run)
     which: Split = "test" if split == "test" else "validation"
-    metrics = evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force)
-    for name, value in metrics.items():
-        experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
+    _print(evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force), experiment)
 
 
 @command
@@ -89,10 +89,9 @@ def out_of_fold(
     cache: CacheOption = Path("cache"),
 ) -> None:
     """Take temperature and thresholds from five more networks, each without a fifth of the training set. Resumes."""
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = deadline_after(minutes)
     experiment = make_experiment(config, set_, data, cache, run)
-    for name, value in answer_out_of_fold(experiment, ledger=ledger, deadline=deadline).items():
-        experiment.console.print(f"{name:45} {value:.4f}", highlight=False)
+    _print(answer_out_of_fold(experiment, ledger=ledger, deadline=deadline), experiment)
 
 
 @command
@@ -134,3 +133,8 @@ def export(
     report_abstention(bundle, figures)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)
+
+
+def _print(figures: Mapping[str, float], experiment: Experiment) -> None:
+    for name, value in figures.items():
+        experiment.console.print(f"{name:45} {value:.4f}", highlight=False)

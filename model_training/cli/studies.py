@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,7 @@ from model_training.cli.options import (
     SetOption,
     app,
     command,
+    deadline_after,
     make_experiment,
 )
 from model_training.data.isic import DatasetError, read_set
@@ -66,7 +66,7 @@ def reproduce(
     )
     chosen = only(system or (), trials)
     refuse_other_outcomes(trials)
-    deadline = _deadline(minutes)
+    deadline = deadline_after(minutes)
     left = runnable(chosen, template.console, timings=template.folder / "timings.json")
     if plan:
         return
@@ -97,7 +97,7 @@ def ablations(
     trials = fold_trials(template, results / "trials", config=config, assignments=set_ or ())
     chosen = only(ablation or (), trials)
     refuse_other_outcomes(trials)
-    deadline = _deadline(minutes)
+    deadline = deadline_after(minutes)
     left = runnable(chosen, template.console, timings=template.folder / "timings.json")
     if all(trial.record() is None and trial not in chosen for trial in trials if trial.variant == BASE):
         template.console.print(f"without {BASE} nothing is compared: add --ablation {BASE}", highlight=False)
@@ -111,10 +111,6 @@ def ablations(
 
 # The name in the commands that earlier results record.
 app.command("choose", hidden=True)(ablations)
-
-
-def _deadline(minutes: float | None) -> float | None:
-    return None if minutes is None else time.monotonic() + 60 * minutes
 
 
 def _run(

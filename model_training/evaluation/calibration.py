@@ -119,6 +119,8 @@ def specificity_at(sensitivity: float, malignant_N: Flags, scores_N: Scores) -> 
     return float((scores_N[~malignant_N] < threshold).mean())
 
 
+DEFAULT_POINT = "balanced"
+
 # The sensitivities that operating points are chosen for. ``dermatologist`` is the dermatologists' mean on 100 of the
 # ISBI 2016 test pictures (Marchetti et al., 2018).
 SENSITIVITIES = {"high-sensitivity": 0.95, "dermatologist": 0.82}
@@ -136,7 +138,7 @@ def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) 
     levels = np.unique(scores_N)
     thresholds = np.concatenate([levels[:1] / 2, (levels[1:] + levels[:-1]) / 2])
     measured = [rates(malignant_N, scores_N >= threshold) for threshold in thresholds]
-    chosen = {"balanced": int(np.argmax([r.sensitivity + r.specificity for r in measured]))}
+    chosen = {DEFAULT_POINT: int(np.argmax([r.sensitivity + r.specificity for r in measured]))}
     for name, sensitivity in SENSITIVITIES.items():
         chosen[name] = max(i for i, r in enumerate(measured) if r.sensitivity >= sensitivity)
     return [
@@ -171,6 +173,18 @@ def measure(
         measured_on=measured_on,
         chosen_on=chosen_on,
     )
+
+
+def choose_referrals(
+    malignant_N: Flags, scores_N: Scores, probabilities_NK: Scores, *, chosen_on: str, with_rule: bool
+) -> tuple[list[OperatingPoint], NotSure | None]:
+    """The operating points, and with ``with_rule`` the rule for unsure answers beside the default one."""
+    points = operating_points(malignant_N, scores_N, measured_on=chosen_on)
+    if not with_rule:
+        return points, None
+    default = next(point for point in points if point.name == DEFAULT_POINT)
+    referred_N = scores_N >= default.threshold
+    return points, choose_not_sure(probabilities_NK, malignant_N, referred_N, chosen_on=chosen_on)
 
 
 # The share of benign images that the rule for lesions unlike every class may refer in addition.

@@ -9,7 +9,7 @@ import numpy as np
 
 from model_training.arrays import Flags, Scores
 from model_training.data.frames import FrameSet
-from model_training.evaluation.calibration import choose_not_sure, measure, operating_points
+from model_training.evaluation.calibration import DEFAULT_POINT, choose_referrals, measure
 from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, read_report
 from model_training.evaluation.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE, LICENCE
@@ -26,8 +26,6 @@ from service.bundle import (
     is_unsure,
     measure_reference,
 )
-
-DEFAULT_POINT = "balanced"
 
 CLASSES = {
     "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True, snomed_ct="93655004"),
@@ -115,13 +113,13 @@ def judged_referrals(experiment: Experiment) -> dict[str, Any]:
     Without out-of-fold answers there is no ``not_sure``: a validation set is too small to choose it on.
     """
     first, *others = _evaluated(experiment)
-    chosen = operating_points(first.malignant_N, first.scores_N, measured_on=first.name)
-    rule = None
-    if read_report(experiment, "out-of-fold") is not None:
-        default = next(point for point in chosen if point.name == DEFAULT_POINT)
-        rule = choose_not_sure(
-            first.probabilities_NK, first.malignant_N, first.scores_N >= default.threshold, chosen_on=first.name
-        )
+    chosen, rule = choose_referrals(
+        first.malignant_N,
+        first.scores_N,
+        first.probabilities_NK,
+        chosen_on=first.name,
+        with_rule=read_report(experiment, "out-of-fold") is not None,
+    )
     last = others[-1] if others else first
     points = [
         measure(

@@ -21,10 +21,9 @@ from model_training.evaluation.calibration import (
     Calibration,
     brier_score,
     calibration_error,
-    choose_not_sure,
+    choose_referrals,
     classwise_calibration_error,
     measure,
-    operating_points,
     predictive_values,
     specificity_at,
 )
@@ -109,12 +108,9 @@ def judge(sets: Mapping[str, Answers], *, choose_rule: bool = False) -> dict[str
     With ``choose_rule`` so is the rule for images of which the network is unsure, which the operating points include.
     """
     name, chosen_on = next(iter(sets.items()))
-    points = operating_points(*chosen_on.malignant, measured_on=name)
-    rule = None
-    if choose_rule:
-        malignant, scores = chosen_on.malignant
-        referred = scores >= points[0].threshold
-        rule = choose_not_sure(chosen_on.probabilities, malignant, referred, chosen_on=name)
+    points, rule = choose_referrals(
+        *chosen_on.malignant, chosen_on.probabilities, chosen_on=name, with_rule=choose_rule
+    )
     return {name: _judge_set(answers, points, name, rule) for name, answers in sets.items()}
 
 

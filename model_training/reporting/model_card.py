@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model_training.config import Config, NetworkConfig
@@ -21,6 +21,7 @@ from model_training.reporting.card_tables import (
     specificities_table,
 )
 from model_training.reporting.text import partitions
+from service.bundle import NotSure
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (
@@ -78,7 +79,7 @@ chosen on `{chosen_on}`, so the figures there flatter. Thresholds and rates are 
 precision refers some pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
 
 {points}
-{point_notes}
+{point_notes}{not_sure}
 Where melanoma is rarer, referrals are less often right. Positive / negative predictive value by prevalence, with the
 rates measured on `{measured_on}`:
 
@@ -131,6 +132,7 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         training=_training(config),
         seed=config.seed,
         answer=_answer(config.network),
+        not_sure=_not_sure(manifest.get("not_sure")),
         resamples=NUM_RESAMPLES,
         commit=provenance.git_commit,
         exported_at=provenance.config["export"]["git_commit"],
@@ -198,10 +200,41 @@ def _training(config: Config) -> str:
         f"augmentation ({second.optimiser}, learning rate {second.learning_rate:g}, {second.schedule}"
         f"{_PRECISIONS[config.precision]})"
     )
-    return text + (f", lambda {second.distinguish_weight:g}." if network.distinguish else ".")
+    text += f", lambda {second.distinguish_weight:g}." if network.distinguish else "."
+    return " ".join((text, *_departures(config)))
+
+
+def _departures(config: Config) -> Iterator[str]:
+    """What the training does beyond the paper's: one sentence each."""
+    network, second = config.network, config.recognition
+    if network.canonical_orientation:
+        yield "Every image is turned and mirrored to one orientation first."
+    if network.classifier_features == "all":
+        yield "The classifier sees the means of all residual layers."
+    if network.classifier_start == "regression":
+        yield "It starts as a logistic regression on the features of the training images."
+    if second.frozen_layers:
+        yield f"The stem and the first {second.frozen_layers} residual layers keep the weights of their start."
+    if second.frozen_statistics:
+        yield "Batch normalisation keeps the statistics of its start."
+    if second.frozen_branch:
+        yield "The second branch keeps all features of its start."
+    if second.new_module_rate != 1:
+        yield f"New modules learn at {second.new_module_rate:g} times the rate."
+    if second.artefacts:
+        yield f"{second.artefacts:.0%} of the training images have artificial hairs, pen marks, rims or compression."
 
 
 _PRECISIONS = {"auto": "", "32-true": ", float32", "bf16-mixed": ", bfloat16 mixed with float32"}
+
+
+def _not_sure(rule: NotSure | None) -> str:
+    if rule is None:
+        return ""
+    return (
+        f"\nAlso referred, and counted in these rates: pictures of which no class has a probability of "
+        f"{rule.least_probability:.3f} or more.\n"
+    )
 
 
 def _answer(network: NetworkConfig) -> str:

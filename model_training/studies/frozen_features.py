@@ -20,6 +20,7 @@ from model_training.data.tensors import mask_tensor, picture_tensor
 from model_training.files import replace_atomically
 from model_training.network.crop import crop, smallest_rectangle
 from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, normalise
+from model_training.network.resnet import WIDTHS
 from model_training.training.pretrained import Pretrained
 
 Layer = Literal["layer3", "layer4"]
@@ -77,25 +78,26 @@ def layer_means(
     pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, *, size: int, cache: Path
 ) -> dict[int, NDArray[np.float32]]:
     """The means over the positions of layer1 to layer4, ``[N, C]``, on crops of ``size`` pixels; kept in ``cache``."""
-    path = cache / f"means-{_digest(pictures, boxes_N4, pretrained, size)[:16]}.npz"
+    path = cache / f"means-{_digest(pictures, boxes_N4, pretrained, size)[:16]}.npy"
     if not path.is_file():
         network = ResNetStages().eval()
         network.load_pretrained(pretrained.weights)
-        parts: list[list[Tensor]] = []
+        parts: list[Tensor] = []
         for first in range(0, len(pictures), BATCH):
             indices = np.arange(first, min(first + BATCH, len(pictures)))
             crops = crop(picture_tensor(pictures.frames, indices, torch.device("cpu")), boxes_N4[indices], size)
             with torch.inference_mode():
-                parts.append([features.mean(dim=(2, 3)) for features in network(normalise(crops))[1:]])
-        means = {str(layer): torch.cat(of).numpy() for layer, of in enumerate(zip(*parts, strict=True), 1)}
-        replace_atomically(path, lambda scratch: _save(scratch, means))
-    with np.load(path, allow_pickle=False) as kept:
-        return {int(layer): kept[layer] for layer in kept.files}
+                parts.append(
+                    torch.cat([features.mean(dim=(2, 3)) for features in network(normalise(crops))[1:]], dim=1)
+                )
+        replace_atomically(path, lambda scratch: _save(scratch, torch.cat(parts).numpy()))
+    means_NC: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return dict(enumerate(np.split(means_NC, np.cumsum(WIDTHS)[:-1], axis=1), 1))
 
 
-def _save(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+def _save(path: Path, array: NDArray[np.float32]) -> None:
+    with path.open("wb") as file:  # np.save would add a suffix to the path
+        np.save(file, array)
 
 
 def _open(path: Path, num: int, layer: Layer, size: int) -> np.memmap[tuple[int, ...], np.dtype[np.float16]]:

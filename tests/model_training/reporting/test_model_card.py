@@ -13,7 +13,7 @@ from model_training.config import Config
 from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.model_card import model_card
-from service.bundle import load_bundle
+from service.bundle import Interval, NotSure, load_bundle
 from service.settings import SHIPPED_BUNDLE
 from tests.model_training.reporting.answers import fields_of_a_manifest
 
@@ -46,6 +46,33 @@ def test_the_card_describes_the_network_it_is_about(
     assert ("batches of 32 pictures" if single else "batches of 32 balanced pairs") in text
     assert ("lambda 1." in text) == config.network.distinguish
     assert ("both branches" in text) == (not single)
+
+
+@pytest.mark.parametrize(
+    "departure",
+    [
+        {"network": {"canonical_orientation": True}},
+        {"network": {"classifier_features": "all"}},
+        {"network": {"classifier_start": "regression", "classifier_layers": 1}},
+        {"recognition": {"frozen_layers": 2}},
+        {"recognition": {"frozen_statistics": True}},
+        {"recognition": {"frozen_branch": True}},
+        {"recognition": {"new_module_rate": 10}},
+        {"recognition": {"artefacts": 0.5}},
+    ],
+    ids=lambda departure: "-".join(key for section in departure.values() for key in section),
+)
+def test_what_departs_from_the_papers_training_is_told(departure: dict[str, Any], judgement: dict[str, Any]) -> None:
+    fields, judged = fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), {"held-out": judgement["held-out"]}
+    usual, card = (model_card(fields, Config.model_validate(config), judged) for config in ({}, departure))
+    assert len(card) > len(usual)
+
+
+def test_the_rule_for_unsure_answers_is_told(judgement: dict[str, Any]) -> None:
+    fields, judged = fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), {"held-out": judgement["held-out"]}
+    rule = NotSure(least_probability=0.4567, chosen_on="here", cost=Interval(value=0.05, low=0.04, high=0.0625))
+    assert "0.457" not in model_card(fields, Config(), judged)
+    assert "0.457" in model_card({**fields, "not_sure": rule}, Config(), judged)
 
 
 def test_the_shipped_card_and_checklist_have_the_figures_that_are_written_today() -> None:

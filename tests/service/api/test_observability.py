@@ -1,4 +1,4 @@
-"""What the service says about itself: health, model, metrics, its OpenAPI schema, its headers."""
+"""What the service says about itself: health, model, metrics, its headers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.bundle import Bundle
 from service.prediction.decision import REASONS
-from service.prediction.schemas import Prediction
-from service.problems import PROBLEM_TYPES
 from service.settings import Settings
-from tests.service.conftest import Start, service_of
+from tests.service.conftest import service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
 from tests.service.wire import PICTURE, post
 
@@ -202,80 +200,6 @@ def test_the_reference_asks_no_other_site(client: TestClient) -> None:
     assert "<script>" not in page.text, "the policy forbids scripts in the page"
     assert client.get("/docs/favicon.png").status_code == 400
     assert client.get("/redoc").status_code == 404
-
-
-def test_docs_show_a_schema_whose_example_is_valid(client: TestClient) -> None:
-    schema = client.get("/openapi.json").json()
-    (example,) = schema["components"]["schemas"]["Prediction"]["examples"]
-    prediction = Prediction.model_validate(example)
-    assert prediction.model_dump(mode="json") == example
-    assert prediction.probabilities is not None
-    assert prediction.branches is not None
-    for values in (prediction.probabilities, *(b.probabilities for b in prediction.branches)):
-        assert sum(values.values()) == pytest.approx(1.0)
-    assert prediction.diagnosis == max(prediction.probabilities, key=prediction.probabilities.__getitem__)
-
-
-def test_a_real_answer_has_exactly_the_documented_fields(start: Start, examining_bundle: Bundle) -> None:
-    with start(bundle=examining_bundle.folder) as client:
-        (example,) = client.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["examples"]
-        answer = client.post("/predict", content=PICTURE, headers=HEADERS).json()
-
-    def shape(value: Any) -> Any:
-        return {k: shape(v) for k, v in value.items()} if isinstance(value, dict) else None
-
-    assert shape(answer) == shape(example)
-
-
-def test_every_operation_documents_its_errors_as_problems(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    known = {str(problem.status) for problem in PROBLEM_TYPES}
-    for path, operations in paths.items():
-        for method, operation in operations.items():
-            for status, response in operation["responses"].items():
-                if status in known | {"default"} and path != "/readyz":
-                    assert list(response["content"]) == ["application/problem+json"], (path, method, status)
-    predict = paths["/predict"]["post"]
-    assert {"200", "400", "413", "415", "422", "429", "500", "503", "504"} <= set(predict["responses"])
-    assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream"}
-
-
-def test_every_field_is_described(client: TestClient) -> None:
-    components = client.get("/openapi.json").json()["components"]["schemas"]
-    fields = {
-        f"{name}.{field}": told for name, c in components.items() for field, told in c.get("properties", {}).items()
-    }
-    assert {"Prediction.decision", "Manifest.operating_points", "Interval.low"} <= fields.keys()
-    assert [name for name, told in fields.items() if "description" not in told] == []
-    assert [name for name, component in components.items() if "description" not in component] == []
-
-
-def test_headers_of_errors_are_documented_where_they_are_sent(client: TestClient) -> None:
-    responses = client.get("/openapi.json").json()["paths"]["/v1/predictions"]["post"]["responses"]
-    sent = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
-    assert {status: list(responses[status]["headers"]) for status in sent} == {k: [v] for k, v in sent.items()}
-
-
-def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
-    """Nothing that a client sends is an address, so the service cannot be sent anywhere."""
-    schema = client.get("/openapi.json").json()
-    asked = [
-        *(
-            parameter["name"]
-            for path in schema["paths"].values()
-            for op in path.values()
-            for parameter in op.get("parameters", [])
-        ),
-        *(
-            name
-            for path in schema["paths"].values()
-            for op in path.values()
-            for content in op.get("requestBody", {}).get("content", {}).values()
-            for name in content["schema"].get("properties", {})
-        ),
-    ]
-    assert {"id", "image", "operating_point"} <= set(asked)
-    assert not [name for name in asked if re.search("ur[il]|href|link|path|host|callback|address", name)]
 
 
 def test_nothing_is_exported_to_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
