@@ -49,11 +49,17 @@ def start(work: Coroutine[Any, Any, None], health: Health) -> asyncio.Task[None]
     return task
 
 
-async def watch_canary(health: Health, check_decoder: Callable[[], Awaitable[None]], *, every_seconds: float) -> None:
+async def watch_canary(health: Health, *, every_seconds: float) -> None:
     """Check the canary until the service can no longer be trusted."""
     while health.failure is None:
         await asyncio.sleep(every_seconds)
         await health.check_canary()
+
+
+async def watch_decoder(health: Health, check_decoder: Callable[[], Awaitable[None]], *, every_seconds: float) -> None:
+    """Decode the canary; apart from its answers, because a device that hangs may keep the decoder waiting."""
+    while health.failure is None:
+        await asyncio.sleep(every_seconds)
         try:
             async with asyncio.timeout(_DECODER_SECONDS):
                 await check_decoder()

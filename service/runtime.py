@@ -160,9 +160,10 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
 
 
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
-    settings, changes = service.settings, service.access_changes
+    settings, changes, health = service.settings, service.access_changes, service.health
     work = [
-        background.watch_canary(service.health, service.predictor.check_decoder, every_seconds=settings.canary_seconds),
+        background.watch_canary(health, every_seconds=settings.canary_seconds),
+        background.watch_decoder(health, service.predictor.check_decoder, every_seconds=settings.canary_seconds),
         background.watch_store(service.records),
         background.purge(
             service.records,
@@ -177,7 +178,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
         work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
         work.append(background.reload_keys(service.keys, changes))
-    return [background.start(task, service.health) for task in work]
+    return [background.start(task, health) for task in work]
 
 
 def _described(service: Service) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _ACTING_RECIPE = (
     "network.attention_start=1",
     "network.distinguish_initialisation=he",
     "network.distinguish_norm=input",
+    "recognition.distinguish_weight=0.1",
     "network.classifier_features=all",
     "network.classifier_layers=1",
     "network.classifier_start=regression",
@@ -39,11 +40,10 @@ _ACTING_RECIPE = (
     "area.artefacts=0.5",
     "recognition.artefacts=0.5",
     "recognition.augmentation=strong",
-    "recognition.frozen_layers=2",
+    "recognition.epochs=24",
+    "recognition.frozen_layers=1",
     "recognition.frozen_branch=true",
-    "recognition.frozen_statistics=true",
-    "recognition.learning_rate=1e-4",
-    "recognition.new_module_rate=10",
+    "recognition.new_module_rate=3",
 )
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(

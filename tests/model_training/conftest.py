@@ -96,6 +96,14 @@ def _export_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_images_for_faithfulness() -> Iterator[None]:
+    """Deletion and insertion take nine tenths of an evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_training.evaluation.module_report.NUM_FAITHFULNESS", 3)
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperiment:
     """All five commands, in order, on synthetic pictures."""

@@ -13,15 +13,18 @@ import pytest
 from numpy.typing import NDArray
 
 from service.admission.admission import Busy
-from service.background import watch_canary
+from service.background import watch_decoder
 from service.bundle import Bundle
 from service.imaging import CostlyPicture
 from service.imaging.decoder_pool import Decoded, DecoderPool
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import Answer
 from service.inference.engine import Engine
+from service.prediction.predictor import Predictor
 from service.runtime import predicting
 from service.settings import Settings
+from tests.service.conftest import Start
+from tests.service.waiting import wait_until
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
@@ -97,9 +100,25 @@ def test_a_canary_that_is_not_decoded_says_nothing_of_answers(tiny_bundle: Bundl
 
         settings = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=2)
         async with asyncio.timeout(20), predicting(settings, tiny_bundle) as predictor:
-            watching = asyncio.create_task(watch_canary(predictor.health, check_decoder, every_seconds=0.001))
+            watching = asyncio.create_task(watch_decoder(predictor.health, check_decoder, every_seconds=0.001))
             await done.wait()
             assert predictor.health.failure is None
             watching.cancel()
 
     asyncio.run(watched())
+
+
+def test_a_decoder_that_hangs_does_not_keep_the_canary_waiting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_check, hangs, told = Predictor.check_decoder, threading.Event(), list[str]()
+
+    async def check_decoder(predictor: Predictor) -> None:
+        if hangs.is_set():
+            await asyncio.sleep(3600)
+        await really_check(predictor)
+
+    monkeypatch.setattr(Predictor, "check_decoder", check_decoder)
+    with start(told.append, canary_seconds=0.05):
+        hangs.set()
+        time.sleep(0.2)  # it hangs by now
+        monkeypatch.setattr(Engine, "canary_difference", lambda engine: 1.0)
+        wait_until(lambda: bool(told), "the wrong canary is found")

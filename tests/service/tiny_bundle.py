@@ -233,7 +233,7 @@ def _manifest(outputs: Outputs) -> dict[str, Any]:
         "prevalence": PREVALENCE,
         "operating_points": [
             {"name": "balanced", "threshold": THRESHOLD, **point},
-            {"name": "high-sensitivity", "threshold": 0.1, **point},
+            {"name": "high-sensitivity", "threshold": 0.1, **point, "sensitivity": {**interval, "value": 0.95}},
         ],
         "default_operating_point": "balanced",
         "reference": {
