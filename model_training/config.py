@@ -156,11 +156,9 @@ class RecognitionConfig(StageConfig):
     pairs: Literal["random", "balanced"] = "random"
     # Strength of scaling, shifts and colour changes in training, which the paper does not mention: ``data/augment.py``.
     augmentation: Literal["light", "strong"] = "light"
-    # Residual layers of the feature extraction that keep their start's weights, with the stem; 0: everything learns.
+    # Residual layers of the feature extraction that keep their start's weights and statistics, with the stem; 0: none.
     frozen_layers: int = Field(0, ge=0, le=4)
-    # Batch normalisation in the feature extraction by the statistics of its start, not those of each batch.
-    frozen_statistics: bool = False
-    # The second branch keeps all layers and statistics of its start, so that the branches err in different ways.
+    # The second branch keeps all of them, so that the branches err in different ways.
     frozen_branch: bool = False
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"

@@ -115,16 +115,13 @@ class FeatureExtraction(nn.Module):
         self.num_channels, self.num_early_channels = last, sum(early)
         self.frozen: list[nn.Module] = []
 
-    def freeze(self, num_layers: int, *, statistics: bool) -> None:
-        """Keep the weights of the stem and the first residual layers (0: none), and the batch norms' statistics."""
+    def freeze(self, num_layers: int) -> None:
+        """Keep the weights and statistics of the stem and the first residual layers; 0: none."""
         stages = self.stages
-        frozen = [stages.conv1, stages.bn1, *map(stages.get_submodule, stages.layer_names[:num_layers])]
-        if num_layers:
-            for module in frozen:
-                module.requires_grad_(False)
-        self.frozen = frozen if num_layers else []
-        if statistics:
-            self.frozen = [module for module in stages.modules() if isinstance(module, nn.BatchNorm2d)]
+        first = [stages.conv1, stages.bn1, *map(stages.get_submodule, stages.layer_names[:num_layers])]
+        self.frozen = first if num_layers else []
+        for module in self.frozen:
+            module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, but for what is frozen."""

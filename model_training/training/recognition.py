@@ -102,9 +102,7 @@ class RecognitionStage:
         if pretrained is not None:
             self.module.load_pretrained(pretrained)
         for place, branch in enumerate(self.module.own_branches()):
-            frozen = settings.frozen_branch and place == 1
-            num_layers = NUM_LAYERS if frozen else settings.frozen_layers
-            branch.features.freeze(num_layers, statistics=frozen or settings.frozen_statistics)
+            branch.features.freeze(NUM_LAYERS if settings.frozen_branch and place == 1 else settings.frozen_layers)
 
     def start(self) -> None:
         """Let the classifiers begin from the features of the training crops, where the configuration says so."""
