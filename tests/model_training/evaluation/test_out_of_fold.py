@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
 from model_training.config import load_config
-from model_training.evaluation.calibration import fit_temperature
+from model_training.evaluation.calibration import choose_referrals, fit_temperature
 from model_training.evaluation.evaluate import read_calibration, read_report
 from model_training.evaluation.out_of_fold import fold_experiments
 from model_training.evaluation.predictions import read_branches, read_predictions
 from model_training.release.manifest import judged_referrals
 from model_training.training.experiment import Experiment
 from model_training.training.run_folder import RunError
+from service.bundle import Interval, NotSure, OperatingPoint
 from tests.synthetic import write_isic2017
 
 CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
@@ -101,6 +103,18 @@ def test_thresholds_are_chosen_out_of_fold_and_measured_on_the_test_set(calibrat
     }
     validation = json.loads((calibrated.evaluation("validation") / "report.json").read_text())
     assert validation["temperature"] == read_calibration(calibrated).temperature_N.tolist()
+
+
+def test_the_rates_of_the_operating_points_include_the_rule(
+    calibrated: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_rule_for_all(*arguments: Any, **options: Any) -> tuple[list[OperatingPoint], NotSure]:
+        cost = Interval(value=1, low=1, high=1)
+        return choose_referrals(*arguments, **options)[0], NotSure(least_probability=0.999, chosen_on="", cost=cost)
+
+    monkeypatch.setattr("model_training.release.manifest.choose_referrals", with_a_rule_for_all)
+    for point in judged_referrals(calibrated)["operating_points"]:
+        assert (point.sensitivity.value, point.specificity.value) == (1, 0)
 
 
 def test_a_part_that_is_held_out_already_is_not_cut_again(calibrated: Experiment) -> None:
