@@ -62,6 +62,7 @@ LONGEST = (
     "model_training/training/test_distributed.py",
     "model_training/studies/test_distinguish_control.py",
     "page",
+    "service/server/test_readers.py",
     "model_training/training/test_trainer.py",
 )
 # Each of these has a fixture that all its tests share.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -187,23 +186,6 @@ def test_a_body_after_its_answer_ends_as_well(served: Served) -> None:
         seconds, said = trickle_until_closed(connection, b"\0", pause=0.2)
     assert statuses(said) == [413]
     assert seconds < 1.2 * DEADLINE_SECONDS + 2  # the service's own patience, and that for whoever reads the body
-
-
-def test_who_does_not_read_is_closed(served: Served) -> None:
-    before = closed(served, "unread")
-    with connect(served.address, receive_buffer=4096) as connection:
-        connection.sendall(12 * get("/docs/swagger-ui-bundle.js"))  # more than the system buffers
-        wait_until(lambda: closed(served, "unread") > before, seconds=150)
-
-
-def test_who_reads_slowly_but_reads_gets_everything(served: Served) -> None:
-    with connect(served.address, receive_buffer=4096) as connection:
-        connection.sendall(get("/openapi.json").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        received = b""
-        while part := connection.recv(8192):
-            received += part
-            time.sleep(0.05)
-    assert json.loads(received.partition(b"\r\n\r\n")[2])["openapi"]
 
 
 def test_a_shorter_body_than_announced_gets_no_answer(served: Served) -> None:
