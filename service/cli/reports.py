@@ -74,7 +74,7 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, 
     width = max(len(to_text(path)) for path in paths)
     if not as_json:
         advice = f"{point.name:<{_ADVICE_WIDTH}}"
-        typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9}  {'most probable':<26} reasons")
+        typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9} {'threshold':>9}  {'most probable':<26} reasons")
 
     def report(outcome: Outcome) -> None:
         summary.add(outcome)
@@ -159,8 +159,11 @@ def _row(prediction: Prediction) -> str:
     decision = prediction.decision
     remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
     advice = {True: "refer", False: "no referral", None: "no assessment"}[decision.refer]
-    malignant = "-" if decision.malignant_probability is None else f"{decision.malignant_probability:.2f}"
+    shown = decision.malignant_probability is not None
+    malignant, threshold = (
+        f"{number:.3f}" if shown else "-" for number in (decision.malignant_probability, decision.threshold)
+    )
     probable = "-"
     if prediction.diagnosis is not None and prediction.probabilities is not None:
         probable = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
-    return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9}  {probable:<26} {remarks}"
+    return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9} {threshold:>9}  {probable:<26} {remarks}"

@@ -30,7 +30,7 @@ from service.runtime import predicting
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.service.cli.conftest import cin
-from tests.service.tiny_bundle import CLASSES, FRAME, dark_square, expected_outputs, picture_bytes
+from tests.service.tiny_bundle import CLASSES, FRAME, THRESHOLD, dark_square, expected_outputs, picture_bytes
 
 PROGRAM = (sys.executable, "-c", "from service.cli.__main__ import main; main()")
 
@@ -58,12 +58,13 @@ def test_a_table_for_people(environment: dict[str, str], picture: Path) -> None:
     result = cin("predict", picture, **environment)
     assert result.exit_code == 0
     header, row = result.stdout.splitlines()
-    assert header.split() == ["picture", "balanced", "malignant", "most", "probable", "reasons"]
+    assert header.split() == ["picture", "balanced", "malignant", "threshold", "most", "probable", "reasons"]
     assert row.startswith(str(picture))
     assert "melanoma" in row
     assert "refer" in row
-    column = header.index("malignant")
-    assert 0.4 < float(row[column : column + len("malignant")]) < 1.0
+    risk, threshold = (float(row[(i := header.index(n)) : i + len(n)]) for n in ("malignant", "threshold"))
+    assert threshold == THRESHOLD
+    assert 0.4 < risk < 1.0
 
 
 def test_one_bad_picture_does_not_stop_the_others(environment: dict[str, str], picture: Path, broken: Path) -> None:
