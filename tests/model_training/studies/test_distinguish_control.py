@@ -90,8 +90,8 @@ def layer4(training_set: FrameSet, data_root: Path, tmp_path_factory: pytest.Tem
 def test_d_learns_on_frozen_features(training_set: FrameSet, layer4: NDArray[np.float16]) -> None:
     """The pair AUC on lesions held out; with the paper's learning rate and plain SGD it stays at chance."""
     held_out = folds_of(training_set) == 0
-    learnt = train_distinguish(layer4, training_set.labels, held_out, LEARNS, seed=0, num_pairs=2000)
+    learnt = train_distinguish(layer4, training_set.labels, held_out, LEARNS, seed=0, num_pairs=2000, num_looks=1)
     assert learnt["pair_auc"] >= 0.70
-    control = train_distinguish(layer4, training_set.labels, held_out, DOES_NOT, seed=0, num_pairs=2000)
+    control = train_distinguish(layer4, training_set.labels, held_out, DOES_NOT, seed=0, num_pairs=2000, num_looks=1)
     assert control["pair_auc"] < 0.60
     assert regression_pair_auc(layer4, training_set.labels, held_out, num_pairs=2000) > control["pair_auc"]
