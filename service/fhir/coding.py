@@ -38,8 +38,12 @@ def transparency(name: str) -> str:
 
 def concept(system: str, code: str, display: str | None = None, *, text: str | None = None) -> Json:
     """A CodeableConcept of one coding."""
-    coding = {"system": system, "code": code} | ({} if display is None else {"display": display})
-    return {"coding": [coding]} | ({} if text is None else {"text": text})
+    return {"coding": [coding(system, code, display)]} | ({} if text is None else {"text": text})
+
+
+def coding(system: str, code: str, display: str | None = None) -> Json:
+    """A Coding; ``display`` in the words of its system."""
+    return {"system": system, "code": code} | ({} if display is None else {"display": display})
 
 
 def identifier(kind: str, value: str) -> Json:

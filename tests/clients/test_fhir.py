@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +16,9 @@ from PIL import Image
 from service.fhir.transaction import transaction
 from tests.clients.conftest import program
 from tests.page.browsing import Server
+from tests.service.fhir.logs import events_of, used_log
 from tests.service.fhir.predictions import CLASSES, abstained, prediction, resource_of
-from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
 
@@ -103,6 +105,13 @@ def test_a_server_that_gets_it_twice_has_one_of_each(server: Server, key: str, f
     fhir_server.post("/", content=more.content, headers={"Content-Type": more.headers["content-type"]})
     twice = {"Observation", "DiagnosticReport", "Provenance"}
     assert {kind: len(found) for kind, found in kept(fhir_server).items()} == {k: 1 + (k in twice) for k in KINDS}
+
+
+def test_the_validator_finds_nothing_in_an_audit_log(tmp_path: Path) -> None:
+    events = events_of(used_log(write_tiny_bundle(tmp_path / "tiny"), tmp_path))
+    assert faults(*events) == [[]] * len(events)
+    (found,) = faults(events[0] | {"outcome": "fine"})
+    assert found
 
 
 def _referring(resource: Json, bundle: Json) -> Json:
