@@ -33,7 +33,7 @@ DOCUMENTED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Fhir:
-    """What a FHIR transaction needs beside the prediction: the model card, and the reference of the patient."""
+    """What a FHIR transaction says further: the model card, and the reference of the patient."""
 
     card: str
     subject: str | None
@@ -54,7 +54,7 @@ async def choose_form(
     subject: Annotated[
         str | None,
         Query(
-            pattern=r"^Patient/[A-Za-z0-9\-.]{1,64}$",
+            pattern=r"^Patient/[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}$",
             description="with `Accept: application/fhir+json`: the patient, on the server that will get the "
             "transaction; neither kept nor logged",
             examples=["Patient/123"],

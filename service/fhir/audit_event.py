@@ -131,7 +131,7 @@ def _entities(entry: Mapping[str, Any]) -> list[Json]:
     details = [
         {"type": name, "valueString": value if isinstance(value, str) else json.dumps(value)}
         for name, value in entry.items()
-        if name not in _PLACED and value is not None
+        if name not in _PLACED and value not in (None, "")  # FHIR has no empty texts
     ]
     chain = {"what": {"identifier": identifier("audit-entry", f"{entry['seq']}:{entry['sha256']}")}, "type": other}
     return [*entities, chain | ({"detail": details} if details else {})]

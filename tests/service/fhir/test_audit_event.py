@@ -83,7 +83,7 @@ def test_every_entry_has_its_event_with_its_place_in_the_chain(log: Path, events
         }
         told = {detail["type"]: detail["valueString"] for detail in last.get("detail", [])}
         placed = {"seq", "previous", "at", "what", "by", "id", "model", "outcome", "sha256"}
-        assert told.keys() == {name for name, value in entry.items() if value is not None} - placed
+        assert told.keys() == {name for name, value in entry.items() if value not in (None, "")} - placed
     assert event["entity"][-1]["what"]["identifier"]["value"] == str(check(log).head)
     assert len({event["id"] for _, event in events}) == len(events)
     assert events_of(log) == [event for _, event in events]
