@@ -164,7 +164,7 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
 
 
 def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, real: Image.Image) -> None:
-    """It is asked for with the patient's reference, which may be a name, and refused with others."""
+    """The reference may hold a name: it comes back in the answer that it was sent for, and in no refusal."""
     accept = {"Accept": "application/fhir+json"}
     form, subject = {"image": _pictures(real)["JPEG"]}, f"Patient/{PATIENT}"
     sent = watched.client.post(f"/v1/predictions?subject={subject}", files=form, headers=accept)  # not to be searched
