@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from service.bundle import Manifest
+from service.fhir.example import SCHEMA as FHIR_TRANSACTION
 from service.prediction.schemas import COMPONENT
 from service.problems import Problem
 
@@ -40,6 +41,7 @@ def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
     )
     components = schema["components"]["schemas"]
     components["Problem"] = Problem.model_json_schema()
+    components["FhirTransaction"] = FHIR_TRANSACTION
     components["Diagnosis"] = {"type": "string", "description": "A class of the model."}
     components["OperatingPointName"] = {"type": "string", "description": "An operating point of the model."}
     if manifest is not None:

@@ -1,8 +1,10 @@
-"""``cin audit``: whether the log is as it was written."""
+"""``cin audit``: whether the log is as it was written, and its entries for other systems."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 from service.audit.chain import ChainError, Head, Verdict, verify
 from service.cli.common import refuse
+from service.fhir.audit_event import audit_event
 
 app = typer.Typer(no_args_is_help=True, help="The audit log, in the file that CIN_AUDIT names.")
 
@@ -42,18 +45,33 @@ def print_head(files: Files) -> None:
     typer.echo(str(_verified(files, None).head))
 
 
+@app.command("export")
+def export(
+    files: Files,
+    fhir: Annotated[bool, typer.Option("--fhir", help="As FHIR R4 AuditEvents, one a line (NDJSON).")] = False,
+) -> None:
+    """Print the log's entries for another system, once no entry was changed, added, moved or removed."""
+    if not fhir:
+        refuse("say in which form: --fhir", wrong_usage=True)
+    verdict = _verified(files, None)
+    for line in islice(_lines(files, {}), verdict.num_entries):
+        typer.echo(json.dumps(audit_event(json.loads(line)), separators=(",", ":")))
+    typer.echo(f"cin: {verdict.num_entries} entries, from {verdict.first}, head {verdict.head}", err=True)
+
+
+def _lines(files: Sequence[Path], num_lines: dict[Path, int]) -> Iterator[bytes]:
+    """The lines of all files; counts those of each file in ``num_lines``."""
+    for path in files:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                num_lines[path] = number
+                yield line
+
+
 def _verified(files: Sequence[Path], noted: Head | None) -> Verdict:
     num_lines: dict[Path, int] = {}
-
-    def lines() -> Iterator[bytes]:
-        for path in files:
-            with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    num_lines[path] = number
-                    yield line
-
     try:
-        verdict = verify(lines(), noted=noted)
+        verdict = verify(_lines(files, num_lines), noted=noted)
     except ChainError as error:
         number = error.line
         for path, num in num_lines.items():

@@ -152,7 +152,7 @@ class Timings(Body):
 # Of the shares in an answer, and of their sum.
 _ROUNDING = 0.005
 
-_EXAMPLE: dict[str, Any] = {
+EXAMPLE: dict[str, Any] = {
     "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
     "created_at": "2026-01-01T12:00:00Z",
     "expires_at": "2026-01-01T13:00:00Z",
@@ -202,7 +202,7 @@ _EXAMPLE: dict[str, Any] = {
 class Prediction(Body):
     """The answer to one picture: what to do about it, and what the network says of it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     id: str = Field(pattern="^[0-9a-f]{32}$", description="names the prediction in addresses")
     created_at: datetime = Field(description="UTC")

@@ -8,7 +8,8 @@ type Prediction = components["schemas"]["Prediction"];
 type Problem = components["schemas"]["Problem"];
 
 const [url = "", key = "", ...pictures] = process.argv.slice(2);
-const client = createClient<paths>({ baseUrl: url, headers: { Authorization: `Bearer ${key}` } });
+// FHIR is not asked for here, so it is none of the types.
+const client = createClient<paths, "application/json" | "application/problem+json">({ baseUrl: url, headers: { Authorization: `Bearer ${key}` } });
 
 async function send(path: string): Promise<{ status: number; prediction?: Prediction; problem?: Problem }> {
   const { data, error, response } = await client.POST("/v1/predictions", {

@@ -65,8 +65,19 @@ def schema(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tool(name: str) -> str:
     """A Node.js program; skips where there is none."""
+    return str(_installed(TOOLS / name))
+
+
+def program(name: str, *packages: str) -> list[str]:
+    """The command of a program of ours in this folder, which needs these packages; skips where they are missing."""
+    for package in packages:
+        _installed(TOOLS.parent / package)
+    return ["node", str(TOOLS.parents[1] / name)]
+
+
+def _installed(path: Path) -> Path:
     if shutil.which("node") is None:
         pytest.skip("there is no Node.js; Debian's package is called nodejs")
-    if not (TOOLS / name).exists():
-        pytest.skip(f"{name} is not installed; npm ci --prefix tests/clients")
-    return str(TOOLS / name)
+    if not path.exists():
+        pytest.skip(f"{path.name} is not installed; npm ci --prefix tests/clients")
+    return path

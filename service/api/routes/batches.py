@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 from time import perf_counter
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.access.keys import Caller
+from service.api.answering import require_json
 from service.api.dependencies import (
     CallerDep,
     ClientGone,
@@ -31,6 +32,7 @@ from service.prediction.views import View
 from service.problems import (
     DEADLINE,
     MALFORMED,
+    NOT_ACCEPTABLE,
     NOT_READY,
     QUEUE_FULL,
     RATE_LIMITED,
@@ -54,7 +56,17 @@ _FORM = {
     "additionalProperties": False,
 }
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, RATE_LIMITED, NOT_READY, DEADLINE)
+_ERRORS = (
+    MALFORMED,
+    NOT_ACCEPTABLE,
+    REQUEST_TIMEOUT,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    QUEUE_FULL,
+    RATE_LIMITED,
+    NOT_READY,
+    DEADLINE,
+)
 
 
 @alias(
@@ -62,6 +74,7 @@ _ERRORS = (MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, QUEUE_FULL, 
     "/v1/predictions/batch",
     "/predict/batch",
     response_model=BatchAnswers,
+    dependencies=[Depends(require_json)],
     responses=documented(*_ERRORS),
     openapi_extra=_BODY,
 )

@@ -11,20 +11,19 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.access.keys import Caller
+from service.api.answering import DOCUMENTED, Form, FormDep, require_same_model, respond
 from service.api.dependencies import (
     CallerDep,
     ClientGone,
     PointDep,
     PointQuery,
     ServiceDep,
-    ViewDep,
     alias,
     find_record,
     is_id,
     note_access,
     point_called,
     require_live_key,
-    shown,
     unknown_prediction,
     unless_client_leaves,
 )
@@ -38,6 +37,7 @@ from service.problems import (
     DEADLINE,
     INSUFFICIENT_STORAGE,
     MALFORMED,
+    NOT_ACCEPTABLE,
     NOT_FOUND,
     NOT_READY,
     QUEUE_FULL,
@@ -68,6 +68,7 @@ _BODY = {
 }
 _ERRORS = (
     MALFORMED,
+    NOT_ACCEPTABLE,
     REQUEST_TIMEOUT,
     CONFLICT,
     TOO_LARGE,
@@ -79,8 +80,9 @@ _ERRORS = (
     DEADLINE,
     INSUFFICIENT_STORAGE,
 )
-_READ_ERRORS = documented(MALFORMED, NOT_FOUND, CONFLICT, NOT_READY)
-_LOCATION = {"headers": {"Location": {"description": "the prediction's address", "schema": {"type": "string"}}}}
+_READ_ERRORS = documented(MALFORMED, NOT_ACCEPTABLE, NOT_FOUND, CONFLICT, NOT_READY)
+_LOCATION = {"description": "the prediction's address", "schema": {"type": "string"}}
+_CREATED = DOCUMENTED | {"headers": {"Location": _LOCATION, **DOCUMENTED["headers"]}}
 
 IdempotencyKey = Annotated[
     str | None,
@@ -97,7 +99,7 @@ IdempotencyKey = Annotated[
 @router.post(
     "/predict",
     response_model=Prediction,
-    responses={200: _LOCATION, **documented(*_ERRORS)},
+    responses={200: _CREATED, **documented(*_ERRORS)},
     openapi_extra=_BODY,
 )
 @router.post(
@@ -105,7 +107,7 @@ IdempotencyKey = Annotated[
     status_code=201,
     name="create_prediction",
     response_model=Prediction,
-    responses={201: _LOCATION, **documented(*_ERRORS)},
+    responses={201: _CREATED, **documented(*_ERRORS)},
     openapi_extra=_BODY,
 )
 async def predict(
@@ -113,7 +115,7 @@ async def predict(
     service: ServiceDep,
     caller: CallerDep,
     point: PointDep,
-    view: ViewDep,
+    form: FormDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*` or
@@ -136,7 +138,7 @@ async def predict(
                 again = await _earlier(service, caller, id) if id else None
                 if again is not None:
                     await require_live_key(request, service)
-                    return _created(request, shown(service, again, view), again.id)
+                    return _created(request, service, again, form)
                 async with asyncio.timeout_at(ends):
                     entry.take_slots()
                     work = service.predictor.predict(data, caller, point, began=began, id=id)
@@ -150,16 +152,22 @@ async def predict(
     except ServiceError:
         service.predictor.take_back(result, caller)
         raise
-    return _created(request, shown(service, result.prediction, view, result.json), result.prediction.id)
+    return _created(request, service, result.prediction, form, result.json)
 
 
-@alias(router.get, "/v1/predictions/{id}", "/predictions/{id}", response_model=Prediction, responses=_READ_ERRORS)
+@alias(
+    router.get,
+    "/v1/predictions/{id}",
+    "/predictions/{id}",
+    response_model=Prediction,
+    responses={200: DOCUMENTED, **_READ_ERRORS},
+)
 async def get_prediction(
     id: str,
     request: Request,
     service: ServiceDep,
     caller: CallerDep,
-    view: ViewDep,
+    form: FormDep,
     operating_point: PointQuery = None,
 ) -> Response:
     """The answer again, until it expires or is deleted; also at another operating point or prevalence."""
@@ -167,11 +175,11 @@ async def get_prediction(
     record = await find_record(service, caller, id, what="prediction-read")
     prediction = record.prediction
     await require_live_key(request, service)
-    if point is not None or view.prevalence is not None:
-        _require_same_model(service, prediction)
+    if point is not None or form.view.prevalence is not None:
+        require_same_model(service, prediction)
         if point is not None:
             prediction = at_point(prediction, service.network.bundle.manifest, point)
-    return Response(shown(service, prediction, view), media_type="application/json")
+    return respond(service, prediction, form)
 
 
 @alias(
@@ -215,12 +223,9 @@ async def _earlier(service: Service, caller: Caller, id: str) -> Prediction | No
     return prediction
 
 
-def _require_same_model(service: Service, prediction: Prediction) -> None:
-    """Raises the 409 of a prediction that another model made: its figures are not this model's to convert."""
-    if prediction.model.sha256 != service.network.bundle.sha256:
-        raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
-
-
-def _created(request: Request, body: str, id: str) -> Response:
+def _created(
+    request: Request, service: Service, prediction: Prediction, form: Form, serialised: str | None = None
+) -> Response:
     status = request.scope["route"].status_code or 200
-    return Response(body, status, {"Location": f"/v1/predictions/{id}"}, media_type="application/json")
+    headers = {"Location": f"/v1/predictions/{prediction.id}"}
+    return respond(service, prediction, form, status=status, headers=headers, serialised=serialised)

@@ -40,6 +40,25 @@ def test_a_real_answer_has_exactly_the_documented_fields(start: Start, examining
     assert shape(answer) == shape(example)
 
 
+def test_a_fhir_answer_has_the_documented_parts(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    described = schema["components"]["schemas"]["FhirTransaction"]
+    (example,) = described["examples"]
+    for path, method, status in (
+        ("/predict", "post", "200"),
+        ("/v1/predictions", "post", "201"),
+        ("/v1/predictions/{id}", "get", "200"),
+    ):
+        response = schema["paths"][path][method]["responses"][status]
+        assert list(response["content"]) == ["application/json", "application/fhir+json"]
+        assert "Vary" in response["headers"]
+        assert "subject" in [parameter["name"] for parameter in schema["paths"][path][method]["parameters"]]
+    answer = client.post("/predict", content=PICTURE, headers=HEADERS | {"accept": "application/fhir+json"}).json()
+    assert answer.keys() == example.keys() == described["properties"].keys() == set(described["required"])
+    kinds, expected = ([e["resource"]["resourceType"] for e in of["entry"]] for of in (answer, example))
+    assert kinds == expected
+
+
 def test_every_operation_documents_its_errors_as_problems(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     known = {str(problem.status) for problem in PROBLEM_TYPES}

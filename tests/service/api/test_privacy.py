@@ -118,6 +118,7 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
             assert watched.send("GET", f"{link}?patient={PATIENT}").status_code == 400
             assert watched.send("GET", link).status_code == 200
         watched.send("GET", f"/predictions/{answer.json()['id']}?patient={PATIENT}")
+        watched.send("GET", f"/predictions/{answer.json()['id']}?subject=Patient/{PATIENT}")
         watched.send("POST", "/predict", files={"image": (f"{PATIENT}.jpg", picture[: len(picture) // 3])})
     whole = _pictures(real)["JPEG"]
     answers = [
@@ -158,6 +159,29 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
     for trace in TRACES:
         assert [heard for heard in watched.heard if trace in heard] == []
         assert trace not in said
+        assert trace not in watched.log.read_text()
+        assert trace not in str(list(watched.log.parent.rglob("*")))
+
+
+def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, real: Image.Image) -> None:
+    """The reference may hold a name: it comes back in the answer that it was sent for, and in no refusal."""
+    accept = {"Accept": "application/fhir+json"}
+    form, subject = {"image": _pictures(real)["JPEG"]}, f"Patient/{PATIENT}"
+    sent = watched.client.post(f"/v1/predictions?subject={subject}", files=form, headers=accept)  # not to be searched
+    assert sent.text.count(subject) == 2
+    refused = [
+        watched.send("POST", f"/v1/predictions?subject={subject}", files=form),
+        watched.send("POST", f"/v1/predictions?subject={PATIENT}", files=form, headers=accept),
+        watched.send("GET", f"{sent.headers['location']}?subject=Patient/{PATIENT}%0a", headers=accept),
+        watched.send("GET", sent.headers["location"], headers={"Accept": f"text/{PATIENT}"}),
+        watched.send("GET", sent.headers["location"], headers={"Accept": f"*/*;{PATIENT}={PATIENT}"}),
+    ]
+    assert [answer.status_code for answer in refused] == [400, 400, 400, 406, 406]
+    others = [watched.send("GET", sent.headers["location"], headers=form) for form in (accept, {})]
+    metrics = watched.send("GET", "/metrics")
+    for trace in TRACES:
+        assert [answer for answer in (*refused, *others, metrics) if trace in answer.text] == []
+        assert trace not in "".join(watched.service.output)
         assert trace not in watched.log.read_text()
         assert trace not in str(list(watched.log.parent.rglob("*")))
 

@@ -51,3 +51,11 @@ def test_verify_names_the_first_bad_line(tmp_path: Path, bad: int) -> None:
     assert (told.exit_code, told.stdout) == (1, "")
     name, line = (path, bad + 1) if bad < 2 else (rest, 1)
     assert told.stderr == f"cin: {name}, line {line}: changed since it was written: its digest is another\n"
+
+
+def test_an_export_says_its_form(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    _three_entries(path)
+    refused = _cin("export", str(path))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--fhir" in refused.stderr

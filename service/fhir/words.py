@@ -1,0 +1,56 @@
+"""The advice in words, as a report's conclusion has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.bundle.base import Interval
+from service.prediction.decision import REASONS, Reason
+from service.prediction.schemas import DecisionBody, Performance, Prediction
+
+
+def advice(refer: bool) -> str:
+    """What to do."""
+    return "Referral advised" if refer else "No referral advised"
+
+
+def conclusion(prediction: Prediction) -> str:
+    """The advice first, then reasons for caution, then what testing found at the operating point.
+
+    Without advice: the reasons alone, and no number. The most probable class is never part of it: that may be a benign
+    one where a referral is advised.
+    """
+    decision = prediction.decision
+    if decision.refer is None:
+        return f"{no_assessment(decision)}. {prediction.notice}"
+    parts = [f"{advice(decision.refer)}."]
+    if decision.reasons:
+        parts.append(f"Caution: {in_words(decision.reasons)}.")
+    return " ".join([*parts, _tested(decision), prediction.notice])
+
+
+def no_assessment(decision: DecisionBody) -> str:
+    """That there is no advice, and why."""
+    return f"No assessment, because the image is not suitable: {in_words(decision.abstained_because)}"
+
+
+def in_words(reasons: Iterable[Reason]) -> str:
+    """The reasons as a list."""
+    return "; ".join(REASONS[reason] for reason in reasons)
+
+
+def _tested(decision: DecisionBody) -> str:
+    point, performance = decision.operating_point, decision.performance
+    if performance is None:
+        return f"Operating point {point}; its sensitivity and specificity are not known."
+    rates = f"sensitivity {_rate(performance.sensitivity)}, specificity {_rate(performance.specificity)}"
+    return f"Operating point {point}, tested on {_set(performance)}: {rates}."
+
+
+def _set(performance: Performance) -> str:
+    held_out = "held out" if performance.held_out else "which also chose the threshold, so the figures flatter"
+    return f"{performance.measured_on}, {held_out}"
+
+
+def _rate(rate: Interval) -> str:
+    return f"{100 * rate.value:.1f} % (95 % interval {100 * rate.low:.1f} to {100 * rate.high:.1f})"
