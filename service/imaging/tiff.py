@@ -183,7 +183,7 @@ def _check_layout(page: _Directory) -> None:
 
 def _check_meaning(page: _Directory, photometric: int, depth: int, compression: int) -> None:
     """Refuse values of which decoders make different pictures: they do not fill their bits, are inks other than cyan,
-    magenta, yellow and black, have no colour in the palette, or may be differences."""
+    magenta, yellow and black, do not fit the palette, or may be differences."""
     if depth == 16 and 0 < (greatest := max(page.values.get(_GREATEST, (0,)))) < 2**15:
         raise refusal(Kind(f"a TIFF of {greatest.bit_length()} bits in 16", _ADVICE))
     if photometric == 5 and page.get(_INKS, 1) != 1:
@@ -191,7 +191,7 @@ def _check_meaning(page: _Directory, photometric: int, depth: int, compression: 
     if photometric == 5 and page.values.get(_DOT_RANGE, (0, 2**depth - 1))[:2] != (0, 2**depth - 1):
         raise refusal(Kind("a TIFF in inks of an unusual range", _ADVICE))
     if photometric == 3 and page.counts.get(_PALETTE) != 3 * 2**depth:
-        raise refusal(Kind("a TIFF whose palette lacks colours", _ADVICE))
+        raise refusal(Kind("a TIFF whose palette does not fit its values", _ADVICE))
     if compression in _WITHOUT_PREDICTOR and page.get(_PREDICTOR, 1) != 1:
         raise refusal(Kind(f"a TIFF with a predictor, {_COMPRESSIONS[compression]}", _ADVICE))
 
