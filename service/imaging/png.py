@@ -34,7 +34,7 @@ def check_png(data: bytes) -> None:
     for number, (name, _) in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise TooManyParts("too many chunks")
-        if name == b"tRNS" and depth != 8 and colour != _PALETTE:
+        if name == b"tRNS" and depth in (2, 4, 16) and colour != _PALETTE:
             what = f"a PNG of {depth} bits a channel with a transparent shade"
             raise refusal(Kind(what, "save it with 8 bits, or as JPEG"))
 

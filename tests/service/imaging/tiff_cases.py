@@ -153,6 +153,8 @@ def contradictory_tiffs() -> Iterator[Case]:
         tags = rgb | {259: (3, 7), 262: (3, photometric), 530: (3, 0x10001)}
         data = written("<", tags, jpeg, {530: 2})
         yield Case(f"TIFF, {name}, JPEG in {inside}", data, refused="state other colours")
+    planes = tiff(PIXELS, photometric="rgb", compression="jpeg", planarconfig="separate", rowsperstrip=SIDE)
+    yield Case("TIFF, RGB, JPEG in planes", planes, PIXELS)  # whose own colour is grey
     for num_colours in (200, 300):
         tags = {258: (3, 8), 259: (3, 1), 262: (3, 3), 277: (3, 1), 320: (3, 8)}
         data = written("<", tags, GREY.tobytes(), {320: 3 * num_colours})
