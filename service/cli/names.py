@@ -18,7 +18,8 @@ _CONTROLS = (
     r"|[\u202a-\u202e\u2066-\u2069]"  # these change the direction of the text: gpj.exe is shown as exe.jpg
     r"|[\ud800-\udfff]"  # bytes that are not UTF-8
 )
-_FORMULA = r"(?<![^;])[=+\-@]"  # at the beginning, and where a spreadsheet may split at semicolons
+# At the beginning, and where a spreadsheet may split at semicolons; those of full width, as in Japanese, count as well.
+_FORMULA = r"(?<![^;])[=+\-@\uff1d\uff0b\uff0d\uff20]"
 _ESCAPE = r"%(?=[0-9A-Fa-f]{2})"  # a percent sign that would be decoded
 
 _NOT_PRINTABLE = re.compile(_CONTROLS)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
+
+from filelock import FileLock
 
 from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, encode, render
 from service.cli.archive import OVERLAYS_MARKER, ArchiveError, place_of
@@ -52,12 +56,16 @@ class OverlayFolder:
         return path.is_file() and _is_from(path, source)
 
     def write(self, picture: Path, maps: AttentionMaps, source: Source) -> None:
-        """Draw a picture's overlays and write them.
+        """Draw a picture's overlays and write them, after any other command that writes them.
 
         Raises :class:`OverlaysOfAnother` and then writes none, other ``OSError``.
         """
         folder = self._folder_of(picture)
         folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            self._write(folder, maps, source)
+
+    def _write(self, folder: Path, maps: AttentionMaps, source: Source) -> None:
         for path in (folder / f"{kind}.png" for kind in get_args(MapKind)):
             if path.is_file() and not _is_from(path, source):
                 raise OverlaysOfAnother(path)
@@ -70,6 +78,16 @@ class OverlayFolder:
         place = place_of(picture)
         below = self._folder.parent if place.is_relative_to(self._folder.parent) else place.anchor
         return self._folder / place.relative_to(below)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    path = folder / ".lock"
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            path.unlink()  # while it is locked: a file that was removed counts as no lock
 
 
 def _recorded(source: Source) -> str:

@@ -107,6 +107,10 @@ class ResultsFile:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ArchiveError(f"another command writes to {path}; choose another --out") from None
+        except OSError as error:
+            raise ArchiveError(
+                f"{path} cannot be written: {error.strerror} in its folder; choose another --out"
+            ) from error
         try:
             self._done = self._begin(judged_by, raw=raw)
             self._file = self._path.open("ab", buffering=0)

@@ -15,6 +15,7 @@ import warnings
 from typing import NamedTuple
 
 import PIL.BmpImagePlugin
+import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 import PIL.WebPImagePlugin
 from PIL import Image, ImageChops, ImagePalette
@@ -51,6 +52,9 @@ Image.MAX_IMAGE_PIXELS = None
 
 # Pillow's own reader of uncompressed TIFFs takes planes of 16 bits, and blocks of subsampled colours, for others.
 PIL.TiffImagePlugin.READ_LIBTIFF = True
+
+# Profiles of scanners and the histories that Photoshop keeps are larger than Pillow's limit for a PNG, of 1 MB.
+PIL.PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 # Errors go to the sender; Pillow would log a warning for every bad tag, and keep it in memory.
 warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -13,9 +13,7 @@ from typing import NamedTuple
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import Note
 from service.imaging.profiles import ADOBE_RGB, Colours, is_simple_profile, profile_of
 
@@ -137,18 +135,17 @@ class _Colours:
     """Converts a picture's pixels, of any mode, to 8-bit sRGB; ``notes`` say what was ignored or assumed."""
 
     def __init__(self, image: Image.Image, stated: Colours | None) -> None:
-        self._is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+        self._is_deep = image.mode.startswith("I;16")
         if self._is_deep:
-            _check_depth(image)
             self._mode, self._has_alpha = "L", False
         else:
             self._has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-            self._mode = image.mode if image.mode in ("RGB", "L", "CMYK") and not self._has_alpha else "RGB"
-        profile = image.info.get("icc_profile")
+            self._mode = "L" if image.mode in ("L", "LA", "La") else "CMYK" if image.mode == "CMYK" else "RGB"
+        profile = image.info.get("icc_profile", b"")  # None where Pillow could not read it
         if stated is not None:
             profile, self._mode = profile_of(stated), "RGB"
         self._transform = _transform(profile, self._mode) if profile else None
-        self.notes: tuple[Note, ...] = ("profile_ignored",) if profile and self._transform is None else ()
+        self.notes: tuple[Note, ...] = ("profile_ignored",) if profile != b"" and self._transform is None else ()
         if self._mode == "CMYK" and self._transform is None:
             self.notes += ("cmyk_without_profile",)
         self.change_pixels = image.mode != "RGB" or self._has_alpha or self._transform is not None
@@ -159,22 +156,11 @@ class _Colours:
             strip = _to_8_bit(strip)
         if self._has_alpha:
             strip = _on_white(strip if strip.mode == "RGBA" else strip.convert("RGBA"))
-        elif strip.mode != self._mode:
+        if strip.mode != self._mode:
             strip = strip.convert(self._mode)
         if self._transform is not None:
             strip = self._transform.apply(strip)
         return strip if strip.mode == "RGB" else strip.convert("RGB")
-
-
-def _check_depth(image: Image.Image) -> None:
-    """Refuse grey values of more than 8 bits whose range is unknown, and those of which one is transparent."""
-    if "transparency" in image.info:
-        raise refusal(Kind("a grey PNG of 16 bits with a transparent shade", "save it with 8 bits, or as JPEG"))
-    tags = getattr(image, "tag_v2", {})
-    depth, black_is_zero = tags.get(BITSPERSAMPLE, (16,)), tags.get(PHOTOMETRIC_INTERPRETATION, 1) == 1
-    # 32-bit, floating-point and 12-bit values have no known range; a wrong guess gives a black or white picture.
-    if image.mode in ("I", "F") or depth != (16,) or not black_is_zero:
-        raise refusal(Kind("a picture whose grey values have no known range", "save it with 8 or 16 bits a channel"))
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

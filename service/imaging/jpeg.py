@@ -25,6 +25,8 @@ _PROGRESSIVE = (0xC2, 0xCA)
 _ARITHMETIC = (0xC9, 0xCA)
 _LOSSLESS_OR_HIERARCHICAL = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 _JPEG_LS = 0xF7
+# Photo apps open neither.
+_FROM_DEVICE = "export it as an ordinary JPEG from the software that it comes from"
 
 _LEAST_GAP = 1024  # bytes
 # One for each row of blocks of the tallest picture; of more, only the markers are counted.
@@ -116,9 +118,9 @@ def _markers(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _check_frame(marker: int, header: bytes) -> None:
     """Refuse what a frame header says that Pillow's decoder does not read; other segments and damage pass."""
     if marker == _JPEG_LS:
-        raise refusal(Kind("a JPEG-LS picture, as medical devices write it"))
+        raise refusal(Kind("a JPEG-LS picture, as medical devices write it", _FROM_DEVICE))
     if marker in _LOSSLESS_OR_HIERARCHICAL:
-        raise refusal(Kind("a lossless or hierarchical JPEG, as medical devices write it"))
+        raise refusal(Kind("a lossless or hierarchical JPEG, as medical devices write it", _FROM_DEVICE))
     if marker in _SEQUENTIAL_OR_PROGRESSIVE and len(header) == 8:
         bits, channels = header[2], header[7]
         if bits == 12:

@@ -9,6 +9,9 @@ from service.imaging.kinds import PNG_SIGNATURE, Kind, refusal
 from service.imaging.picture import TooManyParts
 from service.imaging.profiles import ADOBE_RGB, BT_2020, DISPLAY_P3, SRGB, Colours, Primaries, primaries_of
 
+_DEPTH = 24  # where its byte is, and that of the colour type behind it
+_PALETTE = 3
+
 # 20 MB in the smallest chunks that encoders write.
 _MOST_CHUNKS = 50_000
 
@@ -25,10 +28,15 @@ _EXPONENTS = (0.9, 3.0)
 
 
 def check_png(data: bytes) -> None:
-    """Raises :class:`TooManyParts` for more chunks than any encoder writes."""
-    for number, _ in enumerate(_chunks(data)):
+    """Raises :class:`TooManyParts` for more chunks than any encoder writes, and :class:`UnsupportedPicture` for a
+    transparent shade that is not of 8 bits: Pillow compares it with pixels that it has scaled to 8."""
+    depth, colour = data[_DEPTH : _DEPTH + 2].ljust(2, b"\0")
+    for number, (name, _) in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise TooManyParts("too many chunks")
+        if name == b"tRNS" and depth in (2, 4, 16) and colour != _PALETTE:
+            what = f"a PNG of {depth} bits a channel with a transparent shade"
+            raise refusal(Kind(what, "save it with 8 bits, or as JPEG"))
 
 
 def png_colours(data: bytes) -> Colours | None:

@@ -23,12 +23,13 @@ _MOST_TAGS = 4_000
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
-_CHANNELS, _GREATEST, _PLANES, _SUB_DIRECTORIES = 277, 281, 284, 330
+_CHANNELS, _GREATEST, _PLANES, _PREDICTOR, _PALETTE, _SUB_DIRECTORIES = 277, 281, 284, 317, 320, 330
 _INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT = 332, 336, 338, 339
 _DNG_VERSION = 50706
 _READ = {
     *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS),
-    *(_CHANNELS, _GREATEST, _PLANES, _SUB_DIRECTORIES, _INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
+    *(_CHANNELS, _GREATEST, _PLANES, _PREDICTOR, _PALETTE, _SUB_DIRECTORIES),
+    *(_INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
 }
 # Bytes of a value, by its type.
 _SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -78,6 +79,8 @@ _COMPRESSIONS = {
     52546: "JPEG XL",
 }
 _DECODED = (1, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
+# With these, a predictor has no meaning, and only some decoders ignore it.
+_WITHOUT_PREDICTOR = (1, 32773)
 # Photometric interpretation and the channels of its colours: the depths that are decoded.
 _DEPTHS = {(0, 1): (2, 4, 8), (1, 1): (2, 4, 8, 16), (2, 3): (8, 16), (3, 1): (2, 4, 8), (5, 4): (8, 16), (6, 3): (8,)}
 
@@ -157,7 +160,7 @@ def _check_layout(page: _Directory) -> None:
     colours = channels - page.counts.get(_EXTRA, 0)
     depth = max(depths)
     in_planes = page.get(_PLANES, 1) == 2
-    _check_range(page, photometric, depth)
+    _check_meaning(page, photometric, depth, compression)
     if (
         compression in _DECODED
         and len(depths) == 1
@@ -178,14 +181,19 @@ def _check_layout(page: _Directory) -> None:
     raise refusal(Kind(text, _ADVICE))
 
 
-def _check_range(page: _Directory, photometric: int, depth: int) -> None:
-    """Refuse values that do not fill their bits, and inks that are not cyan, magenta, yellow and black."""
+def _check_meaning(page: _Directory, photometric: int, depth: int, compression: int) -> None:
+    """Refuse values of which decoders make different pictures: they do not fill their bits, are inks other than cyan,
+    magenta, yellow and black, do not fit the palette, or may be differences."""
     if depth == 16 and 0 < (greatest := max(page.values.get(_GREATEST, (0,)))) < 2**15:
         raise refusal(Kind(f"a TIFF of {greatest.bit_length()} bits in 16", _ADVICE))
     if photometric == 5 and page.get(_INKS, 1) != 1:
         raise refusal(Kind("a TIFF in inks other than cyan, magenta, yellow and black", _ADVICE))
     if photometric == 5 and page.values.get(_DOT_RANGE, (0, 2**depth - 1))[:2] != (0, 2**depth - 1):
         raise refusal(Kind("a TIFF in inks of an unusual range", _ADVICE))
+    if photometric == 3 and page.counts.get(_PALETTE) != 3 * 2**depth:
+        raise refusal(Kind("a TIFF whose palette does not fit its values", _ADVICE))
+    if compression in _WITHOUT_PREDICTOR and page.get(_PREDICTOR, 1) != 1:
+        raise refusal(Kind(f"a TIFF with a predictor, {_COMPRESSIONS[compression]}", _ADVICE))
 
 
 def _pages(data: bytes) -> Iterator[_Directory]:

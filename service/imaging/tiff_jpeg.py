@@ -10,6 +10,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import (
     COMPRESSION,
     JPEGTABLES,
+    PHOTOMETRIC_INTERPRETATION,
     PLANAR_CONFIGURATION,
     ROWSPERSTRIP,
     STRIPBYTECOUNTS,
@@ -23,13 +24,17 @@ from PIL.TiffImagePlugin import (
 
 from service.imaging.jpeg import END_MARK, MissingData, check_jpeg
 from service.imaging.jpeg_decoder import load_jpeg
+from service.imaging.kinds import Kind, refusal
 
 _JPEG = 7
 _IN_PLANES = 2
+# Photometric interpretation, and Adobe's transform in a JPEG of other colours: RGB and YCbCr.
+_CONTRADICTIONS = ((2, 1), (6, 0))
 
 
 def check_jpegs(image: TiffImageFile, data: bytes) -> None:
-    """Raises :class:`MissingData` where a JPEG in an opened TIFF has not the data of all its pixels."""
+    """Raises :class:`MissingData` where a JPEG in an opened TIFF has not the data of all its pixels, and
+    :class:`UnsupportedPicture` where one states other colours than the TIFF: decoders believe either."""
     tags = image.tag_v2
     if tags.get(COMPRESSION) != _JPEG:
         return
@@ -50,8 +55,16 @@ def check_jpegs(image: TiffImageFile, data: bytes) -> None:
             raise MissingData("a JPEG is smaller than its strip or tile")
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as opened:
             assert isinstance(opened, JpegImageFile)
+            if _states_other_colours(opened, tags[PHOTOMETRIC_INTERPRETATION]):
+                raise refusal(Kind("a TIFF whose JPEGs state other colours than itself", "save it as JPEG"))
             opened.draft(None, (max(1, opened.width // 8), max(1, opened.height // 8)))
             load_jpeg(opened, jpeg, stated)
+
+
+def _states_other_colours(jpeg: JpegImageFile, photometric: int) -> bool:
+    """Whether the markers of a JPEG contradict the TIFF that it is in; JFIF means YCbCr."""
+    transform = 1 if "jfif" in jpeg.info else jpeg.info.get("adobe_transform")
+    return jpeg.mode == "RGB" and (photometric, transform) in _CONTRADICTIONS
 
 
 def _parts(image: TiffImageFile) -> Iterator[tuple[int, int, tuple[int, int], tuple[int, int]]]:

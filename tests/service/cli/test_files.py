@@ -49,6 +49,15 @@ def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "target", *links}
 
 
+def test_a_replaced_file_is_as_old_as_its_bytes(tmp_path: Path) -> None:
+    """Otherwise a backup would leave it out."""
+    path = tmp_path / "results.csv"
+    path.touch()
+    os.utime(path, (1, 1))
+    replace_file(path, b"new")
+    assert path.stat().st_mtime > 1
+
+
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old.png").write_bytes(b"old")
 

@@ -40,6 +40,7 @@ ENCODED = {
     b"+1.jpg": "%2B1.jpg",
     b"-rf.jpg": "%2Drf.jpg",
     b"a;=1+1.jpg": "a;%3D1+1.jpg",
+    "\uff1d1+1.jpg".encode(): "%EF%BC%9D1+1.jpg",
     b"scan%20001.jpg": "scan%2520001.jpg",
     b"%0A.jpg": "%250A.jpg",
     b"%\n%0A%%41\xe2%C2%85.jpg": "%%0A%250A%%2541%E2%25C2%2585.jpg",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 
 import pytest
 from PIL import Image
@@ -12,6 +14,8 @@ from PIL import Image
 from service.bundle import Bundle
 from service.cli.archive import ArchiveError, find_pictures
 from service.cli.overlays import OverlayFolder
+from service.cli.results_file import Source
+from tests.service.attention.maps import maps
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of
 from tests.service.tiny_bundle import dark_square, picture_bytes
@@ -197,6 +201,30 @@ def test_an_answer_is_kept_without_its_overlays(
     result = cin("predict", archive, "--out", out, "--overlay", tmp_path / "overlays", **environment)
     assert result.exit_code == 0
     assert len(below(tmp_path / "overlays")) == 7 * 3
+
+
+def test_one_command_at_a_time_writes_those_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other's scratch file has the same name."""
+    num_writing, at_once = 0, set()
+
+    def slow(path: Path, data: bytes) -> None:
+        nonlocal num_writing
+        num_writing += 1
+        at_once.add(num_writing)
+        sleep(0.01)
+        path.write_bytes(data)
+        num_writing -= 1
+
+    monkeypatch.setattr("service.cli.overlays.replace_file", slow)
+    source = Source("picture", "model", "fp32")
+
+    def write(_: int) -> None:
+        OverlayFolder(tmp_path / "out").write(tmp_path / "i.jpg", maps(), source)
+
+    with ThreadPoolExecutor(4) as commands:
+        list(commands.map(write, range(8)))
+    assert at_once == {1}
+    assert {path.name for path in (tmp_path / "out/i.jpg").iterdir()} == KINDS
 
 
 @pytest.mark.parametrize("name", ["a" * 251 + ".jpg", "é" * 125 + ".jpg"])

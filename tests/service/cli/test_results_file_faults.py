@@ -44,6 +44,20 @@ def test_the_owner_of_the_file_is_kept(environment: dict[str, str], archive: Pat
     assert (out.stat().st_uid, out.stat().st_gid) == (1234, 4321)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("complete", [0, 3, 7])
+def test_zeros_that_a_loss_of_power_leaves_are_cut_off(
+    environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str, complete: int
+) -> None:
+    out = tmp_path / f"results.{suffix}"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[: complete + (suffix == "csv")] if complete else []) + bytes(512))
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(out.read_bytes().splitlines(keepends=True)) == sorted(lines)
+
+
 def test_a_read_only_file_is_left_alone(environment: dict[str, str], archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.csv"
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0

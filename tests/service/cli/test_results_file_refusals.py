@@ -59,6 +59,7 @@ def test_answers_that_were_judged_otherwise_are_not_mixed_in(
     [
         ("results.txt", None, ".jsonl or .csv"),
         ("nowhere/results.csv", None, "does not exist"),
+        ("a" * 248 + ".csv", None, "cannot be written: File name too long"),
         ("results.jsonl", "[1, 2]\n", "choose another --out"),
         ("results.jsonl", "my notes\n", "choose another --out"),
         ("results.jsonl", '{"picture": "a.jpg", "model": "mine"}\n', "choose another --out"),

@@ -41,6 +41,9 @@ def bmps() -> Iterator[Case]:
     masks = (0xFF, 0xFF00, 0xFF0000, 0)
     for header in (40, 108):
         yield Case(f"BMP, RGB0, {header}", bmp(32, turned, header=header, masks=masks), refused="unusual order")
+    within = bytearray(bmp(24, flipped))
+    within[10:14] = struct.pack("<I", 20)
+    yield Case("BMP, pixels within the header", within, refused="within its header")
     yield Case("BMP, 4 bits", bmp(4, GREY[::-1, ::2], palette=shades[:64]), refused="16 colours")
     yield Case("BMP, 1 bit", bmp(1, GREY[::-1, ::8], palette=shades[:8]), refused="2 colours")
     yield Case("BMP, run lengths", bmp(8, GREY[::-1], palette=shades, compression=1), refused="compressed BMP")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.imaging import UnsupportedPicture, read_picture
+from tests.service.hostile import chunk
 from tests.service.imaging.pictures import GREY_PAGE, LOSSLESS, RGB, frame, only_colour, scene, tiff, uniform
 from tests.service.tiny_bundle import picture_bytes
 
@@ -119,6 +121,13 @@ def test_grey_with_alpha() -> None:
 def test_a_transparent_colour_becomes_white(mode: str, colour: object, transparent: object) -> None:
     data = picture_bytes(uniform(mode, colour), "PNG", transparency=transparent)
     assert only_colour(data) == [255, 255, 255]
+
+
+def test_a_long_history_in_a_png() -> None:
+    """As Photoshop keeps it, and ImageMagick compresses it."""
+    data = picture_bytes(uniform("RGB", (200, 100, 0)), "PNG")
+    history = chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(bytes(2**21)))
+    assert only_colour(data[:33] + history + data[33:]) == [200, 100, 0]
 
 
 def test_palette() -> None:

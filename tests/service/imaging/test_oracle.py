@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.imaging import UnsupportedPicture, read_picture
-from tests.service.hostile import chunk, exif_of
+from tests.service.hostile import chunk, exif_of, png
 from tests.service.imaging import oracle
 from tests.service.imaging.bmp_cases import bmps
 from tests.service.imaging.cases import DEEP, GREY, INKS, PIXELS, SIDE, Case, with_alpha
@@ -67,8 +67,13 @@ def pngs() -> Iterator[Case]:
     }
     for mode, pixels in modes.items():
         yield Case(f"PNG, {mode}", imagecodecs.png_encode(pixels))
-    see_through = with_chunks(imagecodecs.png_encode(DEEP[..., 1].copy()), [(b"tRNS", bytes(2))])
-    yield Case("PNG, grey 16 and a transparent shade", see_through, refused="transparent shade")
+    shallow = png((SIDE, SIDE), 0, bits=4)
+    for name, data in {"grey 4": shallow, "grey 16": imagecodecs.png_encode(DEEP[..., 1].copy())}.items():
+        see_through = with_chunks(data, [(b"tRNS", bytes(2))])
+        yield Case(f"PNG, {name} and a transparent shade", see_through, refused="transparent shade")
+    see_through = with_chunks(imagecodecs.png_encode(DEEP), [(b"tRNS", bytes(6))])
+    yield Case("PNG, RGB 16 and a transparent shade", see_through, refused="transparent shade")
+    yield Case("PNG, grey 4", shallow)
     yield Case("PNG, palette", saved(Image.fromarray(PIXELS).quantize(256), "PNG"))
 
 

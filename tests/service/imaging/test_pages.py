@@ -35,6 +35,12 @@ def test_a_thumbnail_or_mask_after_the_picture_is_no_second_page(others: list[di
     np.testing.assert_array_equal(read_picture(tiff(pages, bytes(1600)), 40).frame, 0)
 
 
+def test_very_many_thumbnails_are_pages() -> None:
+    """A chain of a million would take seconds to follow."""
+    with pytest.raises(UnsupportedPicture, match="several pages"):
+        read_picture(tiff([GREY_PAGE, *[{**GREY_PAGE, **REDUCED}] * 40], bytes(1600)), 32)
+
+
 def test_a_full_page_after_a_thumbnail_is_a_second_page() -> None:
     pages = [GREY_PAGE, {**GREY_PAGE, **REDUCED}, GREY_PAGE]
     with pytest.raises(UnsupportedPicture, match="several pages"):

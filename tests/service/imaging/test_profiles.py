@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from service.imaging import read_picture
 from service.imaging.profiles import is_simple_profile
-from tests.service.hostile import exif_of
+from tests.service.hostile import chunk, exif_of, segment
 from tests.service.imaging.pictures import frame, only_colour, scene, uniform
 from tests.service.profiles import (
     black_only_profile,
@@ -75,6 +75,32 @@ def test_the_profile_survives_rotation_and_alpha() -> None:
 def test_grey_follows_its_profile() -> None:
     data = picture_bytes(uniform("L", 55), "PNG", icc_profile=gray_profile())
     np.testing.assert_allclose(only_colour(data), [srgb_encoded(55 / 255)] * 3, atol=1.5)
+
+
+def test_grey_with_alpha_follows_its_profile() -> None:
+    data = picture_bytes(uniform("LA", (55, 255)), "PNG", icc_profile=gray_profile())
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(55 / 255)] * 3, atol=1.5)
+
+
+def test_a_large_profile_in_a_png() -> None:
+    """Those of scanners, with tables, take some megabytes."""
+    profile = swapped_linear_profile() + bytes(2**21)
+    data = picture_bytes(uniform("RGB", (20, 90, 200)), "PNG", icc_profile=profile)
+    np.testing.assert_allclose(only_colour(data), [srgb_encoded(v / 255) for v in (200, 90, 20)], atol=1.5)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "position", "damaged"),
+    [
+        ("JPEG", 2, segment(0xE2, b"ICC_PROFILE\0\1\2" + swapped_linear_profile())),
+        ("PNG", 33, chunk(b"iCCP", b"name\0\0not compressed")),
+    ],
+    ids=["JPEG, the second part is missing", "PNG"],
+)
+def test_a_profile_that_cannot_be_read_is_noted(image_format: str, position: int, damaged: bytes) -> None:
+    data = picture_bytes(uniform("RGB", (20, 90, 200)), image_format)
+    assert read_picture(data, 32).notes == ()
+    assert read_picture(data[:position] + damaged + data[position:], 32).notes == ("profile_ignored",)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])

@@ -131,12 +131,34 @@ def tiffs() -> Iterator[Case]:
         yield Case(f"TIFF, inks {name}", tiff(INKS, photometric="separated", extratags=[extra_tag]), refused="inks")
     undefined = written("<", {258: (3, 8), 259: (3, 1), 262: (3, 1), 277: (3, 1), 339: (3, 4)}, GREY.tobytes())
     yield Case("TIFF, undefined", undefined, refused="undefined")
+    yield from contradictory_tiffs()
     yield Case("TIFF, CIELab", tiff(PIXELS, photometric="cielab"), refused="CIELab")
     yield Case("TIFF, bilevel", tiff(GREY > 128, photometric="minisblack"), refused="black and white")
     for bits, order in itertools.product((2, 4), ORDERS):
         yield Case(f"TIFF, {bits} bits of grey, {order}", shallow_tiff(bits, ORDERS[order]), coarse(bits))
     for subsampling, code in itertools.product(((1, 1), (2, 2)), (1, 5)):
         yield Case(f"TIFF, YCbCr, {subsampling}, {code}", ycbcr_tiff(subsampling, code), PIXELS)
+
+
+def contradictory_tiffs() -> Iterator[Case]:
+    """Those whose tags contradict each other, or the JPEG that they hold: decoders believe either."""
+    rgb = {258: (3, 8), 262: (3, 2), 277: (3, 3)}
+    packed = bytes(imagecodecs.packbits_encode(PIXELS.tobytes()))
+    for name, compression, content in (("raw", 1, PIXELS.tobytes()), ("PackBits", 32773, packed)):
+        tags = rgb | {259: (3, compression)}
+        yield Case(f"TIFF, {name}, no predictor", written("<", tags | {317: (3, 1)}, content), PIXELS)
+        yield Case(f"TIFF, {name}, predictor", written("<", tags | {317: (3, 2)}, content), refused="predictor")
+    for name, photometric, inside in (("RGB", 2, "YCbCr"), ("YCbCr", 6, "RGB")):
+        jpeg = bytes(imagecodecs.jpeg8_encode(PIXELS, level=95, outcolorspace=inside))
+        tags = rgb | {259: (3, 7), 262: (3, photometric), 530: (3, 0x10001)}
+        data = written("<", tags, jpeg, {530: 2})
+        yield Case(f"TIFF, {name}, JPEG in {inside}", data, refused="state other colours")
+    planes = tiff(PIXELS, photometric="rgb", compression="jpeg", planarconfig="separate", rowsperstrip=SIDE)
+    yield Case("TIFF, RGB, JPEG in planes", planes, PIXELS)  # whose own colour is grey
+    for num_colours in (200, 300):
+        tags = {258: (3, 8), 259: (3, 1), 262: (3, 3), 277: (3, 1), 320: (3, 8)}
+        data = written("<", tags, GREY.tobytes(), {320: 3 * num_colours})
+        yield Case(f"TIFF, palette of {num_colours} colours", data, refused="palette")
 
 
 def tiffs_of_more_channels() -> Iterator[Case]:
