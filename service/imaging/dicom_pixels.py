@@ -30,7 +30,9 @@ _RED_GREEN_BLUE = (*b"RGB",)
 _ADOBE_RGB_MARK = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
+_TILE, _END = b"\xff\x90", b"\xff\xd9"
 _MOST_TILES = 2_000
+_MOST_PARTS = 10_000
 
 _RLE_HEADER = struct.Struct("<16L")
 
@@ -41,12 +43,12 @@ def is_jpeg(dicom: Dicom) -> bool:
 
 
 def decoding_bytes(dicom: Dicom) -> int:
-    """The most memory that :func:`image_of` takes for an image of this size, in bytes."""
+    """The most memory that :func:`image_of` takes for an image of this size, in bytes; somewhat more than measured."""
     values = dicom.width * dicom.height * dicom.samples
     stored = values * dicom.bits_allocated // 8
-    # A decoder of JPEG 2000 keeps 32 bits of each value, twice.
-    decoding = 9 * values if dicom.syntax in JPEG_2000 else 0 if dicom.syntax in NATIVE else 2 * stored
-    return decoding + 2 * stored + 2 * values
+    if dicom.syntax in JPEG_2000:
+        return 6 * values + stored  # its decoder keeps 32 bits of each
+    return 2 * stored + values if dicom.syntax in NATIVE else 3 * stored
 
 
 def jpeg_of(dicom: Dicom) -> bytes:
@@ -154,12 +156,24 @@ def _run_lengths(dicom: Dicom) -> Samples:
     values = np.empty((dicom.height, dicom.width, dicom.samples, num_bytes), np.uint8)
     ends = [*starts[1:num_segments], len(dicom.pixels)]
     for index, (start, end) in enumerate(zip(starts, ends, strict=False)):
-        # One row, because runs may go on across the image's rows.
-        segment = Image.frombytes("L", (num_pixels, 1), dicom.pixels[start:end], "packbits", "L")
-        plane = np.frombuffer(segment.tobytes(), np.uint8).reshape(dicom.height, dicom.width)
-        values[:, :, index // num_bytes, index % num_bytes] = plane
+        plane = np.frombuffer(_expanded(dicom.pixels[start:end], num_pixels), np.uint8)
+        values[:, :, index // num_bytes, index % num_bytes] = plane.reshape(dicom.height, dicom.width)
     whole = values.view(f">u{num_bytes}")[..., 0]
     return whole[..., 0] if dicom.samples == 1 else whole
+
+
+def _expanded(segment: bytes, num_pixels: int) -> bytes:
+    """Raises ``ValueError`` for fewer pixels, or for more than the byte that makes a segment even may add."""
+
+    def expand(num: int) -> bytes:
+        # One row, because runs may go on across the image's rows.
+        return Image.frombytes("L", (num, 1), segment, "packbits", "L").tobytes()
+
+    try:
+        expand(num_pixels + 2)
+    except ValueError:
+        return expand(num_pixels)
+    raise _contradiction("another size than its run lengths have")
 
 
 def _jpeg_ls(dicom: Dicom) -> tuple[bytes, bool]:
@@ -178,8 +192,11 @@ def _jpeg_2000(dicom: Dicom) -> Image.Image:
         raise UndecodablePicture(f"the DICOM file states a JPEG 2000 and holds none; {EXPORT}")
     right, bottom, left, top, across, down, *_, num = struct.unpack_from(">8LH", stream, 8)
     _require_size(dicom, "JPEG 2000", right - left, bottom - top)
-    if -(-right // across) * -(-bottom // down) > _MOST_TILES:
+    num_tiles = -(-right // across) * -(-bottom // down)
+    if num_tiles > _MOST_TILES:
         raise TooManyParts("too many tiles")
+    if _tiles(stream) != set(range(num_tiles)):
+        raise ValueError("tiles are missing")  # which the decoder would leave black
     channels = {stream[start : start + 3] for start in range(42, 42 + 3 * num, 3)}
     if num != dicom.samples or channels != {bytes((dicom.bits_stored - 1, 1, 1))}:
         raise _contradiction("other values than the JPEG 2000 in it has")
@@ -189,6 +206,24 @@ def _jpeg_2000(dicom: Dicom) -> Image.Image:
         return image
     grey = np.frombuffer(image.tobytes(), "<u2").reshape(dicom.height, dicom.width)
     return Image.fromarray(_to_8_bits(grey, dicom))
+
+
+def _tiles(stream: bytes) -> set[int]:
+    """The numbers of the tiles that have data in a JPEG 2000 codestream (ITU-T T.800, Annex A)."""
+    position, found = 2, set[int]()  # behind the start mark
+    for _ in range(_MOST_PARTS):
+        marker = stream[position : position + 2]
+        if marker == _TILE:
+            tile, length = struct.unpack_from(">HL", stream, position + 4)
+            found.add(tile)
+            if length == 0:  # up to the end
+                return found
+            position += length
+        elif found or marker == _END:
+            return found
+        else:
+            position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
+    raise TooManyParts("too many segments or parts of tiles")
 
 
 def _to_8_bits(values: Samples, dicom: Dicom) -> NDArray[np.uint8]:

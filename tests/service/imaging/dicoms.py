@@ -12,6 +12,8 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 
 DERMOSCOPY = "1.2.840.10008.5.1.4.1.1.77.1.7"
@@ -127,3 +129,8 @@ def palette(colours: NDArray[np.integer[Any]], first: int = 0) -> dict[str, Any]
         elements[f"{name}PaletteColorLookupTableDescriptor"] = [len(colours) % 65_536, first, bits]
         elements[f"{name}PaletteColorLookupTableData"] = colours[:, channel].tobytes()
     return elements
+
+
+def data_set_at(data: bytes) -> int:
+    """Where the data set begins, behind preamble and header."""
+    return 132 + 12 + int(dcmread(DicomBytesIO(data)).file_meta.FileMetaInformationGroupLength)

@@ -26,6 +26,7 @@ from tests.service.imaging.cases import DEEP, GREY, PIXELS, SIDE, YCBCR
 from tests.service.imaging.dicoms import (
     COLOUR_FRAMES,
     PATIENT,
+    data_set_at,
     dicom,
     of_array,
     of_jpeg,
@@ -48,11 +49,6 @@ def without_pixels(sop_class: str, **elements: Any) -> bytes:
     for name, value in {**PATIENT, **elements}.items():
         setattr(stored, name, value)
     return written(stored, uid.ExplicitVRLittleEndian)
-
-
-def data_set_at(data: bytes) -> int:
-    """Where the data set begins, behind preamble and header."""
-    return 132 + 12 + int(dcmread(DicomBytesIO(data)).file_meta.FileMetaInformationGroupLength)
 
 
 def another_syntax(syntax: str) -> bytes:
