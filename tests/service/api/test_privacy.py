@@ -192,14 +192,14 @@ def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, 
 
 def _dicom_files(real: Image.Image) -> dict[str, bytes]:
     """DICOM files that are answered and refused, with the name in every element that may hold text."""
-    named: dict[str, Any] = dict.fromkeys(dicoms.PATIENT, PATIENT) | {"StudyInstanceUID": "2.25.1"}
+    named: dict[str, Any] = {**dict.fromkeys(dicoms.PATIENT, PATIENT), "StudyInstanceUID": "2.25.1"}
     other = Dataset()
     other.PatientName, other.PatientID = PATIENT, PATIENT
     named |= {"OtherPatientIDsSequence": [other], "ImageComments": PATIENT, "ICCProfile": _profile()}
     jpeg = picture_bytes(real, "JPEG", exif=_exif(real), comment=PATIENT.encode())
     whole = dicoms.of_jpeg(jpeg, **named)
     pixels = np.asarray(real)
-    refused = {
+    refused: dict[str, dict[str, Any]] = {
         "kind": {"sop_class": PATIENT},
         "colours": {"photometric": PATIENT},
         "colour space": {"ColorSpace": PATIENT, "BurnedInAnnotation": PATIENT},
