@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from service.imaging.dicom import BIG_ENDIAN, JPEG, JPEG_2000, JPEG_LS, NATIVE, Dicom
-from service.imaging.jpeg import Jpeg, check_jpeg, without_exif
+from service.imaging.jpeg import END_MARK, Jpeg, check_jpeg, without_exif
 from service.imaging.kinds import EXPORT, JPEG_SIGNATURE, Kind, refusal
 from service.imaging.picture import TooManyParts, UndecodablePicture
 
@@ -178,6 +178,9 @@ def _expanded(segment: bytes, num_pixels: int) -> bytes:
 
 def _jpeg_ls(dicom: Dicom) -> tuple[bytes, bool]:
     """The values, and whether they are in planes."""
+    # Without an end, its decoder may read zeros for ten seconds.
+    if not dicom.pixels.removesuffix(b"\0").endswith(END_MARK):
+        raise ValueError("there is no end mark")
     header = _CharLS.read_header(dicom.pixels)
     _require_size(dicom, "JPEG-LS", header["width"], header["height"])
     if header["components"] != dicom.samples or header["bits_per_sample"] != dicom.bits_stored:

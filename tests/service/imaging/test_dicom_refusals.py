@@ -136,6 +136,11 @@ REFUSED: dict[str, tuple[type[PictureError], str, bytes]] = {
         "other values",
         dicom(compressed("jpegls", DEEP), SIZE, syntax=uid.JPEGLSLossless),
     ),
+    "JPEG-LS without its end": (
+        UndecodablePicture,
+        "truncated",
+        dicom(compressed("jpegls", PIXELS)[:-3], SIZE, syntax=uid.JPEGLSLossless),
+    ),
     "JPEG 2000 of another size": (
         UndecodablePicture,
         "64 x 32",
