@@ -1,6 +1,6 @@
 """Install this project and what it needs into this Python's environment, by uv, from wherever pip is set up to look.
 
-    .venv/bin/python .ci/install.py '.[train,dev]'
+    .venv/bin/python .ci/install.py '.[dicom,train,dev]'
 
 uv is several times as fast as pip and reads none of its configuration, so mirrors and wheel folders are passed on. uv,
 the build backend and what serving needs are checked against the SHA-256 in requirements.lock; what only training and

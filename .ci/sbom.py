@@ -27,6 +27,8 @@ from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE
 
 PROJECT = "clinical-inspired-network"
+# What the image is installed with, beside what a GPU needs.
+EXTRAS = frozenset({"dicom"})
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -107,7 +109,7 @@ def bill() -> dict[str, Any]:
     project = ["--pyproject", str(REPOSITORY / "pyproject.toml")]
     made = subprocess.run([*command, *project, sys.executable], capture_output=True, text=True, check=True)
     document: dict[str, Any] = json.loads(made.stdout)
-    wanted = needed(PROJECT)
+    wanted = needed(PROJECT, EXTRAS)
     kept = [c for c in document["components"] if canonicalize_name(c["name"]) in wanted - {PROJECT}]
     root = document["metadata"]["component"]["bom-ref"]
     refs = {root, *(component["bom-ref"] for component in kept)}

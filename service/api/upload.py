@@ -23,6 +23,9 @@ _CHARSETS = frozenset({b"utf-8", b"us-ascii", b"iso-8859-1"})
 # Of a form: its boundary has at most 70 characters (RFC 2046). A type of many parameters takes long to read.
 _LONGEST_TYPE = 256
 
+# Types of a body that is a picture, besides image/*.
+_BODIES = ("application/octet-stream", "application/dicom")
+
 # Room for the boundaries and headers around a picture of the largest size.
 MULTIPART_OVERHEAD = 64 * 1024
 
@@ -37,7 +40,7 @@ class UploadLimits:
 
 
 async def read_upload(request: Request, limits: UploadLimits) -> bytes:
-    """The bytes of the picture: multipart field ``image``, or a body of type ``image/*`` or octet-stream.
+    """The bytes of the picture: multipart field ``image``, or a body of type ``image/*``, DICOM or octet-stream.
 
     Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, not here in
     time, or neither kind of body; and what ``limits.take`` raises.
@@ -46,11 +49,11 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
     if kind == "multipart/form-data":
         (picture,), _ = await _read_form(request, limits, max_files=1)
         return picture
-    if kind.startswith("image/") or kind == "application/octet-stream":
+    if kind.startswith("image/") or kind in _BODIES:
         return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
     raise ServiceError(
         UNSUPPORTED_TYPE,
-        f"send a multipart form with the field {FIELD}, or a body of type image/* or application/octet-stream",
+        f"send a multipart form with the field {FIELD}, or a body of type image/* or {' or '.join(_BODIES)}",
     )
 
 

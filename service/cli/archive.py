@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+from service.imaging.kinds import DICOM_START, READS_DICOM, is_dicom
+
+_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"}) | (
+    _DICOM_SUFFIXES if READS_DICOM else frozenset()
+)
+# The table of contents of a folder of DICOM files has this name.
+_DICOM_CONTENTS = "DICOMDIR"
 
 # A folder with this file holds overlays, which are not to be taken for pictures.
 OVERLAYS_MARKER = ".cin-overlays"
@@ -18,7 +26,7 @@ _OTHER_FORMATS = {
     suffix: kind
     for kind, suffixes in {
         "HEIC": ".heic .heif .hif",
-        "DICOM": ".dcm .dicom",
+        "DICOM": " ".join(_DICOM_SUFFIXES),
         "GIF": ".gif",
         "AVIF": ".avif",
         "JPEG XL": ".jxl",
@@ -57,7 +65,8 @@ class Found(NamedTuple):
 
 
 def find_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> Found:
-    """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order.
+    """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order;
+    DICOM files also without suffix and with others, by their content.
 
     A picture with several names, as by links, is taken once, by the first of them. Below these folders, hidden and
     system folders, symlinked folders and folders of overlays are not searched. ``own`` are files and folders of the
@@ -123,7 +132,18 @@ def _kind_unless_picture(path: Path) -> str | None:
         return "hidden files"
     if suffix in SUFFIXES:
         return None if path.is_file() else "pipes, devices and broken links"
+    # The name of a DICOM file may be a number with points in it.
+    if suffix not in _OTHER_FORMATS and path.name != _DICOM_CONTENTS and READS_DICOM and _is_dicom(path):
+        return None
     return _OTHER_FORMATS.get(suffix, "other files" if suffix else "files without suffix")
+
+
+def _is_dicom(path: Path) -> bool:
+    with suppress(OSError):
+        if path.is_file():  # opening a pipe may never end
+            with path.open("rb") as file:
+                return is_dicom(file.read(DICOM_START))
+    return False
 
 
 def _unreadable(error: OSError) -> None:

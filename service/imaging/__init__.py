@@ -2,8 +2,10 @@
 
 from service.imaging.decode import read_picture
 from service.imaging.picture import (
+    CAUTIONS,
     DEFAULT_LIMITS,
     NOTES,
+    Caution,
     CostlyPicture,
     EmptyPicture,
     Note,
@@ -16,8 +18,10 @@ from service.imaging.picture import (
 )
 
 __all__ = [
+    "CAUTIONS",
     "DEFAULT_LIMITS",
     "NOTES",
+    "Caution",
     "CostlyPicture",
     "EmptyPicture",
     "Note",

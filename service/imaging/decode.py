@@ -1,10 +1,11 @@
 """Decode a picture to the frame that the network takes; training and serving share this module.
 
-Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF and BMP. Frames are 8-bit sRGB and upright. The
-pixels are in memory once in full size; those of a very large JPEG in half its size.
+Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF, BMP and, with the extra ``dicom``, DICOM. Frames
+are 8-bit sRGB and upright. The pixels are in memory once in full size; those of a very large JPEG in half its size.
 
 The service decodes in processes of its own (:mod:`service.imaging.decoder_pool`). They import this module, which
-therefore does without NumPy: that takes longer to load than everything else together.
+therefore does without NumPy: that takes longer to load than everything else together. What reads DICOM is loaded before
+the first DICOM file.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 
 from service.imaging.bmp import bmp_profile
-from service.imaging.frame import forget_xmp, to_frame
+from service.imaging.frame import Framed, Stated, forget_xmp, to_frame
 from service.imaging.jpeg import Jpeg, check_jpeg, completed
 from service.imaging.jpeg_decoder import load_jpeg
 from service.imaging.kinds import FORMATS, NAMES, Format, Kind, costly, damaged, format_of, refusal
 from service.imaging.picture import (
     DEFAULT_LIMITS,
+    Caution,
     CostlyPicture,
     EmptyPicture,
     Note,
@@ -82,6 +84,7 @@ class Decoded(NamedTuple):
     height: int
     format: str
     notes: tuple[Note, ...]
+    cautions: tuple[Caution, ...] = ()
 
 
 def read_picture(
@@ -97,8 +100,10 @@ def read_picture(
     """
     import numpy as np
 
-    image, width, height, picture_format, notes = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
-    return Picture(np.asarray(image), width, height, picture_format, hashlib.sha256(data).hexdigest(), notes)
+    decoded = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
+    image, width, height, picture_format, notes, cautions = decoded
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Picture(np.asarray(image), width, height, picture_format, sha256, notes, cautions)
 
 
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
@@ -108,17 +113,12 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
+    cautions: tuple[Caution, ...] = ()
     try:
-        jpeg = check_parts(data, picture_format)
-        stated = png_colours(data) if picture_format == "PNG" else None
-        if picture_format == "WEBP":
-            _check_webp(data, limits)
-        with Image.open(io.BytesIO(data), formats=(picture_format,)) as image:
-            _check(image, picture_format, limits, len(jpeg.scans) if jpeg else 1)
-            size = image.size
-            reduction = limits.reduction(image.width * image.height)
-            loaded = _load(image, data, reduction, jpeg)
-            framed = to_frame(loaded, frame_size, stated)
+        if picture_format == "DICOM":
+            size, framed, cautions = _decode_dicom(data, frame_size, limits)
+        else:
+            size, framed = _decode_file(data, picture_format, frame_size, limits)
     except CostlyPicture:
         raise costly(data) from None
     except (PictureError, MemoryError):
@@ -135,7 +135,40 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     frame = framed.image
     if (width, height) != frame.size and jpeg_quality is not None:
         frame = _recompress(frame, jpeg_quality)
-    return Decoded(frame, width, height, picture_format, framed.notes)
+    return Decoded(frame, width, height, picture_format, framed.notes, cautions)
+
+
+def _decode_file(
+    data: bytes, picture_format: Format, frame_size: int, limits: PictureLimits, stated: Stated | None = None
+) -> tuple[tuple[int, int], Framed]:
+    """The size that is stored, and the frame."""
+    jpeg = check_parts(data, picture_format)
+    colours = png_colours(data) if picture_format == "PNG" else None
+    if picture_format == "WEBP":
+        _check_webp(data, limits)
+    with Image.open(io.BytesIO(data), formats=(picture_format,)) as image:
+        _check(image, picture_format, limits, len(jpeg.scans) if jpeg else 1)
+        size = image.size
+        reduction = limits.reduction(image.width * image.height)
+        loaded = _load(image, data, reduction, jpeg)
+        if stated is not None:
+            loaded, colours = stated.adopt(loaded), stated.colours
+        return size, to_frame(loaded, frame_size, colours)
+
+
+def _decode_dicom(
+    data: bytes, frame_size: int, limits: PictureLimits
+) -> tuple[tuple[int, int], Framed, tuple[Caution, ...]]:
+    from service.imaging.dicom import read_dicom
+    from service.imaging.dicom_pixels import decoding_bytes, image_of, is_jpeg, jpeg_of
+
+    dicom = read_dicom(data)
+    _check_size(dicom.size, "JPEG" if is_jpeg(dicom) else "DICOM", limits)
+    if is_jpeg(dicom):
+        return *_decode_file(jpeg_of(dicom), "JPEG", frame_size, limits, dicom.stated), dicom.cautions
+    _check_memory(decoding_bytes(dicom), limits)
+    image = dicom.stated.adopt(image_of(dicom))
+    return dicom.size, to_frame(image, frame_size, dicom.stated.colours), dicom.cautions
 
 
 def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) -> Image.Image:
@@ -198,10 +231,7 @@ def _recompress(image: Image.Image, quality: int) -> Image.Image:
 
 def _check(image: Image.Image, picture_format: Format, limits: PictureLimits, num_scans: int) -> None:
     width, height = image.size
-    _check_pixels(image.size, picture_format, limits)
-    if min(width, height) < limits.min_side:
-        size = f"{width} x {height} pixels; each side needs {limits.min_side} or more"
-        raise UndecodablePicture(f"the {NAMES[picture_format]} is {size}: send the original in full size")
+    _check_size(image.size, picture_format, limits)
     check_tiles(image, limits.max_pixels)
     if image.mode == "1":
         raise refusal(Kind("a picture in black and white without shades", "send the photo itself"))
@@ -234,6 +264,13 @@ def _check_pixels(size: tuple[int, int], picture_format: Format, limits: Picture
         )
     if max(size) > limits.max_side:
         raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_side:,} for a side")
+
+
+def _check_size(size: tuple[int, int], picture_format: Format, limits: PictureLimits) -> None:
+    _check_pixels(size, picture_format, limits)
+    if min(size) < limits.min_side:
+        text = f"{size[0]} x {size[1]} pixels; each side needs {limits.min_side} or more"
+        raise UndecodablePicture(f"the {NAMES[picture_format]} is {text}: send the original in full size")
 
 
 def _is_animated(image: Image.Image) -> bool:

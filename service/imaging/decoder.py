@@ -17,12 +17,13 @@ import numpy as np
 from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.imaging.kinds import FORMATS
-from service.imaging.picture import NOTES, Note, Picture, PictureError, PictureLimits
+from service.imaging.picture import CAUTIONS, NOTES, Caution, Note, Picture, PictureError, PictureLimits
 
 Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
 
 # From the names that processes answer with.
 _NOTES: dict[Any, Note] = {note: note for note in NOTES}
+_CAUTIONS: dict[Any, Caution] = {caution: caution for caution in CAUTIONS}
 _ERRORS = {error.__name__: error for error in PictureError.__subclasses__()}
 
 
@@ -52,6 +53,7 @@ class _Answer(NamedTuple):
     height: int
     format: str
     notes: tuple[Note, ...]
+    cautions: tuple[Caution, ...]
 
 
 def _parse(text: bytes, limits: PictureLimits) -> _Answer:
@@ -60,10 +62,12 @@ def _parse(text: bytes, limits: PictureLimits) -> _Answer:
         match json.loads(text):
             case {"error": str(name), "detail": str(detail)}:
                 error = _ERRORS[name]
-            case {"picture": [int(width), int(height), str(kind), list(notes)]}:
-                if kind not in FORMATS or min(width, height) < 1 or width * height > limits.max_pixels_of(kind):
+            case {"picture": [int(width), int(height), str(kind), list(notes), list(cautions)]}:
+                most = limits.max_pixels_of("JPEG" if kind == "DICOM" else kind)  # which may hold a JPEG
+                if kind not in FORMATS or min(width, height) < 1 or width * height > most:
                     raise _Malformed
-                return _Answer(width, height, kind, tuple(_NOTES[note] for note in notes))
+                known = tuple(_NOTES[note] for note in notes), tuple(_CAUTIONS[caution] for caution in cautions)
+                return _Answer(width, height, kind, *known)
             case _:
                 raise _Malformed
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
@@ -76,7 +80,8 @@ class Decoder:
 
     def __init__(self, server: ForkServer, work: Work, limits: DecoderLimits, client: str) -> None:
         """Raises :class:`DecoderError` when the system has no room for it."""
-        self.limits, self.client, self._server, self._work = limits, client, server, work
+        self.limits, self.client, self.reads_dicom = limits, client, work.dicom
+        self._server, self._work = server, work
         try:
             self._channel, theirs = socket.socketpair()
         except OSError as error:
@@ -108,7 +113,7 @@ class Decoder:
         except _Malformed:
             self.kill()
             raise Ended("crashed") from None
-        return Picture(frame, answer.width, answer.height, answer.format, sha256, answer.notes)
+        return Picture(frame, answer.width, answer.height, answer.format, sha256, answer.notes, answer.cautions)
 
     def _receive_size(self, ends: float) -> int:
         size: int

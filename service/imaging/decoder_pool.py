@@ -16,7 +16,7 @@ from typing import NamedTuple
 from service.imaging.decoder import Decoder, DecoderLimits, Ended, Replaced
 from service.imaging.decoder_process import Work
 from service.imaging.fork_server import DecoderError, ForkServer
-from service.imaging.kinds import costly, damaged
+from service.imaging.kinds import READS_DICOM, costly, damaged, is_dicom
 from service.imaging.picture import (
     DEFAULT_LIMITS,
     CostlyPicture,
@@ -123,38 +123,41 @@ class DecoderPool:
             decoder.end()
 
     def _decode_ordinary(self, data: bytes, client: str) -> Decoded:
-        return self._decode(self._idle_one(client) or self._fork(self._ordinary, client), data)
+        dicom = READS_DICOM and is_dicom(data)
+        return self._decode(self._idle_one(client, dicom) or self._fork(self._ordinary, client, dicom), data)
 
     def _decode_costly(self, data: bytes, client: str) -> Decoded:
-        return self._decode(self._fork(self._costly, client), data)
+        return self._decode(self._fork(self._costly, client, READS_DICOM and is_dicom(data)), data)
 
-    def _idle_one(self, client: str) -> Decoder | None:
+    def _idle_one(self, client: str, dicom: bool) -> Decoder | None:
         """One of this client's; without one, another client's may have to make room for it."""
-        while (decoder := self._pop_idle(client)) is not None:
+        while (decoder := self._pop_idle(client, dicom)) is not None:
             if not decoder.is_alive():
                 self._count(decoder.end())
-            elif decoder.client == client:
+            elif _serves(decoder, client, dicom):
                 return decoder
             else:
                 decoder.end()
                 break
         return None
 
-    def _pop_idle(self, client: str) -> Decoder | None:
+    def _pop_idle(self, client: str, dicom: bool) -> Decoder | None:
         """The latest one of this client's; or else, when there are many, the one that is idle for longest."""
         with self._lock:
-            own = next((i for i in reversed(range(len(self._idle))) if self._idle[i].client == client), None)
+            latest = reversed(range(len(self._idle)))
+            own = next((i for i in latest if _serves(self._idle[i], client, dicom)), None)
             if own is None and len(self._idle) < MOST_IDLE:
                 return None
             return self._idle.pop(own or 0)
 
-    def _fork(self, limits: DecoderLimits, client: str) -> Decoder:
+    def _fork(self, limits: DecoderLimits, client: str, dicom: bool) -> Decoder:
         work = Work(
             frame_size=self._frame_size,
             jpeg_quality=self._jpeg_quality,
             pictures=replace(self._pictures, max_memory=limits.memory_bytes),
             cpu_seconds=limits.cpu_seconds,
             memory_bytes=limits.memory_bytes + 3 * self._pictures.max_bytes + _MORE_BYTES,
+            dicom=dicom,
         )
         return Decoder(self._server, work, limits, client)
 
@@ -187,6 +190,11 @@ class DecoderPool:
         if not self._closed:
             log.warning("a process that decodes pictures was replaced: %s", reason)
             self._on_replaced(reason)
+
+
+def _serves(decoder: Decoder, client: str, dicom: bool) -> bool:
+    """Whether it is this client's; before the first DICOM file, processes are forked that cannot read any."""
+    return decoder.client == client and (decoder.reads_dicom or not dicom)
 
 
 def _error(reason: Replaced, data: bytes) -> PictureError | DecoderError:

@@ -40,13 +40,14 @@ _KEPT_BLOCKS = 3
 
 @dataclass(frozen=True)
 class Work:
-    """How a process decodes its pictures: to which frame, and within which limits."""
+    """How a process decodes its pictures: to which frame, and within which limits; also DICOM, or not."""
 
     frame_size: int
     jpeg_quality: int | None
     pictures: PictureLimits
     cpu_seconds: float
     memory_bytes: int  # on top of what the process has when it starts
+    dicom: bool = False
 
 
 def serve_forks(control: socket.socket) -> None:
@@ -62,6 +63,8 @@ def serve_forks(control: socket.socket) -> None:
             return
         request = json.loads(message)
         if descriptors:
+            if request["dicom"]:
+                _load_dicom()
             answer = _fork(control, descriptors[0], request)
             children.add(answer)
         elif request["pid"] in children:
@@ -70,6 +73,15 @@ def serve_forks(control: socket.socket) -> None:
         else:  # an earlier fork server's, which is gone
             answer = -signal.SIGKILL
         control.send(json.dumps(answer).encode())
+
+
+def _load_dicom() -> None:
+    """Load what reads DICOM, as :func:`main` loads the rest; it takes longer than all of that, half a second."""
+    if "service.imaging.dicom_pixels" not in sys.modules:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads of NumPy's would not be there after a fork
+        import service.imaging.dicom_pixels  # noqa: F401
+
+        gc.freeze()
 
 
 def _fork(control: socket.socket, descriptor: int, request: dict[str, Any]) -> int:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Forking and reaping take milliseconds, and two seconds when a process does not end.
 _HANGS_SECONDS = 5.0
+# Loading what reads DICOM, once, takes half a second on an idle machine.
+_LOADS_SECONDS = 20.0
 # For so long after a failure, pictures are better sent elsewhere; then they show whether it lasts.
 _FAILING_SECONDS = 5.0
 
@@ -49,12 +51,12 @@ class ForkServer:
         """
         message = json.dumps(asdict(work)).encode()
         with self._lock:
-            pid = self._ask(message, channel.fileno())
+            pid = self._ask(message, channel.fileno(), loads=work.dicom)
             if pid is None:  # it was killed from outside, or hangs
                 self._end()
                 with suppress(OSError):
                     self._start()
-                    pid = self._ask(message, channel.fileno())
+                    pid = self._ask(message, channel.fileno(), loads=work.dicom)
         self._failing_until = -math.inf if pid else time.monotonic() + _FAILING_SECONDS
         if not pid:
             log.error("no process could be started to decode a picture")
@@ -86,7 +88,6 @@ class ForkServer:
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.settimeout(_HANGS_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "service.imaging.decoder_process", str(theirs.fileno())],
@@ -103,8 +104,9 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
 
-    def _ask(self, message: bytes, *descriptors: int) -> int | None:
+    def _ask(self, message: bytes, *descriptors: int, loads: bool = False) -> int | None:
         try:
+            self._control.settimeout(_LOADS_SECONDS if loads else _HANGS_SECONDS)
             socket.send_fds(self._control, [message], descriptors)
             answer = self._control.recv(MESSAGE_BYTES)
         except OSError:

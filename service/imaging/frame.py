@@ -50,6 +50,26 @@ _TURNS = {
 }
 
 
+class Stated(NamedTuple):
+    """What a DICOM file states of the colours in it; what a JPEG inside states counts only where that is nothing."""
+
+    is_inverted: bool  # white is zero
+    is_srgb: bool
+    profile: bytes | None
+    colours: Colours | None  # without a profile
+
+    def adopt(self, image: Image.Image) -> Image.Image:
+        """A loaded image with these colours."""
+        if self.is_inverted:
+            info, image = image.info, image.point(lambda value: 255 - value)
+            image.info = info
+        if self.is_srgb or self.colours is not None:
+            image.info.pop("icc_profile", None)
+        elif self.profile is not None:
+            image.info["icc_profile"] = self.profile
+        return image
+
+
 class Framed(NamedTuple):
     """A frame; whether the picture's width and height were swapped for it, and what was ignored or assumed."""
 

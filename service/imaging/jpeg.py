@@ -16,6 +16,7 @@ _MOST_SCANS = 100
 _START_OF_SCAN, _END_OF_PICTURE, _RESTARTS = 0xDA, 0xD9, 0xDD
 END_MARK = bytes((0xFF, _END_OF_PICTURE))
 _WITHOUT_LENGTH = (0x01, 0xD8)
+_APP1 = 0xE1
 # Within a scan, FF before 00 is data, and FF before D0 to D7 is a restart marker.
 _NEXT_MARKER = re.compile(b"\xff([^\x00\xd0-\xd7\xff])")
 _RESTART_MARKER = re.compile(b"\xff([\xd0-\xd7])")
@@ -197,6 +198,18 @@ def completed(data: bytes, jpeg: Jpeg) -> list[bytes]:
         return []
     data = data.removesuffix(b"\xff")
     return [data + filling + END_MARK for filling in (b"", b"\xff\0" * 32, b"\x5a" * 64, b"\xa5" * 64)]
+
+
+def without_exif(data: bytes) -> bytes:
+    """A JPEG file without its segments of EXIF data and XMP."""
+    kept, start = list[bytes](), 0
+    for marker, position, _ in _markers(data):
+        if marker == _START_OF_SCAN:
+            break
+        if marker == _APP1:
+            kept.append(data[start : position - 2])
+            start = position + int.from_bytes(data[position : position + 2])
+    return b"".join([*kept, data[start:]])
 
 
 def _has_all_scans(jpeg: Jpeg) -> bool:

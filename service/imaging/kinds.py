@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal, NamedTuple, get_args
 
 from service.imaging.picture import CostlyPicture, UndecodablePicture, UnsupportedPicture
 
-Format = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP"]
+Format = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "DICOM"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-NAMES: dict[Format, str] = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP"}
+NAMES: dict[Format, str] = {
+    **{"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP"},
+    "DICOM": "DICOM file",
+}
+# Whether what the extra ``dicom`` installs is there.
+READS_DICOM = all(find_spec(package) for package in ("pydicom", "_CharLS"))
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+# Behind a preamble, which is usually empty.
+_DICOM_SIGNATURE, _DICOM_POSITION = b"DICM", 128
+DICOM_START = _DICOM_POSITION + len(_DICOM_SIGNATURE)  # bytes that tell a DICOM file
 
-_ACCEPTED = "JPEG, PNG, WebP, TIFF or BMP"
+_ACCEPTED = "JPEG, PNG, WebP, TIFF or BMP" if not READS_DICOM else "JPEG, PNG, WebP, TIFF, BMP or DICOM"
 
 _SAVE = "open it in a photo app and save it as JPEG"
 _HEIC = (
@@ -23,6 +32,7 @@ _HEIC = (
 )
 _RAW = "export it as JPEG from the camera or from photo software"
 _DOCUMENT = "export the picture in it as JPEG"
+EXPORT = "export the image as JPEG from the viewer or the archive (PACS)"
 
 
 class Kind(NamedTuple):
@@ -35,7 +45,8 @@ class Kind(NamedTuple):
 _UNKNOWN = Kind("no kind of picture that the service knows")
 CAMERA_RAW = Kind("a camera's raw file", _RAW)
 
-_DICOM = Kind("a DICOM object", "export the image as JPEG from the viewer or the archive (PACS)")
+_DICOM = Kind("a DICOM file", f"install the service with its extra [dicom], which reads such files, or {EXPORT}")
+_DICOM_DATA_SET = Kind("a DICOM data set without the header of a file", f"store it as a DICOM file, or {EXPORT}")
 _ARCHIVE = Kind("a compressed archive", "send the pictures in it, one by one")
 _DRAWING = Kind("a Windows metafile", _DOCUMENT)
 _VIDEO = Kind("a video", "send a photo instead")
@@ -62,8 +73,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"SIMPLE  =", Kind("a FITS file")),
     (0, b"\0\0\x01\0", Kind("an icon")),
     *((0, b"P%d%c" % (number, space), Kind("a Netpbm picture")) for number in range(1, 8) for space in b"\n\r\t "),
-    (128, b"DICM", _DICOM),
-    *((0, element, _DICOM) for element in _DICOM_ELEMENTS),
+    *((0, element, _DICOM_DATA_SET) for element in _DICOM_ELEMENTS),
     (344, b"n+1\0", _VOLUME),
     (344, b"ni1\0", _VOLUME),
     (4, b"n+2\0\r\n\x1a\n", _VOLUME),
@@ -133,12 +143,21 @@ def format_of(data: bytes) -> Format:
         return "PNG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
+    if is_dicom(data):  # whose preamble may be that of a TIFF
+        if READS_DICOM:
+            return "DICOM"
+        raise refusal(_DICOM)
     if data.startswith(TIFF_SIGNATURES):
         return "TIFF"
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return "BMP"
     name, advice = _kind_of(data)
     raise refusal(Kind(name, f"{advice}; the service takes {_ACCEPTED}"))
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file that begins so is a DICOM file."""
+    return start.startswith(_DICOM_SIGNATURE, _DICOM_POSITION)
 
 
 def refusal(kind: Kind) -> UnsupportedPicture:
@@ -148,8 +167,9 @@ def refusal(kind: Kind) -> UnsupportedPicture:
 
 def damaged(data: bytes) -> UndecodablePicture:
     """Why a file of an accepted format cannot be decoded."""
-    advice = "send the original file again, or open it in a photo app and save it as JPEG"
-    return UndecodablePicture(f"the {NAMES[format_of(data)]} is truncated or corrupt; {advice}")
+    picture_format = format_of(data)
+    advice = f"send the original file again, or {EXPORT if picture_format == 'DICOM' else _SAVE}"
+    return UndecodablePicture(f"the {NAMES[picture_format]} is truncated or corrupt; {advice}")
 
 
 def costly(data: bytes) -> CostlyPicture:

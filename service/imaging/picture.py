@@ -17,6 +17,16 @@ NOTES: dict[Note, str] = {
 }
 
 
+# What a DICOM file states of its own image.
+Caution = Literal["burned_in_annotation", "recognizable_features"]
+CAUTIONS: dict[Caution, str] = {
+    "burned_in_annotation": "the DICOM file says that there is writing in the picture, which the network did not learn "
+    "from and which may name the patient",
+    "recognizable_features": "the DICOM file says that the picture shows features by which the patient can be "
+    "recognised, so it may show more than a lesion",
+}
+
+
 class PictureError(ValueError):
     """The picture cannot be used; the text says what to change."""
 
@@ -81,3 +91,4 @@ class Picture:
     format: str
     sha256: str
     notes: tuple[Note, ...] = ()
+    cautions: tuple[Caution, ...] = ()

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from service.attention.outline import contours, signed_area
 from service.bundle import Manifest, OperatingPoint, Repeatability, is_unsure, malignancy
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
+from service.imaging import CAUTIONS, Caution
 from service.inference.answers import Answer
 
 Reason = Literal[
@@ -19,6 +20,7 @@ Reason = Literal[
     "near_threshold",
     "not_sure",
     "small_picture",
+    Caution,
 ]
 Status = Literal["ok", "caution", "abstained"]
 
@@ -38,6 +40,8 @@ REASONS: dict[Reason, str] = {
     "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, whatever the probability "
     "of malignancy",
     "small_picture": "the picture has fewer pixels than the network takes",
+    "burned_in_annotation": CAUTIONS["burned_in_annotation"],
+    "recognizable_features": CAUTIONS["recognizable_features"],
 }
 assert set(REASONS) == set(get_args(Reason))
 
@@ -106,12 +110,14 @@ def decide(
     height: int,
     quality: Quality | None = None,
     may_abstain: bool = True,
+    cautions: tuple[Caution, ...] = (),
 ) -> Decision:
     """Refer when the summed probability of the malignant classes reaches the operating point's threshold, or when no
     class is likely enough for the manifest's ``not_sure``.
 
     ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
-    limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``).
+    limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``). ``cautions`` are the
+    reasons that its file states.
     """
     malignant = rounded(malignancy(answer.probabilities, manifest.classes))
     limits = manifest.abstention if quality is not None else None
@@ -132,6 +138,7 @@ def decide(
         reasons.append("not_sure")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
+    reasons += cautions
     because = tuple(r for r in reasons if r in ABSTAINS) if limits is not None and may_abstain else ()
     return Decision(
         point=point,

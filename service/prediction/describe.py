@@ -141,6 +141,7 @@ def _decision(
         height=picture.height,
         quality=quality,
         may_abstain=may_abstain,
+        cautions=picture.cautions,
     )
     return DecisionBody(
         operating_point=point.name,

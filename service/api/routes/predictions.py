@@ -63,6 +63,7 @@ _BODY = {
             "multipart/form-data": {"schema": _FORM},
             # Bodies of image/* as well, which generators of clients do not know.
             "application/octet-stream": {"schema": _PICTURE},
+            "application/dicom": {"schema": _PICTURE},
         },
     }
 }
@@ -118,10 +119,11 @@ async def predict(
     form: FormDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*` or
-    `application/octet-stream`.
+    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*`,
+    `application/dicom` or `application/octet-stream`.
 
-    JPEG, PNG, WebP, single-page TIFF or BMP, recognised by content. The uploaded bytes are not kept.
+    JPEG, PNG, WebP, single-page TIFF, BMP or, where the service was installed with it, DICOM of one frame, recognised
+    by content. The uploaded bytes are not kept.
     """
     began, settings = perf_counter(), service.settings
     seconds = settings.deadline_seconds

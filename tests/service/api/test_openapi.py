@@ -69,7 +69,11 @@ def test_every_operation_documents_its_errors_as_problems(client: TestClient) ->
                     assert list(response["content"]) == ["application/problem+json"], (path, method, status)
     predict = paths["/predict"]["post"]
     assert {"200", "400", "413", "415", "422", "429", "500", "503", "504"} <= set(predict["responses"])
-    assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream"}
+    assert set(predict["requestBody"]["content"]) == {
+        "multipart/form-data",
+        "application/octet-stream",
+        "application/dicom",
+    }
 
 
 def test_every_field_is_described(client: TestClient) -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from pydicom import uid
+from pydicom.dataset import Dataset
 
 from service.bundle import Bundle
 from tests.service.conftest import Start
+from tests.service.imaging import dicoms
 from tests.service.served import Served, make_key, served
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
@@ -181,6 +185,53 @@ def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, 
     metrics = watched.send("GET", "/metrics")
     for trace in TRACES:
         assert [answer for answer in (*refused, *others, metrics) if trace in answer.text] == []
+        assert trace not in "".join(watched.service.output)
+        assert trace not in watched.log.read_text()
+        assert trace not in str(list(watched.log.parent.rglob("*")))
+
+
+def _dicom_files(real: Image.Image) -> dict[str, bytes]:
+    """DICOM files that are answered and refused, with the name in every element that may hold text."""
+    named: dict[str, Any] = {**dict.fromkeys(dicoms.PATIENT, PATIENT), "StudyInstanceUID": "2.25.1"}
+    other = Dataset()
+    other.PatientName, other.PatientID = PATIENT, PATIENT
+    named |= {"OtherPatientIDsSequence": [other], "ImageComments": PATIENT, "ICCProfile": _profile()}
+    jpeg = picture_bytes(real, "JPEG", exif=_exif(real), comment=PATIENT.encode())
+    whole = dicoms.of_jpeg(jpeg, **named)
+    pixels = np.asarray(real)
+    refused: dict[str, dict[str, Any]] = {
+        "kind": {"sop_class": PATIENT},
+        "colours": {"photometric": PATIENT},
+        "colour space": {"ColorSpace": PATIENT, "BurnedInAnnotation": PATIENT},
+        "frames": {"NumberOfFrames": 2},
+        "report": {"sop_class": uid.ComprehensiveSRStorage},
+    }
+    return {
+        "JPEG": whole,
+        "pixels": dicoms.of_array(pixels, **named),
+        "cut off": whole[: len(whole) // 2],
+        "cut off at the name": whole[: whole.index(PATIENT.encode()) + len(PATIENT)],
+        "syntax": whole.replace(b"1.2.840.10008.1.2.4.50", PATIENT.encode()[:20] + b"42", 1),
+        **{name: dicoms.of_array(pixels, **{**named, **more}) for name, more in refused.items()},
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
+def test_a_patient_of_a_dicom_file_comes_out_nowhere(watched: Watched, real: Image.Image) -> None:
+    statuses = {}
+    for name, data in _dicom_files(real).items():
+        assert PATIENT.encode() in data, name
+        answer = watched.send("POST", "/predict", content=data, headers={"Content-Type": "application/dicom"})
+        statuses[name] = answer.status_code
+        watched.send("POST", "/predict/batch", files=[("image", (f"{PATIENT}.dcm", data))])
+    assert statuses == {
+        **{"JPEG": 200, "pixels": 200, "colour space": 200},
+        **{"cut off": 422, "cut off at the name": 422},
+        **{"syntax": 415, "kind": 415, "colours": 415, "frames": 415, "report": 415},
+    }
+    watched.send("GET", "/metrics")
+    for trace in TRACES:
+        assert [heard for heard in watched.heard if trace in heard] == []
         assert trace not in "".join(watched.service.output)
         assert trace not in watched.log.read_text()
         assert trace not in str(list(watched.log.parent.rglob("*")))

@@ -47,7 +47,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
         "IM000001",
         "x.HEIC",
         "y.heif",
-        "z.dcm",
+        "DICOMDIR",
     )
     put(tmp_path, "below/x.jp2", "below/x.nef", "below/x.pdf", "below/x.gif")
     found = find_pictures([tmp_path])
@@ -55,14 +55,36 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
     assert found.left_out == {
         "hidden files": 2,
         "other files": 2,
-        "files without suffix": 1,
+        "files without suffix": 2,
         "HEIC": 2,
-        "DICOM": 1,
         "JPEG 2000": 1,
         "camera raw": 1,
         "PDF": 1,
         "GIF": 1,
     }
+
+
+def test_dicom_files_are_found_by_their_content_as_well(tmp_path: Path) -> None:
+    put(tmp_path, "a.dcm", "IM000001", "notes.txt")
+    for name in ("IM000002", "1.2.276.0.7230010.3.1.4.8323329", "picture.img", "DICOMDIR", "x.heic", "._IM000002"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    found = find_pictures([tmp_path])
+    assert {path.name for path in found.pictures} == {
+        "a.dcm",
+        "IM000002",
+        "1.2.276.0.7230010.3.1.4.8323329",
+        "picture.img",
+    }
+    assert found.left_out == {"files without suffix": 2, "other files": 1, "HEIC": 1, "hidden files": 1}
+
+
+def test_pipes_and_files_that_may_not_be_read_are_no_dicom_files(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    found = find_pictures([tmp_path])
+    assert found.pictures == [tmp_path / "a.jpg"]
+    assert found.left_out == {"files without suffix": 2}
 
 
 def test_folders_of_systems_are_not_searched(tmp_path: Path) -> None:
@@ -149,13 +171,13 @@ def test_the_counts_are_reported(
 ) -> None:
     """To people, and in the last line to programs."""
     monkeypatch.chdir(archive)
-    put(archive, "x.heic", "y.dcm", ".Trash-1000/z.jpg", "sparse.tif")
+    put(archive, "x.heic", "y.gif", ".Trash-1000/z.jpg", "sparse.tif")
     os.truncate(archive / "sparse.tif", 2**36)
     result = cin("predict", ".", *options, **environment)
     assert result.exit_code == 1
     *lines, last = result.stderr.splitlines()
-    assert "left out: DICOM: 1, HEIC: 1, hidden and system folders: 1, other files: 1" in lines
-    left_out = {"HEIC": 1, "DICOM": 1, "hidden and system folders": 1, "other files": 1}
+    assert "left out: GIF: 1, HEIC: 1, hidden and system folders: 1, other files: 1" in lines
+    left_out = {"HEIC": 1, "GIF": 1, "hidden and system folders": 1, "other files": 1}
     assert json.loads(last)["summary"] == {
         "pictures": 8,
         "left_out": left_out,

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom import uid
 
 from service.imaging import PictureError, PictureLimits, read_picture
+from tests.service.imaging.dicoms import dicom, of_array, of_jpeg, run_lengths
 from tests.service.imaging.pictures import scene, uniform
 from tests.service.profiles import black_only_profile, swapped_linear_profile
 from tests.service.tiny_bundle import picture_bytes
@@ -27,6 +29,9 @@ SEEDS = [
     picture_bytes(SCENE, "TIFF", compression="tiff_lzw"),
     picture_bytes(Image.fromarray(scene()[:, :, 0].astype(np.uint16)), "TIFF", compression="tiff_adobe_deflate"),
     picture_bytes(SCENE, "BMP"),
+    of_jpeg(picture_bytes(SCENE, "JPEG")),
+    of_array(scene()),
+    dicom(run_lengths(scene()), SCENE.size, syntax=uid.RLELossless),
 ]
 
 
@@ -47,4 +52,4 @@ def test_damage_gives_a_picture_or_a_picture_error(seed: bytes, damage: list[tup
     except PictureError:
         return
     assert picture.frame.shape == (32, 32, 3)
-    assert picture.format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+    assert picture.format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DICOM")

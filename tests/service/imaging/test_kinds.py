@@ -65,7 +65,6 @@ OTHERS = {
     "JPEG XR": [b"II\xbc\x01" + bytes(20)],
     "GIF": [picture_bytes(Image.new("L", (40, 40)), "GIF")],
     "DICOM": [
-        bytes(128) + b"DICM" + bytes(20),
         b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
         b"\x08\0\0\0\4\0\0\0\x92\0\0\0",
         b"\x02\0\0\0UL\4\0\xc0\0\0\0",
@@ -129,7 +128,7 @@ def test_every_other_kind_is_named_with_a_way_out(name: str) -> None:
     for data in OTHERS[name]:
         with pytest.raises(UnsupportedPicture, match=name) as refused:
             format_of(data)
-        assert "takes JPEG, PNG, WebP, TIFF or BMP" in str(refused.value)
+        assert "takes JPEG, PNG, WebP, TIFF, BMP or DICOM" in str(refused.value)
         assert any(verb in str(refused.value) for verb in ("save", "export", "send"))
 
 
@@ -137,6 +136,14 @@ def test_every_other_kind_is_named_with_a_way_out(name: str) -> None:
 def test_accepted_formats_are_recognised_by_their_first_bytes(kind: str) -> None:
     data = picture_bytes(dark_square(), kind)
     assert format_of(data) == format_of(data[:32]) == kind
+
+
+@pytest.mark.parametrize("preamble", [bytes(128), b"II*\0\x54".ljust(128, b"\0"), b"MM\0*".ljust(128, b"\0")])
+def test_dicom_is_recognised_behind_any_preamble(preamble: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert format_of(preamble + b"DICM") == "DICOM"
+    monkeypatch.setattr("service.imaging.kinds.READS_DICOM", False)
+    with pytest.raises(UnsupportedPicture, match=r"a DICOM file: .*\[dicom\]"):
+        format_of(preamble + b"DICM")
 
 
 def test_what_is_wrong_with_an_accepted_format_names_it() -> None:

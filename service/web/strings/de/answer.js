@@ -44,6 +44,8 @@ export const text = {
       near_threshold: "Das Risiko liegt nahe an der Schwelle; ein zweites Bild dieser Läsion kann die Empfehlung ändern.",
       not_sure: "Keine der bekannten Diagnosen ist wahrscheinlich genug: Eine Überweisung wird unabhängig vom Risiko empfohlen.",
       small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht.",
+      burned_in_annotation: "Die Datei gibt an, dass im Bild Schrift steht; sie kann das Netz irreführen und den Patienten nennen.",
+      recognizable_features: "Die Datei gibt an, dass die Person auf dem Bild erkennbar ist; es zeigt vielleicht mehr als die Läsion.",
       not_dermoscopy: "Das sieht nicht nach einem dermatoskopischen Bild aus.",
       blurred: "Das Bild ist unscharf; stellen Sie scharf und wiederholen Sie die Aufnahme.",
       too_dark: "Das Bild ist zu dunkel; nehmen Sie mehr Licht.",

@@ -46,6 +46,8 @@ export const text = {
       near_threshold: "The risk is close to the threshold; a second image of this lesion may change the advice.",
       not_sure: "None of the diagnoses it knows is likely enough: a referral is advised whatever the risk.",
       small_picture: "The image has fewer pixels than the network needs.",
+      burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient.",
+      recognizable_features: "The file says that the patient can be recognised in the image; it may show more than the lesion.",
       not_dermoscopy: "This does not look like a dermoscopic image.",
       blurred: "The image is blurred; focus and take it again.",
       too_dark: "The image is too dark; use more light.",

@@ -44,6 +44,8 @@ export const text = {
       near_threshold: "El riesgo está cerca del umbral; una segunda imagen de esta lesión puede cambiar el consejo.",
       not_sure: "Ningún diagnóstico conocido es suficientemente probable: se aconseja derivar sea cual sea el riesgo.",
       small_picture: "La imagen tiene menos píxeles de los que necesita la red.",
+      burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente.",
+      recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen; puede mostrar más que la lesión.",
       not_dermoscopy: "No parece una imagen dermatoscópica.",
       blurred: "La imagen está borrosa; enfoque y repítala.",
       too_dark: "La imagen está demasiado oscura; use más luz.",
