@@ -31,7 +31,7 @@ def python(image: str, script: str) -> str:
 def test_its_size(image: str, note: Callable[[str], None]) -> None:
     size, base = (inspect(name)["Size"] / 1e6 for name in (image, BASE))
     note(f"image {size:.0f} MB: {base:.0f} MB of {BASE} as it is here, {size - base:.0f} MB of ours")
-    assert size <= 620  # 20 of them for DICOM
+    assert size <= 600
 
 
 def test_how_fast_it_starts(image: str, note: Callable[[str], None]) -> None:

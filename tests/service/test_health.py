@@ -109,16 +109,17 @@ def test_a_canary_that_is_not_decoded_says_nothing_of_answers(tiny_bundle: Bundl
 
 
 def test_a_decoder_that_hangs_does_not_keep_the_canary_waiting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    really_check, hangs, told = Predictor.check_decoder, threading.Event(), list[str]()
+    really_check, hangs, hung, told = Predictor.check_decoder, threading.Event(), threading.Event(), list[str]()
 
     async def check_decoder(predictor: Predictor) -> None:
         if hangs.is_set():
+            hung.set()
             await asyncio.sleep(3600)
         await really_check(predictor)
 
     monkeypatch.setattr(Predictor, "check_decoder", check_decoder)
     with start(told.append, canary_seconds=0.05):
         hangs.set()
-        time.sleep(0.2)  # it hangs by now
+        assert hung.wait(10)
         monkeypatch.setattr(Engine, "canary_difference", lambda engine: 1.0)
         wait_until(lambda: bool(told), "the wrong canary is found")

@@ -10,65 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
-from pydicom import uid
-from pydicom.dataset import Dataset
+from PIL import Image
 
 from service.bundle import Bundle
+from tests.service.api.planted import PATIENT, planted_dicom_files, planted_pictures
 from tests.service.conftest import Start
-from tests.service.imaging import dicoms
 from tests.service.served import Served, make_key, served
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-PATIENT = "Zaphod-Quux-19520311"
 BROKEN_FORM = "multipart/form-data; boundary=b"
 TRACES = [form(PATIENT) for form in (str, str.lower, str.upper)]
-
-
-def _profile() -> bytes:
-    """A colour profile whose description is the patient's name."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    name = PATIENT.encode("utf-16-be")
-    at = profile.find("sRGB built-in".encode("utf-16-be"))
-    assert at > 0
-    profile[at : at + 26] = name[:26]
-    return bytes(profile) + name
-
-
-def _exif(picture: Image.Image) -> Image.Exif:
-    exif = picture.getexif()
-    for tag in (0x010E, 0x013B, 0x8298, 0x010F, 0x0110):  # description, artist, copyright, make, model
-        exif[tag] = PATIENT
-    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + PATIENT.encode()  # user comment
-    return exif
-
-
-def _pictures(real: Image.Image) -> dict[str, bytes]:
-    """The same picture in every format, with the name in every place the format has for text."""
-    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>{PATIENT}</dc:creator></x:xmpmeta>'.encode()
-    png = PngImagePlugin.PngInfo()
-    png.add_text("Patient", PATIENT)
-    png.add_itxt("XML:com.adobe.xmp", xmp.decode())
-    png.add_text(PATIENT, "compressed " + PATIENT, zip=True)
-    tiff = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag in (270, 315, 33432, 305, 316):
-        tiff[tag] = PATIENT
-    told = {"exif": _exif(real), "icc_profile": _profile()}
-    options: dict[str, Any] = {
-        "JPEG": {**told, "comment": PATIENT.encode(), "xmp": xmp},
-        "PNG": {**told, "pnginfo": png},
-        "WEBP": {**told, "xmp": xmp},
-        "TIFF": {"icc_profile": _profile(), "tiffinfo": tiff},
-    }
-    pictures = {}
-    for name, more in options.items():
-        buffer = io.BytesIO()
-        real.save(buffer, name, **more)
-        pictures[name] = buffer.getvalue() + PATIENT.encode()
-        assert PATIENT.encode() in buffer.getvalue()
-    return pictures
 
 
 class Watched:
@@ -110,7 +62,7 @@ def real(data_root: Path) -> Image.Image:
 
 
 def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -> None:
-    for name, picture in _pictures(real).items():
+    for name, picture in planted_pictures(real).items():
         told = {"X-Patient": PATIENT, "User-Agent": PATIENT, "Idempotency-Key": f"{PATIENT}-{name}"}
         as_file = {"image": (f"{PATIENT}.{name.lower()}", picture, f"image/{PATIENT}")}
         answer = watched.send("POST", "/predict", files=as_file, headers=told)
@@ -124,7 +76,7 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
         watched.send("GET", f"/predictions/{answer.json()['id']}?patient={PATIENT}")
         watched.send("GET", f"/predictions/{answer.json()['id']}?subject=Patient/{PATIENT}")
         watched.send("POST", "/predict", files={"image": (f"{PATIENT}.jpg", picture[: len(picture) // 3])})
-    whole = _pictures(real)["JPEG"]
+    whole = planted_pictures(real)["JPEG"]
     answers = [
         watched.send("POST", "/predict/batch", files=[("image", (PATIENT, whole)), ("image", (PATIENT, b"?"))]),
         watched.send("POST", "/predict", files={PATIENT: (PATIENT, whole)}),
@@ -170,7 +122,7 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
 def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, real: Image.Image) -> None:
     """The reference may hold a name: it comes back in the answer that it was sent for, and in no refusal."""
     accept = {"Accept": "application/fhir+json"}
-    form, subject = {"image": _pictures(real)["JPEG"]}, f"Patient/{PATIENT}"
+    form, subject = {"image": planted_pictures(real)["JPEG"]}, f"Patient/{PATIENT}"
     sent = watched.client.post(f"/v1/predictions?subject={subject}", files=form, headers=accept)  # not to be searched
     assert sent.text.count(subject) == 2
     refused = [
@@ -190,36 +142,10 @@ def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, 
         assert trace not in str(list(watched.log.parent.rglob("*")))
 
 
-def _dicom_files(real: Image.Image) -> dict[str, bytes]:
-    """DICOM files that are answered and refused, with the name in every element that may hold text."""
-    named: dict[str, Any] = {**dict.fromkeys(dicoms.PATIENT, PATIENT), "StudyInstanceUID": "2.25.1"}
-    other = Dataset()
-    other.PatientName, other.PatientID = PATIENT, PATIENT
-    named |= {"OtherPatientIDsSequence": [other], "ImageComments": PATIENT, "ICCProfile": _profile()}
-    jpeg = picture_bytes(real, "JPEG", exif=_exif(real), comment=PATIENT.encode())
-    whole = dicoms.of_jpeg(jpeg, **named)
-    pixels = np.asarray(real)
-    refused: dict[str, dict[str, Any]] = {
-        "kind": {"sop_class": PATIENT},
-        "colours": {"photometric": PATIENT},
-        "colour space": {"ColorSpace": PATIENT, "BurnedInAnnotation": PATIENT},
-        "frames": {"NumberOfFrames": 2},
-        "report": {"sop_class": uid.ComprehensiveSRStorage},
-    }
-    return {
-        "JPEG": whole,
-        "pixels": dicoms.of_array(pixels, **named),
-        "cut off": whole[: len(whole) // 2],
-        "cut off at the name": whole[: whole.index(PATIENT.encode()) + len(PATIENT)],
-        "syntax": whole.replace(b"1.2.840.10008.1.2.4.50", PATIENT.encode()[:20] + b"42", 1),
-        **{name: dicoms.of_array(pixels, **{**named, **more}) for name, more in refused.items()},
-    }
-
-
 @pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
 def test_a_patient_of_a_dicom_file_comes_out_nowhere(watched: Watched, real: Image.Image) -> None:
     statuses = {}
-    for name, data in _dicom_files(real).items():
+    for name, data in planted_dicom_files(real).items():
         assert PATIENT.encode() in data, name
         answer = watched.send("POST", "/predict", content=data, headers={"Content-Type": "application/dicom"})
         statuses[name] = answer.status_code
@@ -239,7 +165,7 @@ def test_a_patient_of_a_dicom_file_comes_out_nowhere(watched: Watched, real: Ima
 
 def test_the_test_would_notice(watched: Watched, real: Image.Image) -> None:
     """The places that are planted are those that Pillow reads, and says at its own debugging level."""
-    for picture in _pictures(real).values():
+    for picture in planted_pictures(real).values():
         with Image.open(io.BytesIO(picture)) as opened:
             opened.load()
             kept = str(opened.info) + str(dict(opened.getexif())) + str(getattr(opened, "tag_v2", ""))

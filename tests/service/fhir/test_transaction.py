@@ -94,7 +94,9 @@ def test_the_conclusion_has_the_rates_of_testing() -> None:
         "59.0 to 67.0",
     ):
         assert told in conclusion
-    flattering = prediction(performance=prediction().decision.performance.model_copy(update={"held_out": False}))  # type: ignore[union-attr]
+    performance = prediction().decision.performance
+    assert performance is not None
+    flattering = prediction(performance=performance.model_copy(update={"held_out": False}))
     assert "held out" not in resource_of(made(flattering), "DiagnosticReport")["conclusion"]
     unknown = made(prediction(performance=None))
     assert "not known" in resource_of(unknown, "DiagnosticReport")["conclusion"]
