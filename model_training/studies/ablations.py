@@ -27,6 +27,7 @@ from model_training.training.experiment import Experiment
 BASE = "base"
 
 _ACTING_RECIPE = (
+    "precision=bf16-mixed",
     "network.attention=cosine",
     "network.attention_start=1",
     "network.distinguish_initialisation=he",
