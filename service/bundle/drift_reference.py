@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from service.bundle.base import Record
 
-# Upper edges (inclusive) of the service's histogram of probabilities; a reference uses a subset of them.
+# Edges of the service's histogram of probabilities; intervals include their upper edge. A reference uses some.
 PROBABILITY_EDGES = tuple(i / 20 for i in range(21))
 
 # With smaller shares, a drift index of a few hundred images is mostly noise.

@@ -130,7 +130,7 @@ class Batcher:
         return await self._on_thread(lambda _: function())
 
     async def _on_thread(self, function: Callable[[bool], T]) -> T:
-        """Run ``function`` on such a thread; its argument says whether it may be multithreaded."""
+        """Run ``function`` on a thread for batches; its argument says whether it may be multithreaded."""
         if self._cpu_pool is not None:
             return await self._cpu_pool.run(function, network=True)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, True)

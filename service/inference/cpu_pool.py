@@ -28,7 +28,7 @@ class _Job(NamedTuple):
 
 
 class CpuPool:
-    """``num`` threads that take their jobs from one queue, without a round trip through the event loop.
+    """``num`` threads that take one job after another, without a round trip through the event loop.
 
     The network's jobs come first: a decoded image is closer to its answer than one still to be decoded. Other jobs are
     scheduled fairly: next is the client that has used the least time, so one client's many or long jobs do not delay
