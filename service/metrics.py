@@ -17,7 +17,7 @@ from service.inference.sessions import Provider
 from service.problems import PROBLEM_TYPES
 from service.server.connections import Closed
 
-Stage = Literal["decode", "queue", "inference", "render"]
+Stage = Literal["decode", "queue", "inference", "render", "dicom"]
 
 # The default buckets are too coarse around the time that one image takes.
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

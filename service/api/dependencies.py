@@ -20,7 +20,16 @@ from service.bundle import OperatingPoint
 from service.prediction.prevalence import LEAST, MOST
 from service.prediction.schemas import OperatingPointName, Prediction, read_prediction
 from service.prediction.views import View, ViewError, calibrated_prevalence, show
-from service.problems import FOREIGN_SITE, MALFORMED, NOT_FOUND, NOT_READY, RATE_LIMITED, UNAUTHORIZED, ServiceError
+from service.problems import (
+    CONFLICT,
+    FOREIGN_SITE,
+    MALFORMED,
+    NOT_FOUND,
+    NOT_READY,
+    RATE_LIMITED,
+    UNAUTHORIZED,
+    ServiceError,
+)
 from service.runtime import Service
 from service.storage.store import DamagedRecord, StoredRecord
 
@@ -189,6 +198,12 @@ def alias(
         return method(path, **options)(handler)
 
     return serve
+
+
+def require_same_model(service: Service, prediction: Prediction) -> None:
+    """Raises the 409 of a prediction that another model made: its figures are not this model's to convert."""
+    if prediction.model.sha256 != service.network.bundle.sha256:
+        raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
 
 
 class ClientGone(Exception):  # noqa: N818 - not a fault of the service

@@ -19,9 +19,9 @@ from service.fhir.coding import (
     transparency,
 )
 from service.fhir.model import ARTIFICIAL_INTELLIGENCE
-from service.fhir.words import advice, conclusion, no_assessment
 from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import DecisionBody, Prediction
+from service.prediction.words import advice, conclusion, no_assessment
 
 
 def observation(prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, device: Json) -> Json:

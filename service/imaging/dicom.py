@@ -9,7 +9,9 @@ from the standard's dictionary, and errors of pydicom are not passed on.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
@@ -23,8 +25,10 @@ from service.imaging.kinds import EXPORT, Kind, refusal
 from service.imaging.picture import Caution, TooManyParts, UndecodablePicture
 from service.imaging.profiles import ADOBE_RGB, Colours
 
-# Errors go to the sender; a warning may hold a value of the file, and Python would keep it.
+# Errors go to the sender; a warning may hold a value of the file. Pydicom gives each to Python, which would keep it,
+# and to its log.
 warnings.filterwarnings("ignore", module=r"pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 # Files of dermatoscopes take about 140.
 _MOST_READS = 5_000
@@ -108,7 +112,7 @@ class Dicom(NamedTuple):
         return self.width, self.height
 
 
-class _CountedReads(io.BytesIO):
+class CountedReads(io.BytesIO):
     """A file that may be read from so many times."""
 
     left = _MOST_READS
@@ -127,31 +131,12 @@ def read_dicom(data: bytes) -> Dicom:
     :class:`UndecodablePicture` for a file that lacks something or contradicts itself, :class:`TooManyParts`, and what
     pydicom raises for damaged files.
     """
-    file = _CountedReads(data)
-    read_preamble(file, force=False)
-    meta = read_dataset(
-        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
-    )
-    _check_kind(meta.get("MediaStorageSOPClassUID"))
-    syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
-    stored = _stored(syntax)
-    content = read_dataset(
-        file,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: tag > _PIXEL_DATA,
-        specific_tags=_ELEMENTS,
-    )
-    if not len(content):  # cut off
-        raise ValueError("no element was read")
-    if "SOPClassUID" not in content:
-        raise _lacks("SOPClassUID")
-    _check_kind(content.SOPClassUID)
+    syntax, stored, content = _read(data, _ELEMENTS, _PIXEL_DATA)
     _check_frames(content)
     photometric, samples = _check_pixels(content, _SAMPLES[stored])
     pixels, vr = content["PixelData"].value, content["PixelData"].VR
     if stored != NATIVE:
-        pixels = get_frame(_CountedReads(pixels), 0, number_of_frames=1)
+        pixels = get_frame(CountedReads(pixels), 0, number_of_frames=1)
     return Dicom(
         syntax=str(syntax),
         width=content.Columns,
@@ -172,6 +157,40 @@ def read_dicom(data: bytes) -> Dicom:
         ),
         cautions=_cautions(content),
     )
+
+
+def read_elements(data: bytes, names: Iterable[str]) -> Dataset:
+    """The named elements of a photograph that precede its pixels, unless it lacks them; not decoded yet.
+
+    Raises as :func:`read_dicom` does.
+    """
+    _, _, content = _read(data, [Tag(name) for name in ("SOPClassUID", *names)], _PIXEL_DATA - 1)
+    return content
+
+
+def _read(data: bytes, elements: list[BaseTag | int], last: int) -> tuple[UID, tuple[str, ...], Dataset]:
+    """The transfer syntax, the way in which pixels are stored, and these elements up to the ``last`` one."""
+    file = CountedReads(data)
+    read_preamble(file, force=False)
+    meta = read_dataset(
+        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
+    )
+    _check_kind(meta.get("MediaStorageSOPClassUID"))
+    syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
+    stored = _stored(syntax)
+    content = read_dataset(
+        file,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=lambda tag, vr, length: tag > last,
+        specific_tags=elements,
+    )
+    if not len(content):  # cut off
+        raise ValueError("no element was read")
+    if "SOPClassUID" not in content:
+        raise _lacks("SOPClassUID")
+    _check_kind(content.SOPClassUID)
+    return syntax, stored, content
 
 
 def _check_kind(sop_class: object) -> None:

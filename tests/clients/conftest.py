@@ -65,17 +65,18 @@ def schema(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tool(name: str) -> str:
     """A Node.js program; skips where there is none."""
-    return str(_installed(TOOLS / name))
+    return str(installed(TOOLS / name))
 
 
 def program(name: str, *packages: str) -> list[str]:
     """The command of a program of ours in this folder, which needs these packages; skips where they are missing."""
     for package in packages:
-        _installed(TOOLS.parent / package)
+        installed(TOOLS.parent / package)
     return ["node", str(TOOLS.parents[1] / name)]
 
 
-def _installed(path: Path) -> Path:
+def installed(path: Path) -> Path:
+    """The path of something that npm installs; skips where it is missing."""
     if shutil.which("node") is None:
         pytest.skip("there is no Node.js; Debian's package is called nodejs")
     if not path.exists():

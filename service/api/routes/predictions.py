@@ -11,10 +11,12 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.access.keys import Caller
-from service.api.answering import DOCUMENTED, Form, FormDep, require_same_model, respond
+from service.api import dicom_answer
+from service.api.answering import DOCUMENTED, DOCUMENTED_NEW, VARY, Form, FormDep, NewFormDep, respond
 from service.api.dependencies import (
     CallerDep,
     ClientGone,
+    KeptRecord,
     PointDep,
     PointQuery,
     ServiceDep,
@@ -24,14 +26,18 @@ from service.api.dependencies import (
     note_access,
     point_called,
     require_live_key,
+    require_same_model,
     unknown_prediction,
     unless_client_leaves,
 )
+from service.api.dicom_answer import Made, Objects
 from service.api.error_handlers import outcome_of
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
+from service.bundle import OperatingPoint
+from service.prediction.predictor import Result
 from service.prediction.schemas import Prediction, read_prediction
-from service.prediction.views import at_point
+from service.prediction.views import View, at_point
 from service.problems import (
     CONFLICT,
     DEADLINE,
@@ -83,7 +89,7 @@ _ERRORS = (
 )
 _READ_ERRORS = documented(MALFORMED, NOT_ACCEPTABLE, NOT_FOUND, CONFLICT, NOT_READY)
 _LOCATION = {"description": "the prediction's address", "schema": {"type": "string"}}
-_CREATED = DOCUMENTED | {"headers": {"Location": _LOCATION, **DOCUMENTED["headers"]}}
+_CREATED = DOCUMENTED_NEW | {"headers": {"Location": _LOCATION, **DOCUMENTED["headers"]}}
 
 IdempotencyKey = Annotated[
     str | None,
@@ -116,7 +122,7 @@ async def predict(
     service: ServiceDep,
     caller: CallerDep,
     point: PointDep,
-    form: FormDep,
+    form: NewFormDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*`,
@@ -139,12 +145,18 @@ async def predict(
             with service.idempotency.under_way(id) if id else nullcontext():
                 again = await _earlier(service, caller, id) if id else None
                 if again is not None:
+                    made = None
+                    if form.objects is not None:
+                        async with asyncio.timeout_at(ends):
+                            entry.take_slots()
+                            work = _objects_again(service, data, caller, form.objects, form.view, again)
+                            made = await unless_client_leaves(request, work)
                     await require_live_key(request, service)
-                    return _created(request, service, again, form)
+                    return _created(request, service, again.prediction, form, made=made)
                 async with asyncio.timeout_at(ends):
                     entry.take_slots()
-                    work = service.predictor.predict(data, caller, point, began=began, id=id)
-                    result = await unless_client_leaves(request, work)
+                    judging = _judge(service, data, caller, point, form, began=began, id=id)
+                    result, made = await unless_client_leaves(request, judging)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):
@@ -154,7 +166,7 @@ async def predict(
     except ServiceError:
         service.predictor.take_back(result, caller)
         raise
-    return _created(request, service, result.prediction, form, result.json)
+    return _created(request, service, result.prediction, form, result.json, made)
 
 
 @alias(
@@ -211,23 +223,54 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
         raise unknown_prediction()
 
 
-async def _earlier(service: Service, caller: Caller, id: str) -> Prediction | None:
-    """The prediction that the same request left earlier. Raises the 503 of a service that can no longer be trusted."""
+async def _judge(
+    service: Service, data: bytes, caller: Caller, point: OperatingPoint, form: Form, *, began: float, id: str | None
+) -> tuple[Result, Made | None]:
+    """The prediction for one picture, and the DICOM objects about it, if they are wanted; both or neither."""
+    source = await dicom_answer.source_of(service, caller, data) if form.objects else None
+    result = await service.predictor.predict(data, caller, point, began=began, id=id)
+    if form.objects is None or source is None:
+        return result, None
+    try:
+        made = await dicom_answer.make(service, caller, form.objects, source, result.prediction, result, form.view)
+    except BaseException:
+        service.predictor.take_back(result, caller)
+        raise
+    return result, made
+
+
+async def _objects_again(
+    service: Service, data: bytes, caller: Caller, objects: Objects, view: View, kept: KeptRecord
+) -> Made:
+    """The DICOM objects about a picture that was judged earlier, and came again with its ``Idempotency-Key``."""
+    source = await dicom_answer.source_of(service, caller, data)
+    return await dicom_answer.make(service, caller, objects, source, kept.prediction, kept.stored, view)
+
+
+async def _earlier(service: Service, caller: Caller, id: str) -> KeptRecord | None:
+    """The record that the same request left earlier. Raises the 503 of a service that can no longer be trusted."""
     try:
         stored = await service.records.get(id, caller.name)
-        prediction = None if stored is None else read_prediction(stored.prediction, id)
+        kept = None if stored is None else KeptRecord(read_prediction(stored.prediction, id), stored)
     except (DamagedRecord, ValueError):
         await service.records.delete(id, caller.name)  # it would keep the id
         return None
-    if prediction is not None:
+    if kept is not None:
         await note_access(service, caller, "prediction-read", id, "done")
         service.health.require_ready()  # trust may have been lost during the upload
-    return prediction
+    return kept
 
 
 def _created(
-    request: Request, service: Service, prediction: Prediction, form: Form, serialised: str | None = None
+    request: Request,
+    service: Service,
+    prediction: Prediction,
+    form: Form,
+    serialised: str | None = None,
+    made: Made | None = None,
 ) -> Response:
     status = request.scope["route"].status_code or 200
     headers = {"Location": f"/v1/predictions/{prediction.id}"}
+    if made is not None:
+        return Response(made.content, status, VARY | headers, media_type=made.media_type)
     return respond(service, prediction, form, status=status, headers=headers, serialised=serialised)

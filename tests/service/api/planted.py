@@ -62,7 +62,11 @@ def planted_pictures(real: Image.Image) -> dict[str, bytes]:
 
 def planted_dicom_files(real: Image.Image) -> dict[str, bytes]:
     """DICOM files that are answered and refused, with the name in every element that may hold text."""
-    named: dict[str, Any] = {**dict.fromkeys(dicoms.PATIENT, PATIENT), "StudyInstanceUID": "2.25.1"}
+    named: dict[str, Any] = {
+        **dict.fromkeys(dicoms.PATIENT, PATIENT),
+        "StudyInstanceUID": "2.25.1",
+        "SeriesInstanceUID": "2.25.2",
+    }
     other = Dataset()
     other.PatientName, other.PatientID = PATIENT, PATIENT
     named |= {"OtherPatientIDsSequence": [other], "ImageComments": PATIENT, "ICCProfile": _profile()}

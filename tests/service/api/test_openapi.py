@@ -50,7 +50,8 @@ def test_a_fhir_answer_has_the_documented_parts(client: TestClient) -> None:
         ("/v1/predictions/{id}", "get", "200"),
     ):
         response = schema["paths"][path][method]["responses"][status]
-        assert list(response["content"]) == ["application/json", "application/fhir+json"]
+        of_new = ["application/dicom", "multipart/related"] if method == "post" else []
+        assert list(response["content"]) == ["application/json", "application/fhir+json", *of_new]
         assert "Vary" in response["headers"]
         assert "subject" in [parameter["name"] for parameter in schema["paths"][path][method]["parameters"]]
     answer = client.post("/predict", content=PICTURE, headers=HEADERS | {"accept": "application/fhir+json"}).json()

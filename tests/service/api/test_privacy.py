@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from pydicom.filereader import dcmread
 
 from service.bundle import Bundle
 from tests.service.api.planted import PATIENT, planted_dicom_files, planted_pictures
@@ -225,3 +226,38 @@ def test_the_system_does_forbid_it(tiny_bundle: Bundle, tmp_path: Path) -> None:
         served(tiny_bundle.folder, before=forbid, CIN_RECORDS_FOLDER=str(tmp_path)),
     ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
+def test_the_patient_of_dicom_objects_is_in_those_alone(watched: Watched, real: Image.Image) -> None:
+    """They are the patient's own: what else comes out has nothing of it, also where they cannot be made."""
+    kind, query = {"Content-Type": "application/dicom"}, "?objects=sr,seg,sc,pr"
+    accept = kind | {"Accept": 'multipart/related; type="application/dicom"'}
+    others = []
+    for data in planted_dicom_files(real).values():
+        answer = watched.client.post(f"/predict{query}", content=data, headers=accept)  # not to be searched
+        if answer.status_code == 200:
+            assert answer.content.count(PATIENT.encode()) >= 4
+            others.append(watched.client.get(answer.headers["location"]))
+        else:
+            others.append(answer)
+    long = planted_dicom_files(real)["JPEG"]
+    for name in ("StudyInstanceUID", "SeriesInstanceUID"):
+        unfit = changed(long, name)
+        others += [watched.client.post("/predict", content=unfit, headers=accept)]
+    assert [answer.status_code for answer in others].count(200) == 3
+    others += [watched.client.get("/metrics"), watched.client.get("/model")]
+    for trace in TRACES:
+        assert [answer for answer in others if trace in answer.text + str(answer.headers)] == []
+        assert trace not in "".join(watched.service.output)
+        assert trace not in watched.log.read_text()
+        assert trace not in str(list(watched.log.parent.rglob("*")))
+
+
+def changed(data: bytes, name: str) -> bytes:
+    """A DICOM file with the patient's name in one more element."""
+    stored = dcmread(io.BytesIO(data))
+    stored[name].value = PATIENT
+    file = io.BytesIO()
+    stored.save_as(file)
+    return file.getvalue()
