@@ -51,14 +51,14 @@ serve: $(VENV)/.serve-ready
 	@exec $(BIN)/cin serve
 
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-GRAFANA_PASSWORD := docker/secrets/grafana-password
-up: .env $(GRAFANA_PASSWORD)
+PASSWORDS := docker/secrets/grafana-password docker/secrets/pacs-password
+up: .env $(PASSWORDS)
 	VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --detach --build
 
 # Also what was started before .env changed.
 down:
-	COMPOSE_PROFILES=dashboards,gpu $(COMPOSE) down
+	COMPOSE_PROFILES=dashboards,gpu,pacs $(COMPOSE) down
 
 upgrade:
 	@docker/upgrade.sh $$(grep -qs '^COMPOSE_PROFILES=.*gpu' .env && echo service-gpu || echo service)
@@ -68,12 +68,12 @@ upgrade:
 	@sed $(if $(HAS_DRIVER),-e 's/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=dashboards$(comma)gpu/' \
 		-e 's/^# SERVICE_REPLICAS=.*/SERVICE_REPLICAS=0/') -e '' .env.example > $@
 
-# Only who may enter the folder can read it on this machine; inside, Grafana runs as another user.
-$(GRAFANA_PASSWORD):
+# Only who may enter the folder can read them on this machine; inside, programs run as other users.
+$(PASSWORDS):
 	@mkdir -p -m 700 $(@D)
 	@od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > $@
 	@chmod 644 $@
-	@echo "Grafana's password for the user admin is in $@"
+	@echo "A password was made: $@ (of Grafana's user admin, of the PACS's user cin)"
 
 fmt: $(VENV)/.test-ready
 	$(BIN)/ruff format --quiet .

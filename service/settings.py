@@ -132,6 +132,9 @@ class Settings(BaseSettings):
         description="size of all kept predictions; beyond that the client with most loses its oldest",
     )
 
+    dicomweb_user: str | None = Field(None, description="name at the PACS, for cin dicom watch; default: none is sent")
+    dicomweb_password_file: Path | None = Field(None, description="file that holds the password at the PACS")
+
     canary_seconds: float = Field(300.0, gt=0, description="time between two canary checks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
@@ -152,6 +155,12 @@ class Settings(BaseSettings):
     def _keeps_records_in_one_place(self) -> Settings:
         if self.records_folder is not None and self.records_url is not None:
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
+        return self
+
+    @model_validator(mode="after")
+    def _has_user_and_password(self) -> Settings:
+        if (self.dicomweb_user is None) != (self.dicomweb_password_file is None):
+            raise ValueError("a user at the PACS has a password: set CIN_DICOMWEB_USER and CIN_DICOMWEB_PASSWORD_FILE")
         return self
 
     def max_in_flight_per_caller(self) -> int | None:

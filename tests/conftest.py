@@ -48,6 +48,8 @@ INTEGRATION = (
     "service/bundle/test_shipped_bundle.py",
     "service/cli",
     "service/imaging/test_hostile.py",
+    "service/pacs/test_hostile_pacs.py",
+    "service/pacs/test_loop.py",
     "service/server",
     "test_documented_commands.py",
 )

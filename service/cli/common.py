@@ -1,17 +1,21 @@
-"""Settings and error messages of every command."""
+"""Settings, logs, metrics and error messages of the commands."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection
 from typing import Any, NoReturn
 
 import typer
+from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.cli.names import printable
 from service.settings import Settings, unknown_variables
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def read_settings(**options: Any) -> Settings:
@@ -41,3 +45,21 @@ def refuse(message: str, *, wrong_usage: bool = False) -> NoReturn:
     """End the command with one line that says why; exit code 1, or 2 of wrong usage."""
     typer.echo(f"cin: {printable(' '.join(message.split()))}", err=True)
     raise typer.Exit(2 if wrong_usage else 1)
+
+
+def log_to_stderr(level: str) -> None:
+    """Log the service at ``level``, other packages at INFO at least: Pillow's debug messages quote image tags, which
+    may name a patient."""
+    level = level.upper()
+    logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
+    logging.getLogger("service").setLevel(level)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bytes of forms
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serve metrics to Prometheus on a port of their own; ends the command when it is taken."""
+    try:
+        start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_METRICS_PORT to a free one")

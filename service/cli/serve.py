@@ -14,13 +14,12 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import start_http_server
 
 from service.access.keys import AccessError, is_loopback, published_host, require_keys_beyond_loopback
 from service.app import create_app
 from service.audit.file import AuditError
 from service.bundle import BundleError
-from service.cli.common import read_settings, refuse
+from service.cli.common import log_to_stderr, read_settings, refuse, serve_metrics
 from service.imaging.decoder_pool import MOST_IDLE
 from service.inference.answers import EngineError
 from service.metrics import Metrics
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 # Time for uploads to connect that this replica has just admitted.
 _DRAIN_SECONDS = 0.5
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def serve(
@@ -42,7 +40,7 @@ def serve(
     """Serve over HTTP. CIN_BUNDLE and the other CIN_ settings say how."""
     settings = read_settings(host=host, port=port)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold uploads
-    _log_to_stderr(settings.log_level.upper())
+    log_to_stderr(settings.log_level)
     listening = _listen(settings.host, settings.port)
     address = listening.getsockname()[0] if settings.published is None else published_host(settings.published)
     try:
@@ -101,7 +99,7 @@ async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket
     async with application.router.lifespan_context(application):
         # Not earlier: a canary that did not run yet would look like one that failed.
         if settings.metrics_port is not None:
-            _serve_metrics(application.state.metrics, settings.host, settings.metrics_port)
+            serve_metrics(application.state.metrics.registry, settings.host, settings.metrics_port)
         _say_where(listening)
         await server.serve([listening])
 
@@ -132,21 +130,6 @@ def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-
-
-def _log_to_stderr(level: str) -> None:
-    """Log the service at ``level``, other packages at INFO at least: Pillow's debug messages quote image tags, which
-    may name a patient."""
-    logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
-    logging.getLogger("service").setLevel(level)
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bytes of forms
-
-
-def _serve_metrics(metrics: Metrics, host: str, port: int) -> None:
-    try:
-        start_http_server(port, addr=host, registry=metrics.registry)
-    except OSError as error:
-        refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_METRICS_PORT to a free one")
 
 
 def _leave(*_: object) -> NoReturn:

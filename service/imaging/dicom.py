@@ -33,7 +33,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 # Files of dermatoscopes take about 140.
 _MOST_READS = 5_000
 
-_PHOTOGRAPHS = (
+PHOTOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.77.1.7",  # dermoscopic photography
     "1.2.840.10008.5.1.4.1.1.77.1.4",  # photography in visible light
     "1.2.840.10008.5.1.4.1.1.7",  # secondary capture, and its siblings that may have several frames:
@@ -195,7 +195,7 @@ def _read(data: bytes, elements: list[BaseTag | int], last: int) -> tuple[UID, t
 
 def _check_kind(sop_class: object) -> None:
     """Refuse what is stated to be no photograph."""
-    if sop_class is not None and sop_class not in _PHOTOGRAPHS:
+    if sop_class is not None and sop_class not in PHOTOGRAPHS:
         name = _name(UID(str(sop_class))) or "of an unknown kind"
         raise refusal(
             Kind(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -26,6 +28,7 @@ WRITABLE = {
     "service": ("/audit",),
     "service-gpu": ("/audit",),
     "keys": ("/keys", "/audit"),
+    "pacs": ("/images",),
 }
 
 
@@ -37,7 +40,8 @@ def configured(compose: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     password.write_text("secret")
 
     def configured(**settings: str) -> Config:
-        environment = {**stack.environment, "GRAFANA_PASSWORD_FILE": str(password), **settings}
+        environment = {**stack.environment, "GRAFANA_PASSWORD_FILE": str(password), "PACS_PASSWORD_FILE": str(password)}
+        environment |= settings
         command = [*stack.command, "config"]
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -53,15 +57,16 @@ def num_bytes(text: str) -> int:
     return int(text[:-1]) * units[text[-1]] if text[-1] in units else int(text)
 
 
-@pytest.mark.parametrize("profiles", ["", "dashboards", "gpu", "dashboards,gpu"])
+@pytest.mark.parametrize("profiles", ["", "dashboards", "gpu", "dashboards,gpu", "pacs"])
 def test_it_is_clean_with_every_profile(configured: Callable[..., Config], profiles: str) -> None:
     assert {"service", "proxy", "redis", "prometheus"} <= configured(COMPOSE_PROFILES=profiles)["services"].keys()
 
 
 @pytest.fixture(scope="module")
 def services(configured: Callable[..., Config]) -> Config:
-    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu,keys")["services"]
-    assert found.keys() == {"service", "service-gpu", "proxy", "redis", "prometheus", "grafana", "keys"}
+    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu,keys,pacs")["services"]
+    always = {"service", "proxy", "redis", "prometheus"}
+    assert found.keys() == always | {"service-gpu", "grafana", "keys", "pacs", "watch"}
     return found
 
 
@@ -81,14 +86,21 @@ def test_every_service_is_hardened(services: Config) -> None:
         assert all("size=" in mount and "nosuid" in mount for mount in service["tmpfs"]), name
         assert service["logging"]["options"]["max-size"], name
         # The service's own images name their user.
-        assert name.startswith(("service", "keys")) or service["user"].partition(":")[0] not in ("", "0", "root"), name
+        assert name.startswith(("service", "keys", "watch")) or service["user"].partition(":")[0] not in (
+            "",
+            "0",
+            "root",
+        ), name
         for volume in service.get("volumes", []):
             read_only = volume.get("read_only", False) if isinstance(volume, dict) else volume.endswith(":ro")
             assert read_only or any(place in str(volume) for place in WRITABLE.get(name, ())), (name, volume)
 
 
-def test_only_the_proxy_is_published_and_on_the_inside_of_no_other_network(services: Config) -> None:
-    assert [name for name, service in services.items() if service.get("ports")] == ["proxy"]
+def test_only_proxy_and_pacs_are_published_and_on_the_inside_of_no_other_network(services: Config) -> None:
+    assert {name for name, service in services.items() if service.get("ports")} == {"proxy", "pacs"}
+    assert set(services["pacs"]["networks"]) == {"clinic", "pacs"}
+    assert set(services["watch"]["networks"]) == {"inside", "pacs"}
+    assert [name for name, service in services.items() if "clinic" in service.get("networks", ())] == ["pacs"]
     assert [name for name, service in services.items() if "outside" in service.get("networks", ())] == ["proxy"]
     assert services["keys"]["network_mode"] == "none"
     assert {name for name, service in services.items() if "records" in service.get("networks", ())} == {
@@ -100,7 +112,24 @@ def test_only_the_proxy_is_published_and_on_the_inside_of_no_other_network(servi
 
 def test_it_is_on_this_machine_alone_unless_told_otherwise() -> None:
     plain = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
-    assert plain["services"]["proxy"]["ports"] == ["${PUBLISH:-127.0.0.1:8000}:8080"]
+    ports = [port for name in ("proxy", "pacs") for port in plain["services"][name]["ports"]]
+    assert ports[0] == "${PUBLISH:-127.0.0.1:8000}:8080"
+    assert all(re.match(r"\$\{[A-Z_]+:-127\.0\.0\.1:", port) for port in ports)
+
+
+def test_the_pacs_and_who_watches_it_agree(services: Config) -> None:
+    pacs = json.loads(re.sub("^ *//.*", "", (REPOSITORY / "docker/pacs/orthanc.json").read_text(), flags=re.MULTILINE))
+    watch = services["watch"]
+    environment = watch["environment"]
+    url = urlsplit(watch["command"][0])
+    assert (url.hostname, url.port, f"{url.path}/") == ("pacs", pacs["HttpPort"], pacs["DicomWeb"]["Root"])
+    assert pacs["AuthenticationEnabled"] is True
+    assert pacs["RegisteredUsers"].keys() == {environment["CIN_DICOMWEB_USER"]}
+    assert environment["CIN_DICOMWEB_PASSWORD_FILE"] == "/run/secrets/pacs-password"
+    assert unknown_variables(environment) == []
+    grace = re.fullmatch(r"(\d+)s", watch["stop_grace_period"])
+    assert grace is not None
+    assert int(grace[1]) > Settings().deadline_seconds
 
 
 def test_the_gpu_is_reserved_and_required(services: Config) -> None:
@@ -248,7 +277,7 @@ def test_every_command_means_the_service_that_make_up_started(tmp_path: Path, dr
     on_gpu = {"COMPOSE_PROFILES=dashboards,gpu", "SERVICE_REPLICAS=0"}
     assert written - set(example.splitlines()) == (on_gpu if driver else set())
     assert make("upgrade", folder=tmp_path) == ("service-gpu\n" if driver else "service\n")
-    assert "dashboards,gpu: compose down" in make("down", folder=tmp_path)
+    assert "dashboards,gpu,pacs: compose down" in make("down", folder=tmp_path)
 
 
 def test_make_makes_a_password_once_that_others_on_this_machine_cannot_read(tmp_path: Path) -> None:

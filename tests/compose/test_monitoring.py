@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
+from service.pacs.metrics import WatchMetrics
 from service.settings import Settings
 from tests.compose.stack import RULES
 from tests.conftest import REPOSITORY
@@ -112,13 +114,16 @@ def test_panels_ask_what_prometheus_can_answer(promtool: str, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def exposed() -> dict[str, list[dict[str, str]]]:
-    """Every series of a running service with the shipped bundle: metric -> labels of its series."""
+    """Every series of a running service with the shipped bundle, and of a watch: metric -> labels of its series."""
     with TestClient(create_app(Settings(provider="cpu"))) as client:
         bundle = client.app.state.service.network.bundle  # type: ignore[attr-defined]
         picture = bundle.path(bundle.manifest.canary.picture).read_bytes()
         answer = client.post("/predict", files={"image": picture}).json()
         client.get(answer["attention"]["lesion"])
         text = client.get("/metrics").text
+    registry = CollectorRegistry()
+    WatchMetrics(registry)
+    text += generate_latest(registry).decode()
     series: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -1,0 +1,87 @@
+"""What ``cin dicom watch`` puts together; loading this takes half a second, for pydicom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from datetime import date
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from service import background
+from service.access.keys import is_loopback
+from service.bundle import load_bundle
+from service.cli.common import refuse, serve_metrics
+from service.dicom.identity import Kind
+from service.pacs.client import Pacs
+from service.pacs.metrics import OUTCOMES, WatchMetrics
+from service.pacs.results import PredictedResults
+from service.pacs.watch import Selection, Watch
+from service.runtime import predicting
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+async def watch(
+    settings: Settings,
+    url: str,
+    *,
+    modality: str,
+    since: date | None,
+    kinds: Sequence[Kind],
+    every_seconds: float,
+    once: bool,
+) -> bool:
+    """Watch a PACS until SIGTERM, or for one pass; False when an image of that has no results.
+
+    Raises :class:`BundleError`, :class:`EngineError`, :class:`PacsError`, and :class:`ServiceError` once answers can no
+    longer be trusted.
+    """
+    bundle, credentials = load_bundle(settings.bundle), _credentials(settings)
+    client = Pacs(url, credentials, max_file_bytes=settings.max_upload_bytes, timeout_seconds=settings.deadline_seconds)
+    async with client as pacs, predicting(settings, bundle) as predictor:
+        address = urlsplit(url)
+        if credentials is not None and address.scheme == "http" and not is_loopback(address.hostname or ""):
+            log.warning("the password goes to the PACS as it is; https encrypts it")
+        network, health, registry = predictor.network, predictor.health, CollectorRegistry()
+        ProcessCollector(namespace="cin_pacs", registry=registry)
+        watching = Watch(
+            pacs,
+            PredictedResults(predictor, kinds),
+            Selection(modality, since),
+            WatchMetrics(registry),
+            every_seconds=every_seconds,
+            in_flight=network.threads + network.max_batch,
+        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.stopping.set)
+        await health.check_canary()
+        health.require_ready()
+        canary = background.start(background.watch_canary(health, every_seconds=settings.canary_seconds), health)
+        if settings.metrics_port is not None:
+            serve_metrics(registry, settings.host, settings.metrics_port)
+        log.info("%s watches for %s", network.engine.variant.name, modality)
+        try:
+            complete = await (watching.once() if once else watching.run())
+        finally:
+            canary.cancel()
+            log.info("end: %s", ", ".join(f"{watching.counts[outcome]} {outcome}" for outcome in OUTCOMES))
+    return complete
+
+
+def _credentials(settings: Settings) -> tuple[str, str] | None:
+    """User and password; ends the command when there is a user without a password that can be read."""
+    user, path = settings.dicomweb_user, settings.dicomweb_password_file
+    if user is None or path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        refuse(f"CIN_DICOMWEB_PASSWORD_FILE: {path}: {reason}")
+    if not password:
+        refuse(f"CIN_DICOMWEB_PASSWORD_FILE: {path} is empty")
+    return user, password
