@@ -1,4 +1,4 @@
-"""``cin-train abstention``, ``robustness``, ``outside`` and ``variant-referrals``: a bundle's advice."""
+"""``cin-train abstention``, ``robustness``, ``outside``, ``influence``, ``variant-referrals``: a bundle's advice."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from model_training.cli.options import (
 from model_training.config import Config, DataConfig, NetworkConfig
 from model_training.files import write_json
 from model_training.release.abstention import add_abstention, read_frames
+from model_training.release.influence import measure_influence
 from model_training.release.outside import (
     LabelledImages,
     SetError,
@@ -30,6 +31,7 @@ from model_training.release.outside import (
     measure_folder,
     measure_repeats,
     read_labelled,
+    with_measured,
     with_repeatability,
 )
 from model_training.release.robustness import measure_robustness
@@ -169,6 +171,30 @@ def outside(
         )
     _write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
     console().print_json(data=found)
+
+
+@command
+def influence(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with lesion feature attention.")],
+    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the same bundle with the influence measured; default: none.")
+    ] = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """Switch the lesion feature attention off for the validation images; measure what changes in the answers."""
+    source = load_bundle(bundle)
+    if out is not None:  # before anything is measured
+        check_target(out)
+    images = _experiment_of(source, data, cache).validation_set()
+    measured = measure_influence(source, images.frames, measured_on=f"{images.name} ({len(images)} images)")
+    _write_figures(
+        figures, source, {"operating_point": source.manifest.default_operating_point, **measured.model_dump()}
+    )
+    if out is not None:
+        with_measured(source, out, attention_influence=measured)
+    console().print_json(data=measured.model_dump())
 
 
 @command

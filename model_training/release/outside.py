@@ -22,7 +22,16 @@ from model_training.evaluation.calibration import proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits, read_frames
 from model_training.release.parity import run_onnx
 from model_training.reporting.summary_card import with_summary
-from service.bundle import FEATURES, MODEL_CARD_NAME, Bundle, BundleError, Repeatability, is_unsure, write_bundle
+from service.bundle import (
+    FEATURES,
+    MODEL_CARD_NAME,
+    Bundle,
+    BundleError,
+    Record,
+    Repeatability,
+    is_unsure,
+    write_bundle,
+)
 from service.imaging import read_picture
 
 # A probability is near the threshold when a second image of the lesion gets the other advice with this chance.
@@ -165,10 +174,15 @@ def _shares(advice: Advice, of_N: Flags) -> dict[str, Any]:
 
 def with_repeatability(bundle: Bundle, measured: Repeatability, out: Path) -> Bundle:
     """Write the bundle to ``out`` with its repeatability, on which the caution ``near_threshold`` is based."""
+    return with_measured(bundle, out, repeatability=measured)
+
+
+def with_measured(bundle: Bundle, out: Path, **measured: Record) -> Bundle:
+    """Write the bundle to ``out`` with more fields in its manifest, and what the card's summary says of them."""
     fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: bundle.path(name) for name in bundle.manifest.files}
-    card = with_summary(bundle.model_card(), {**dict(bundle.manifest), "repeatability": measured})
+    card = with_summary(bundle.model_card(), {**dict(bundle.manifest), **measured})
     with tempfile.TemporaryDirectory() as scratch:
         files[MODEL_CARD_NAME] = Path(scratch) / MODEL_CARD_NAME
         files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
-        return write_bundle(out, files=files, manifest={**fields, "repeatability": measured})
+        return write_bundle(out, files=files, manifest={**fields, **measured})

@@ -119,6 +119,20 @@ class Repeatability(Record):
     )
 
 
+class AttentionInfluence(Record):
+    """What switching the lesion feature attention off changes: how much its maps say of an answer."""
+
+    measured_on: str = Field(examples=["isic2017-validation (150 images)"], description="which images")
+    num_images: int = Field(gt=0, description="how many")
+    median_change: Probability = Field(description="of the malignant probability")
+    percentile_95_change: Probability = Field(description="of the malignant probability")
+    other_advice: Interval = Field(description="share of the images with the other advice, at the default point")
+    row_spread: Probability = Field(
+        description="how much what the correlation attention relates to a spot differs from spot to spot: mean total "
+        "variation distance of its rows from their mean; 0: every spot has the same relations"
+    )
+
+
 class Provenance(Record):
     """Where the weights come from."""
 
@@ -167,6 +181,7 @@ class Manifest(Record):
         None, description="when a referral is advised because no class is likely enough; null: never; since schema 7"
     )
     repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
+    attention_influence: AttentionInfluence | None = Field(None, description="null: not measured; since schema 7")
     provenance: Provenance = Field(description="how the weights came to be")
     licence: str = Field(description="of the weights")
     intended_use: str = Field(description="what the model is for, and what it is not for")

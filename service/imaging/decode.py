@@ -85,6 +85,7 @@ class Decoded(NamedTuple):
     format: str
     notes: tuple[Note, ...]
     cautions: tuple[Caution, ...] = ()
+    millimetres_per_pixel: float | None = None  # as a DICOM file states it
 
 
 def read_picture(
@@ -101,9 +102,9 @@ def read_picture(
     import numpy as np
 
     decoded = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
-    image, width, height, picture_format, notes, cautions = decoded
+    image, width, height, picture_format, notes, cautions, scale = decoded
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(np.asarray(image), width, height, picture_format, sha256, notes, cautions)
+    return Picture(np.asarray(image), width, height, picture_format, sha256, notes, cautions, scale)
 
 
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
@@ -114,9 +115,10 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
     cautions: tuple[Caution, ...] = ()
+    scale: float | None = None
     try:
         if picture_format == "DICOM":
-            size, framed, cautions = _decode_dicom(data, frame_size, limits)
+            size, framed, cautions, scale = _decode_dicom(data, frame_size, limits)
         else:
             size, framed = _decode_file(data, picture_format, frame_size, limits)
     except CostlyPicture:
@@ -135,7 +137,7 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     frame = framed.image
     if (width, height) != frame.size and jpeg_quality is not None:
         frame = _recompress(frame, jpeg_quality)
-    return Decoded(frame, width, height, picture_format, framed.notes, cautions)
+    return Decoded(frame, width, height, picture_format, framed.notes, cautions, scale)
 
 
 def _decode_file(
@@ -158,17 +160,19 @@ def _decode_file(
 
 def _decode_dicom(
     data: bytes, frame_size: int, limits: PictureLimits
-) -> tuple[tuple[int, int], Framed, tuple[Caution, ...]]:
+) -> tuple[tuple[int, int], Framed, tuple[Caution, ...], float | None]:
     from service.imaging.dicom import read_dicom
     from service.imaging.dicom_pixels import decoding_bytes, image_of, is_jpeg, jpeg_of
 
     dicom = read_dicom(data)
     _check_size(dicom.size, "JPEG" if is_jpeg(dicom) else "DICOM", limits)
     if is_jpeg(dicom):
-        return *_decode_file(jpeg_of(dicom), "JPEG", frame_size, limits, dicom.stated), dicom.cautions
+        size, framed = _decode_file(jpeg_of(dicom), "JPEG", frame_size, limits, dicom.stated)
+        return size, framed, dicom.cautions, dicom.millimetres_per_pixel
     _check_memory(decoding_bytes(dicom), limits)
     image = dicom.stated.adopt(image_of(dicom))
-    return dicom.size, to_frame(image, frame_size, dicom.stated.colours), dicom.cautions
+    framed = to_frame(image, frame_size, dicom.stated.colours)
+    return dicom.size, framed, dicom.cautions, dicom.millimetres_per_pixel
 
 
 def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import select
 import signal
 import socket
@@ -54,6 +55,7 @@ class _Answer(NamedTuple):
     format: str
     notes: tuple[Note, ...]
     cautions: tuple[Caution, ...]
+    millimetres_per_pixel: float | None
 
 
 def _parse(text: bytes, limits: PictureLimits) -> _Answer:
@@ -62,12 +64,14 @@ def _parse(text: bytes, limits: PictureLimits) -> _Answer:
         match json.loads(text):
             case {"error": str(name), "detail": str(detail)}:
                 error = _ERRORS[name]
-            case {"picture": [int(width), int(height), str(kind), list(notes), list(cautions)]}:
+            case {"picture": [int(width), int(height), str(kind), list(notes), list(cautions), scale]}:
                 most = limits.max_pixels_of("JPEG" if kind == "DICOM" else kind)  # which may hold a JPEG
                 if kind not in FORMATS or min(width, height) < 1 or width * height > most:
                     raise _Malformed
+                if scale is not None and not (isinstance(scale, float) and 0.0 < scale < math.inf):
+                    raise _Malformed
                 known = tuple(_NOTES[note] for note in notes), tuple(_CAUTIONS[caution] for caution in cautions)
-                return _Answer(width, height, kind, *known)
+                return _Answer(width, height, kind, *known, scale)
             case _:
                 raise _Malformed
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
@@ -113,7 +117,16 @@ class Decoder:
         except _Malformed:
             self.kill()
             raise Ended("crashed") from None
-        return Picture(frame, answer.width, answer.height, answer.format, sha256, answer.notes, answer.cautions)
+        return Picture(
+            frame,
+            answer.width,
+            answer.height,
+            answer.format,
+            sha256,
+            answer.notes,
+            answer.cautions,
+            answer.millimetres_per_pixel,
+        )
 
     def _receive_size(self, ends: float) -> int:
         size: int

@@ -92,3 +92,4 @@ class Picture:
     sha256: str
     notes: tuple[Note, ...] = ()
     cautions: tuple[Caution, ...] = ()
+    millimetres_per_pixel: float | None = None

@@ -111,6 +111,7 @@ def describe(
             format=picture.format,
             sha256=picture.sha256,
             notes=list(picture.notes),
+            millimetres_per_pixel=picture.millimetres_per_pixel,
         ),
         model=ModelBody(
             name=manifest.name,

@@ -120,6 +120,9 @@ class ImageBody(Body):
     sha256: str = Field(description="of the bytes that were sent, in hexadecimal")
     # Predictions that an earlier version kept have none.
     notes: list[Note] = Field([], description="; ".join(f"`{name}`: {text}" for name, text in NOTES.items()))
+    millimetres_per_pixel: float | None = Field(
+        None, gt=0, description="a pixel's side, mm, as a DICOM file states it (PixelSpacing); null: not known"
+    )
 
 
 class AttentionLinks(Body):
@@ -181,7 +184,14 @@ EXAMPLE: dict[str, Any] = {
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
-    "image": {"width": 1024, "height": 768, "format": "JPEG", "sha256": "0" * 64, "notes": []},
+    "image": {
+        "width": 1024,
+        "height": 768,
+        "format": "DICOM",
+        "sha256": "0" * 64,
+        "notes": [],
+        "millimetres_per_pixel": 0.0195,
+    },
     "attention": {
         "lesion": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/lesion",
         "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",

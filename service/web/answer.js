@@ -7,7 +7,7 @@ import { apart } from "./format.js";
 import { gauge } from "./gauge.js";
 import { recordOf } from "./record.js";
 import { text } from "./strings.js";
-import { because, isOwn, limitsOf, malignant, malignantNames, population, reasonsOf, riskOf, verdict } from "./wording.js";
+import { because, isOwn, limitsOf, malignant, population, reasonsOf, riskOf, verdict, warningOf } from "./wording.js";
 
 /** @import { Actions, Result } from "./types.js" */
 
@@ -18,15 +18,14 @@ export function answerOf(result, actions) {
 
 /** @param {Result} result @param {Actions} actions */
 function decisionOf(result, { agreement }) {
-  const { prediction, model, impression, example } = result;
+  const { prediction, impression, example } = result;
   const kind = verdict(prediction);
   const { same, of } = agreement();
   return h(
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
     h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", text.decision[kind])),
-    ...(kind === "abstained" ? [] : riskParts(result)),
-    kind === "no_referral" && h("p", { class: "not-ruled-out" }, text.decision.notRuledOut(malignantNames(model.manifest))),
+    ...(kind === "abstained" ? [] : riskParts(result, h("p", { class: kind === "no_referral" ? "not-ruled-out" : "fine" }, warningOf(result)))),
     ...reasonsOf(prediction).map(([title, names]) => h("div", { class: "reasons" }, h("h4", title), h("ul", ...names.map((name) => h("li", name))))),
     kind === "abstained" && h("p", text.decision.abstainedWhatNext),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression]), of > 0 && ` ${text.impression.agreement(same, of)}`),
@@ -34,8 +33,8 @@ function decisionOf(result, { agreement }) {
   );
 }
 
-/** @param {Result} result */
-function riskParts({ prediction, model }) {
+/** @param {Result} result @param {Node} warning */
+function riskParts({ prediction, model }, warning) {
   const { manifest } = model;
   const { threshold, prevalence } = prediction.decision;
   const risk = /** @type {number} */ (riskOf(prediction));
@@ -49,6 +48,7 @@ function riskParts({ prediction, model }) {
   return [
     h("p", { class: "risk" }, h("span", text.decision.risk(malignant(manifest))), " ", h("strong", shown)),
     gauge({ risk, threshold, limit, prevalence, said: because(prediction, model) }),
+    warning,
     h("p", { class: "fine population" }, population(prediction, manifest), " ", prevalence !== null && button(isOwn(prevalence, manifest) ? text.decision.setClinic : text.decision.change, open, { class: "link no-print" })),
   ];
 }

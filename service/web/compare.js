@@ -6,9 +6,11 @@ import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
 import { nameOf } from "./list.js";
 import { KINDS } from "./overlays.js";
+import { scaleOf } from "./scale.js";
 import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
-import { because, pointName, riskOf, verdict } from "./wording.js";
+import { buttonsOf } from "./viewer_buttons.js";
+import { because, pointName, riskOf, sizeInWords, verdict } from "./wording.js";
 
 /** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -62,7 +64,7 @@ export class Comparison {
     const title = h("p", { class: "verdict" });
     const [at, words] = ["at", ""].map((name) => h("p", { class: `fine ${name}` }));
     const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
-    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), at, stage, viewer.buttons(`${text.viewer.zoom}, ${text.compare.pick(side)}`), h("figcaption", words));
+    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), at, stage, buttonsOf(viewer, `${text.viewer.zoom}, ${text.compare.pick(side)}`), h("figcaption", words));
     return { pane, viewer, choice, title, at, words };
   }
 
@@ -73,6 +75,7 @@ export class Comparison {
       const { shown, prediction, model } = chosen[index];
       const kind = verdict(prediction);
       viewer.show(shown, prediction.image.width, prediction.image.height);
+      viewer.millimetres = scaleOf(chosen[index]);
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), text.decision[kind]);
       const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
@@ -87,7 +90,8 @@ export class Comparison {
   }
 
   /** @param {Comparison["panes"][number]} pane @param {Result} result @param {() => boolean} wanted */
-  async #lay({ viewer, words }, { prediction }, wanted) {
+  async #lay({ viewer, words }, result, wanted) {
+    const { prediction } = result;
     const kind = /** @type {MapKind | "none"} */ (this.map.value);
     const { decision, lesion } = prediction;
     const abstained = decision.status === "abstained";
@@ -97,9 +101,11 @@ export class Comparison {
       ? await Promise.all([this.figures.map(prediction, { kind, branch: "mean", spot: null }), this.figures.summary(prediction, { kind })])
       : [null, null];
     if (!wanted()) return;
-    viewer.mark({ box: abstained ? null : lesion.crop_box, outline, spot: null });
+    result.outline = outline;
+    viewer.mark({ box: abstained ? null : lesion.crop_box, outline, spot: null, ends: [] });
     viewer.opacity = 0.6;
     viewer.lay(map);
-    words.textContent = summary ? describe(summary, prediction, false) : abstained ? text.viewer.alone : text.viewer.dashes;
+    const said = summary ? describe(summary, prediction, false) : abstained ? text.viewer.alone : text.viewer.dashes;
+    words.textContent = [said, sizeInWords(result)].filter(Boolean).join(" ");
   }
 }

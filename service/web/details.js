@@ -3,6 +3,7 @@
 import { button, h } from "./dom.js";
 import { date, number, percent, rough, short } from "./format.js";
 import { inTesting, isHeldOut } from "./performance.js";
+import { scaleOf } from "./scale.js";
 import { className, classWithin, text } from "./strings.js";
 import { pointName, pointOf, riskOf } from "./wording.js";
 
@@ -179,8 +180,11 @@ function modelOf({ model, created_at: at, expires_at: expires, id, notice }, { s
  * @param {Result} one
  * @param {Result} two
  */
-export function differenceOf({ prediction: a, model: { manifest } }, { prediction: b }) {
+export function differenceOf(one, two) {
   const words = text.compare;
+  const { prediction: a, model: { manifest } } = one;
+  const { prediction: b } = two;
+  const scaled = [one, two].every((result) => scaleOf(result) !== null);
   const sameModel = a.model.sha256 === b.model.sha256;
   const comparable = sameModel && riskOf(a) !== null && riskOf(b) !== null;
   const shareOf = (/** @type {Prediction} */ prediction, name = "") => (riskOf(prediction) === null ? null : prediction.probabilities?.[name]);
@@ -206,6 +210,6 @@ export function differenceOf({ prediction: a, model: { manifest } }, { predictio
       h("tbody", ...rows),
     ),
     !comparable && h("p", sameModel ? words.noDifference : words.models),
-    h("p", { class: "fine" }, words.linked),
+    h("p", { class: "fine" }, words.linked, " ", scaled ? words.scales : words.noScale),
   ];
 }

@@ -78,6 +78,12 @@ function queryOf(query) {
   return new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
 }
 
+/** From this spread of its rows on, the correlation attention relates one spot to others than the next one. */
+const TELLING = 0.25;
+
+/** Whether a chosen spot shows something of its own. @param {Model} model */
+export const tellsRelations = ({ manifest: { attention_influence: measured } }) => measured !== null && measured.row_spread >= TELLING;
+
 /** How many spots the model's attention has. @param {Model} model @returns {Grid | null} */
 export function gridOf({ manifest }) {
   const shape = manifest.outputs.find(({ name }) => name === "spatial_attention")?.shape;

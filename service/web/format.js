@@ -15,6 +15,7 @@ const locale = LOCALES[language];
 const wholePercentage = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 0 });
 const shortest = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 2 });
 const decimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const rounded = new Intl.NumberFormat(locale, { maximumSignificantDigits: 2 });
 const points = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" });
@@ -41,6 +42,7 @@ export const short = (share = 0) => shortest.format(share);
 /** A share as a whole percentage. */
 export const wholePercent = (share = 0) => wholePercentage.format(share);
 export const number = (value = 0) => decimal.format(value);
+export const twoDigits = (value = 0) => rounded.format(value);
 /** A share in the digits of an input: percent, with a dot. */
 export const typed = (share = 0) => String(Number((share * 100).toPrecision(4)));
 /** A difference of two shares in percentage points. */

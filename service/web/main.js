@@ -32,7 +32,7 @@ const session = new Session(api, figures, (gone, confirmed) => {
   const name = gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length);
   say(confirmed ? text.session.deletedEverywhere(name) : text.session.deletedHere(name));
 });
-const overlays = new Overlays(figures, { say, fail, onFrame: () => (report(), list()) });
+const overlays = new Overlays(figures, { say, fail, onChange: () => (report(), list()) });
 const comparison = new Comparison(figures, fail);
 const uploads = new Uploads({ send, onState, onShare });
 

@@ -1,9 +1,13 @@
 /** The controls of the viewer and what they lay over the image. */
 
+import { Calibration } from "./calibration.js";
 import { byId, h, input, setStyle } from "./dom.js";
-import { cellAt, cellBox, describe, gridOf, middle } from "./figures.js";
+import { cellAt, cellBox, describe, gridOf, middle, tellsRelations } from "./figures.js";
+import { showLegend } from "./legend.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
+import { buttonsOf } from "./viewer_buttons.js";
+import { influenceInWords, sizeInWords } from "./wording.js";
 
 /** @import { Branch, Cell, Grid, Item, MapKind, Point, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -29,17 +33,18 @@ export class Overlays {
    * @param {object} listeners
    * @param {(words: string) => void} listeners.say
    * @param {(error: unknown, again: () => void, result: Result) => void} listeners.fail
-   * @param {(result: Result) => void} listeners.onFrame Once a frame stands in for the image.
+   * @param {() => void} listeners.onChange A frame stands in for an image, or the size of a lesion is known.
    */
-  constructor(figures, { say, fail, onFrame }) {
+  constructor(figures, { say, fail, onChange }) {
     this.figures = figures;
     this.say = say;
     this.fail = fail;
-    this.onFrame = onFrame;
+    this.onChange = onChange;
     this.viewer = new Viewer(byId("stage"), {
       onClick: (point) => this.#onClick(point),
       onKey: (event) => this.#onKey(event),
     });
+    this.calibration = new Calibration(this.viewer, { say, onEnds: () => this.draw(), onScale: () => this.#measure() });
     this.#build();
   }
 
@@ -69,6 +74,7 @@ export class Overlays {
     const { image, attention, decision } = result.prediction;
     if (!same || !this.viewer.picture.naturalWidth) this.viewer.show(result.shown, image.width, image.height);
     byId("overlays").hidden = decision.status === "abstained";
+    this.calibration.show(result);
     for (const kind of KINDS) this.#radio("map", kind).disabled = attention[kind] === null;
     this.draw();
   }
@@ -88,7 +94,7 @@ export class Overlays {
       this.#lifted = false;
       this.draw();
     });
-    this.viewer.stage.after(this.viewer.buttons(text.viewer.zoom));
+    this.viewer.stage.after(buttonsOf(this.viewer, text.viewer.zoom));
     this.viewer.picture.addEventListener("error", () => this.#showFrameInstead());
   }
 
@@ -105,6 +111,8 @@ export class Overlays {
     for (const name of LIGHT) input(name).value = "100";
     this.#light();
     this.viewer.clear();
+    this.calibration.show(null);
+    this.#measure();
     byId("overlays").hidden = true;
     byId("legend").hidden = true;
     this.#tell("", false);
@@ -127,7 +135,8 @@ export class Overlays {
     for (const id of ["opacity", "split"]) input(id).disabled = !onMap;
     byId("branches", HTMLFieldSetElement).disabled = kind !== "spatial" && kind !== "correlation";
     this.viewer.opacity = Number(input("opacity").value) / 100;
-    this.viewer.stage.classList.toggle("pointing", kind === "correlation");
+    this.viewer.stage.classList.toggle("pointing", kind === "correlation" && tellsRelations(result.model));
+    byId("influence").textContent = kind === "spatial" || kind === "correlation" ? influenceInWords(result.model) : kind === "lesion" ? text.overlays.placesCrop : "";
     try {
       const spot = this.#spot && kind === "correlation" ? middle(this.#cell(this.#spot)) : null;
       const [outline, frame, map, summary] = await Promise.all([
@@ -137,18 +146,29 @@ export class Overlays {
         onMap ? this.figures.summary(prediction, { kind: /** @type {MapKind} */ (kind), branch, spot }) : null,
       ]);
       if (turn !== this.#turn) return;
+      if (result.outline !== outline.outline) {
+        result.outline = outline.outline;
+        this.#measure();
+      }
       const picture = frame ?? result.shown;
       if (this.viewer.picture.getAttribute("src") !== picture) this.viewer.show(picture, prediction.image.width, prediction.image.height);
       this.viewer.lay(map);
       this.viewer.split = Number(input("split").value) / 100;
       this.#mark(outline.outline);
-      this.#legend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null);
-      const hint = kind === "correlation" && !spot ? ` ${text.overlays.relate}` : "";
+      showLegend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null);
+      const hint = kind === "correlation" && !spot && tellsRelations(result.model) ? ` ${text.overlays.relate}` : "";
       if (summary) this.#tell(describe(summary, prediction, spot !== null) + hint, true);
       else this.#tell(this.#lifted ? text.viewer.lifted : this.#alone(), this.#lifted);
     } catch (error) {
       if (turn === this.#turn) this.fail(error, () => this.draw(), result);
     }
+  }
+
+  /** The lesion's size, where the scale is known. */
+  #measure() {
+    const said = this.#result ? sizeInWords(this.#result) : "";
+    byId("size").textContent = said;
+    if (said) this.onChange();
   }
 
   #alone() {
@@ -164,21 +184,8 @@ export class Overlays {
       box: input("show-box").checked ? prediction.lesion.crop_box : null,
       outline: input("show-outline").checked ? outline : [],
       spot: shown && this.#chosen("map") === "correlation" ? this.#cell(shown) : null,
+      ends: this.calibration.ends ?? [],
     });
-  }
-
-  /** @param {MapKind | null} kind */
-  #legend(kind) {
-    byId("legend").hidden = kind === null;
-    if (kind === null) return;
-    const [low, high, unit] = text.overlays.scales[kind];
-    byId("legend").replaceChildren(
-      h("span", { class: "unseen" }, text.overlays.legend(low, high, unit)),
-      h("span", { "aria-hidden": "true" }, low),
-      h("span", { class: "ramp", "aria-hidden": "true" }),
-      h("span", { "aria-hidden": "true" }, high),
-      h("span", { "aria-hidden": "true" }, unit),
-    );
   }
 
   /** @param {string} words @param {boolean} aloud */
@@ -191,6 +198,7 @@ export class Overlays {
 
   /** @param {Point} point */
   #onClick(point) {
+    if (this.calibration.take(point)) return;
     const grid = this.#grid();
     if (this.#chosen("map") !== "correlation" || !this.#result || !grid) return;
     const cell = cellAt(this.#result.prediction.lesion.crop_box, grid, point);
@@ -202,6 +210,7 @@ export class Overlays {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
+    if (this.calibration.key(event)) return true;
     if (event.key === "o" || event.key === "O") {
       if (this.#chosen("map") === "none") return false;
       this.#lifted = !this.#lifted;
@@ -235,7 +244,7 @@ export class Overlays {
   }
 
   #grid() {
-    return this.#result && gridOf(this.#result.model);
+    return this.#result && tellsRelations(this.#result.model) ? gridOf(this.#result.model) : null;
   }
 
   /** @param {Cell} cell */
@@ -254,7 +263,7 @@ export class Overlays {
     if (!result || this.viewer.picture.getAttribute("src") !== result.url) return;
     try {
       result.shown = await this.figures.frame(result.prediction);
-      this.onFrame(result);
+      this.onChange();
       if (result !== this.#result) return;
       this.viewer.show(result.shown, result.prediction.image.width, result.prediction.image.height);
       this.#tell(text.viewer.cannotShow, true);

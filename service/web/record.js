@@ -4,7 +4,7 @@ import { button, h } from "./dom.js";
 import { date } from "./format.js";
 import { say } from "./panels.js";
 import { text } from "./strings.js";
-import { because, inWords, limitsOf, malignantNames, pointName, population, riskOf, verdict } from "./wording.js";
+import { because, inWords, limitsOf, pointName, population, riskOf, sizeInWords, warningOf } from "./wording.js";
 
 /** @import { Result } from "./types.js" */
 
@@ -43,7 +43,8 @@ export function asText(result) {
     [reference && `${words.reference}: ${reference}`, site && `${words.site}: ${site}`, date(prediction.created_at)].filter(Boolean).join(" · "),
     inWords(result),
     riskOf(prediction) !== null && `${population(prediction, model.manifest)} ${point}`,
-    verdict(prediction) === "no_referral" && text.decision.notRuledOut(malignantNames(model.manifest)),
+    warningOf(result),
+    sizeInWords(result),
     ...limitsOf(result).map(([title, what]) => `${title}: ${what}`),
     `${words.image}: SHA-256 ${image.sha256}. ${text.model.title}: ${prediction.model.name} ${prediction.model.version}.`,
     text.statement,

@@ -40,7 +40,7 @@ export class Session {
     const item = {
       number: ++this.#count, file, name, url, shown: url, example, key: newKey(),
       state: "waiting", share: 0, problem: null, retryAt: null,
-      prediction: null, model: null, reference: "", site: "", impression: null, covered: preferences.impressionFirst === true,
+      prediction: null, model: null, reference: "", site: "", millimetresWide: null, outline: [], impression: null, covered: preferences.impressionFirst === true,
     };
     this.items.push(item);
     return item;

@@ -31,7 +31,7 @@ export interface Prediction {
   decision: Decision;
   lesion: { found: boolean; fraction: number; crop_box: Box };
   quality: Quality | null;
-  image: { width: number; height: number; format: string; sha256: string; notes: string[] };
+  image: { width: number; height: number; format: string; sha256: string; notes: string[]; millimetres_per_pixel: number | null };
   attention: { lesion: string; spatial: string | null; correlation: string | null };
   model: { name: string; version: string; sha256: string; variant: string; provider: string };
   timings_ms: { decode: number; queue: number; inference: number; total: number };
@@ -56,6 +56,16 @@ export interface Repeatability {
   other_advice: Interval;
 }
 
+/** What switching the lesion feature attention off changed in testing. */
+export interface AttentionInfluence {
+  measured_on: string;
+  num_images: number;
+  median_change: number;
+  percentile_95_change: number;
+  other_advice: Interval;
+  row_spread: number;
+}
+
 export interface Abstention {
   max_unfamiliarity: number;
   min_sharpness: number;
@@ -75,6 +85,7 @@ export interface Manifest {
   default_operating_point: string;
   abstention: Abstention | null;
   repeatability: Repeatability | null;
+  attention_influence: AttentionInfluence | null;
 }
 
 export interface Model {
@@ -89,6 +100,16 @@ export interface Model {
 export type MapKind = "lesion" | "spatial" | "correlation";
 export type Branch = "mean" | "1" | "2";
 
+export type Place = "upper_left" | "top" | "upper_right" | "left" | "middle" | "right" | "lower_left" | "bottom" | "lower_right";
+
+export interface Peak {
+  x: number;
+  y: number;
+  value: number;
+  lesion: "inside" | "edge" | "outside" | null;
+  place: Place;
+}
+
 export interface Summary {
   map: MapKind;
   branch: Branch;
@@ -98,6 +119,7 @@ export interface Summary {
   evident: boolean;
   share: number;
   centre: Point | null;
+  peaks: Peak[];
   outline: Point[][];
 }
 
@@ -110,7 +132,7 @@ export type Cell = { column: number; row: number };
 /** Zoom 1 fits the image into the stage; x and y are what is in its middle, as fractions of the image. */
 export type View = { zoom: number; x: number; y: number };
 /** In pixels of the upright image. */
-export type Marks = { box: Box | null; outline: Point[][]; spot: Box | null };
+export type Marks = { box: Box | null; outline: Point[][]; spot: Box | null; ends: Point[] };
 
 export type Impression = "refer" | "no_referral" | "unsure";
 export type Verdict = "refer" | "no_referral" | "abstained";
@@ -163,6 +185,10 @@ export interface Item {
   /** For the print and the record alone. */
   reference: string;
   site: string;
+  /** As calibrated by its reader; null: not calibrated. */
+  millimetresWide: number | null;
+  /** Of the lesion, in pixels of the answer's image; empty until it was fetched. */
+  outline: Point[][];
   /** What its reader thought before the answer was shown. */
   impression: Impression | null;
   /** Whether an impression is wanted before its answer is shown. */

@@ -1,9 +1,11 @@
 /** An image to look at closely: zoom, pan, turn, a map laid over it, marks. Positions are fractions of the turned image. */
 
-import { button, drawing, h, icon, setStyle } from "./dom.js";
+import { drawing, h, setStyle } from "./dom.js";
 import { wholePercent } from "./format.js";
 import { marksOf } from "./marks.js";
+import { drawRulers, rulers } from "./ruler.js";
 import { text } from "./strings.js";
+import { turnedSize, turnStyle, uprightOf } from "./turns.js";
 
 /** @import { Marks, Point, View } from "./types.js" */
 
@@ -24,7 +26,11 @@ export class Viewer {
   /** @type {Map<number, { x: number, y: number }>} */
   #pointers = new Map();
   #moved = 0;
-  #percent = h("span", { class: "scale" });
+  /** Of a pixel of the image. @type {number | null} */
+  #millimetres = null;
+  #rulers = rulers();
+  /** Device pixels for each pixel of the image. */
+  percent = h("span", { class: "scale" });
 
   /**
    * @param {HTMLElement} stage
@@ -46,6 +52,7 @@ export class Viewer {
       h("div", { class: "split" }, h("div", { class: "sheet" }, this.overlay)),
       h("div", { class: "sheet" }, this.marks),
       h("div", { class: "divider", hidden: true }),
+      ...this.#rulers,
     );
     stage.tabIndex = 0;
     stage.setAttribute("role", "application");
@@ -56,7 +63,9 @@ export class Viewer {
     for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) {
       stage.addEventListener(end, (event) => this.#onUp(event));
     }
-    stage.addEventListener("dblclick", (event) => (this.#view.zoom > 1 ? this.fit() : this.zoomBy(CLOSER, this.#offset(event))));
+    stage.addEventListener("dblclick", (event) => {
+      if (!this.measuring) this.#view.zoom > 1 ? this.fit() : this.zoomBy(CLOSER, this.#offset(event));
+    });
     stage.addEventListener("keydown", (event) => this.#onKeyDown(event));
     new ResizeObserver(() => this.#apply()).observe(stage);
   }
@@ -80,7 +89,9 @@ export class Viewer {
     this.#turns = 0;
     this.show("", 4, 3);
     this.lay(null);
-    this.mark({ box: null, outline: [], spot: null });
+    this.mark({ box: null, outline: [], spot: null, ends: [] });
+    this.millimetres = null;
+    this.measuring = false;
     this.view = WHOLE;
   }
 
@@ -107,10 +118,29 @@ export class Viewer {
     /** @type {HTMLElement} */ (this.stage.querySelector(".divider")).hidden = share === 0 || this.overlay.hidden;
   }
 
+  /** What a pixel of the image is long, if that is known: shows a scale bar. @param {number | null} millimetres */
+  set millimetres(millimetres) {
+    this.#millimetres = millimetres;
+    this.#apply();
+  }
+
+  /** Whether points are being chosen for a measurement. */
+  get measuring() {
+    return this.stage.classList.contains("measuring");
+  }
+  set measuring(on) {
+    this.stage.classList.toggle("measuring", on);
+  }
+
+  /** What is in the stage's middle, in pixels of the upright image. @returns {Point} */
+  get middle() {
+    const { width, height } = this.#size;
+    return uprightOf(this.#turns, this.#upright, { x: this.#view.x * width, y: this.#view.y * height });
+  }
+
   get view() {
     return this.#view;
   }
-
   set view(view) {
     const native = 1 / (this.#fit * devicePixelRatio);
     const zoom = Math.min(Math.max(view.zoom, Math.min(1, native)), Math.max(1, MOST * native));
@@ -155,27 +185,9 @@ export class Viewer {
     this.#pan(around.x * shift, around.y * shift);
   }
 
-  /** @param {string} label */
-  buttons(label) {
-    const { viewer } = text;
-    const make = (/** @type {Node | string} */ shown, title = "", /** @type {() => void} */ act) => button(shown, act, { "aria-label": title, title });
-    return h(
-      "div",
-      { class: "zoom", role: "group", "aria-label": label },
-      make(icon("in"), viewer.in, () => this.zoomBy(1.5)),
-      make(icon("out"), viewer.out, () => this.zoomBy(1 / 1.5)),
-      make(icon("fit"), viewer.fit, () => this.fit()),
-      make("1:1", viewer.native, () => this.native()),
-      make(icon("turn"), viewer.turn, () => this.turn()),
-      document.fullscreenEnabled && make(icon("full"), viewer.full, () => this.fullScreen()),
-      this.#percent,
-    );
-  }
-
   /** Of the image as it is turned. */
   get #size() {
-    const { width, height } = this.#upright;
-    return this.#turns % 2 ? { width: height, height: width } : { width, height };
+    return turnedSize(this.#turns, this.#upright);
   }
 
   get #fit() {
@@ -199,19 +211,19 @@ export class Viewer {
     const { clientWidth, clientHeight } = this.stage;
     const { width, height } = this.#size;
     const { scale } = this;
-    const upright = this.#upright;
-    // A turn is around the corner: what went out of sight is brought back.
-    const back = [[0, 0], [upright.height, 0], [upright.width, upright.height], [0, upright.width]][this.#turns];
     const pixels = scale * devicePixelRatio;
     setStyle(this.stage, {
       "--x": `${clientWidth / 2 - this.#view.x * width * scale}px`,
       "--y": `${clientHeight / 2 - this.#view.y * height * scale}px`,
       "--scale": scale,
-      "--turn": `translate(${back[0]}px, ${back[1]}px) rotate(${90 * this.#turns}deg)`,
+      // Whole device pixels: a line of one and a half is grey on a coarse screen.
+      "--line": `${Math.round(1.5 * devicePixelRatio) / devicePixelRatio}px`,
+      "--turn": turnStyle(this.#turns, this.#upright),
     });
     this.stage.classList.toggle("close", pixels >= 3);
     this.stage.classList.toggle("zoomed", this.#view.zoom > 1);
-    this.#percent.textContent = this.picture.hasAttribute("src") ? wholePercent(pixels) : "";
+    this.percent.textContent = this.picture.hasAttribute("src") ? wholePercent(pixels) : "";
+    drawRulers(this.#rulers, this.#millimetres, scale, this.#upright.width);
   }
 
   /** From the stage's middle, CSS pixels. @param {{ clientX: number, clientY: number }} event */
@@ -259,13 +271,7 @@ export class Viewer {
     const { width, height } = this.#size;
     const at = this.#offset(event);
     const spot = { x: this.#view.x * width + at.x / this.scale, y: this.#view.y * height + at.y / this.scale };
-    if (spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height) this.onClick(this.#uprightOf(spot));
-  }
-
-  /** @param {Point} turned In pixels. @returns {Point} */
-  #uprightOf({ x, y }) {
-    const { width, height } = this.#upright;
-    return [{ x, y }, { x: y, y: height - x }, { x: width - x, y: height - y }, { x: width - y, y: x }][this.#turns];
+    if (spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height) this.onClick(uprightOf(this.#turns, this.#upright, spot));
   }
 
   /** @param {KeyboardEvent} event */

@@ -1,13 +1,20 @@
 /** What an answer says, in words and bare values; no elements. */
 
-import { plain, short } from "./format.js";
+import { plain, short, twoDigits } from "./format.js";
 import { inTesting, isHeldOut } from "./performance.js";
+import { sizeOf } from "./scale.js";
 import { className, classWithin, text } from "./strings.js";
 
 /** @import { Item, Manifest, Model, OperatingPoint, Prediction, Result, Verdict } from "./types.js" */
 
 /** Skin cancers and a precursor, named as unknown to every model that has no such class. */
 const UNKNOWN = ["basal_cell_carcinoma", "squamous_cell_carcinoma", "actinic_keratosis"];
+
+/** Below this change of the risk, in nearly all images, a map does not explain it. */
+const SLIGHT = 0.05;
+
+/** What an image lacks comes before what follows from that. */
+const ABSTAINING = ["too_dark", "too_bright", "blurred", "not_dermoscopy", "no_colour", "no_lesion_found"];
 
 /** Reasons about the diagnosis: left out where there is no assessment. */
 const OF_THE_ANSWER = ["near_threshold", "branches_disagree", "not_sure"];
@@ -43,7 +50,7 @@ export function reasonsOf(prediction) {
   const hidden = riskOf(prediction) === null ? OF_THE_ANSWER : [];
   const others = reasons.filter((name) => !abstaining.includes(name) && !hidden.includes(name));
   /** @type {[string, string[]][]} */
-  const all = [[words.abstainedBecause, abstaining], [riskOf(prediction) === null ? words.also : words.caution, others]];
+  const all = [[words.abstainedBecause, [...abstaining].sort((a, b) => ABSTAINING.indexOf(a) - ABSTAINING.indexOf(b))], [riskOf(prediction) === null ? words.also : words.caution, others]];
   return all.filter(([, names]) => names.length).map(([title, names]) => [title, names.map((name) => words.reasons[name] ?? plain(name))]);
 }
 
@@ -62,6 +69,23 @@ export function inWords({ prediction, model }) {
   return [`${text.decision[verdict(prediction)]}.`, because(prediction, model), ...reasons].filter(Boolean).join(" ");
 }
 
+/** "Lesion about 6.4 × 4.1 mm ..." Empty where its size is not known. @param {Result} result */
+export function sizeInWords(result) {
+  const size = sizeOf(result);
+  if (!size) return "";
+  return text.scale.size(twoDigits(size.along), twoDigits(size.across), size.least, result.millimetresWide !== null);
+}
+
+/** How much the maps of the lesion feature attention say of an answer. @param {Model} model */
+export function influenceInWords({ manifest }) {
+  const measured = manifest.attention_influence;
+  const words = text.overlays;
+  if (!measured) return words.notMeasured;
+  const { median_change: half, percentile_95_change: most, other_advice: advice, num_images: images } = measured;
+  const said = words.influence(half, most, Math.round(advice.value * images), images, measured.measured_on);
+  return most < SLIGHT ? `${said} ${words.slight}` : said;
+}
+
 /** Which population the risk holds for. @param {Prediction} prediction @param {Manifest} manifest */
 export function population({ decision: { prevalence } }, manifest) {
   const names = malignantNames(manifest).join(" + ");
@@ -72,13 +96,23 @@ export function population({ decision: { prevalence } }, manifest) {
 /** Whether a share of malignant lesions is the one that the model is calibrated for. @param {number} prevalence @param {Manifest} manifest */
 export const isOwn = (prevalence, manifest) => Math.abs(prevalence - (ownPrevalence(manifest) ?? -1)) < 1e-6;
 
+/** What no answer says; in the first place a benign one. @param {Result} result */
+export function warningOf({ prediction, model: { manifest } }) {
+  const kind = verdict(prediction);
+  if (kind === "abstained") return "";
+  const { notRuledOut, othersUnknown } = text.decision;
+  return [kind === "no_referral" && notRuledOut(malignantNames(manifest)), unknownTo(manifest).length > 0 && othersUnknown].filter(Boolean).join(" ");
+}
+
+/** @param {Manifest} manifest */
+const unknownTo = ({ classes }) => UNKNOWN.filter((name) => classes.every((each) => each.name !== name));
+
 /** The limits in a few lines: what the model knows, what not, how it did. @param {Result} result @returns {[string, string][]} */
 export function limitsOf({ prediction, model: { manifest } }) {
   const words = text.limits;
-  const known = manifest.classes.map(({ name }) => name);
   const point = pointOf(prediction, manifest);
   const names = manifest.classes.map(classWithin);
-  const unknown = UNKNOWN.filter((name) => !known.includes(name)).map((name) => text.within(text.classes[name]));
+  const unknown = unknownTo(manifest).map((name) => text.within(text.classes[name]));
   /** @type {[string, string][]} */
   const lines = [[words.knows, text.limits.knowsMeans(names)], [words.unknown, words.unknownMeans(unknown)]];
   if (point && riskOf(prediction) !== null) {

@@ -113,6 +113,19 @@ def test_the_services_own_abstention(visit_to: Open, tmp_path: Path) -> None:
         page.goto("about:blank")
 
 
+def test_what_an_image_lacks_is_said_before_what_follows_from_it(visit: Visit) -> None:
+    said = """async () => {
+      const { reasonsOf } = await import("/web/wording.js");
+      const because = ["not_dermoscopy", "blurred", "too_dark", "no_colour"];
+      const nothing = { refer: null, status: "abstained", malignant_probability: null };
+      return reasonsOf({ decision: { ...nothing, reasons: because, abstained_because: because } });
+    }"""
+    ((_, reasons),) = visit.page.evaluate(said)
+    assert len(reasons) == 4
+    assert reasons[0].startswith("The image is too dark")
+    assert reasons[1].startswith("The image is blurred")
+
+
 @pytest.mark.data
 def test_a_photograph_of_something_else(visit: Visit, data_root: Path) -> None:
     visit.page.set_input_files("#file", data_root / "not_dermoscopy" / "kodim03.jpg")

@@ -60,6 +60,7 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
         assert (place(page, "risk-mark") >= place(page, "threshold")) is decision["refer"]
         expect(page.locator(".decision")).to_contain_text("population with 18.7% melanoma")
         expect(page.locator("#status")).to_contain_text(statement)
+        expect(page.locator(".decision")).to_contain_text("The software cannot recognise other skin cancers.")
         visit.inspect(f"answer-{which}")
     expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
 

@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Visit
+from tests.page.maps import relate
 from tests.page.pictures import EXAMPLE, eventually, hand_over, stage_pixels
 from tests.service.tiny_bundle import picture_bytes
 
@@ -38,7 +39,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     expect(page.get_by_role("radio", name="Mean")).to_be_disabled()
     visit.choose_map("Correlation")
     page.locator("#branches label", has_text="2").click()
-    expect(page.locator("#view-text")).to_contain_text("Correlation attention, branch 2: centred")
+    expect(page.locator("#view-text")).to_contain_text("Correlation attention, branch 2: highest")
     strong = stage_pixels(page, tmp_path / "strong.png")
     page.locator("#opacity").fill("0")
     assert np.abs(stage_pixels(page, tmp_path / "none.png") - strong).max() > 60
@@ -61,6 +62,7 @@ def test_half_with_the_map_and_half_without(visit: Visit, tmp_path: Path) -> Non
 
 def test_a_click_shows_what_is_related_to_the_spot(visit: Visit) -> None:
     page = visit.page
+    relate(visit)
     visit.example()
     visit.choose_map("Correlation")
     expect(page.locator("#view-text")).to_contain_text("Choose a spot inside the dashed crop")
@@ -124,6 +126,7 @@ def middle_of(page: Page, selector: str) -> tuple[float, float]:
 
 def test_a_turned_view_knows_the_spots_of_the_upright_picture(visit: Visit) -> None:
     page = visit.page
+    relate(visit)
     visit.example(1)  # 1024 x 683
     visit.choose_map("Correlation")
     x, y = middle_of(page, "#stage")
@@ -205,6 +208,7 @@ def test_a_small_picture_is_seen_at_its_own_size(visit: Visit) -> None:
 
 def test_everything_works_without_a_mouse(visit: Visit) -> None:
     page = visit.page
+    relate(visit)
 
     def tab_to(selector: str) -> None:
         for _ in range(60):

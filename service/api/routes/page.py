@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Asset:
     content: bytes
     media_type: str
     etag: str
+    compressed: bytes | None = None  # gzip, where that is smaller
 
 
 def read_assets(folder: Path = WEB) -> dict[str, Asset]:
@@ -72,12 +74,20 @@ def page_router(assets: Mapping[str, Asset]) -> APIRouter:
 
 def _asset(path: Path) -> Asset:
     content = path.read_bytes()
-    return Asset(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    compressed = gzip.compress(content, mtime=0) if path.suffix != ".jpg" else None
+    return Asset(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"', compressed)
 
 
 def _answer(request: Request, asset: Asset) -> Response:
     # Asked for again each time, so that the parts of a page always belong together after an upgrade.
     headers = {"ETag": asset.etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-    if is_known(request, asset.etag):
+    content = asset.content
+    if asset.compressed is not None:
+        headers["Vary"] = "Accept-Encoding"
+        # By this word alone: a client that weighs encodings against each other gets the plain file.
+        if "gzip" in (each.strip() for each in request.headers.get("accept-encoding", "").lower().split(",")):
+            content = asset.compressed
+            headers |= {"Content-Encoding": "gzip", "ETag": f'{asset.etag[:-1]}-gzip"'}
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return Response(asset.content, media_type=asset.media_type, headers=headers)
+    return Response(content, media_type=asset.media_type, headers=headers)

@@ -35,6 +35,12 @@ def test_a_dicom_file_gets_the_answer_of_its_jpeg(client: TestClient, address: s
         assert client.get(body["attention"]["lesion"]).status_code == 200
 
 
+def test_the_scale_that_a_file_states_is_in_the_answer(client: TestClient) -> None:
+    scaled = of_jpeg(JPEG, PixelSpacing=["0.2", "0.2"])
+    images = [post(client, data).json()["image"] for data in (scaled, OF_JPEG, JPEG)]
+    assert [image["millimetres_per_pixel"] for image in images] == [0.2, None, None]
+
+
 def test_a_batch_answers_each_file(client: TestClient) -> None:
     report = REFUSED["report"][2]
     answers = client.post("/v1/predictions/batch", files=[("image", data) for data in (OF_JPEG, report, JPEG)]).json()

@@ -44,6 +44,19 @@ def test_a_file_is_sent_again_only_when_it_changed(client: TestClient) -> None:
     assert (head.status_code, head.content) == (200, b"")
 
 
+@pytest.mark.parametrize("address", ["/", "/web/main.js"])
+def test_files_of_text_are_compressed_for_who_reads_gzip(client: TestClient, address: str) -> None:
+    answers = [client.get(address, headers={"accept-encoding": each}) for each in ("gzip", "identity", "gzip;q=0, br")]
+    assert [answer.headers.get("content-encoding") for answer in answers] == ["gzip", None, None]
+    assert len({answer.content for answer in answers}) == 1
+    assert int(answers[0].headers["content-length"]) < len(answers[0].content) / 2
+    assert answers[0].headers["etag"] != answers[1].headers["etag"]
+    assert {answer.headers["vary"] for answer in answers} == {"Accept-Encoding"}
+    for answer, encoding in zip(answers, ("gzip", "identity"), strict=False):
+        known = {"if-none-match": answer.headers["etag"], "accept-encoding": encoding}
+        assert client.get(address, headers=known).status_code == 304
+
+
 @pytest.mark.parametrize(
     "name", ["nothing.js", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "examples/SOURCE.md", "types.d.ts", ""]
 )
@@ -53,11 +66,12 @@ def test_nothing_else_is_there(client: TestClient, name: str) -> None:
 
 @pytest.mark.parametrize("language", ["en", "de", "es"])
 def test_what_a_reader_loads_is_small(language: str) -> None:
-    sizes = {name: len(asset.content) for name, asset in read_assets().items() if not name.startswith("examples/")}
+    assets = {name: asset for name, asset in read_assets().items() if not name.startswith("examples/")}
+    sizes = {name: len(asset.compressed or asset.content) for name, asset in assets.items()}
     mine = f"strings/{language}/"
     assert any(name.startswith(mine) for name in sizes)
     loaded = (size for name, size in sizes.items() if name.startswith(mine) or not name.startswith("strings/"))
-    assert sum(loaded) < 190_000
+    assert sum(loaded) < 100_000
 
 
 def test_the_examples_are_small_and_their_source_is_named() -> None:

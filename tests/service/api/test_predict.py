@@ -34,7 +34,8 @@ def test_a_real_picture_gets_the_answer_that_numpy_works_out(client: TestClient,
     box = np.array(expected["crop_box"][0]) * [1022, 767, 1022, 767]
     assert list(answer["lesion"]["crop_box"].values()) == pytest.approx(box, abs=0.6)
     sha256 = hashlib.sha256(data).hexdigest()
-    assert answer["image"] == {"width": 1022, "height": 767, "format": "JPEG", "sha256": sha256, "notes": []}
+    image = {"width": 1022, "height": 767, "format": "JPEG", "sha256": sha256, "notes": []}
+    assert answer["image"] == {**image, "millimetres_per_pixel": None}
     decision = answer["decision"]
     assert decision["malignant_probability"] == pytest.approx(probabilities["melanoma"], abs=1e-3)
     assert decision["refer"] == (probabilities["melanoma"] >= THRESHOLD)

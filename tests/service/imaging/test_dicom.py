@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import imagecodecs
@@ -211,6 +212,41 @@ def test_what_the_file_says_of_its_image_is_passed_on() -> None:
     assert read_picture(data, FRAME).cautions == ("burned_in_annotation", "recognizable_features")
     data = of_jpeg(JPEG, BurnedInAnnotation="NO", RecognizableVisualFeatures="YES")
     assert read_picture(data, FRAME).cautions == ("recognizable_features",)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        (["0.2", "0.2"], 0.2),
+        ([" 2.0E-1", "0.2004"], 0.2002),
+        (["0.1", "0.2"], None),  # no square pixels
+        (["3", "3"], None),  # what shows so much is no dermatoscope
+        (["0.0001", "0.0001"], None),
+        (["-0.2", "-0.2"], None),
+        (["0", "0"], None),
+        (["0.2"], None),
+        (["0.2"] * 1000, None),
+    ],
+)
+def test_a_credible_scale_is_passed_on(spacing: list[str], expected: float | None) -> None:
+    for data in (of_jpeg(JPEG, PixelSpacing=spacing), of_array(PIXELS, PixelSpacing=spacing)):
+        scale = read_picture(data, FRAME).millimetres_per_pixel
+        assert scale == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("words", [b"nan\\nan ", b"inf\\inf ", b"a\\b ", b"\xff\xff", b""])
+def test_a_damaged_scale_is_none_and_no_reason_to_refuse(words: bytes) -> None:
+    sound = of_jpeg(JPEG, PixelSpacing=["0.2", "0.2"])
+    stated = b"DS" + len(b"0.2\\0.2 ").to_bytes(2, "little") + b"0.2\\0.2 "
+    assert sound.count(stated) == 1
+    data = sound.replace(stated, b"DS" + len(words).to_bytes(2, "little") + words)
+    assert read_picture(data, FRAME).millimetres_per_pixel is None
+
+
+def test_the_density_of_a_screen_is_no_scale() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "JPEG", dpi=(300, 300))
+    assert read_picture(buffer.getvalue(), FRAME).millimetres_per_pixel is None
 
 
 def test_a_profile_for_other_channels_is_noted() -> None:

@@ -107,6 +107,33 @@ def test_spatial_attention_in_its_corner() -> None:
     assert summary.outline == []
 
 
+def test_peaks_are_named_by_the_lesion() -> None:
+    spatial = np.full((2, 4, 4), 0.5 / 15, dtype=np.float32)
+    spatial[:, 3, 3], spatial[:, 0, 0], spatial[:, 0, 1], spatial[:, 1, 3] = 0.5, 0.4, 0.39, 0.2
+    peaks = summarise(maps(spatial=spatial), OverlayOptions(kind="spatial")).peaks
+    # The lesion is at x 100 to 180 and y 20 to 60; the third peak is below half of the first.
+    assert [(peak.x, peak.y, peak.value, peak.lesion, peak.place) for peak in peaks] == [
+        (187.5, 87.5, 8.0, "outside", "lower_right"),
+        (112.5, 12.5, 6.4, "edge", "upper_left"),
+    ]
+    spatial[:, 2, 1] = 1.2
+    (inside,) = summarise(maps(spatial=spatial, lesion=np.full((10, 10), 255)), OverlayOptions(kind="spatial")).peaks
+    assert (inside.lesion, inside.place) == ("inside", "right")
+    (alone,) = summarise(maps(spatial=spatial, lesion=np.zeros((10, 10))), OverlayOptions(kind="spatial")).peaks
+    assert (alone.lesion, alone.place) == (None, "middle"), "in the crop, where no lesion was found"
+    assert summarise(maps(), OverlayOptions()).peaks == []
+
+
+@given(arrays(np.float32, (2, 5, 4), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
+def test_the_first_peak_is_the_highest_spot(spatial: NDArray[np.float32]) -> None:
+    summary = summarise(maps(spatial=spatial), OverlayOptions(kind="spatial"))
+    assert bool(summary.peaks) is summary.evident
+    values = [peak.value for peak in summary.peaks]
+    assert values == sorted(values, reverse=True)
+    assert not values or (values[0] == summary.peak and min(values) >= max(1.5, values[0] / 2 - 0.001))
+    assert len(values) <= 3
+
+
 def test_what_does_not_stand_out_has_no_centre() -> None:
     summary = summarise(maps(), OverlayOptions(kind="correlation", spot=(150.0, 50.0)))
     assert (summary.evident, summary.peak, summary.share, summary.centre) == (False, 1.0, 0.0, None)

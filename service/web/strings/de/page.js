@@ -1,12 +1,21 @@
 /** The words around an answer in German. */
 
-import { number, percent, wholePercent } from "../../format.js";
+import { allOf, number, percent, wholePercent } from "../../format.js";
 
-/** @import { Summary } from "../../types.js" */
+/** @import { Peak, Summary } from "../../types.js" */
 
 const maps = { lesion: "Läsion", spatial: "Räumlich", correlation: "Korrelation" };
 const named = { lesion: "Läsions-Aufmerksamkeit", spatial: "Räumliche Aufmerksamkeit", correlation: "Korrelations-Aufmerksamkeit" };
 const branches = { mean: "beide Zweige", 1: "Zweig 1", 2: "Zweig 2" };
+
+const sides = { upper_left: "oben links ", top: "oben ", upper_right: "oben rechts ", left: "links ", middle: "", right: "rechts ", lower_left: "unten links ", bottom: "unten ", lower_right: "unten rechts " };
+
+/** "oben links am Rand der Läsion" @param {Peak} peak */
+function peakAt({ lesion, place }) {
+  if (lesion === "outside") return `${sides[place]}außerhalb der Läsion`;
+  if (lesion === "edge") return `${sides[place]}am Rand der Läsion`;
+  return `${sides[place] || "mitten "}${lesion ? "in der Läsion" : "im Ausschnitt"}`;
+}
 
 /** @type {typeof import("../en/page.js").text} */
 export const text = {
@@ -138,6 +147,25 @@ export const text = {
     lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
   },
 
+  scale: {
+    title: "Maßstab und Größe",
+    unknown: "Der Maßstab dieses Bildes ist nicht bekannt.",
+    file: "Der Maßstab steht in der Datei.",
+    own: "Vom Befunder kalibriert; für dieses Bild, bis der Tab geschlossen wird.",
+    calibrate: "Am Lineal kalibrieren",
+    remove: "Kalibrierung entfernen",
+    marks: [
+      "Wählen Sie einen Strich des Lineals im Bild. Ohne Maus: vergrößern, das Bild mit den Pfeiltasten verschieben; Enter nimmt die Stelle unter dem Kreuz.",
+      "Nun einen zweiten Strich, möglichst weit entfernt.",
+    ],
+    distance: "Abstand beider Striche",
+    unit: "mm",
+    use: "Übernehmen",
+    cancel: "Abbrechen",
+    invalid: (wide = "", least = 0, most = 0) => `Damit wäre das Bild ${wide} mm breit; möglich sind ${least} bis ${most} mm. Prüfen Sie die Länge oder wählen Sie andere Striche.`,
+    size: (along = "", across = "", least = false, own = false) => `Läsion ${least ? "mindestens" : "etwa"} ${along} × ${across} mm, längs und quer im Umriss des Netzes; Maßstab ${own ? "vom Befunder kalibriert" : "aus der Datei"}.`,
+  },
+
   overlays: {
     title: "Wohin das Netz geschaut hat",
     map: "Karte",
@@ -156,6 +184,11 @@ export const text = {
       correlation: ["1×", "4× oder mehr", "eines durchschnittlichen Paares von Stellen"],
     },
     legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,
+    placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest; nur ihn beurteilt das Netz.",
+    notMeasured: "Wie stark diese Karte Antworten beeinflusst, wurde nicht gemessen.",
+    influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
+      `Gemessen an ${where}: Ohne räumliche und Korrelations-Aufmerksamkeit ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,
+    slight: "Diese Karten erklären also wenig von einer Antwort.",
     relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt, um zu sehen, womit das Netz sie verbindet.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt, was damit zusammenhängt.`,
     outside: "Die Stelle liegt außerhalb des Ausschnitts.",
@@ -164,6 +197,7 @@ export const text = {
       const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", zur gewählten Stelle" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × des Durchschnitts";
       if (!summary.evident) return `${name}: nichts sticht hervor; überall unter ${number(summary.evidence_level)}${unit}, daher nicht gezeichnet.`;
+      if (summary.peaks.length) return `${name}: am höchsten ${allOf(summary.peaks.map((peak) => `${peakAt(peak)} (${number(peak.value)}×)`))}; 1× ist die durchschnittliche Stelle.`;
       return `${name}: Schwerpunkt ${where} ${of}; ${percent(summary.share)} ${of} bei ${number(summary.evidence_level)}${unit} oder mehr, höchster Wert ${number(summary.peak)}${unit}.`;
     },
     places: [

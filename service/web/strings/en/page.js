@@ -1,11 +1,22 @@
 /** The words around an answer: how images come in, the session, the viewer, and what may go wrong. */
 
-import { number, percent, wholePercent } from "../../format.js";
+import { allOf, number, percent, wholePercent } from "../../format.js";
 
-/** @import { MapKind, Summary } from "../../types.js" */
+/** @import { MapKind, Peak, Summary } from "../../types.js" */
 
 const maps = { lesion: "Lesion", spatial: "Spatial", correlation: "Correlation" };
 const branches = { mean: "both branches", 1: "branch 1", 2: "branch 2" };
+
+const sides = { upper_left: "upper left", top: "upper", upper_right: "upper right", left: "left", middle: "", right: "right", lower_left: "lower left", bottom: "lower", lower_right: "lower right" };
+const beyond = { upper_left: ", to the upper left", top: ", above it", upper_right: ", to the upper right", left: ", to the left", middle: "", right: ", to the right", lower_left: ", to the lower left", bottom: ", below it", lower_right: ", to the lower right" };
+
+/** "at the upper left edge of the lesion" @param {Peak} peak */
+function peakAt({ lesion, place }) {
+  if (lesion === "outside") return `outside the lesion${beyond[place]}`;
+  const side = sides[place] && `${sides[place]} `;
+  if (lesion === "edge") return `at the ${side}edge of the lesion`;
+  return `in the ${side || "middle "}${side ? "part " : ""}of the ${lesion ? "lesion" : "crop"}`;
+}
 
 export const text = {
   skip: "Skip to the image",
@@ -138,6 +149,25 @@ export const text = {
     lifted: "Map switched off; press O to see it again.",
   },
 
+  scale: {
+    title: "Scale and size",
+    unknown: "This image's scale is not known.",
+    file: "The scale is the one that the file states.",
+    own: "Calibrated by its reader; for this image, until the tab is closed.",
+    calibrate: "Calibrate on the ruler",
+    remove: "Remove the calibration",
+    marks: [
+      "Choose a mark of the ruler in the image. Without a mouse: zoom in, move the image with the arrows; Enter takes what is under the cross.",
+      "Now another mark, as far away as possible.",
+    ],
+    distance: "Distance between both marks",
+    unit: "mm",
+    use: "Use",
+    cancel: "Cancel",
+    invalid: (wide = "", least = 0, most = 0) => `That would make the image ${wide} mm wide; it may be ${least} to ${most} mm. Check the length, or choose other marks.`,
+    size: (along = "", across = "", least = false, own = false) => `Lesion ${least ? "at least" : "about"} ${along} × ${across} mm, along and across the network's outline; scale ${own ? "calibrated by the reader" : "from the file"}.`,
+  },
+
   overlays: {
     title: "What the network looked at",
     map: "Map",
@@ -157,6 +187,11 @@ export const text = {
       correlation: ["1×", "4× or more", "the average pair of spots"],
     },
     legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
+    placesCrop: "This map sets the dashed crop, and the network judges nothing else.",
+    notMeasured: "How much this map influences answers was not measured.",
+    influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
+      `Measured on ${where}: with spatial and correlation attention switched off, the risk changes by at most ${number(half * 100)} percentage points in half of the images and ${number(most * 100)} in 95 of 100, the advice in ${advice} of ${images}.`,
+    slight: "So these maps explain little of an answer.",
     relate: "Choose a spot inside the dashed crop to see what the network relates to it.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Spot in row ${row} of ${rows}, column ${column} of ${columns}. Enter shows what is related to it.`,
     outside: "The spot is outside the crop.",
@@ -166,6 +201,7 @@ export const text = {
       const name = summary.map === "lesion" ? "Lesion area attention" : `${maps[summary.map]} attention, ${branches[summary.branch]}${spot ? ", related to the spot" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × the average";
       if (!summary.evident) return `${name}: nothing stands out; it stays below ${number(summary.evidence_level)}${unit} everywhere, so it is not drawn.`;
+      if (summary.peaks.length) return `${name}: highest ${allOf(summary.peaks.map((peak) => `${peakAt(peak)} (${number(peak.value)}×)`))}; 1× is the average spot.`;
       return `${name}: centred ${where} of the ${of}; ${percent(summary.share)} of the ${of} is at or above ${number(summary.evidence_level)}${unit}, the highest value is ${number(summary.peak)}${unit}.`;
     },
     /** Rows from above, columns from the left. */

@@ -1,12 +1,21 @@
 /** The words around an answer in Spanish. */
 
-import { number, percent, wholePercent } from "../../format.js";
+import { allOf, number, percent, wholePercent } from "../../format.js";
 
-/** @import { Summary } from "../../types.js" */
+/** @import { Peak, Summary } from "../../types.js" */
 
 const maps = { lesion: "Lesión", spatial: "Espacial", correlation: "Correlación" };
 const named = { lesion: "Atención a la lesión", spatial: "Atención espacial", correlation: "Atención de correlación" };
 const branches = { mean: "ambas ramas", 1: "rama 1", 2: "rama 2" };
+
+const sides = { upper_left: ", arriba a la izquierda", top: ", arriba", upper_right: ", arriba a la derecha", left: ", a la izquierda", middle: "", right: ", a la derecha", lower_left: ", abajo a la izquierda", bottom: ", abajo", lower_right: ", abajo a la derecha" };
+
+/** "en el borde de la lesión, arriba a la izquierda" @param {Peak} peak */
+function peakAt({ lesion, place }) {
+  if (lesion === "outside") return `fuera de la lesión${sides[place]}`;
+  if (lesion === "edge") return `en el borde de la lesión${sides[place]}`;
+  return `dentro ${lesion ? "de la lesión" : "del recorte"}${sides[place]}`;
+}
 
 /** @type {typeof import("../en/page.js").text} */
 export const text = {
@@ -138,6 +147,25 @@ export const text = {
     lifted: "Mapa oculto; pulse O para verlo de nuevo.",
   },
 
+  scale: {
+    title: "Escala y tamaño",
+    unknown: "No se conoce la escala de esta imagen.",
+    file: "La escala es la que indica el archivo.",
+    own: "Calibrada por quien la lee; para esta imagen, hasta cerrar la pestaña.",
+    calibrate: "Calibrar con la regla",
+    remove: "Quitar la calibración",
+    marks: [
+      "Elija una marca de la regla en la imagen. Sin ratón: acerque, mueva la imagen con las flechas; Intro toma lo que está bajo la cruz.",
+      "Ahora otra marca, lo más lejos posible.",
+    ],
+    distance: "Distancia entre ambas marcas",
+    unit: "mm",
+    use: "Usar",
+    cancel: "Cancelar",
+    invalid: (wide = "", least = 0, most = 0) => `Así la imagen mediría ${wide} mm de ancho; puede medir de ${least} a ${most} mm. Revise la longitud o elija otras marcas.`,
+    size: (along = "", across = "", least = false, own = false) => `Lesión de ${least ? "al menos" : "unos"} ${along} × ${across} mm, a lo largo y a lo ancho del contorno de la red; escala ${own ? "calibrada por quien la lee" : "del archivo"}.`,
+  },
+
   overlays: {
     title: "Dónde miró la red",
     map: "Mapa",
@@ -156,6 +184,11 @@ export const text = {
       correlation: ["1×", "4× o más", "el par de puntos medio"],
     },
     legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
+    placesCrop: "Este mapa fija el recorte discontinuo, y la red no valora nada más.",
+    notMeasured: "No se ha medido cuánto influye este mapa en las respuestas.",
+    influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
+      `Medido en ${where}: sin la atención espacial y de correlación, el riesgo cambia como mucho ${number(half * 100)} puntos porcentuales en la mitad de las imágenes y ${number(most * 100)} en 95 de 100; el consejo, en ${advice} de ${images}.`,
+    slight: "Así que estos mapas explican poco de una respuesta.",
     relate: "Elija un punto dentro del recorte para ver con qué lo relaciona la red.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Punto en la fila ${row} de ${rows}, columna ${column} de ${columns}. Intro muestra lo relacionado.`,
     outside: "El punto está fuera del recorte.",
@@ -164,6 +197,7 @@ export const text = {
       const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", relacionada con el punto" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × la media";
       if (!summary.evident) return `${name}: nada destaca; queda por debajo de ${number(summary.evidence_level)}${unit} en todas partes, así que no se dibuja.`;
+      if (summary.peaks.length) return `${name}: lo más alto, ${allOf(summary.peaks.map((peak) => `${peakAt(peak)} (${number(peak.value)}×)`))}; 1× es el punto medio.`;
       return `${name}: centrada ${where} ${of}; ${percent(summary.share)} ${of} con ${number(summary.evidence_level)}${unit} o más, el valor más alto es ${number(summary.peak)}${unit}.`;
     },
     places: [

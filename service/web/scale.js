@@ -1,0 +1,46 @@
+/** How large things in an image are, where its scale is known. Pure functions. */
+
+/** @import { Point, Result } from "./types.js" */
+
+/** Millimetres that an image of a lesion may be wide: dermatoscopes show 10 to 40. */
+export const NARROWEST = 2;
+export const WIDEST = 100;
+
+/** Millimetres of a pixel of the answer's image: as calibrated here, else as the file states; null: not known. @param {Result} result */
+export const scaleOf = ({ millimetresWide, prediction: { image } }) => (millimetresWide === null ? image.millimetres_per_pixel : millimetresWide / image.width);
+
+/** The longest of 1, 2 and 5 times a power of ten that is no longer than that. */
+export function roundBelow(most = 1) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return [5, 2, 1].map((factor) => factor * power).find((length) => length <= most * (1 + 1e-9)) ?? power;
+}
+
+/**
+ * The largest region's longest diameter, and its width across that, in the outline's unit.
+ * @param {Point[][]} outline Rings around regions, and the other way round around their holes.
+ * @returns {{ along: number, across: number } | null} null without a region.
+ */
+export function diameters(outline) {
+  const areas = outline.map((ring) => ring.reduce((sum, { x, y }, at) => sum + x * ring[(at + 1) % ring.length].y - y * ring[(at + 1) % ring.length].x, 0));
+  const ring = outline[areas.indexOf(Math.max(...areas))];
+  if (!ring) return null;
+  let [along, angle] = [0, 0];
+  for (const [at, a] of ring.entries())
+    for (const b of ring.slice(at + 1)) {
+      const distance = Math.hypot(b.x - a.x, b.y - a.y);
+      if (distance > along) [along, angle] = [distance, Math.atan2(b.y - a.y, b.x - a.x)];
+    }
+  const aside = ring.map(({ x, y }) => y * Math.cos(angle) - x * Math.sin(angle));
+  return { along, across: Math.max(...aside) - Math.min(...aside) };
+}
+
+/**
+ * The lesion's size in millimetres, as the network outlined it; `least` where part of it may be outside the image.
+ * @param {Result} result
+ * @returns {{ along: number, across: number, least: boolean } | null} null without a scale, an outline or an assessment.
+ */
+export function sizeOf(result) {
+  const [scale, { decision }] = [scaleOf(result), result.prediction];
+  const found = decision.status === "abstained" ? null : diameters(result.outline);
+  return found && scale !== null ? { along: found.along * scale, across: found.across * scale, least: decision.reasons.includes("lesion_touches_border") } : null;
+}

@@ -1,0 +1,63 @@
+"""What the attention maps are said to show: where their peaks are, and how much they influence answers."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from service.bundle import load_bundle
+from service.settings import SHIPPED_BUNDLE
+from tests.page.conftest import Visit
+from tests.page.maps import relate
+
+
+def test_nothing_is_related_where_every_spot_shows_the_same(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    visit.choose_map("Correlation")
+    measured = load_bundle(SHIPPED_BUNDLE).manifest.attention_influence
+    assert measured is not None
+    assert measured.row_spread < 0.25
+    page.locator("#stage").click()
+    page.locator("#stage").press("ArrowUp")
+    page.locator("#stage").press("Enter")
+    expect(page.locator("#stage .spot")).to_have_count(0)
+    expect(page.locator("#view-text")).not_to_contain_text("related")
+
+
+def test_the_influence_of_maps_is_said_with_them(visit: Visit) -> None:
+    page = visit.page
+    influence = page.locator("#influence")
+    visit.example()
+    expect(influence).to_be_hidden()
+    visit.choose_map("Lesion")
+    expect(influence).to_contain_text("sets the dashed crop")
+    visit.choose_map("Spatial")
+    measured = load_bundle(SHIPPED_BUNDLE).manifest.attention_influence
+    assert measured is not None
+    most = f"{100 * measured.percentile_95_change:.1f} in 95 of 100"
+    advice = f"the advice in {round(measured.other_advice.value * measured.num_images)} of {measured.num_images}"
+    for said in (most, advice, measured.measured_on, "explain little of an answer"):
+        expect(influence).to_contain_text(said)
+    visit.inspect("influence")
+
+
+def test_maps_that_act_are_not_called_idle(visit: Visit) -> None:
+    relate(visit)
+    visit.example()
+    visit.choose_map("Spatial")
+    expect(visit.page.locator("#influence")).to_contain_text("and 20 in 95 of 100")
+    expect(visit.page.locator("#influence")).not_to_contain_text("explain little")
+
+
+def test_peaks_are_named_by_the_lesion(visit: Visit) -> None:
+    page = visit.page
+    visit.example()
+    with page.expect_response(re.compile("maps/spatial/summary")) as answered:
+        visit.choose_map("Spatial")
+    peaks = answered.value.json()["peaks"]
+    assert peaks
+    expect(page.locator("#view-text")).to_contain_text("of the lesion")
+    for peak in peaks:
+        expect(page.locator("#view-text")).to_contain_text(f"({peak['value']:.1f}".rstrip("0").rstrip(".") + "×)")
