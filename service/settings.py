@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         None, description="host:port where a proxy or container engine publishes this service; default: CIN_HOST"
     )
     trusted_proxies: str | None = Field(
-        None, description="addresses of proxies whose X-Forwarded-For is believed; * for all; default: none"
+        None,
+        description="addresses of proxies whose X-Forwarded-For is believed; * for all, which must replace what "
+        "clients send; default: none",
     )
     caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
     caller_places: int | None = Field(

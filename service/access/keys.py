@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections import Counter
@@ -27,6 +29,8 @@ ANYONE = "anyone"
 
 _KEY = re.compile("cin_[A-Za-z0-9_-]{43}")
 _LOCK_SECONDS = 10.0
+# Of some 100,000 keys.
+_MOST_BYTES = 16 * 2**20
 # No key is accepted once the file was not checked for this long, for instance because its volume hangs.
 STALE_SECONDS = 10.0
 
@@ -95,7 +99,7 @@ def digest_of(key: str) -> str:
 def read_keys(path: Path) -> KeyFile:
     """Read the key file. Raises :class:`AccessError`."""
     try:
-        return KeyFile.model_validate_json(path.read_bytes())
+        return KeyFile.model_validate_json(_read(path))
     except FileNotFoundError:
         raise AccessError(
             f"{path} is not there; make the first key with CIN_KEYS={path} cin keys create NAME"
@@ -104,6 +108,17 @@ def read_keys(path: Path) -> KeyFile:
         raise AccessError(f"{path} cannot be read ({error.strerror}); CIN_KEYS names a file of cin keys") from error
     except ValidationError as error:
         raise AccessError(f"{path} is not a file of cin keys; delete it and make new keys") from error
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file: a pipe would be waited for without end, a device or a large file fill memory."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, "it is too large")
+    return content
 
 
 def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], object]) -> str:
@@ -201,16 +216,21 @@ class LiveKeys:
         """Client and id of every live key."""
         return {key.name for key in self._by_digest.values()}
 
+    @property
+    def failure(self) -> AccessError | None:
+        """Why no key is accepted now, or None when they are."""
+        if self._error is None and self._clock() - self._looked > STALE_SECONDS:
+            return AccessError(f"{self._path} was not read for {STALE_SECONDS:g} s")
+        return self._error
+
     def caller_of(self, key: str) -> Caller | None:
         """The caller with a key; None for an unknown or revoked key.
 
         The lookup is by digest, so its timing reveals nothing about the key. Raises :class:`AccessError` while the
         file cannot be read or was not checked for :data:`STALE_SECONDS`.
         """
-        if self._error is not None:
-            raise self._error
-        if self._clock() - self._looked > STALE_SECONDS:
-            raise AccessError(f"{self._path} was not read for {STALE_SECONDS:g} s")
+        if (failure := self.failure) is not None:
+            raise failure
         found = self._by_digest.get(digest_of(key)) if _KEY.fullmatch(key) else None
         if found is None:
             return None

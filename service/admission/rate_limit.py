@@ -12,6 +12,10 @@ from ipaddress import IPv6Address, ip_address
 _MAX_CALLERS = 10_000
 
 
+# Of a name that is no address. Proxies may pass on what a client says of itself, and every name has a bucket.
+_LONGEST_NAME = 64
+
+
 class TooMany(Exception):  # noqa: N818 - an answer to the client, not a fault
     """One caller asks for too much: of ``what``, and after how many ``seconds`` to retry."""
 
@@ -61,7 +65,7 @@ def address_group(address: str) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:
-        return address
+        return address[:_LONGEST_NAME]
     if not isinstance(parsed, IPv6Address):
         return address
     # A dual-stack socket reports IPv4 clients this way.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 from fastapi import FastAPI, Request
@@ -43,6 +44,8 @@ from service.problems import (
 )
 from service.storage.store import DamagedRecord, RecordExists, RecordsError, RecordsFull
 
+log = logging.getLogger(__name__)
+
 # Exceptions that mean something to the client; every other one is a bug.
 EXPECTED = (*FAILURES, TooMany)
 
@@ -68,6 +71,8 @@ def problem_of(error: BaseException) -> ServiceError:
         case DecoderError():
             detail = "the service has no memory to decode this picture just now; try again shortly"
             return ServiceError(NOT_READY, detail, headers=_LATER)
+        case MemoryError():
+            return ServiceError(NOT_READY, "the service has no memory for this just now", headers=_LATER)
         case Busy():
             detail = "server busy: too many requests in flight; try again shortly"
             return ServiceError(QUEUE_FULL, detail, headers={"Retry-After": "1"})
@@ -111,6 +116,8 @@ def install_error_handlers(app: FastAPI) -> None:
     """Turn the exceptions that leave a route into problem details."""
 
     async def on_expected(_: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, MemoryError):
+            log.error("memory ran out")
         problem = problem_of(error)
         return problem_response(problem.problem, problem.detail, problem.headers)
 

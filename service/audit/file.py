@@ -10,9 +10,11 @@ accepts no more entries.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +27,8 @@ from service.audit.chain import EMPTY, ChainError, Entry, Head, follow, to_line
 MAX_BYTES = 32 * 2**20
 _LOCK_SECONDS = 10.0
 _GAP = "gap"
+# Bytes of an entry that is looked at alone.
+_LONGEST_LINE = 2**20
 
 
 class AuditError(RuntimeError):
@@ -113,7 +117,8 @@ class AuditFile:
 
     def _last_before(self) -> Head:
         """The last head of the newest older file, which a new file continues."""
-        older = sorted(self._path.parent.glob(f"{self._path.stem}-{'[0-9]' * 12}{self._path.suffix}"))
+        stem, suffix = glob.escape(self._path.stem), glob.escape(self._path.suffix)
+        older = sorted(self._path.parent.glob(f"{stem}-{'[0-9]' * 12}{suffix}"))
         head: Head | None = None
         if older:
             with older[-1].open("rb") as file:
@@ -138,10 +143,9 @@ class AuditFile:
     def _another_recorded_gap(self) -> bool:
         """Whether another writer has recorded the gap: the file at the path begins with a later entry about it."""
         try:
-            with self._path.open("rb") as file:
-                line = file.readline()
+            line = _first_line(self._path)
             return follow(line, None).seq > self._head.seq and json.loads(line).get("what") == _GAP
-        except (FileNotFoundError, ChainError):
+        except ChainError:
             return False
 
     def _record_gap(self, reason: str) -> None:
@@ -190,9 +194,8 @@ class AuditFile:
             if os.path.samestat(self._aside(file).stat(), os.fstat(file)):
                 return True
         try:
-            with self._path.open("rb") as begun:
-                follow(begun.readline(), self._head)
-        except (FileNotFoundError, ChainError):
+            follow(_first_line(self._path), self._head)
+        except ChainError:
             return False
         return True
 
@@ -266,6 +269,15 @@ class AuditFile:
             self._refused -= heads
             raise
         self._head, self._end = head, self._end + len(lines)
+
+
+def _first_line(path: Path) -> bytes:
+    """Nothing for what is no regular file: a pipe would be waited for without end."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                return file.readline(_LONGEST_LINE)
+    return b""
 
 
 def _first_seq(file: int) -> int:

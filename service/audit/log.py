@@ -11,24 +11,31 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from service.audit.chain import Entry
-from service.audit.file import AuditFile
+from service.audit.file import AuditFile, AuditWriteError
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+# For an entry to be on the disk. A disk that is well takes milliseconds.
+DEADLINE_SECONDS = 5.0
+
+
+class AuditHangs(AuditWriteError):  # noqa: N818 - named for the state
+    """The disk did not answer in time; the entry may be written yet."""
 
 
 class AuditLog:
     """Writes entries in groups; lives on one event loop. Without a file, every entry is accepted and dropped.
 
     Entries that arrive during a write are written together in the next one, so a hundred requests wait as long as
-    one.
+    one. No entry is accepted while a write hangs.
     """
 
     def __init__(self, file: AuditFile | None, *, metrics: Metrics) -> None:
         self._file, self._metrics = file, metrics
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._refusing = False
+        self._refusing = self._hanging = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         metrics.audit_chain_ok.set(1)
         if file is not None:
@@ -36,13 +43,24 @@ class AuditLog:
 
     @property
     def refusing(self) -> bool:
-        """Whether the last write failed, and its requests were refused."""
-        return self._refusing
+        """Whether the last write failed or hangs, and its requests were refused."""
+        return self._refusing or self._hanging
 
     async def record(self, what: str, **details: Any) -> None:
-        """Write an entry; it is on the disk when this returns. On :class:`AuditError` nothing was written."""
-        if self._file is not None:
-            await self._add(self._file, Entry.now(what, **details))
+        """Write an entry; it is on the disk when this returns.
+
+        Raises :class:`AuditHangs`, or another :class:`AuditError`: nothing was written.
+        """
+        if self._file is None:
+            return
+        if self._hanging:
+            raise AuditWriteError("the audit log's disk does not answer")
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await self._add(self._file, Entry.now(what, **details))
+        except TimeoutError:
+            self._note_hanging()
+            raise AuditHangs("the audit log's disk did not answer in time") from None
 
     def note(self, what: str, **details: Any) -> None:
         """Write an entry without waiting for it. A failure is logged and counted."""
@@ -66,13 +84,26 @@ class AuditLog:
         if self._file is None:
             return
         try:
-            free = await asyncio.get_running_loop().run_in_executor(self._thread, self._file.free_bytes)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await self._check_disk(self._file)
+        except TimeoutError:
+            self._note_hanging()
+
+    async def _check_disk(self, file: AuditFile) -> None:
+        try:
+            free = await asyncio.get_running_loop().run_in_executor(self._thread, file.free_bytes)
             self._metrics.audit_free_bytes.set(free)
         except OSError as error:
             log.error("the audit log's folder: %s", error.strerror)
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(self._file))
+            self._writing = asyncio.create_task(self._write_all(file))
             await asyncio.shield(self._writing)  # cancelling the caller must not stop a write
+
+    def _note_hanging(self) -> None:
+        if not self._hanging:
+            log.error("the audit log's disk does not answer; requests that need an entry are refused")
+        self._hanging = True
+        self._metrics.audit_chain_ok.set(0)
 
     async def close(self) -> None:
         """Finish writing and release the file."""
@@ -105,7 +136,9 @@ class AuditLog:
             log.error("%s; requests that need an entry are refused", error)
         else:
             self._metrics.audit_entries.labels("written").inc(len(entries))
-        self._refusing = refused is not None
+        if self._hanging:
+            log.warning("the audit log's disk answers again")
+        self._refusing, self._hanging = refused is not None, False
         self._metrics.audit_chain_ok.set(not self._refusing)
         for _, written in group:
             if written.done():  # its request was cancelled

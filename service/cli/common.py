@@ -54,6 +54,8 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(level=max(logging.INFO, logging.getLevelNamesMapping()[level]), format=_LOG_FORMAT)
     logging.getLogger("service").setLevel(level)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bytes of forms
+    # A line for each malformed request, which are counted; strangers could push older lines out of the log.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno != logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request
 
 

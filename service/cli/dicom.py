@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from datetime import datetime
 from importlib.util import find_spec
 from typing import Annotated, get_args
@@ -13,6 +12,7 @@ from service.bundle import BundleError
 from service.cli import ctrl_c
 from service.cli.common import log_to_stderr, read_settings, refuse
 from service.dicom.identity import Kind
+from service.imaging.decoder_process import keep_memory_private
 from service.imaging.kinds import READS_DICOM
 from service.inference.answers import EngineError
 from service.problems import ServiceError
@@ -52,7 +52,7 @@ def watch(
     if not (READS_DICOM and find_spec("httpx")):
         refuse("install the service with its extra [dicom]")
     settings = read_settings()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold images
+    keep_memory_private()
     log_to_stderr(settings.log_level)
     from service.cli import watching
     from service.pacs.client import PacsError

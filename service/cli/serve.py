@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
+import threading
 from types import FrameType
 from typing import Annotated, Any, NoReturn, cast
 
@@ -21,6 +21,7 @@ from service.audit.file import AuditError
 from service.bundle import BundleError
 from service.cli.common import log_to_stderr, read_settings, refuse, serve_metrics
 from service.imaging.decoder_pool import MOST_IDLE
+from service.imaging.decoder_process import keep_memory_private
 from service.inference.answers import EngineError
 from service.metrics import Metrics
 from service.server.connections import ConnectionLimits, Guard
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Time for uploads to connect that this replica has just admitted.
 _DRAIN_SECONDS = 0.5
+# Beyond the time for requests: to write down the end, and to close what is open.
+_LEAVE_SECONDS = 8.0
 
 
 def serve(
@@ -39,7 +42,7 @@ def serve(
 ) -> None:
     """Serve over HTTP. CIN_BUNDLE and the other CIN_ settings say how."""
     settings = read_settings(host=host, port=port)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold uploads
+    keep_memory_private()
     log_to_stderr(settings.log_level)
     listening = _listen(settings.host, settings.port)
     address = listening.getsockname()[0] if settings.published is None else published_host(settings.published)
@@ -57,6 +60,7 @@ def serve(
 
     def leave() -> None:
         server.should_exit = True
+        _end_within(settings.shutdown_seconds + _LEAVE_SECONDS)
 
     application = create_app(settings, end)
     config = server_config(application, settings)
@@ -92,6 +96,20 @@ class _Server(uvicorn.Server):
         self._drains = True
         self._application.state.service.health.draining = True
         asyncio.get_running_loop().call_later(_DRAIN_SECONDS, super().handle_exit, sig, frame)
+        _end_within(_DRAIN_SECONDS + (self.config.timeout_graceful_shutdown or 0) + _LEAVE_SECONDS)
+
+
+def _end_within(seconds: float) -> None:
+    """End this process then, if it still runs: Python waits for its threads, and they wait for a disk that hangs."""
+
+    def end() -> None:
+        log.critical("a disk or a device holds up the end; ended without it")
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def _serve(application: FastAPI, server: uvicorn.Server, listening: socket.socket, settings: Settings) -> None:

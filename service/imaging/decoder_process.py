@@ -8,6 +8,7 @@ no connection, start no process and leave no core dump, and has limits of CPU ti
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -29,6 +30,8 @@ from service.imaging.picture import PictureError, PictureLimits
 
 MESSAGE_BYTES = 4096
 SIZE = struct.Struct(">Q")
+
+_PR_SET_DUMPABLE = 4  # of linux/prctl.h
 
 # A process whose channel is closed needs milliseconds to end.
 _ENDING_SECONDS = 2.0
@@ -165,14 +168,24 @@ def confine(memory_bytes: int) -> None:
     # Where memory runs out, the system ends a decoder and not the service.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
         score.write("1000")
+    keep_memory_private()
     for what, limit in {
         resource.RLIMIT_AS: in_use + memory_bytes,
-        resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_NOFILE: 0,  # open ones stay; neither a file nor a socket can be opened
     }.items():
         resource.setrlimit(what, (limit, limit))
+
+
+def keep_memory_private() -> None:
+    """Let no dump hold this process's memory, which holds images, and no process of the same user read it.
+
+    The limit of dumps does not bind the programs that many systems pipe dumps to, see core(5).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def main(control_number: int) -> None:

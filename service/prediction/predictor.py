@@ -19,7 +19,7 @@ from service.access.keys import Caller
 from service.admission.admission import Busy
 from service.attention.overlay import AttentionMaps
 from service.audit.file import AuditError
-from service.audit.log import AuditLog
+from service.audit.log import AuditHangs, AuditLog
 from service.bundle import OperatingPoint
 from service.health import Health
 from service.imaging import Picture, PictureError
@@ -36,7 +36,7 @@ from service.storage.records import Records
 from service.storage.store import Record, RecordExists, RecordsError
 
 # What :meth:`Predictor.predict` raises; everything else is a bug.
-FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
+FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError, MemoryError)
 
 _GIVEN_UP = "given-up"
 _CANARY = "the canary picture"  # its own client, so that it does not wait for other clients' images
@@ -151,7 +151,9 @@ class Predictor:
             self._give_up(entry, self.outcome_of(error))
             return
         deleted = self._discard(entry)
-        if not isinstance(error, AuditError):
+        if isinstance(error, AuditHangs):  # the log may yet say that it was answered
+            self.audit.note("prediction", **entry, outcome=self.outcome_of(error))
+        elif not isinstance(error, AuditError):
             await self.audit.record("prediction", **entry, outcome=self.outcome_of(error))
         await deleted
 

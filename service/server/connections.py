@@ -1,7 +1,7 @@
 """Limits of client connections: deadlines, bytes of headers, and the number of connections.
 
 Uvicorn waits for a client forever. Here the request's head, its body and the client's reading of the answer have
-deadlines; when all connections are in use, a new one replaces the one that has been silent longest.
+deadlines; when all connections are in use, a new one replaces a silent one (:mod:`service.server.eviction`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from service.admission.rate_limit import address_group
 from service.problems import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEOUT, ProblemType, problem_response
+from service.server.eviction import gives_way
 from service.server.lingering import LingeringTransport
 from service.server.open_files import room_for_connections
 from service.server.strict_http import MAX_TARGET_BYTES, StrictConnection
@@ -27,8 +29,6 @@ Phase = Literal["head", "body", "answer", "closing"]
 # Bytes a second at which a client must read an answer.
 _READING_PACE = 16_000
 _MOST_PIPELINED = 16
-# A new connection is not closed before this many seconds: its bytes may not have been read yet.
-_YOUNG_SECONDS = 0.25
 # What a client may send after its answer, and how long it may be silent then.
 _MOST_DISCARDED = 128 * 2**20
 _LINGER_SECONDS = 5.0
@@ -70,17 +70,15 @@ class Guard:
         return GuardedProtocol(self, *arguments, **named)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Whether a new connection may stay; closes the longest silent one if there is no room."""
+        """Whether a new connection may stay; closes another one if there is no room."""
         if self._most is None:  # by the first connection the service has opened its own files
             self._most = room_for_connections(self.limits.max_connections, spare=self.limits.spare_files)
-        now = connection.loop.time()
         if len(self._open) >= self._most:
-            silent = [other for other in self._open if other.awaits_client]
-            longest = min(silent, key=lambda other: other.heard, default=None)
-            if longest is None or now - longest.heard < _YOUNG_SECONDS:
+            other = gives_way(self._open, connection, connection.loop.time())
+            if other is None:
                 return False
-            self.forget(longest)
-            longest.give_up("too_many")
+            self.forget(other)
+            other.give_up("too_many")
         self._open.add(connection)
         self._sweep_later(connection.loop)
         return True
@@ -129,6 +127,7 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See :class:`asyncio.Protocol`."""
         super().connection_made(LingeringTransport(transport, self._may_still_send))  # type: ignore[arg-type]
+        self.address = address_group(self.client[0] if self.client else "")
         if not self._guard.admit(self):
             self._refuse("too_many", NOT_READY, "too many connections at once; try again shortly")
 

@@ -159,11 +159,15 @@ class RedisRecords:
                 f"Redis at {self._name} cannot be used ({reason}); check that it runs, and CIN_RECORDS_URL"
             ) from error
 
+    def _ask_whether(self, call: Callable[[], Any]) -> bool:
+        """The same for a script that returns 0 or 1: what was not kept or deleted must not be called so."""
+        return self._ask(lambda: {0: False, 1: True}[call()])
+
     def put(self, id: str, record: Record) -> None:
         """See :class:`RecordStore`."""
         owner, maps = record.owner, pack_maps(record.maps)
         args: list[Any] = [self._ttl, id, owner, client_of(owner), record.prediction, maps, self._max_bytes]
-        if not self._ask(lambda: self._put(keys=[_PREFIX], args=args)):
+        if not self._ask_whether(lambda: self._put(keys=[_PREFIX], args=args)):
             raise RecordExists("a record has that id already")
 
     def get(self, id: str, owner: str) -> StoredRecord | None:
@@ -181,7 +185,8 @@ class RedisRecords:
 
     def delete(self, id: str, owner: str) -> bool:
         """See :class:`RecordStore`."""
-        return bool(self._ask(lambda: self._delete(keys=[_PREFIX], args=[self._ttl, id, owner, client_of(owner)])))
+        args: list[Any] = [self._ttl, id, owner, client_of(owner)]
+        return self._ask_whether(lambda: self._delete(keys=[_PREFIX], args=args))
 
     def purge(self) -> Purged:
         """See :class:`RecordStore`."""

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.storage.maps import pack_maps
-from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull, StoredRecord, client_of
+from service.storage.store import (
+    DamagedRecord,
+    Purged,
+    Record,
+    RecordExists,
+    RecordsError,
+    RecordsFull,
+    StoredRecord,
+    client_of,
+)
 
 _VERSION = 1  # of the table; records of another version are dropped
 _SCHEMA = (
@@ -97,7 +106,11 @@ class SqliteRecords:
         """See :class:`RecordStore`."""
         with self._lock:
             query = "SELECT prediction, maps FROM records WHERE id = ? AND owner = ? AND created BETWEEN ? AND ?"
-            row = self._execute(query, (id, owner, *self._alive())).fetchone()
+            found = self._execute(query, (id, owner, *self._alive()))
+            try:
+                row = found.fetchone()
+            except sqlite3.Error as error:  # no UTF-8; its message quotes the text
+                raise DamagedRecord("a record was not written by this service") from error
         return StoredRecord(*row) if row else None
 
     def delete(self, id: str, owner: str) -> bool:

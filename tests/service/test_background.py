@@ -47,9 +47,12 @@ def test_no_key_is_accepted_while_the_volume_of_their_file_hangs(
         try:
             wait_until(lambda: client.get("/model", headers=headers).status_code == 503)
             wait_until(lambda: "no key is accepted" in caplog.text)
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["reason"]) == (503, "which keys are valid cannot be told")
         finally:
             release.set()
         wait_until(lambda: client.get("/model", headers=headers).status_code == 200)
+        assert client.get("/readyz").status_code == 200
 
 
 def test_keys_are_accepted_at_once_after_a_slow_start(

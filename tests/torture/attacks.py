@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from service.server.connections import ConnectionLimits
 from tests.torture.others import Others
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_most, goal, none_of, p99
@@ -69,6 +71,7 @@ def _attacks(plan: Plan) -> dict[str, tuple[Attack, float]]:
         "slow bodies": (_slow_bodies, 1.2 * plan.deadline_seconds),
         "bodies that stop": (_stopped_bodies, stall),
         "answers that are not read": (_unread, 2 * stall + 60),
+        "all connections kept busy from one address": (_busy, 2 * BRIEF_SECONDS),
         f"connections opened and closed, {A_SECOND} a second": (_knocks, BRIEF_SECONDS),
         f"uploads abandoned half-way, {A_SECOND} a second": (_abandoned, BRIEF_SECONDS),
         "half-closed clients": (_half_closed, 2.0),
@@ -78,7 +81,7 @@ def _attacks(plan: Plan) -> dict[str, tuple[Attack, float]]:
 
 
 @contextmanager
-def _crowd(served: Served, number: int, **options: int) -> Iterator[list[socket.socket]]:
+def _crowd(served: Served, number: int, **options: Any) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         yield [stack.enter_context(connect(served.address, **options)) for _ in range(number)]
 
@@ -127,6 +130,22 @@ def _stopped_bodies(served: Served, plan: Plan, picture: bytes) -> int:
         for connection in crowd:
             connection.sendall(post(10_000_000) + picture[:1000])
         return _until_all_closed(crowd)
+
+
+def _busy(served: Served, _: Plan, __: bytes) -> int:
+    """As many as the service takes, each of which sends something before it counts as silent."""
+    ends = time.monotonic() + 2 * BRIEF_SECONDS
+    with _crowd(served, ConnectionLimits().max_connections, source="127.0.0.2") as crowd:
+        for connection in crowd:
+            with suppress(OSError):  # closed for another client
+                connection.setblocking(False)
+                connection.send(post(10_000_000))
+        while time.monotonic() < ends:
+            for connection in crowd:
+                with suppress(OSError):
+                    connection.send(b"\xff")
+            time.sleep(0.1)
+    return 0
 
 
 def _unread(served: Served, plan: Plan, _: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +23,17 @@ def _swap(path: Path) -> None:
     copy.replace(path)
 
 
+def _pipe(path: Path) -> None:
+    """Who opens it waits, for nobody writes to it."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "removed": Path.unlink,
     "emptied": lambda path: path.write_bytes(b""),
     "replaced": _swap,
+    "replaced by a pipe": _pipe,
     "overwritten": lambda path: path.write_bytes(b"x" * path.stat().st_size),
 }
 

@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -141,5 +140,5 @@ class Served:
             watcher.join()
 
     def num_files(self) -> int:
-        """Open file descriptors."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        """Open file descriptors, as it counts them itself: nobody else may."""
+        return round(self.metric("cin_process_open_fds"))

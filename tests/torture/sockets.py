@@ -12,9 +12,10 @@ Address = tuple[str, int]
 BOUND = 90.0
 
 
-def connect(address: Address, *, receive_buffer: int | None = None) -> socket.socket:
-    """A connection that waits for nothing longer than ``BOUND`` seconds."""
+def connect(address: Address, *, receive_buffer: int | None = None, source: str = "") -> socket.socket:
+    """A connection, from the address ``source``, that waits for nothing longer than ``BOUND`` seconds."""
     connection = socket.socket()
+    connection.bind((source, 0))
     if receive_buffer is not None:  # has to be small before the window is agreed on
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(BOUND)

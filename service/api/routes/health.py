@@ -20,10 +20,13 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: the canary picture got its known answer, audit log and store of predictions work."""
+    """Whether requests are taken: the canary picture got its known answer, keys, audit log and store of predictions
+    work."""
     reason = service.health.not_ready_because()
     if reason is None and service.health.draining:
         reason = "shutting down"
+    if reason is None and service.keys is not None and service.keys.failure is not None:
+        reason = "which keys are valid cannot be told"
     if reason is None and service.audit.refusing:
         reason = "the audit log takes no entries"
     if reason is None and service.records.failing:

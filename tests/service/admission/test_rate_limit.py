@@ -71,6 +71,8 @@ def test_strangers_cost_no_memory_and_forgive_nobody_who_goes_on() -> None:
         ("::ffff:192.0.2.8", "192.0.2.8"),
         ("", ""),
         ("testclient", "testclient"),
+        ("x" * 30_000, "x" * 64),
+        ("fe80::1%" + "x" * 30_000, "fe80::"),
     ],
 )
 def test_callers_by_address(address: str, group: str) -> None:

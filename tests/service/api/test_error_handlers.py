@@ -28,6 +28,7 @@ SECRET = "/var/lib/patient"
         (UndecodablePicture("x"), "undecodable-picture", None),
         (CostlyPicture(), "undecodable-picture", None),
         (DecoderError(SECRET), "not-ready", "5"),
+        (MemoryError(SECRET), "not-ready", "5"),
         (Busy(), "queue-full", "1"),
         (TooMany("requests", 2.5), "rate-limited", "3"),
         (TooMany("requests", 0.1), "rate-limited", "1"),

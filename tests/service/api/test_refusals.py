@@ -207,6 +207,31 @@ def test_a_prediction_that_cannot_be_kept_is_none(
     assert "/var" not in response.text
 
 
+@pytest.mark.parametrize(
+    "place", ["predictions.read_upload", "batches.read_uploads", "attention.render", "attention.summarise"]
+)
+def test_a_shortage_of_memory_is_no_bug(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    link = post(client, PICTURE).json()["attention"]["lesion"]
+
+    def find_none(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"service.api.routes.{place}", find_none)
+    form = {"image": PICTURE}
+    answer = {
+        "predictions.read_upload": lambda: post(client, PICTURE),
+        "batches.read_uploads": lambda: client.post("/predict/batch", files=form),
+        "attention.render": lambda: client.get(link),
+        "attention.summarise": lambda: client.get(f"{link}/summary"),
+    }[place]()
+    check_problem(answer, 503, "memory", "not-ready")
+    assert answer.headers["retry-after"] == "5"
+    assert "memory ran out" in caplog.messages
+    assert not [record for record in caplog.records if "unexpected" in record.message]
+
+
 def test_other_methods_and_addresses(client: TestClient) -> None:
     response = client.get("/predict")
     check_problem(response, 405)

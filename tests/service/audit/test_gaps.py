@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -61,6 +62,14 @@ def _forge_next(path: Path) -> None:
     _replace_by(to_line(Entry.now("x"), Head(99, "1" * 64))[0])(path)
 
 
+def _replaced_with(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "removed": (Path.unlink, "removed or replaced"),
     "renamed": (lambda path: path.rename(path.with_name("audit.jsonl.1")), "removed or replaced"),
@@ -72,6 +81,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "replaced by a later part": (_forge_next, "removed or replaced"),
     "overwritten": (_regrow, "its last entry is another"),
     "its last entry forged": (_forge_last, "cut off|last entry"),
+    "replaced by a pipe": (_replaced_with(os.mkfifo), "removed or replaced"),
+    "replaced by a folder": (_replaced_with(Path.mkdir), "removed or replaced"),
+    "replaced by a device": (_replaced_with(lambda path: path.symlink_to("/dev/zero")), "removed or replaced"),
     "removed with its folder": (lambda path: shutil.rmtree(path.parent), "removed or replaced"),
 }
 
@@ -83,7 +95,7 @@ def test_damage_under_a_running_service_is_noticed_and_recorded(path: Path, kind
     append(file, "a", "b", "c" * 100)
     head = file.head
     damage(path)
-    remains = path.read_bytes() if path.exists() else None
+    remains = path.read_bytes() if path.is_file() else None
     for _ in range(2):  # and from then on
         with pytest.raises(AuditError, match=reason):
             append(file, "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from service.audit.chain import Entry
 from service.audit.file import AuditError, AuditFile, AuditWriteError
-from service.audit.log import AuditLog
+from service.audit.log import AuditHangs, AuditLog
 from service.metrics import Metrics
 from tests.service.audit.logs import verified_entries
 
@@ -30,6 +31,19 @@ class SlowFile(AuditFile):
         time.sleep(0.02)
         if self.fails:
             raise AuditWriteError("no room")
+        super().append(entries)
+
+
+class HangingFile(AuditFile):
+    """A log on a disk that works, or hangs."""
+
+    def __init__(self, path: Path) -> None:
+        self.works = threading.Event()
+        self.works.set()
+        super().__init__(path)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        assert self.works.wait(20)
         super().append(entries)
 
 
@@ -104,6 +118,51 @@ def test_room_again_is_found_without_a_request(tmp_path: Path) -> None:
 
     assert asyncio.run(play()) == [False, True, True, False]
     assert [entry["what"] for entry in verified_entries(path)] == ["writable-again"]
+
+
+def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.audit.log.DEADLINE_SECONDS", 0.1)
+    path = tmp_path / "audit.jsonl"
+
+    async def play() -> None:
+        file, metrics = HangingFile(path), Metrics()
+        log = AuditLog(file, metrics=metrics)
+        file.works.clear()
+        with pytest.raises(AuditHangs):
+            await log.record("a")
+        began = time.monotonic()
+        with pytest.raises(AuditWriteError, match="does not answer"):
+            await log.record("b")
+        assert time.monotonic() - began < 0.05, "at once"
+        assert log.refusing
+        assert metrics.registry.get_sample_value("cin_audit_chain_ok") == 0
+        log.note("c")
+        await log.check_disk()
+        file.works.set()
+        await log.close()
+        assert not log.refusing
+        assert metrics.registry.get_sample_value("cin_audit_chain_ok") == 1
+
+    asyncio.run(play())
+    assert [entry["what"] for entry in verified_entries(path)] == ["a", "c"]
+
+
+def test_a_disk_that_hangs_is_found_without_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.audit.log.DEADLINE_SECONDS", 0.1)
+
+    async def play() -> None:
+        file = HangingFile(tmp_path / "audit.jsonl")
+        log = AuditLog(file, metrics=Metrics())
+        file.works.clear()
+        await log.check_disk()
+        assert log.refusing
+        file.works.set()
+        await log.check_disk()
+        assert not log.refusing
+        await log.record("a")
+        await log.close()
+
+    asyncio.run(play())
 
 
 def test_a_gap_is_found_without_a_request(tmp_path: Path) -> None:

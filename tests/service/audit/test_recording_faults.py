@@ -6,11 +6,12 @@ import json
 import resource
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from service.audit.chain import verify
+from service.audit.chain import Entry, verify
 from service.audit.file import AuditError, AuditFile, AuditWriteError
 from service.bundle import Bundle
 from tests.service.audit.logs import verified_entries
@@ -66,6 +67,31 @@ def test_what_was_not_written_down_is_not_kept(start: Start, tmp_path: Path, mon
         check_problem(post(client, PICTURE), 503, "audit log")
         monkeypatch.undo()
         assert store_of(client).purge().kept == 0
+
+
+def test_what_a_disk_that_hangs_may_yet_hold_is_taken_back(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.audit.log.DEADLINE_SECONDS", 0.3)
+    log, append, works = tmp_path / "audit.jsonl", AuditFile.append, threading.Event()
+
+    def hang(file: AuditFile, entries: Sequence[Entry]) -> None:
+        assert works.wait(20)
+        append(file, entries)
+
+    with start(audit=log) as client:
+        kept = post(client, PICTURE).json()["id"]
+        monkeypatch.setattr(AuditFile, "append", hang)
+        try:
+            check_problem(post(client, PICTURE), 503, "audit log")
+            for answer in (post(client, PICTURE), client.get(f"/predictions/{kept}"), client.get("/readyz")):
+                assert answer.status_code == 503
+        finally:
+            works.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert store_of(client).purge().kept == 1
+    outcomes = [entry["outcome"] for entry in verified_entries(log) if entry["what"] == "prediction"]
+    assert outcomes == ["answered", "answered", "not-ready"]
 
 
 def test_a_log_that_was_changed_ends_all_service(start: Start, tmp_path: Path) -> None:

@@ -162,47 +162,6 @@ def test_a_new_file_is_as_readable_as_the_old_one(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir() if not p.name.endswith(".lock")] == [path.name]
 
 
-def _key(**changes: Any) -> dict[str, Any]:
-    return {"id": "0" * 8, "client": "a", "sha256": "0" * 64, "created_at": "2026-01-01T00:00:00Z", **changes}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{}x",
-        b'{"schema_version": 2, "keys": []}',
-        json.dumps({"keys": [_key(sha256="x")]}).encode(),
-        json.dumps({"keys": [_key(), _key()]}).encode(),
-        json.dumps({"keys": [_key(id=f"{n}" * 8, sha256=f"{n}" * 64) for n in range(3)]}).encode(),
-    ],
-)
-def test_a_file_that_is_none_lets_nobody_in(path: Path, content: bytes) -> None:
-    key = _create(path)
-    keys = LiveKeys(path)
-    path.write_bytes(content)
-    with pytest.raises(AccessError, match="not a file of cin keys"):
-        LiveKeys(path)
-    with pytest.raises(AccessError):
-        keys.look_again()
-    with pytest.raises(AccessError):
-        _client_of(keys, key)
-
-
-def test_a_file_that_comes_back_lets_them_in_again(path: Path) -> None:
-    key = _create(path)
-    keys = LiveKeys(path)
-    kept = path.read_bytes()
-    path.unlink()
-    with pytest.raises(AccessError, match="cin keys create"):
-        keys.look_again()
-    with pytest.raises(AccessError):
-        _client_of(keys, key)
-    path.write_bytes(kept)
-    assert keys.look_again() == (set(), set())
-    assert _client_of(keys, key) == "clinic"
-
-
 @pytest.mark.parametrize(
     ("address", "loopback"),
     [

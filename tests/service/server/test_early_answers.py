@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from service.bundle import Bundle
 from tests.service.tiny_bundle import dark_square, picture_bytes
+from tests.service.waiting import wait_until
 from tests.torture.served import PROGRAM, Served
 from tests.torture.sockets import connect, read_all, statuses
 
@@ -88,14 +88,13 @@ def test_who_never_ends_is_cut_off(served: Served) -> None:
 
 
 def test_who_neither_sends_on_nor_closes_is_closed(served: Served) -> None:
+    wait_until(lambda: served.metric("cin_requests_in_flight") == 1)
+    before = served.num_files()
     with connect(served.address) as connection:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         assert statuses(read_all(connection)) == [404]
-        own, ends = connection.getsockname()[1], time.monotonic() + 20
-        service = psutil.Process(served.process.pid)
-        while any(other.raddr and other.raddr.port == own for other in service.net_connections("tcp")):
-            assert time.monotonic() < ends, "it stayed open"
-            time.sleep(0.2)
+        assert served.num_files() == before + 1
+        wait_until(lambda: served.num_files() == before, "it is closed", seconds=20)
 
 
 @pytest.mark.parametrize("options", [["--http2"], ["--http1.0"], ["--header", "Expect: 100-continue"], []])

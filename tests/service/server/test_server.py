@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -91,11 +90,22 @@ def test_a_session_over_the_wire(serve: Serve) -> None:
     assert answer.json()["id"] not in errors
 
 
+# Says with its greeting whether its memory may be dumped: 0 for never.
+_SAYS = """
+import ctypes, service.cli.main as c, service.cli.serve as s
+say = s._say_where
+def say_more(listening):
+    print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+    say(listening)
+s._say_where = say_more
+c.main()
+"""
+
+
 def test_no_core_dump_holds_a_picture(serve: Serve) -> None:
-    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
-        pytest.skip("this system allows no core dumps")
-    unlimited = "import resource; n = resource.getrlimit(resource.RLIMIT_CORE)[1]; "
-    process = serve(f"{unlimited}resource.setrlimit(resource.RLIMIT_CORE, (n, n)); {_PROGRAM}")
+    process = serve(_SAYS)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "dumpable 0\n"
     _address(process)
     assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
@@ -243,3 +253,25 @@ def test_it_says_not_ready_for_a_while_before_it_ends(serve: Serve) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")
+
+
+# A disk that hangs once the service takes requests.
+_HANGS = """
+import os, time, service.cli.main as c, service.cli.serve as s
+s._LEAVE_SECONDS = 1.0
+say = s._say_where
+def hang(listening):
+    os.fdatasync = lambda file: time.sleep(60)
+    say(listening)
+s._say_where = hang
+c.main()
+"""
+
+
+def test_a_disk_that_hangs_does_not_keep_the_service_from_ending(serve: Serve, tmp_path: Path) -> None:
+    process = serve(_HANGS, CIN_SHUTDOWN_SECONDS="1", CIN_AUDIT=str(tmp_path / "audit.jsonl"))
+    host, port = _address(process)
+    assert httpx.get(f"http://{host}:{port}/healthz").status_code == 200
+    code, errors = _end(process)
+    assert code == 1
+    assert "ended without it" in errors

@@ -10,7 +10,7 @@ import pytest
 from service.bundle import Bundle
 from tests.service.server.problems import check_problem
 from tests.torture.served import Served
-from tests.torture.sockets import connect, read_all, read_answer, statuses, trickle_until_closed
+from tests.torture.sockets import connect, get, read_all, read_answer, statuses, trickle_until_closed
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,17 @@ def test_what_is_no_request(served: Served, request_: bytes) -> None:
     with connect(served.address) as connection:
         connection.sendall(request_)
         check_problem(read_all(connection), 400, "malformed-request")
+
+
+def test_strangers_fill_no_log(served: Served) -> None:
+    """Nobody needs a key to send such things, and a log keeps its latest lines alone."""
+    healthy = get("/healthz")
+    for request in (b"rubbish\r\n\r\n", healthy + b"rubbish\r\n\r\n", b"GET / HTTP/9.9\r\nHost: x\r\n\r\n"):
+        with connect(served.address) as connection:
+            connection.sendall(request)
+            assert statuses(read_all(connection))[-1] == 400
+    assert served.metric("cin_connections_closed_total", reason="malformed") >= 3
+    assert not [line for line in served.log if "WARNING" in line or "invalid" in line.lower()]
 
 
 @pytest.mark.parametrize(("size", "status"), [(1, 400), (100, 400), (1000, 415)])

@@ -20,7 +20,8 @@ from service.access.keys import read_keys, revoke_key
 from service.bundle import Bundle
 from service.storage.records import DEADLINE_SECONDS, Records
 from service.storage.redis import RedisRecords
-from service.storage.store import Purged, RecordsError
+from service.storage.store import Purged, Record, RecordsError
+from tests.service.attention.maps import maps
 from tests.service.conftest import Start
 from tests.service.real_redis import RealRedis
 from tests.service.served import Served, make_key, served
@@ -106,6 +107,18 @@ def test_something_else_in_the_place_of_redis(
     assert len([line for line in caplog.messages if "did not answer" in line]) == 1
 
 
+@pytest.mark.parametrize("reply", [b"OK", 2, None, float("nan"), [], [1]])
+def test_what_is_no_reply_of_a_script_is_not_taken_for_success(server: RealRedis, reply: object) -> None:
+    store = RedisRecords(server.url, ttl_seconds=60, max_bytes=2**24)
+    record = Record("one", "{}", maps())
+    for script in ("_put", "_delete", "_purge"):  # a Redis that its writers bent
+        setattr(store, script, lambda **_: reply)
+    for call in (lambda: store.put("0" * 32, record), lambda: store.delete("0" * 32, "one"), store.purge):
+        with pytest.raises(RecordsError, match="invalid reply"):
+            call()
+    store.close()
+
+
 def test_it_does_not_start_without_an_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -149,7 +162,7 @@ def test_a_prediction_that_is_none_of_ours_is_not_found(
 ) -> None:
     prediction = post(poisoned, PICTURE).json()
     paths = [f"/predictions/{prediction['id']}", prediction["attention"]["lesion"]]
-    paths.append(paths[1].replace("?", "/summary?"))
+    paths.append(f"{paths[1]}/summary")
     server.client.hset(_name(paths[0]), mapping=poison(prediction))
     for path in paths:
         check_problem(poisoned.get(path), 404)
@@ -171,7 +184,7 @@ def test_maps_that_are_none_of_ours_are_not_found(poisoned: TestClient, server: 
     link = prediction["attention"]["lesion"]
     server.client.hset(_name(f"/{prediction['id']}"), "maps", maps)
     check_problem(poisoned.get(link), 404)
-    check_problem(poisoned.get(link.replace("?", "/summary?")), 404)
+    check_problem(poisoned.get(f"{link}/summary"), 404)
 
 
 def test_what_is_no_record_at_all(poisoned: TestClient, server: RealRedis) -> None:

@@ -16,7 +16,7 @@ import pytest
 from service.attention.overlay import AttentionMaps
 from service.storage.maps import pack_maps
 from service.storage.sqlite import SqliteRecords
-from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull
+from service.storage.store import DamagedRecord, Purged, Record, RecordExists, RecordsError, RecordsFull
 
 OWNER = "clinic"
 IDS = [f"{number:032x}" for number in range(10)]
@@ -232,6 +232,18 @@ def test_a_file_that_is_no_database_is_an_error_that_says_so(tmp_path: Path) -> 
     (tmp_path / "records.sqlite").write_bytes(b"no database " * 100)
     with pytest.raises(RecordsError, match="delete it"):
         _store(tmp_path, Clock())
+
+
+def test_a_record_that_others_wrote_is_damaged(tmp_path: Path) -> None:
+    store = _store(tmp_path, Clock())
+    for id in IDS[:2]:
+        store.put(id, _record())
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        database.execute("UPDATE records SET prediction = CAST(x'fffe' AS TEXT) WHERE id = ?", (IDS[0],))
+    with pytest.raises(DamagedRecord):
+        store.get(IDS[0], OWNER)
+    assert store.get(IDS[1], OWNER) is not None
+    assert store.delete(IDS[0], OWNER)
 
 
 def test_a_folder_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> None:
