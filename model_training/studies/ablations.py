@@ -113,6 +113,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         # Everything that the next model is trained with, and the same without the distinguish module.
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
+        "acting-recipe-short": (*_ACTING_RECIPE, "recognition.epochs=12"),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -136,6 +137,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
         "shipped-recipe": "plain-recipe",
         "acting-recipe": "shipped-recipe",
         "acting-recipe-no-distinguish": "acting-recipe",
+        "acting-recipe-short": "acting-recipe",
     }
 )
 
@@ -148,7 +150,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
             *("no-start", "shipped-recipe"),
         )
     }
-    | {"acting-recipe-no-distinguish": "acting-recipe"}
+    | {"acting-recipe-no-distinguish": "acting-recipe", "acting-recipe-short": "acting-recipe"}
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.
