@@ -114,6 +114,13 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
         "acting-recipe-short": (*_ACTING_RECIPE, "recognition.epochs=12"),
+        "acting-recipe-slow": (
+            *_ACTING_RECIPE,
+            "recognition.epochs=12",
+            "recognition.learning_rate=1e-4",
+            "recognition.new_module_rate=10",
+        ),
+        "acting-recipe-clipped": (*_ACTING_RECIPE, "recognition.epochs=12", "recognition.max_gradient_norm=1"),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -138,6 +145,8 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
         "acting-recipe": "shipped-recipe",
         "acting-recipe-no-distinguish": "acting-recipe",
         "acting-recipe-short": "acting-recipe",
+        "acting-recipe-slow": "acting-recipe",
+        "acting-recipe-clipped": "acting-recipe",
     }
 )
 
@@ -151,6 +160,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
         )
     }
     | {"acting-recipe-no-distinguish": "acting-recipe", "acting-recipe-short": "acting-recipe"}
+    | {name: "acting-recipe" for name in ("acting-recipe-slow", "acting-recipe-clipped")}
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.
