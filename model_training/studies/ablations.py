@@ -120,6 +120,12 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.learning_rate=1e-4",
             "recognition.new_module_rate=10",
         ),
+        "acting-recipe-top": (
+            *_ACTING_RECIPE,
+            "recognition.epochs=12",
+            "recognition.frozen_layers=3",
+            "recognition.max_gradient_norm=1",
+        ),
         "acting-recipe-clipped": (*_ACTING_RECIPE, "recognition.epochs=12", "recognition.max_gradient_norm=1"),
         "sgd-step": (
             "recognition.optimiser=sgd",
@@ -160,7 +166,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
         )
     }
     | {"acting-recipe-no-distinguish": "acting-recipe", "acting-recipe-short": "acting-recipe"}
-    | {name: "acting-recipe" for name in ("acting-recipe-slow", "acting-recipe-clipped")}
+    | {name: "acting-recipe" for name in ("acting-recipe-slow", "acting-recipe-clipped", "acting-recipe-top")}
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.
