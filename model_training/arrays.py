@@ -1,4 +1,4 @@
-"""The array types that modules share; a suffix of a variable's name states the shape (``labels_N``, ``scores_NK``)."""
+"""Shared array types; the suffix of a variable's name states its shape (``labels_N``, ``scores_NK``)."""
 
 from __future__ import annotations
 

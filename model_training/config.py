@@ -26,24 +26,24 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Which pictures, and at which resolution they are kept."""
+    """The image sets, and the resolution of their prepared frames."""
 
     train: str = "isic2017-train"
     validation: str = "isic2017-validation"
     test: str = "isic2017-test"
-    # The set whose masks train the first stage, when it is not ``train``: the paper's is ISIC 2016's.
+    # The set whose masks train the first stage; None: ``train``. The paper uses that of ISIC 2016.
     area_train: str | None = None
-    # Share of the training set that is held out at random, by the seed, and used in place of ``validation``: for
-    # challenges without a validation set (the paper holds out 0.2 of ISBI 2016 in each run).
+    # Share of the training set that is held out at random (by the seed) in place of ``validation``: for challenges
+    # without a validation set (the paper holds out 0.2 of ISBI 2016 in each run).
     holdout: float | None = Field(None, gt=0, lt=1)
-    # Which of five fixed parts of the training set, 0 to 4, is held out and used in place of ``validation``.
+    # Which of five fixed folds of the training set, 0 to 4, is held out in place of ``validation``.
     fold: int | None = Field(None, ge=0, lt=NUM_FOLDS)
-    # F: side in pixels of the frames that are prepared from the pictures; not more than the pictures hold.
+    # F: side in pixels of the prepared frames; not more than the images have.
     frame_size: int = Field(256, ge=32)
-    # The quality of the JPEG copies, when the sets hold copies at frame size: the service then compresses resized
-    # originals the same way, so that they look like the copies.
+    # JPEG quality of the sets, when they hold copies at frame size: the service then compresses resized originals the
+    # same way.
     copies_jpeg_quality: int | None = Field(None, ge=1, le=95)
-    # Continue when pictures or masks are missing (a picture without a mask trains the recognition stage only).
+    # Continue when images or masks are missing (an image without a mask trains the recognition stage only).
     allow_missing: bool = False
 
     @model_validator(mode="after")
@@ -56,9 +56,9 @@ class DataConfig(_Section):
 class NetworkConfig(_Section):
     """The modules of the paper's Table 1 (A, F, D) and what the paper leaves open about them."""
 
-    # S: what the branches see.
+    # S: side in pixels of the branches' input.
     size: int = Field(448, ge=32)
-    # The side at which the lesion area attention module works (the paper's is S).
+    # Input side of the lesion area attention module (the paper's is S).
     area_size: int = Field(224, ge=32)
     lesion_area_attention: bool = True
     lesion_feature_attention: bool = True
@@ -68,25 +68,25 @@ class NetworkConfig(_Section):
     # Initial value of alpha and beta of Eqn 3. At 0 the attention starts as the identity, and grows by about the
     # learning rate per step.
     attention_start: float = Field(0.0, ge=0, le=1)
-    # Shared branches make the sum over branches a no-op. "single" trains on pictures instead of pairs: the rows of
-    # Table 1 without the distinguish module.
+    # With "shared" weights the sum over branches has no effect. "single" trains on images instead of pairs, for the
+    # rows of Table 1 without the distinguish module.
     branches: Literal["separate", "shared", "single"] = "separate"
-    # How the pictures of a pair are compared: the paper's module, or three linear layers as in synergic deep learning.
+    # How the images of a pair are compared: the paper's module, or three linear layers as in synergic deep learning.
     distinguish_form: Literal["convolutional", "synergic"] = "convolutional"
-    # Batch normalisation in the distinguish module, and how its weights are drawn: ``network/distinguish.py``.
+    # Batch normalisation and initialisation of the distinguish module: ``network/distinguish.py``.
     distinguish_norm: Literal["none", "input", "all"] = "none"
     distinguish_initialisation: Literal["default", "he"] = "default"
-    # Fully connected layers that classify, in each branch: the paper has two, which may also mean one for each branch.
+    # Fully connected layers of each branch's classifier; the paper's "two" may also mean one for each branch.
     classifier_layers: Literal[1, 2] = 2
-    # Where the mean over the positions is taken: before the classifier's layers, or between them.
+    # Where the mean over positions is taken: before the classifier's layers, or between them.
     classifier_pooling: Literal["before", "between"] = "before"
-    # What the classifier sees: F_A alone, as in the paper, or the means of the residual layers before it as well,
-    # standardised by the training images.
+    # The classifier's input: F_A alone, as in the paper, or also the means of the earlier residual layers, standardised
+    # on the training images.
     classifier_features: Literal["last", "all"] = "last"
-    # How its weights begin: at random, or at a logistic regression on the features of the training images, which are
-    # those of ImageNet then.
+    # Initial weights of the classifier: random, or a logistic regression on the ImageNet features of the training
+    # images.
     classifier_start: Literal["random", "regression"] = "random"
-    # The feature extraction module; the paper's is ResNet18, the others are those of the systems it compares with.
+    # The feature extraction module: the paper's is ResNet18, the others belong to the systems it compares with.
     features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
     # Above this, a pixel of the attention map belongs to the lesion.
     crop_threshold: float = Field(0.5, gt=0, lt=1)
@@ -94,7 +94,7 @@ class NetworkConfig(_Section):
     crop_opening: float = Field(0.02, ge=0, le=0.2)
     # Skin kept around the smallest rectangle, as a share of its side.
     crop_margin: float = Field(0.05, ge=0, le=1)
-    # Turn and mirror every image to one orientation before anything else, so that the answer does not depend on how it
+    # First turn and mirror every image to a canonical orientation, so that the answer does not depend on how the camera
     # was held: ``network/orientation.py``.
     canonical_orientation: bool = False
 
@@ -144,8 +144,8 @@ class AreaConfig(StageConfig):
 
     # Weight of the auxiliary L1 loss against the cross-entropy; 0 switches the auxiliary branch off.
     auxiliary_weight: float = Field(0.1, ge=0)
-    # In how many parts the training set is cut, each of which is cropped by a network trained on the others; 0: one
-    # network crops all, and knows the training pictures better than it will know any other.
+    # Number of parts of the training set, each cropped by a network trained on the others. 0: one network crops all,
+    # and crops its training images better than new ones.
     cross_fit: Literal[0, 2, 3, 4, 5] = 0
 
 
@@ -154,25 +154,25 @@ class RecognitionConfig(StageConfig):
 
     # Lambda of Eqn 6.
     distinguish_weight: float = Field(1.0, ge=0)
-    # "balanced" makes every other pair one of the same class.
+    # "balanced": every other pair has the same class.
     pairs: Literal["random", "balanced"] = "random"
-    # Strength of scaling, shifts and colour changes in training, which the paper does not mention: ``data/augment.py``.
+    # Strength of scaling, shifts and colour changes, which the paper does not mention: ``data/augment.py``.
     augmentation: Literal["light", "strong"] = "light"
-    # Residual layers of the feature extraction that keep their start's weights and statistics, with the stem; 0: none.
+    # Number of residual layers that are frozen at their pretrained weights and statistics, with the stem; 0: none.
     frozen_layers: int = Field(0, ge=0, le=4)
-    # The second branch keeps all of them, so that the branches err in different ways.
+    # Freeze all of them in the second branch, so that the branches make different errors.
     frozen_branch: bool = False
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 
 
 class EvaluationConfig(_Section):
-    """How a finished network is evaluated; without effect on training."""
+    """How a finished network is evaluated; no effect on training."""
 
     # 8 averages the logits over the turns and mirrors of the crop (test-time augmentation); the paper uses 1.
     views: Literal[1, 8] = 1
-    # The class prevalence that the probabilities are calibrated for: "balanced", which follows from the weights of
-    # Eqn 4 and which the paper's figures use, or "training", that of the training set.
+    # The class prevalence of the probabilities: "balanced", which the weights of Eqn 4 imply and the paper's figures
+    # use, or "training", that of the training set.
     prevalence: Literal["balanced", "training"] = "balanced"
 
 
@@ -180,10 +180,10 @@ class Config(_Section):
     """Everything that determines the result of a run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
-    # Refuse operations whose result varies between runs on the same GPU; slower. CPUs do not vary.
+    # Refuse GPU operations whose result varies between runs; slower. CPUs are always deterministic.
     deterministic: bool = False
-    # "auto" is bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16),
-    # else float32.
+    # "auto": bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16), else
+    # float32.
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # Pretrained weights: "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or
     # "none".

@@ -1,4 +1,4 @@
-"""Files that survive a kill: atomic replacement, JSON that is checked when it is read, and a lock for a folder."""
+"""Files that survive a kill: atomic replacement, checked JSON, and a lock for a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 
 
 class DamagedFileError(ValueError):
-    """A file does not hold what its writer puts there; the text names it and says how to repair it."""
+    """A file is damaged; the text names it and says how to repair it."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """Work stopped before its end, by a signal or a deadline. Nothing is lost: the same command resumes it."""
+    """Work was stopped by a signal or a deadline. Nothing is lost: the same command resumes it."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def folder_lock(folder: Path, *, waiting: Callable[[], object], deadline: float 
 
 
 def read_json(path: Path, *, mend: str) -> dict[str, Any]:
-    """The JSON object in ``path``. Raises :class:`DamagedFileError`, which tells the user to ``mend`` the file."""
+    """The JSON object in ``path``. Raises :class:`DamagedFileError`, whose text ends with the repair ``mend``."""
     try:
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text

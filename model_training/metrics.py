@@ -1,8 +1,8 @@
-"""The challenges' figures, on numpy arrays, by the official scorer's definitions.
+"""The challenges' metrics on NumPy arrays, by the official scorer's definitions.
 
-An undefined figure has the scorer's value (a rate over nothing is 1.0), or is NaN where the scorer fails: the AUC of a
-single class, and the average precision without a positive. AUC and average precision equal scikit-learn's to 1e-15;
-they are our own because the bootstrap computes each 2,000 times per figure, and scikit-learn's take 20 times as long.
+An undefined metric has the scorer's value (a rate over nothing is 1.0), or is NaN where the scorer fails: AUC with a
+single class, average precision without a positive. AUC and average precision equal scikit-learn's to 1e-15; they are
+our own because the bootstrap computes each 2,000 times per figure, and scikit-learn's take 20 times as long.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def average_precision(truth_N: Flags, scores_N: Scores) -> float:
 
 
 def rates(truth_N: Flags, decisions_N: Flags) -> Rates:
-    """Accuracy, sensitivity and specificity; a rate over no pictures is 1.0."""
+    """Accuracy, sensitivity and specificity; a rate over no images is 1.0."""
     return Rates(
         accuracy=_share(truth_N == decisions_N),
         sensitivity=_share(decisions_N[truth_N]),

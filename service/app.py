@@ -1,4 +1,4 @@
-"""Composition: the routes, the errors, the metrics and the running service as one FastAPI app."""
+"""Composition: routes, error handlers, metrics and the running service as one FastAPI app."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from service.settings import Settings
 def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reason: None) -> FastAPI:
     """The app for ``settings``; its lifespan loads the model and keeps the running service in ``app.state.service``.
 
-    ``on_fatal`` gets the reason why the process should end: from then on the service takes no requests. The lifespan
-    raises what :func:`service.runtime.running` raises for what cannot be served.
+    ``on_fatal`` is called with the reason when the process should end; the service takes no requests from then on. The
+    lifespan raises what :func:`service.runtime.running` raises.
     """
     metrics = PredictionMetrics()
 
@@ -48,17 +48,17 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
         redirect_slashes=False,
-        # Ours are in routes/docs.py: FastAPI's load scripts from another site.
+        # Our own is in routes/docs.py: FastAPI's loads scripts from another site.
         docs_url=None,
         redoc_url=None,
-        # Exported spans and logs would contain what was sent.
+        # Exported spans and logs would contain request data.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = metrics
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
     guards = [Depends(admit), Depends(require_known_parameters)]
-    for routes in (batches, predictions, attention, model):  # /v1/predictions/batch is no id
+    for routes in (batches, predictions, attention, model):  # batches first: /v1/predictions/batch is not an id
         app.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
     app.include_router(admission.router)  # identifies its caller, and does not count the request
     for public in (health, reference):
@@ -79,7 +79,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI schema, made once the bundle is there."""
+    """The OpenAPI schema, made after the bundle is loaded."""
     service: Service | None = getattr(app.state, "service", None)
     if service is None:
         return openapi.describe(app, None)

@@ -1,4 +1,7 @@
-"""Background tasks: check the canary and the store, delete expired predictions, reload the key file."""
+"""Background tasks, each at its interval: check canary, decoder and store, delete what expired, reload the key file.
+
+The canary's interval is the setting ``canary_seconds``, five minutes by default.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,18 @@ from service.storage.store import Purged, RecordsError
 log = logging.getLogger(__name__)
 
 PURGE_SECONDS = 30.0
-# How long a store that fails, or works again, may go unnoticed without requests.
+# How long a failure or recovery of the store may go unnoticed without requests.
 STORE_SECONDS = 2.0
-# After that, a decoder that is busy or hangs is checked next time.
+# Timeout of a decoder check; a decoder that is busy or hangs is checked again next time.
 _DECODER_SECONDS = 30.0
 # How long a revoked key may still be accepted.
 KEYS_SECONDS = 1.0
-# A head in the process's log shows what was in the audit log until then.
+# The audit log's head in the process's log proves what the audit log contained by then.
 HEAD_SECONDS = 3600.0
 
 
 def start(work: Coroutine[Any, Any, None], health: Health) -> asyncio.Task[None]:
-    """Run a background task; the service takes no more requests when it fails, because none may stop unnoticed."""
+    """Run a background task; if it fails, the service takes no more requests, so that no task stops unnoticed."""
 
     def on_end(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -57,13 +60,13 @@ async def watch_canary(health: Health, *, every_seconds: float) -> None:
 
 
 async def watch_decoder(health: Health, check_decoder: Callable[[], Awaitable[None]], *, every_seconds: float) -> None:
-    """Decode the canary; apart from its answers, because a device that hangs may keep the decoder waiting."""
+    """Decode the canary, separately from :func:`watch_canary`: a hanging device may keep the decoder waiting."""
     while health.failure is None:
         await asyncio.sleep(every_seconds)
         try:
             async with asyncio.timeout(_DECODER_SECONDS):
                 await check_decoder()
-        except (TimeoutError, Busy, DecoderError, PictureError) as error:  # requests fare the same, and are told
+        except (TimeoutError, Busy, DecoderError, PictureError) as error:  # requests get the same error
             log.warning("the canary picture was not decoded (%s); it is tried again later", type(error).__name__)
 
 
@@ -76,12 +79,12 @@ async def purge(
     *,
     every_seconds: float,
 ) -> None:
-    """Delete expired predictions and overlays, and write changes of access to the audit log, every so many seconds."""
+    """Delete expired predictions and overlays, and write access changes to the audit log."""
     purged = Purged(0, 0, 0)
     while True:
         await asyncio.sleep(every_seconds)
         overlays.purge()
-        await asyncio.to_thread(give_back_freed)  # of uploads that waited
+        await asyncio.to_thread(give_back_freed)  # memory of uploads
         await audit.check_disk()
         with suppress(AuditError):  # tried again next time
             await changes.write()
@@ -115,7 +118,7 @@ async def watch_store(records: Records) -> None:
 
 
 async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
-    """Reload the key file within a second after it changes, on a thread of its own."""
+    """Reload the key file within a second of a change, on its own thread."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
     failed = False
     try:
@@ -134,8 +137,8 @@ async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:
             failed = False
             if came or went:
                 log.info("%d keys came, %d went", len(came), len(went))
-                # The next revocation does not wait for a disk that hangs: the write continues without this task, and
-                # the purge tries again after an error.
+                # A hanging disk must not delay the next revocation: the write continues without this task, and the
+                # purge repeats it after an error.
                 with suppress(AuditError, TimeoutError):
                     async with asyncio.timeout(KEYS_SECONDS):
                         await changes.change_keys(came, went)

@@ -1,4 +1,4 @@
-"""Whether the service's answers can be trusted: the canary check, and a latch that a failure sets for good."""
+"""Whether the service's answers can be trusted: the canary check, and a latch that any failure sets permanently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Health:
-    """Lives on one event loop; once ``failure`` is set it stays, and the process should end.
+    """Lives on one event loop. Once set, ``failure`` stays set, and the process should end.
 
     ``draining`` is set at SIGTERM, while the port is still open: requests that arrive are still answered.
     """
@@ -26,9 +26,9 @@ class Health:
     def __init__(
         self, network: Network, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
     ) -> None:
-        """``on_fatal`` gets the reason why the process should end.
+        """``on_fatal`` is called with the reason when the process should end.
 
-        A canary slower than the timeout is a failure, unless images that came later were answered: busy, not stuck.
+        A canary slower than the timeout is a failure, unless later images were answered: then the queue is only busy.
         """
         self._network, self._metrics, self._on_fatal = network, metrics, on_fatal
         self._timeout_seconds = timeout_seconds
@@ -42,13 +42,13 @@ class Health:
         return self.failure or (None if self._network.batcher.alive else "the queue is not running")
 
     def require_admitting(self) -> None:
-        """Raises the 503 of a service that is not ready, or will stop listening within a second."""
+        """Raise a 503 when the service is not ready, or will stop listening within a second."""
         self.require_ready()
         if self.draining:
             raise ServiceError(NOT_READY, "the service is shutting down; try again", headers={"Retry-After": "5"})
 
     def require_ready(self) -> None:
-        """Raises the 503 of a service that shuts down or can no longer be trusted."""
+        """Raise a 503 when the service shuts down or can no longer be trusted."""
         if (reason := self.not_ready_because()) is not None:
             raise ServiceError(NOT_READY, f"not ready: {reason}; try again later", headers={"Retry-After": "5"})
 
@@ -71,7 +71,7 @@ class Health:
             return  # the service is shutting down
         except CanaryError as error:
             self.fail(str(error))
-        except Exception as error:  # whatever the cause, the known answer did not come
+        except Exception as error:  # whatever the cause, the canary was not answered
             log.exception("the canary picture failed")
             self.fail(f"the canary picture failed ({type(error).__name__})")
         else:
@@ -81,11 +81,11 @@ class Health:
                     f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
                     f"{tolerance:.2g} is allowed"
                 )
-            elif self.failure is None:  # a right answer does not undo another failure
+            elif self.failure is None:  # a right answer does not reset another failure
                 self._metrics.canary_ok.set(1)
 
     def fail(self, reason: str) -> None:
-        """Set the latch: no answer of this process can be trusted from now on."""
+        """Set the latch: answers of this process can no longer be trusted."""
         if self.failure is not None:
             return
         log.critical("%s; taking no more requests", reason)
@@ -95,9 +95,9 @@ class Health:
         self._on_fatal(reason)
 
     def on_inference_failure(self, error: Exception) -> None:
-        """Count an image that failed, and set the latch when the device is at fault.
+        """Count an image that failed, and set the latch if the device failed.
 
-        After a shortage of memory the canary decides: the session may recover, or never.
+        After running out of memory a session may or may not recover: the canary decides.
         """
         self._metrics.inference_errors.inc()
         log.error("inference failed: %s", error)

@@ -19,7 +19,7 @@ from service.server.connections import Closed
 
 Stage = Literal["decode", "queue", "inference", "render"]
 
-# The default buckets are too coarse around what one picture takes.
+# The default buckets are too coarse around the time that one image takes.
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -56,7 +56,7 @@ class Metrics:
         self.audit_free_bytes = self._gauge("audit_free_bytes", "Room left for the audit log; NaN where there is none")
         self.audit_free_bytes.set(math.nan)
         self.purged = self._counter("purged", "Kept predictions that went by themselves", "reason")
-        # Series that exist from the start can be watched before their first event.
+        # Series that exist from the start can be queried before their first event.
         for stage in get_args(Stage):
             self.stages.labels(stage)
         for problem in PROBLEM_TYPES:
@@ -83,7 +83,7 @@ class Metrics:
         return Histogram(f"cin_{name}", meaning, labels, buckets=buckets, registry=self.registry)
 
     def describe_model(self, bundle: Bundle, *, variant: str, provider: Provider) -> None:
-        """Say which model runs on what."""
+        """Set the labels that name the model and where it runs."""
         manifest = bundle.manifest
         self.model.labels(manifest.name, manifest.version, bundle.sha256, variant, provider).set(1)
         for name in get_args(Provider):
@@ -91,7 +91,7 @@ class Metrics:
 
     @contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
-        """Observe how long a stage takes, also when it fails."""
+        """Observe the duration of a stage, also when it fails."""
         began = perf_counter()
         try:
             yield

@@ -77,7 +77,7 @@ class ServiceError(Exception):
 
 
 class _ProblemResponse(JSONResponse):
-    """Leaves the problem's name in the request's scope, where the middleware counts it."""
+    """Puts the problem's name into the request's scope, for the middleware to count."""
 
     def __init__(self, problem: ProblemType, detail: str, headers: Mapping[str, str] | None) -> None:
         body = Problem(type=problem.uri, title=problem.title, status=problem.status, detail=detail)
@@ -98,7 +98,7 @@ def _header(description: str) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string"}}
 
 
-# What goes with an error, by its status.
+# Headers of errors, by status.
 _HEADERS: Mapping[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": _header("`Bearer`")},
     409: {"Retry-After": _header("seconds until it may succeed, where it may")},

@@ -1,4 +1,4 @@
-"""The object graph: of a running service, and of predictions on the command line."""
+"""Builds the object graph of a running service, and of predictions on the command line."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class Service:
 async def running(
     settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf
 ) -> AsyncIterator[Service]:
-    """Load, warm up, check the canary; then a service that takes requests until the block is left.
+    """Load, warm up, check the canary; then a service that takes requests until the end of the block.
 
-    ``on_fatal`` gets the reason why the process should end; ``outcome_of`` names an error in the audit log. Raises
-    :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or :class:`AuditError` for
-    what cannot be served.
+    ``on_fatal`` is called with the reason when the process should end; ``outcome_of`` names an error in the audit log.
+    Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or
+    :class:`AuditError` when the service cannot start.
     """
     # First, because it loads while the network does.
     with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
@@ -118,9 +118,9 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predictor]:
-    """Predictions without a service: nothing is kept, and nothing is written to the audit log.
+    """Predictions without a service: nothing is kept or written to the audit log.
 
-    Raises :class:`BundleError` or :class:`EngineError` when the bundle cannot be run as the settings say.
+    Raises :class:`BundleError` or :class:`EngineError` when the bundle cannot run with these settings.
     """
     metrics, records = PredictionMetrics(), Records(None)
     audit = AuditLog(None, metrics=metrics)
@@ -150,10 +150,10 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
 
 
 async def _warm_up_decoders(predictor: Predictor) -> None:
-    """Decode the canary picture as requests' pictures are. Raises :class:`EngineError` when that fails."""
+    """Decode the canary image like a request's image. Raises :class:`EngineError` when that fails."""
     try:
         await predictor.check_decoder()
-    except PictureTooLarge:  # by this service's limits, which are not the bundle's
+    except PictureTooLarge:  # the limits are this service's, not the bundle's
         pass
     except (DecoderError, PictureError) as error:
         raise EngineError(f"the canary picture cannot be decoded: {error}") from error
@@ -182,7 +182,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
 
 
 def _described(service: Service) -> dict[str, Any]:
-    """What runs here, for the audit log."""
+    """What is running, for the audit log."""
     engine = service.network.engine
     return {
         "version": version("clinical-inspired-network"),
@@ -227,7 +227,7 @@ def _build_service(
         overlays=OverlayCache(),
         audit=audit,
         access_changes=AccessChanges(audit),
-        # Without keys all clients are one, and an id is what keeps their predictions apart.
+        # Without keys all clients have one owner, and only the id protects their predictions from each other.
         idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
     )
@@ -243,7 +243,7 @@ def _build_predictor(
     *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
-    max_costly: int | None = 4,  # one of each client; each holds a slot for seconds
+    max_costly: int | None = 4,  # at most one per client; each holds a slot for seconds
 ) -> Predictor:
     point = bundle.manifest.operating_point(settings.operating_point)
     engine = Engine(

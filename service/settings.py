@@ -15,19 +15,19 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
-# Read by training and by the tests, so not a typing error when the service sees them.
+# Settings of training and tests, so not typing errors when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
 
 
 def usable_cpus() -> int:
-    """CPUs this process may use: its affinity, and the cgroup's quota where there is one."""
+    """CPUs this process may use: by its affinity and, if there is one, the cgroup's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, period = cgroup_quota()
     return min(cpus, max(1, quota // period)) if quota > 0 else cpus
 
 
 def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """Microseconds of CPU time in each period, and the period; a quota of -1 is none."""
+    """The cgroup's CPU quota per period and the period, in microseconds; a quota of -1 means none."""
     files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup v2, v1
     for names in files:
         try:
@@ -41,7 +41,7 @@ def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
 class Settings(BaseSettings):
     """Read once at start and passed on; nothing else reads the environment."""
 
-    # A variable that is there and empty, as compose files pass them on, is as if it were not there.
+    # Compose files pass unset variables on as empty ones; those count as unset.
     model_config = SettingsConfigDict(
         env_prefix="CIN_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
@@ -155,21 +155,21 @@ class Settings(BaseSettings):
         return self
 
     def max_in_flight_per_caller(self) -> int | None:
-        """Slots that one caller may hold; None: no limit but that of all."""
+        """Slots that one caller may hold; None: all of them."""
         share = None if self.keys is None else max(1, self.queue_size // 2)
         return self.caller_places or share
 
     def expects_gpu(self, devices: Path = Path("/dev")) -> bool:
-        """Whether a GPU was asked for, or is there and may be used."""
+        """Whether a GPU was requested, or is present and may be used."""
         asked = self.require_gpu or self.provider in ("cuda", "tensorrt")
         return asked or (self.provider == "auto" and any(devices.glob("nvidia[0-9]*")))
 
     def effective_max_batch(self, provider: str) -> int:
-        """The largest batch for the provider in use: batches gain nothing on a CPU."""
+        """The largest batch for the provider in use; batches gain nothing on a CPU."""
         return self.max_batch or (1 if provider == "cpu" else 16)
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Names among the environment's that look like a setting but are none; most are typing errors."""
+    """Environment variables that look like a setting but are not; most are typing errors."""
     known = {f"CIN_{name}".upper() for name in Settings.model_fields} | _SETTINGS_OF_OTHERS
     return sorted(name for name in environment if name.upper().startswith("CIN_") and name.upper() not in known)

@@ -1,4 +1,4 @@
-"""``cin-train abstention``, ``robustness``, ``outside`` and ``variant-referrals``: the advice that a bundle gives."""
+"""``cin-train abstention``, ``robustness``, ``outside`` and ``variant-referrals``: a bundle's advice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHER_PHOTOGRAPHS = {"clinical_photographs": "clinical_photographs/images", "not
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
-    """An experiment with the bundle's pictures, in the same orientation, without its run."""
+    """An experiment with the bundle's image sets and orientation, without a run."""
     trained = bundle.manifest.provenance.config["recognition"]
     canonical = trained["network"].get("canonical_orientation", False)
     config = Config(
@@ -53,7 +53,7 @@ def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
 
 
 def _write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> None:
-    """Write ``figures`` with the running command and the bundle's name and version."""
+    """Write ``figures`` with the command line and the bundle's name and version."""
     about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
     write_json(path, {**about, **figures})
 
@@ -84,7 +84,7 @@ def abstention(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Fit the limits of a bundle again, as `export` does, to the pictures that it was trained on."""
+    """Fit the limits of a bundle again, as `export` does, to the images that it was trained on."""
     source = load_bundle(bundle)
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def robustness(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Change the validation images, not the lesions, in every way of the list; measure how far advice moves."""
+    """Change the validation images, not their lesions, in many ways; measure how often the advice changes."""
     source = load_bundle(bundle)
     images = _experiment_of(source, data, cache).validation_set()
     with console().status(f"changing {images.name}"):
@@ -178,7 +178,7 @@ def variant_referrals(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Compare each variant's referrals of the validation pictures with float32's, at every operating point."""
+    """Compare each variant's referrals on the validation images with float32's, at every operating point."""
     source = load_bundle(bundle)
     pictures = _experiment_of(source, data, cache).validation_set()
     rows = compare_referrals(source, pictures)
@@ -189,5 +189,5 @@ def variant_referrals(
         console().print(f"{row['operating_point']} {row['variant']}: {rates}; {changed}", highlight=False)
 
 
-# The name in the commands that earlier results record.
+# The name in the command lines of earlier results.
 app.command("referrals", hidden=True)(variant_referrals)

@@ -40,7 +40,7 @@ def controls(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Train one module at a time on frozen features of the training set: does it learn, and does it act?"""
+    """Train one module at a time on frozen features of the training set: does it learn, and does it have an effect?"""
     names = RECIPE_NAMES[study]
     if unknown := sorted(set(recipe or ()) - set(names)):
         raise ValueError(f"there is no recipe {unknown[0]}; choose among {', '.join(names)}")

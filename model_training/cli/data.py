@@ -1,4 +1,4 @@
-"""``cin-train download``, ``audit``, ``prepare`` and ``crops``: the pictures."""
+"""``cin-train download``, ``audit``, ``prepare`` and ``crops``: the images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Also write every finding into this JSON file.")] = None,
     data: DataOption = Path("data"),
 ) -> None:
-    """Look for pictures that sets share, copies, contradicting labels, and what is missing or cannot be decoded."""
+    """Look for shared images, copies, contradictory labels, and files that are missing or cannot be decoded."""
     to = console()
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def prepare(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Decode the training and validation pictures once, for all later commands."""
+    """Decode the training and validation images once, for all later commands."""
     experiment = make_experiment(config, set_, data, cache, Path())
     for frames in experiment.training_sets():
         masks = int(frames.has_mask.sum())

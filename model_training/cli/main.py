@@ -1,4 +1,4 @@
-"""``cin-train``: from the official pictures to a model bundle."""
+"""``cin-train``: from the official images to a model bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ try:
     # Imported for their commands, in the order in which ``--help`` lists them.
     from model_training.cli import data, abstention, run, studies, controls  # noqa: F401  # isort: skip
     from model_training.cli.options import app as app
-except ModuleNotFoundError as error:  # where only what serving needs is installed
+except ModuleNotFoundError as error:  # only the service is installed
     if (error.name or "").partition(".")[0] in ("model_training", "service"):
         raise  # a bug: no installation helps
     raise SystemExit(
@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:  # where only what serving needs is install
 
 def main() -> Any:
     """Entry point of the ``cin-train`` command."""
-    # Fabric announces its precision each time it is made, which a plan does dozens of times; a run says it once itself.
+    # Fabric logs its precision at each creation, dozens of times in a plan; a run logs it once itself.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     return app()
 

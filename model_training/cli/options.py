@@ -1,4 +1,4 @@
-"""Options shared by the commands of ``cin-train``, and the handling of their errors."""
+"""Options and error handling shared by the commands of ``cin-train``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def console() -> Console:
 
 
 def deadline_after(minutes: float | None) -> float | None:
-    """When to stop, in the time of ``time.monotonic``; None: never."""
+    """When to stop, by ``time.monotonic``; None: never."""
     return None if minutes is None else time.monotonic() + 60 * minutes
 
 

@@ -88,7 +88,7 @@ def out_of_fold(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Take temperature and thresholds from five more networks, each without a fifth of the training set. Resumes."""
+    """Fit temperature and thresholds on five networks, each trained without a fifth of the training set. Resumes."""
     deadline = deadline_after(minutes)
     experiment = make_experiment(config, set_, data, cache, run)
     _print(answer_out_of_fold(experiment, ledger=ledger, deadline=deadline), experiment)

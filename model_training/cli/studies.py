@@ -109,7 +109,7 @@ def ablations(
         _write_ablations(trials, data, results, template.console)
 
 
-# The name in the commands that earlier results record.
+# The name in the command lines of earlier results.
 app.command("choose", hidden=True)(ablations)
 
 

@@ -1,7 +1,7 @@
-"""What changes a dermoscopy image without changing the lesion: how it is held, sent and lit, and what lies on it.
+"""Changes of a dermoscopy image that leave the lesion unchanged: orientation, compression, light, objects on the skin.
 
-Every change takes a frame ``[F, F, 3]`` uint8 and a generator of random numbers, and returns a frame of the same size.
-Lengths are shares of the frame's side, so that they do not depend on its resolution.
+Every change maps a frame ``[F, F, 3]`` uint8 and a random generator to a frame of the same size. Lengths are shares of
+the frame's side, so they do not depend on its resolution.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model_training.arrays import Frames, Indices
 Frame = NDArray[np.uint8]  # [F, F, 3]
 Change = Callable[[Frame, np.random.Generator], Frame]
 
-# Lines are drawn on an image larger by this factor and reduced, because Pillow draws without antialiasing.
+# Lines are drawn on an image this many times larger, then reduced, because Pillow does not antialias.
 _OVERSAMPLING = 4
 
 _HAIR_COLOURS = ((24, 18, 16), (52, 36, 26), (96, 70, 48))
@@ -29,7 +29,7 @@ _PATCH_COLOURS = ((220, 90, 60), (60, 140, 200), (230, 200, 70), (90, 170, 110))
 
 
 def turned(quarters: int, *, mirrored: bool) -> Change:
-    """Mirror left and right, where asked, then turn by quarters counter-clockwise."""
+    """Mirror left to right if ``mirrored``, then turn counter-clockwise by quarter turns."""
 
     def change(frame: Frame, _: np.random.Generator) -> Frame:
         return np.ascontiguousarray(np.rot90(frame[:, ::-1] if mirrored else frame, quarters))
@@ -38,7 +38,7 @@ def turned(quarters: int, *, mirrored: bool) -> Change:
 
 
 def compressed(file_format: str, quality: int) -> Change:
-    """Encode with that format and quality, and decode again."""
+    """Encode in that format and quality, and decode again."""
 
     def change(frame: Frame, _: np.random.Generator) -> Frame:
         stored = io.BytesIO()
@@ -49,7 +49,7 @@ def compressed(file_format: str, quality: int) -> Change:
 
 
 def resized(factor: float) -> Change:
-    """Store at ``factor`` times the resolution, and bring back to the frame's."""
+    """Resize to ``factor`` times the resolution, and back."""
 
     def change(frame: Frame, _: np.random.Generator) -> Frame:
         side = round(frame.shape[0] * factor)
@@ -83,7 +83,7 @@ def blurred(radius: float) -> Change:
 
 
 def moved(*, degrees: float = 0.0, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Change:
-    """Turn about the centre, counter-clockwise, enlarge and shift (x, y); what comes in is mirrored at the border."""
+    """Turn about the centre, counter-clockwise, enlarge and shift (x, y); beyond the border the image is mirrored."""
 
     def change(frame: Frame, _: np.random.Generator) -> Frame:
         side = frame.shape[0]
@@ -112,12 +112,12 @@ def ring(radius: float) -> Change:
 
 
 def soft_vignette(strength: float) -> Change:
-    """Light that falls off towards the corners, by that share."""
+    """Darken towards the corners, by that share."""
     return lambda frame, _: _shaded(frame, lambda r: 1 - strength * np.clip((r - 0.5) / 0.9, 0, 1) ** 2)
 
 
 def ruler(frame: Frame, _: np.random.Generator) -> Frame:
-    """A scale along the lower border: ticks at every fortieth of the side, every fifth longer."""
+    """A scale along the lower border: a tick every fortieth of the side, each fifth one longer."""
 
     def draw(pen: ImageDraw.ImageDraw, side: int) -> None:
         for tick in range(1, 40):
@@ -169,7 +169,7 @@ def colour_patch(frame: Frame, random: np.random.Generator) -> Frame:
     return _drawn(frame, draw)
 
 
-# All turns and mirror images of a square, the image itself aside.
+# All turns and mirror images of a square, without the identity.
 TURNS: Mapping[str, Change] = MappingProxyType(
     {
         f"turned {quarters * 90} degrees{', mirrored' if mirrored else ''}": turned(quarters, mirrored=mirrored)
@@ -179,7 +179,7 @@ TURNS: Mapping[str, Change] = MappingProxyType(
     }
 )
 
-# Other changes of the file, not of what the camera sees.
+# Other changes of the file, not of the scene.
 STORAGE: Mapping[str, Change] = MappingProxyType(
     {
         "JPEG 95": compressed("JPEG", 95),
@@ -212,7 +212,7 @@ ARTEFACTS: Mapping[str, Change] = MappingProxyType(
 
 
 def random_artefacts(frame: Frame, random: np.random.Generator) -> Frame:
-    """Some of these changes with random strengths, in the order in which they come about; for training."""
+    """Some of these changes with random strengths, in their natural order; for training."""
 
     def happens(share: float) -> bool:
         return bool(random.random() < share)
@@ -237,7 +237,7 @@ def random_artefacts(frame: Frame, random: np.random.Generator) -> Frame:
 def with_artefacts(frames: Frames, indices: Indices, share: float, *, seed: tuple[int, ...]) -> Frames:
     """A copy of the chosen frames, ``share`` of which have random artefacts.
 
-    These depend on the seed and on the frame's index alone, so that it does not matter which process draws them.
+    These depend only on the seed and the frame's index, so every process draws the same.
     """
     chosen = frames[indices]
     for place, index in enumerate(indices.tolist() if share else ()):

@@ -1,7 +1,7 @@
-"""Augmentation on tensors: geometry as one affine map for each picture, colour as arithmetic on the result.
+"""Augmentation on tensors: one affine map per image, then arithmetic on its colours.
 
-:func:`model_training.network.crop.crop` applies the geometry, so that cropping, turning and scaling cost one
-interpolation. Random numbers come from the given generator, on the CPU, so that they do not depend on the device.
+:func:`model_training.network.crop.crop` applies the map, so that cropping, turning and scaling need one interpolation.
+Random numbers come from the given generator, on the CPU, so they do not depend on the device.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The largest changes. Dermoscopy has no upright orientation: all turns and mirror images are equally likely."""
+    """Limits of the changes. Dermoscopy has no upright orientation: all turns and mirror images are equally likely."""
 
-    # From 1/scale to scale, evenly in the logarithm.
+    # From 1/scale to scale, uniform in the logarithm.
     scale: float
     # As a share of the half side.
     shift: float
@@ -54,13 +54,13 @@ def random_views(num: int, limits: Augmentation, generator: torch.Generator) -> 
 def random_colours(num: int, limits: Augmentation, generator: torch.Generator) -> Tensor:
     """Random relative changes of brightness, contrast, saturation, red, green and blue, ``[num, 6]``."""
     jitter = _both_ways((3, num), generator).T * limits.colour
-    # Without tint the generator is not advanced.
+    # Without tint nothing is drawn from the generator.
     tint = _both_ways((num, 3), generator) * limits.tint if limits.tint else torch.zeros(num, 3)
     return torch.cat([jitter, tint], dim=1)
 
 
 def change_colours(picture_B3HW: Tensor, shares_B6: Tensor) -> Tensor:
-    """Change the colours of pictures by the shares of :func:`random_colours`; values stay in 0..1."""
+    """Change the colours of images by the shares of :func:`random_colours`; values stay in 0..1."""
     shares = (1 + shares_B6.to(picture_B3HW.device))[:, :, None, None]
     brightness, contrast, saturation, tint = shares.split([1, 1, 1, 3], dim=1)
     mean = picture_B3HW.mean(dim=(1, 2, 3), keepdim=True)

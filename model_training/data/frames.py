@@ -1,8 +1,8 @@
-"""Prepared frames: every picture of a set decoded once, kept as one memory-mapped array of uint8.
+"""Prepared frames: every image of a set, decoded once and kept in one memory-mapped uint8 array.
 
 The frames come from :func:`service.imaging.read_picture`, which the service uses too, so training and serving see the
-same pixels. A prepared set is a folder named by the SHA-256 of everything that went into it (the bytes of pictures
-and masks, labels, frame size, format version), so a stale set is never read.
+same pixels. A prepared set is a folder named by the SHA-256 of everything it depends on (bytes of images and masks,
+labels, frame size, format version), so a stale set is never read.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from service.imaging import PictureError, PictureLimits, read_picture
 
 FORMAT_VERSION = 1
 
-# Research sets contain originals far larger than a service accepts.
+# Research sets contain originals much larger than a service accepts.
 TRAINING_LIMITS = PictureLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 Progress = Callable[[int, int], None]
 
 
 class FrameError(ValueError):
-    """A picture or mask of the set cannot be used; the text names the file."""
+    """An image or mask of the set cannot be used; the text names the file."""
 
 
 @dataclass(frozen=True)
 class FrameSet:
-    """A prepared set of N pictures; the arrays are read-only memory maps."""
+    """A prepared set of N images; the arrays are read-only memory maps."""
 
     name: str
     digest: str
@@ -66,11 +66,11 @@ def prepare_frames(
     canonical: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> FrameSet:
-    """Prepare ``pictures`` in ``cache`` unless they already are, and open them.
+    """Prepare ``pictures`` in ``cache``, unless that was done before, and open them.
 
     With ``canonical``, frames and masks are in the orientation of :mod:`model_training.network.orientation`.
-    The folder appears complete or not at all. Raises :class:`FrameError` for a picture or mask that cannot be read,
-    or whose mask has another shape than its picture.
+    The folder appears complete or not at all. Raises :class:`FrameError` for an image or mask that cannot be read, and
+    for a mask of another shape than its image.
     """
     digest = _digest(pictures, frame_size, canonical)
     folder = cache / f"{pictures.name}-{frame_size}-{digest[:16]}"
@@ -82,7 +82,7 @@ def prepare_frames(
             try:
                 scratch.rename(folder)
             except OSError:
-                if not folder.is_dir():  # otherwise another process has just prepared the same set
+                if not folder.is_dir():  # else another process has just prepared the same set
                     raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -90,7 +90,7 @@ def prepare_frames(
 
 
 def picture_digests(frames_NFF3: NDArray[np.uint8]) -> list[str]:
-    """The SHA-256 of every frame's pixels, which identifies equal pictures under different ids."""
+    """The SHA-256 of every frame's pixels, which identifies equal images under different ids."""
     return [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames_NFF3]
 
 

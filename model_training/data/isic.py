@@ -1,6 +1,6 @@
 """Readers for the official folder layouts of the ISIC 2016 (Parts 1, 3, 3B) and ISIC 2017 (Parts 1, 3) challenges.
 
-The ground-truth table decides which pictures belong to a set and in which order; pictures and masks are found by id.
+The ground-truth table decides which images belong to a set and in which order; images and masks are found by id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture; ``label`` is the index of its class in the set's ``classes``."""
+    """One image; ``label`` is the index of its class in the set's ``classes``."""
 
     id: str
     picture: Path
@@ -30,7 +30,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One official set, and the ids whose picture or mask is missing."""
+    """One official set, and the ids whose image or mask is missing."""
 
     name: str
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class PictureSet:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Official names of one set; the first table, picture folder and mask folder that exist are used."""
+    """Official names of one set; the first table, image folder and mask folder that exist are used."""
 
     year: int
     tables: tuple[str, ...]
@@ -90,8 +90,8 @@ def classes_of(name: str) -> tuple[str, ...]:
 def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSet:
     """Read the set ``name`` (one of ``SET_NAMES``) below ``root``, the folder that holds ``isic2016/``, ``isic2017/``.
 
-    With ``allow_missing``, ids without a picture are left out and ids without a mask have none; otherwise either is a
-    :class:`DatasetError`, as is anything in the table that is not as published.
+    With ``allow_missing``, ids without an image are left out, and masks may be missing; otherwise both raise
+    :class:`DatasetError`, as does a table that differs from the published one.
     """
     if name not in _LAYOUTS:
         raise DatasetError(f"there is no set {name!r}; the sets are: {', '.join(SET_NAMES)}")
@@ -127,7 +127,7 @@ def _name_ids(what: str, ids: tuple[str, ...]) -> str:
 def _files_by_id(base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]) -> dict[str, Path]:
     """Files named id + suffix + extension, by id.
 
-    Upper and lower case differ between the years. Other files, such as superpixels, have names that are no ids.
+    Upper and lower case differ between the years. Other files, such as superpixels, do not have ids as names.
     """
     folder = next((base / f for f in folders if (base / f).is_dir()), None)
     found: dict[str, Path] = {}

@@ -1,7 +1,7 @@
-"""Batches of pictures for the first stage, and batches of pairs for the two branches.
+"""Batches of images for the first stage, and batches of pairs for the two branches.
 
-Every draw is a function of (seed, epoch): a resumed run gets the same batches as an uninterrupted one, and every
-process of a distributed run computes all of them.
+Every draw is a function of (seed, epoch), so a resumed run gets the same batches as an uninterrupted one, and all
+processes of a distributed run compute the same ones.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from model_training.arrays import Indices
 
 
 def epoch_order(num_pictures: int, *, seed: int, epoch: int, stream: int = 0) -> Indices:
-    """A permutation of the pictures, ``[N]``; ``stream`` selects one of several independent orders."""
+    """A permutation of the images, ``[N]``; ``stream`` selects one of several independent orders."""
     return np.random.default_rng((seed, epoch, stream)).permutation(num_pictures)
 
 
 def random_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Every picture once, in batches ``[1, batch]``; the last one is dropped when it is not full."""
+    """Every image once, in batches ``[1, batch]``; the last one is dropped when it is not full."""
     return _batches(epoch_order(num_pictures, seed=seed, epoch=epoch)[None], batch_size)
 
 
 def random_pair_batches(num_pictures: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Random pairs in batches ``[2, batch]``; each branch gets every picture at most once in an epoch.
+    """Random pairs in batches ``[2, batch]``; each branch gets every image at most once in an epoch.
 
-    A last batch that is not full is dropped: 16 of ISIC 2017's 2,000 pictures at batch 32, others in each epoch.
-    Pairs of a picture with itself occur; at one in N pairs they are negligible.
+    A last batch that is not full is dropped: 16 of ISIC 2017's 2,000 images at batch 32, different ones each epoch.
+    An image may be paired with itself, in one of N pairs, which is negligible.
     """
     first = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=0)
     second = epoch_order(num_pictures, seed=seed, epoch=epoch, stream=1)
@@ -40,10 +40,9 @@ def random_pairs(num_images: int, num_pairs: int, *, seed: int) -> Indices:
 
 
 def balanced_pair_batches(labels_N: Indices, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """Pairs in batches ``[2, batch]``, of which every other one has the same class; the first branch gets every picture
-    at most once.
+    """Pairs in batches ``[2, batch]``, every other one of the same class; branch 1 gets each image at most once.
 
-    The partner is drawn from all pictures of the same class, or from all of the other classes. Raises ``ValueError``
+    The partner is drawn from all images of the same class, or from all of the other classes. Raises ``ValueError``
     when there is only one class.
     """
     if len(np.unique(labels_N)) < 2:

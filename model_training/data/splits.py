@@ -1,6 +1,6 @@
-"""Splits of a training set into training and validation pictures: folds of a cross-validation, or a random share.
+"""Splits of a training set into training and validation images: cross-validation folds, or a random share.
 
-Splits are stratified by class, and pictures that are equal pixel for pixel stay on the same side.
+Splits are stratified by class; images with identical pixels stay on the same side.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ FOLD_SEED = 2017
 
 
 def folds_of(pictures: FrameSet, num_folds: int = NUM_FOLDS) -> Indices:
-    """The fold, from 0, that holds out each picture, ``[N]``."""
+    """The fold, from 0, that holds out each image, ``[N]``."""
     place_N, _ = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=FOLD_SEED)
     return place_N % num_folds
 
 
 def hold_out_fold(pictures: FrameSet, fold: int, num_folds: int = NUM_FOLDS) -> tuple[FrameSet, FrameSet]:
-    """The pictures without fold number ``fold`` (from 0), and that fold."""
+    """The images outside fold number ``fold`` (from 0), and those of the fold."""
     return _split(pictures, folds_of(pictures, num_folds) == fold, f"fold {fold + 1} of {num_folds}")
 
 
 def hold_out_share(pictures: FrameSet, share: float, *, seed: int) -> tuple[FrameSet, FrameSet]:
-    """The pictures without a random ``share`` of every class, and that share."""
+    """The images outside a random ``share`` of every class, and those of the share."""
     place_N, class_size_N = shuffled_places(pictures.labels, equal_pictures(pictures.frames), seed=seed)
     return _split(pictures, place_N < np.round(share * class_size_N), f"{share:.0%} by seed {seed}")
 
 
 def without_pictures_of(pictures: FrameSet, others: FrameSet) -> FrameSet:
-    """The pictures that are not in ``others``, neither by id nor pixel for pixel."""
+    """The images that are not in ``others``, compared by id and by pixels."""
     digests = set(picture_digests(others.frames))
     pairs = zip(pictures.ids, picture_digests(pictures.frames), strict=True)
     kept_N = np.array([id not in others.ids and digest not in digests for id, digest in pairs])
@@ -45,9 +45,9 @@ def without_pictures_of(pictures: FrameSet, others: FrameSet) -> FrameSet:
 
 
 def shuffled_places(labels_N: Indices, groups_N: Indices, *, seed: int) -> tuple[Indices, Indices]:
-    """The position of each picture's group in a random order of its class, ``[N]``, and the class's number of groups.
+    """The position of each image's group in a random order of its class, ``[N]``, and the class's number of groups.
 
-    A group with several classes belongs to that of its first picture.
+    A group with several classes belongs to that of its first image.
     """
     rng = np.random.default_rng(seed)
     leaders = np.unique(groups_N)
@@ -69,7 +69,7 @@ def _split(pictures: FrameSet, held_out_N: NDArray[np.bool_], what: str) -> tupl
 
 
 def _part(pictures: FrameSet, chosen_N: NDArray[np.bool_], what: str) -> FrameSet:
-    """The chosen pictures, copied into memory."""
+    """The chosen images, copied into memory."""
     ids = tuple(id for id, chosen in zip(pictures.ids, chosen_N, strict=True) if chosen)
     return replace(
         pictures,

@@ -1,8 +1,8 @@
-"""The temperature and operating points, fitted on labelled pictures, and measures of calibration.
+"""Temperature and operating points, fitted on labelled images, and measures of calibration.
 
-The weighted loss of Eqn 4 makes every class equally frequent, so the network's softmax overstates rare ones.
-Multiplying by each class's share of the training set corrects that without fitting anything; the temperature then
-corrects over- or underconfidence.
+The weighted loss of Eqn 4 makes all classes equally frequent, so the network's softmax overstates rare ones.
+Multiplying by each class's share of the training set corrects that without fitting; the temperature corrects over- or
+underconfidence.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Calibration(NamedTuple):
 
 
 def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, *, fitted_at_K: Tensor, used_at_K: Tensor) -> Calibration:
-    """Fit the temperature of all branches on labelled pictures, for use at another class prevalence.
+    """Fit the temperature of all branches on labelled images, for use at another class prevalence.
 
-    ``fitted_at_K`` shifts the logits to the prevalence of these pictures, ``used_at_K`` to that of later ones:
-    otherwise the temperature would also correct the prevalence, and be wrong at another one.
+    ``fitted_at_K`` shifts the logits to the prevalence of these images, ``used_at_K`` to that of later use: otherwise
+    the temperature would also correct for the prevalence, and be wrong at another one.
     """
     temperature = fit_temperature(logits_BNK, labels_B, fitted_at_K)
     return Calibration(torch.full((logits_BNK.shape[1],), temperature), used_at_K)
@@ -43,10 +43,10 @@ def fit_calibration(logits_BNK: Tensor, labels_B: Tensor, *, fitted_at_K: Tensor
 def fit_temperature(logits_BNK: Tensor, labels_B: Tensor, log_prevalence_K: Tensor) -> float:
     """The temperature that minimises the mean negative log-likelihood of the branches' mean probability.
 
-    A branch's probabilities are softmax(logits / T + log_prevalence). The mean of branches that are calibrated one by
-    one would be underconfident.
+    A branch's probabilities are softmax(logits / T + log_prevalence). The mean of separately calibrated branches would
+    be underconfident.
     """
-    logits_BNK = logits_BNK.clone()  # inference tensors cannot take part in fitting
+    logits_BNK = logits_BNK.clone()  # inference tensors have no gradients
     num_branches = logits_BNK.shape[1]
     log_temperature = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
@@ -59,14 +59,14 @@ def fit_temperature(logits_BNK: Tensor, labels_B: Tensor, log_prevalence_K: Tens
         return value
 
     optimiser.step(loss)
-    # On perfectly separated pictures it would go to zero or infinity.
+    # With perfectly separated images it would go to zero or infinity.
     return float(log_temperature.detach().exp().clamp(0.05, 20.0))
 
 
 def calibration_error(confidence_N: Scores, correct_N: Flags, *, equal_mass: bool = False, num_bins: int = 15) -> float:
     """Expected calibration error: the mean distance between confidence and accuracy, over bins of the confidence.
 
-    The bins are of equal width, or, with ``equal_mass``, hold equally many pictures. Between 0 and 1.
+    The bins are of equal width, or, with ``equal_mass``, hold equally many images. Between 0 and 1.
     """
     return sum(
         share * abs(confidence - accuracy)
@@ -79,11 +79,11 @@ def calibration_error(confidence_N: Scores, correct_N: Flags, *, equal_mass: boo
 def reliability(
     confidence_N: Scores, correct_N: Flags, *, equal_mass: bool = False, num_bins: int = 15
 ) -> list[tuple[float, float, float]]:
-    """Share of the pictures, mean confidence and accuracy of each bin that is not empty."""
+    """Share of the images, mean confidence and accuracy of each bin that is not empty."""
     num = len(confidence_N)
     if equal_mass:
         place_N = np.empty(num, dtype=int)
-        # Bins of equal size, but for the first num % num_bins, which hold one more.
+        # Bins of equal size; the first num % num_bins have one more.
         place_N[np.argsort(confidence_N, kind="stable")] = np.sort(np.arange(num) % num_bins)
     else:
         place_N = np.minimum((confidence_N * num_bins).astype(int), num_bins - 1)
@@ -97,7 +97,7 @@ def reliability(
 def classwise_calibration_error(labels_N: Indices, probabilities_NK: Scores, *, num_bins: int = 15) -> float:
     """The calibration error of each class's probability, averaged over the classes.
 
-    The highest probability can look calibrated although no class is, when errors of opposite sign cancel.
+    The highest probability can look calibrated although no class is, because errors of opposite sign cancel.
     """
     errors = [
         calibration_error(probabilities_NK[:, k], labels_N == k, num_bins=num_bins)
@@ -122,14 +122,14 @@ def specificity_at(sensitivity: float, malignant_N: Flags, scores_N: Scores) -> 
 DEFAULT_POINT = "balanced"
 
 # The sensitivities that operating points are chosen for. ``dermatologist`` is the dermatologists' mean on 100 of the
-# ISBI 2016 test pictures (Marchetti et al., 2018).
+# ISBI 2016 test images (Marchetti et al., 2018).
 SENSITIVITIES = {"high-sensitivity": 0.95, "dermatologist": 0.82}
 
 
 def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) -> list[OperatingPoint]:
     """``balanced`` (highest SE + SP); ``high-sensitivity``, ``dermatologist`` (at least a given SE, then highest SP).
 
-    Thresholds lie halfway between neighbouring scores, the lowest below all of them; a picture is referred when its
+    Thresholds lie halfway between neighbouring scores, the lowest below all of them; an image is referred when its
     score reaches the threshold.
     Raises ``ValueError`` when one of the two outcomes is not in the set.
     """
@@ -157,7 +157,7 @@ def measure(
     chosen_on: str | None = None,
     unsure_N: Flags | None = None,
 ) -> OperatingPoint:
-    """The operating point at ``threshold``, with its sensitivity and specificity on these pictures.
+    """The operating point at ``threshold``, with its sensitivity and specificity on these images.
 
     ``chosen_on`` names the set that chose the threshold, when it is another one; ``unsure_N`` are referred whatever
     their scores.
@@ -178,7 +178,7 @@ def measure(
 def choose_referrals(
     malignant_N: Flags, scores_N: Scores, probabilities_NK: Scores, *, chosen_on: str, with_rule: bool
 ) -> tuple[list[OperatingPoint], NotSure | None]:
-    """The operating points, and with ``with_rule`` the rule for unsure answers beside the default one."""
+    """The operating points and, with ``with_rule``, the "not sure" rule for use with the default one."""
     points = operating_points(malignant_N, scores_N, measured_on=chosen_on)
     if not with_rule:
         return points, None
@@ -187,16 +187,16 @@ def choose_referrals(
     return points, choose_not_sure(probabilities_NK, malignant_N, referred_N, chosen_on=chosen_on)
 
 
-# The share of benign images that the rule for lesions unlike every class may refer in addition.
+# The share of benign images that the "not sure" rule may refer in addition.
 NOT_SURE_COST = 0.07
 
 
 def choose_not_sure(
     probabilities_NK: Scores, malignant_N: Flags, referred_N: Flags, *, chosen_on: str, cost: float = NOT_SURE_COST
 ) -> NotSure | None:
-    """The rule that refers the least sure images, and at most the share ``cost`` of the benign ones in addition.
+    """The rule that refers the least certain images, with at most the share ``cost`` of the benign ones in addition.
 
-    ``referred_N`` are referred without it. None when not even one image may be referred.
+    ``referred_N`` are referred without it. None when it cannot refer a single image.
     """
     num_benign = int((~malignant_N).sum())
     largest = np.sort(probabilities_NK[~malignant_N & ~referred_N].max(axis=1))
@@ -210,7 +210,7 @@ def choose_not_sure(
 def predictive_values(point: OperatingPoint, prevalence: float) -> tuple[Interval, Interval]:
     """Positive and negative predictive value where ``prevalence`` of the lesions are malignant (Bayes' rule).
 
-    The bounds take both rates at their lower and at their upper bound together, which is wider than 95 %.
+    The bounds combine the lower, and the upper bounds of both rates, which is wider than 95 %.
     """
 
     def positive(sensitivity: float, specificity: float) -> float:

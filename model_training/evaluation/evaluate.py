@@ -45,12 +45,12 @@ from model_training.training.recognition import crops_of, predict_logits
 from model_training.training.run_folder import RunError
 
 Split = Literal["validation", "test"]
-# What may have been evaluated; the first that was gave the temperatures and thresholds (``out_of_fold.py``).
+# In this order; the first that exists determines the temperature and thresholds (``out_of_fold.py``).
 EVALUATIONS = ("out-of-fold", "validation", "test")
 
 
 class _Answers(NamedTuple):
-    """The network's answers to a whole set of N pictures."""
+    """The network's answers to a whole set of N images."""
 
     scores_NK: Scores
     branches_NBK: Scores
@@ -65,12 +65,12 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate on a split, write the results to ``<run>/evaluation/<split>/``, and return the figures.
 
-    Without out-of-fold answers, the validation split also fits the temperature that every later use of the model takes
-    from its ``report.json``.
+    Without out-of-fold answers, the temperature is fitted on the validation split, and later read from its
+    ``report.json``.
     ``ledger`` records each reading of the test split, with its ``purpose`` and figures, before anything is written.
     Raises ``ValueError`` for the test split without a purpose, and for a set whose classes do not follow from the
     model's (:func:`~model_training.evaluation.predictions.answers_for`); :class:`LeakageError` when the model has seen
-    test pictures, unless ``force`` is set, which writes the overlap into the report instead.
+    test images, unless ``force`` is set, which writes the overlap into the report instead.
     """
     if split == "test" and not purpose:
         raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
@@ -87,7 +87,7 @@ def evaluate(
     if experiment.config.network.lesion_area_attention and pictures.has_mask.any():
         lesions = _judge_lesions(pictures, answers.located, experiment.config.network.crop_margin)
         metrics |= lesions.metrics
-    # JSON has no NaN: figures that are undefined on this set are left out.
+    # JSON has no NaN: undefined figures are left out.
     metrics = {figure: value for figure, value in metrics.items() if not math.isnan(value)}
     if split == "test":
         weights = experiment.recognition_run.weights_sha256()
@@ -130,7 +130,7 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
     probabilities, branches = (
         answers_for(pictures.classes, answers, own_classes) for answers in summed_probabilities(logits, *calibration)
     )
-    # Completed as in predictions.csv, so that the figures are those of the file.
+    # Completed as in predictions.csv, so that the figures match the file.
     scores = rest_from_scored(probabilities.double().numpy(), pictures.classes)
     attention = None
     # On a set with other classes the labels are not the network's.
@@ -196,7 +196,7 @@ class _JudgedLesions(NamedTuple):
 
 
 def _judge_lesions(pictures: FrameSet, located: LesionArea, margin: float) -> _JudgedLesions:
-    """Mean Jaccard of the masks and mean IoU of the boxes, over the pictures that have a mask."""
+    """Mean Jaccard of the masks and mean IoU of the boxes, over the images that have a mask."""
     size = pictures.frames.shape[1]
     attention = located.attention_BSS.unsqueeze(1)
     resized = torch.nn.functional.interpolate(attention, (size, size), mode="bilinear").squeeze(1).numpy()

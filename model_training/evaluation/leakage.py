@@ -1,4 +1,4 @@
-"""Test pictures that a model was trained on: an error, or reported with the figures."""
+"""Test images that a model was trained on: an error, or reported with the figures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from model_training.training.experiment import Experiment
 
 
 class LeakageError(ValueError):
-    """The model was trained on pictures of the test set."""
+    """The model was trained on images of the test set."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Ids of test pictures that the model was trained on, under the same id or as equal pixels under another id."""
+    """Ids of test images that the model was trained on, under the same id or as equal pixels under another id."""
 
     same_id: tuple[str, ...]
     same_pixels: tuple[str, ...]
@@ -26,7 +26,7 @@ class Overlap:
 
 
 def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels: int) -> list[str]:
-    """One sentence for each kind of overlap of the set ``name`` with the training pictures; empty without any."""
+    """One sentence for each kind of overlap of the set ``name`` with the training images; empty without any."""
     sentences = []
     for num, what in (
         (same_id, "trained on: figures on them mean nothing"),
@@ -38,19 +38,19 @@ def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels
 
 
 def seen_by(experiment: Experiment) -> dict[str, str]:
-    """Every picture that a stage or its pretrained weights were trained on: ids to pixel digests.
+    """Every image that a stage or its pretrained weights were trained on: ids to pixel digests.
 
     The digest is empty where only the id is known.
     """
     seen = experiment.recognition_run.read_pictures()
     if experiment.config.network.lesion_area_attention:
-        # The networks that crop the training pictures for training have seen no others than those.
+        # The networks of ``area.cross_fit`` were trained on no other images.
         seen = experiment.area_run.read_pictures() | seen
     return seen
 
 
 def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
-    """The pictures of ``test`` that the experiment's model was trained on."""
+    """The images of ``test`` that the experiment's model was trained on."""
     seen = seen_by(experiment)
     digests = set(seen.values())
     same_id = tuple(id for id in test.ids if id in seen)
@@ -59,7 +59,7 @@ def overlap(experiment: Experiment, test: FrameSet) -> Overlap:
 
 
 def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
-    """Raise :class:`LeakageError` when test pictures were trained on under their own id.
+    """Raise :class:`LeakageError` when test images were trained on under their own id.
 
     The official sets contain a few copies under other ids; those are reported only.
     """
@@ -67,7 +67,7 @@ def refuse_seen_pictures(found: Overlap, test: FrameSet) -> None:
 
 
 def refuse_seen_ids(seen: Sequence[str], name: str, num_pictures: int) -> None:
-    """Raise :class:`LeakageError` when any of the ``num_pictures`` pictures of the test set ``name`` were ``seen``."""
+    """Raise :class:`LeakageError` when any of the ``num_pictures`` images of the test set ``name`` were ``seen``."""
     if seen:
         shown = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
         raise LeakageError(

@@ -1,4 +1,4 @@
-"""What the modules of a trained network do: whether switching one off matters, and whether its map means anything.
+"""Figures of a trained network's modules: the effect of switching one off, and the faithfulness of its map.
 
 Shape suffixes: N or B images, K classes, M positions of the feature map, H and W sides in pixels, h and w of the map.
 """
@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values_N: Tensor) -> Interval:
-    """The mean of one value an image. Raises ``ValueError`` for fewer than two images."""
+    """The mean of one value per image. Raises ``ValueError`` for fewer than two images."""
     if len(values_N) < 2:
         raise ValueError("an interval needs at least two images")
     values = values_N.double()
@@ -35,30 +35,30 @@ def mean_interval(values_N: Tensor) -> Interval:
 
 
 def probability_change(with_NK: Tensor, without_NK: Tensor) -> float:
-    """The mean, over images and classes, of how far switching a module off moves the probability."""
+    """The mean absolute change of the probabilities when a module is switched off, over images and classes."""
     return float((with_NK.double() - without_NK.double()).abs().mean())
 
 
 def effective_number(mass_BM: Tensor) -> Tensor:
-    """exp(entropy) of non-negative masses, ``[B]``: M when they are equal, 1 when one position holds everything."""
+    """exp(entropy) of non-negative weights, ``[B]``: M when they are equal, 1 when one position has all."""
     share = mass_BM.double() / mass_BM.double().sum(dim=1, keepdim=True)
     return torch.special.entr(share).sum(dim=1).exp()
 
 
 def effective_columns(correlation_BMM: Tensor) -> Tensor:
-    """From how many positions P * F (Eqn 3) takes its features, ``[B]``: column j is how much position j gives."""
+    """The effective number of positions that P * F (Eqn 3) takes features from, ``[B]``: by the sums of P's columns."""
     return effective_number(correlation_BMM.double().sum(dim=1))
 
 
 def effective_rows(correlation_BMM: Tensor) -> Tensor:
-    """To how many positions P * F brings features, ``[B]``; M by construction where each row is normalised."""
+    """The effective number of positions that P * F gives features to, ``[B]``; M if each row is normalised."""
     return effective_number(correlation_BMM.double().sum(dim=2))
 
 
 def row_spread(correlation_BMM: Tensor) -> Tensor:
-    """How much the rows of P differ, ``[B]`` in 0..1: 0 when every position is related to the same ones.
+    """How much the rows of P differ, ``[B]`` in 0..1; 0 when all are equal.
 
-    The mean total variation distance between a row and the mean row, each row brought to the sum 1 first.
+    The mean total variation distance between a row and the mean row, with each row normalised to sum 1.
     """
     rows = correlation_BMM.double()
     rows = rows / rows.sum(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
@@ -66,9 +66,9 @@ def row_spread(correlation_BMM: Tensor) -> Tensor:
 
 
 class Faithfulness(NamedTuple):
-    """Mean score while an image is taken away, and while it is put back, most important cells first; ``[B]`` each.
+    """Mean score while cells are deleted, and while they are inserted, most important first; ``[B]`` each.
 
-    A map that names what the score rests on has a low ``deletion`` and a high ``insertion``.
+    A faithful map has a low ``deletion`` and a high ``insertion``.
     """
 
     deletion_B: Tensor
@@ -101,9 +101,9 @@ def _area(curve: list[Tensor]) -> Tensor:
 
 
 def gains_over_chance(areas: Mapping[str, Sequence[Faithfulness]]) -> dict[str, dict[str, Any]]:
-    """Mean areas of each map, and by how much they are better than those of the map ``random``, with 95 % intervals.
+    """Mean areas of each map, and their gain over those of the map ``random``, with 95 % intervals.
 
-    ``areas``: the results of :func:`deletion_insertion` by map, in parts.
+    ``areas``: the results of :func:`deletion_insertion` by map, batch by batch.
     """
     joined = {name: [torch.cat(column) for column in zip(*parts, strict=True)] for name, parts in areas.items()}
     by_chance = joined.pop("random")
@@ -119,17 +119,17 @@ def gains_over_chance(areas: Mapping[str, Sequence[Faithfulness]]) -> dict[str, 
 
 
 def random_importance(num: int, side: int, generator: torch.Generator) -> Tensor:
-    """Maps ``[num, side, side]`` that know nothing of the image."""
+    """Random maps ``[num, side, side]``, independent of the image."""
     return torch.rand(num, side, side, generator=generator)
 
 
 def shuffled(importance_Bhw: Tensor, generator: torch.Generator) -> Tensor:
-    """The same values at other places, drawn for each image: the control that a faithful map has to beat."""
+    """The same values at random positions, drawn per image: the control that a faithful map must beat."""
     places = torch.rand(importance_Bhw.flatten(1).shape, generator=generator).argsort(dim=1).to(importance_Bhw.device)
     return importance_Bhw.flatten(1).gather(1, places).view_as(importance_Bhw)
 
 
 def central_importance(num: int, side: int) -> Tensor:
-    """Maps ``[num, side, side]`` that fall off from the centre of the crop, where the lesion lies by construction."""
+    """Maps ``[num, side, side]`` that decrease from the centre of the crop, where the lesion is."""
     steps = (torch.arange(side) + 0.5) / side - 0.5
     return (-(steps.view(-1, 1) ** 2 + steps.view(1, -1) ** 2)).expand(num, side, side)

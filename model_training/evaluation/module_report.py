@@ -1,4 +1,4 @@
-"""The figures of :mod:`module_figures` for a trained network on a set of lesion crops: does its attention act?"""
+"""The figures of :mod:`module_figures` for a trained network on lesion crops: does its attention have an effect?"""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from model_training.network.cin import BranchOutput, ClinicalInspiredNetwork, su
 from model_training.network.lesion_feature_attention import LesionFeatureAttention
 
 BATCH = 32
-# Deletion and insertion ask the network about two hundred times for each image.
+# Number of images; deletion and insertion run the network about two hundred times for each.
 NUM_FAITHFULNESS = 64
 
 
 @contextmanager
 def attention_switched_off(network: ClinicalInspiredNetwork) -> Iterator[None]:
-    """Within it alpha and beta of Eqn 3 are zero."""
+    """Context in which alpha and beta of Eqn 3 are zero."""
     modules = [module for module in network.modules() if isinstance(module, LesionFeatureAttention)]
     learnt = [(module.alpha.detach().clone(), module.beta.detach().clone()) for module in modules]
     with torch.no_grad():
@@ -61,7 +61,7 @@ def attention_report(
 ) -> dict[str, Any]:
     """All figures of the attention, with the mean AUC of the ``scored`` classes with and without it.
 
-    Deletion and insertion are measured on images at even distances. Raises as :func:`attention_figures`.
+    Deletion and insertion are measured on evenly spaced images. Raises as :func:`attention_figures`.
     """
     figures: dict[str, Any] = dict(attention_figures(network, crops_N3SS))
     with torch.no_grad():
@@ -78,7 +78,7 @@ def _mean_auc(probabilities_NK: Tensor, labels_N: Indices, scored: Sequence[int]
 
 
 def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> dict[str, float]:
-    """How far the answers move without F, and how many positions P relates; means over images and branches.
+    """How much the answers change without F, and how many positions P relates; means over images and branches.
 
     Crops are float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
     """
@@ -107,11 +107,11 @@ def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> d
 def faithfulness_figures(
     network: ClinicalInspiredNetwork, crops_N3SS: Tensor, *, num_steps: int = 7, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Deletion and insertion of cells of the crop, for the predicted class, by the order of each map.
+    """Deletion and insertion of cells of the crop, for the predicted class, in the order of each map.
 
-    A deleted cell shows the crop's mean colour. ``*_gain`` is by how much a map is better than random ones, with its
-    95 % interval over the images; maps: correlation (the columns' sums of P), spatial (the channels' mean of Q),
-    gradient (times what deletion would change), the centre, and both of the paper's shuffled.
+    A deleted cell gets the crop's mean colour. ``*_gain`` is the gain over random maps, with its 95 % interval over the
+    images. Maps: correlation (column sums of P), spatial (mean of Q over channels), gradient (times the change by
+    deletion), the centre, and the first two shuffled.
     """
     network.eval()
     generator = torch.Generator().manual_seed(seed)

@@ -1,8 +1,7 @@
-"""Out-of-fold answers: five networks answer the whole training set, each the images that it has not seen.
+"""Out-of-fold answers: five networks answer the whole training set, each the images it was not trained on.
 
-They are as good as the experiment's own network, or slightly worse, and there are as many of them as training images:
-temperatures and thresholds that follow from them depend less on chance than those from a small validation set, which
-then is held out.
+They are as good as those of the experiment's own network, or slightly worse, and there is one per training image. So
+temperature and thresholds depend less on chance than with a small validation set, which then remains held out.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from model_training.training.experiment import Experiment
 
 
 def fold_experiments(experiment: Experiment) -> list[Experiment]:
-    """The same experiment without each of the five parts of its training set, in folders below its own.
+    """The same experiment without each fifth of its training set, in folders below its own.
 
-    Raises ``ValueError`` for an experiment that holds out a part of the training set itself.
+    Raises ``ValueError`` for an experiment that already holds out a part of the training set.
     """
     data = experiment.config.data
     if data.fold is not None or data.holdout is not None:
@@ -51,7 +50,7 @@ def fold_experiments(experiment: Experiment) -> list[Experiment]:
 
 
 def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float | None = None) -> dict[str, float]:
-    """Train and evaluate the five networks, or those that are unfinished, and calibrate the experiment's own.
+    """Train and evaluate the unfinished ones of the five networks, and calibrate the experiment's own.
 
     Writes ``<run>/evaluation/out-of-fold/``, from which :func:`read_calibration` takes the temperature. Raises
     :class:`Interrupted` at ``deadline`` (``time.monotonic``) and after a signal; the next call resumes.
@@ -94,7 +93,7 @@ def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float 
 
 
 def _logits(fold: Experiment) -> dict[str, Tensor]:
-    """The logits ``[B, K]`` of one network, up to a constant, on the images it has not seen, by their ids."""
+    """The logits ``[B, K]`` of one network, up to a constant, on its held-out images, by id."""
     ids, _, branches_NBK = read_branches(fold.evaluation("validation") / "branches.csv")
     calibration = read_calibration(fold)
     logs = np.log(np.maximum(branches_NBK, 1e-300)) - calibration.log_prevalence_K.double().numpy()

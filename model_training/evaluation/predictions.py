@@ -71,9 +71,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[list[str], Sco
     for k in columns:
         try:
             probabilities[:, k] = [float(row[classes[k]]) for row in table]
-        except (TypeError, ValueError) as error:  # a row that ends early has None
+        except (TypeError, ValueError) as error:  # a row that is too short has None
             raise ValueError(f"{path}: a row is damaged ({error}); make the file again") from error
-    # NaN compares false, so it is caught as well.
+    # NaN compares false, so it is rejected as well.
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
         raise ValueError(f"{path}: every probability must be a number from 0 to 1")
     return [row["image"] for row in table], rest_from_scored(probabilities, classes)
@@ -100,6 +100,6 @@ def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores
     columns = scored_classes(classes)
     rest = next(i for i in range(len(classes)) if i not in columns)
     completed = probabilities_NK.copy()
-    # In float32 the sum of the scored ones may exceed one by the last digit.
+    # In float32 the sum of the scored ones may exceed one by rounding.
     completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
     return completed

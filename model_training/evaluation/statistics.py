@@ -16,7 +16,7 @@ NUM_RESAMPLES = 2000
 
 
 def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) -> Iterator[Indices]:
-    """Bootstrap samples of the pictures, ``[N]`` each: drawn with replacement within every class."""
+    """Bootstrap samples of the images, ``[N]`` each: drawn with replacement within every class."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
     for _ in range(num_resamples):
@@ -25,7 +25,7 @@ def stratified_resamples(labels_N: Indices, num_resamples: int, *, seed: int) ->
 
 @dataclass(frozen=True)
 class AucDifference:
-    """Area under the ROC curve of one set of scores minus that of another, on the same pictures."""
+    """Area under the ROC curve of one set of scores minus that of another, on the same images."""
 
     difference: float
     low: float
@@ -36,7 +36,7 @@ class AucDifference:
 def delong_test(truth_N: Flags, first_N: Scores, second_N: Scores) -> AucDifference:
     """DeLong, DeLong and Clarke-Pearson (1988): the difference of two correlated AUCs, 95 % interval, two-sided p.
 
-    Raises ``ValueError`` when one of the two outcomes has fewer than two pictures.
+    Raises ``ValueError`` when one of the two outcomes has fewer than two images.
     """
     if min(int(truth_N.sum()), int((~truth_N).sum())) < 2:
         raise ValueError("the test needs two pictures of each outcome")
@@ -60,10 +60,9 @@ def _placements(truth_N: Flags, scores_SN: Scores) -> tuple[Scores, Scores]:
 def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
     """95 % interval of the mean gain over some of the ``num_folds`` folds of one cross-validation.
 
-    The variance of the gains over the folds includes the effect of other training and test pictures, but not that of
-    the seed, which is the same in all folds. Folds share most of their training pictures; the variance is corrected
-    for that after Nadeau and Bengio (2003), a heuristic. Student's t has one degree of freedom less than there are
-    folds. Raises ``ValueError`` for a single fold.
+    The variance over the folds includes the effect of the training and test images, but not of the seed, which is the
+    same in all folds. It is corrected for the training images that folds share by the heuristic of Nadeau and Bengio
+    (2003). Student's t has one degree of freedom less than there are folds. Raises ``ValueError`` for a single fold.
     """
     num = len(gains_F)
     if num < 2:

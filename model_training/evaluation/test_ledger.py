@@ -1,4 +1,7 @@
-"""The test ledger: one line for each reading of a test set, with its purpose."""
+"""The test ledger: one line for each reading of a test set, with its purpose.
+
+Test sets are read in ``evaluation/evaluate.py``, ``release/abstention.py`` and ``release/variants.py`` only.
+"""
 
 from __future__ import annotations
 

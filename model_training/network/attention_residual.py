@@ -17,9 +17,9 @@ class AttentionResidualBlock(ResidualBlock):
 
     R is the softmax over the H x W positions of each channel. Its values sum to one, so that R . x is x / (H W) on
     average; the product is multiplied by H x W, as in the lesion feature attention. The paper has no such gain; without
-    it ``alpha`` would have to be H x W times as large, which small steps from zero would not reach. ``alpha`` starts at
-    zero, where the block is the residual block that was pretrained on ImageNet; R is never zero, so ``alpha`` learns
-    from the first step on.
+    it ``alpha`` would have to be H x W times as large, which small steps from zero do not reach. ``alpha`` starts at
+    zero, where the block equals the pretrained residual block; R is never zero, so ``alpha`` learns from the first
+    step.
     """
 
     def __init__(self, inputs: int, width: int, *, stride: int = 1, downsample: nn.Module | None = None) -> None:

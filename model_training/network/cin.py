@@ -1,4 +1,4 @@
-"""The Clinical-Inspired Network (paper, Fig. 1): two branches over the cropped pictures, and the distinguish module."""
+"""The Clinical-Inspired Network (paper, Fig. 1): two branches over the cropped images, and the distinguish module."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class BranchOutput(NamedTuple):
 
 
 class TrainingOutput(NamedTuple):
-    """The network on a batch of pairs, or of single pictures for a network of one branch."""
+    """The network on a batch of pairs, or of single images for a network of one branch."""
 
-    # Of each branch, for its pictures.
+    # Of each branch, for its images.
     logits_BK: list[Tensor]
-    # The logit of "both are of the same class"; None without the distinguish module.
+    # The logit of "same class"; None without the distinguish module.
     same_B: Tensor | None
 
 
 class Standardise(nn.Module):
-    """Features ``[B, C]`` with mean 0 and deviation 1 over the training images, once :meth:`fit` has seen them."""
+    """Standardise features ``[B, C]`` to mean 0 and deviation 1 over the training images of :meth:`fit`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(channels))
 
     def fit(self, features_NC: Tensor) -> None:
-        """Take mean and deviation of the training images' features."""
+        """Compute mean and deviation of the training images' features."""
         self.mean.copy_(features_NC.mean(dim=0))
         self.deviation.copy_(features_NC.std(dim=0).clamp_min(1e-4))
 
@@ -60,7 +60,7 @@ class Standardise(nn.Module):
 
 
 class Branch(nn.Module):
-    """Feature extraction, lesion feature attention, and one or two fully connected layers for the classification."""
+    """Feature extraction, lesion feature attention, and a classifier of one or two fully connected layers."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Branch(nn.Module):
         return BranchOutput(self.logits(features, early_BC), features, early_BC, spatial, correlation)
 
     def pooled(self, attended_BCHW: Tensor, early_BC: Tensor) -> Tensor:
-        """What the classifier sees before it is standardised: the mean of F_A, after those of the layers before."""
+        """The classifier's input before standardisation: the means of the earlier layers, then the mean of F_A."""
         mean_BC = attended_BCHW.mean(dim=(2, 3))
         return torch.cat([early_BC, mean_BC], dim=1) if self.uses_early else mean_BC
 
@@ -114,11 +114,11 @@ class Branch(nn.Module):
 
 
 class ClinicalInspiredNetwork(nn.Module):
-    """The recognition part of CIN: everything behind the lesion area attention module.
+    """The recognition part of CIN: everything after the lesion area attention module.
 
-    ``branches="shared"`` makes both branches one set of weights; the sum over branches at test time is then the
-    one branch's output. ``attention=None`` and ``distinguish=None`` switch F and D of the paper's Table 1 off;
-    ``branches="single"`` is for the rows without D, which learn from pictures instead of pairs.
+    ``branches="shared"`` gives both branches the same weights; at test time the sum over branches is then the output of
+    one. ``attention=None`` and ``distinguish=None`` switch F and D of the paper's Table 1 off;
+    ``branches="single"`` is for the rows without D, which learn from images instead of pairs.
     ``distinguish="synergic"`` compares the pair as synergic deep learning does.
     """
 
@@ -172,7 +172,7 @@ class ClinicalInspiredNetwork(nn.Module):
             branch.features.stages.load_pretrained(pretrained)
 
     def forward(self, *pictures_B3SS: Tensor) -> TrainingOutput:
-        """Training phase: each branch sees one picture of the pair."""
+        """Training phase: each branch sees one image of the pair."""
         outputs = [branch(picture) for branch, picture in zip(self.branches, pictures_B3SS, strict=True)]
         same_B = self.distinguish(*(output.features_BCHW for output in outputs)) if self.distinguish else None
         return TrainingOutput([output.logits_BK for output in outputs], same_B)
@@ -187,7 +187,7 @@ class ClinicalInspiredNetwork(nn.Module):
 def summed_probabilities(
     logits_BNK: Tensor, temperature_N: Tensor, log_prevalence_K: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The paper's test phase: the branches' sum, halved to stay a probability, ``[B, K]``, and each ``[B, 2, K]``.
+    """The paper's test phase: the mean of the branches' probabilities ``[B, K]``, and those of each ``[B, 2, K]``.
 
     ``log_prevalence_K`` is added to the logits: the log of each class's prevalence relative to that of the weighted
     loss, up to a constant.

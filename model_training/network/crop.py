@@ -1,7 +1,7 @@
-"""The smallest rectangle around the lesion, and the crop (paper, section 2), as tensor operations with fixed shapes.
+"""The crop box (the smallest rectangle around the lesion) and the crop (paper, section 2), in training and serving.
 
-Everything here runs on a batch without a loop and without shapes that depend on the data, so it exports to ONNX and
-stays on the device.
+Tensor operations on batches, without loops or shapes that depend on the data: so they are exported as part of the ONNX
+graph (:mod:`model_training.release.deployed`), which the service runs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 
 def open_mask(mask_BHW: Tensor, kernel_size: int) -> Tensor:
-    """Morphological opening of a 0/1 mask: removes what is narrower than ``kernel_size`` (odd, in pixels).
+    """Morphological opening of a 0/1 mask: removes areas narrower than ``kernel_size`` (odd, in pixels).
 
-    The lesion is assumed to continue beyond the border, so that it is not eroded there.
+    The mask is not eroded at the border, beyond which the lesion may continue.
     """
     pad = kernel_size // 2
     mask_B1HW = mask_BHW.unsqueeze(1)
@@ -28,8 +28,8 @@ def smallest_rectangle(
     """The smallest rectangle that includes the lesion area.
 
     ``attention_BHW`` holds 0..1. Pixels above ``threshold`` that survive the opening are the lesion; ``margin`` is
-    added on each side as a share of the rectangle's side. Returns boxes ``[B, 4]`` (x0, y0, x1, y1 as fractions of the
-    picture) and the lesion's share of the picture ``[B]``. Without a lesion the box is the whole picture, the share 0.
+    added on each side, as a share of the rectangle's side. Returns boxes ``[B, 4]`` (x0, y0, x1, y1 as fractions of the
+    image) and the lesion's share of the image ``[B]``. Without a lesion the box is the whole image, the share 0.
     """
     lesion_BHW = open_mask((attention_BHW > threshold).to(attention_BHW.dtype), opening)
     x0, x1 = _extent(lesion_BHW.amax(dim=1))
@@ -53,11 +53,11 @@ def _extent(occupied_BN: Tensor) -> tuple[Tensor, Tensor]:
 def sampling_grid(
     box_B4: Tensor, size: int, view_B23: Tensor | None = None, *, samples: int = 1, spread_B2: Tensor | None = None
 ) -> Tensor:
-    """Where each pixel of a crop lies in the picture, ``[B, size * samples, size * samples, 2]`` in -1..1.
+    """Where each pixel of a crop lies in the image, ``[B, size * samples, size * samples, 2]`` in -1..1.
 
     ``view_B23`` maps crop coordinates in -1..1 before the box is applied (rotation, flip, shift of an augmentation), so
-    that crop and augmentation cost one interpolation together. Each pixel has ``samples`` places along each side, which
-    cover the share ``spread_B2`` of it (x, y).
+    that crop and augmentation need one interpolation. Each pixel is sampled at ``samples`` points along each side, over
+    the share ``spread_B2`` of it (x, y).
     """
     centres_S = (torch.arange(size, device=box_B4.device, dtype=box_B4.dtype) + 0.5) * (2.0 / size) - 1.0
     if spread_B2 is None:
@@ -79,18 +79,18 @@ def sampling_grid(
 
 
 def crop(picture_BCHW: Tensor, box_B4: Tensor, size: int, view_B23: Tensor | None = None) -> Tensor:
-    """Cut ``box_B4`` out of float pictures and resize it to ``[B, C, size, size]``, bilinear and antialiased.
+    """Cut ``box_B4`` out of float images and resize it to ``[B, C, size, size]``, bilinear and antialiased.
 
-    Where a picture has more pixels than the crop, each pixel of the crop is the mean of several samples, which cover as
-    much of the picture as the pixel does; a box that is not made smaller is sampled once, in effect. Beyond the border
-    a view shows the picture mirrored: repeated border pixels would be streaks.
+    Where the image has more pixels than the crop, each pixel of the crop is the mean of several samples over the area
+    that it covers; without reduction the samples coincide. With a view the image is mirrored beyond the border, because
+    repeated border pixels would be streaks.
     """
     height, width = picture_BCHW.shape[2:]
     padding = "border" if view_B23 is None else "reflection"
     samples, spread_B2 = max(1, round(width / size)), None
     if samples > 1:
         sides_B2 = (box_B4[:, 2:] - box_B4[:, :2]) * box_B4.new_tensor([width / size, height / size])
-        # A bilinear sample covers one pixel of the picture by itself.
+        # A bilinear sample already covers one pixel of the image.
         spread_B2 = 1 - 1 / sides_B2.clamp_min(1.0)
     grid = sampling_grid(box_B4, size, view_B23, samples=samples, spread_B2=spread_B2)
     sampled = F.grid_sample(picture_BCHW, grid, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -1,4 +1,7 @@
-"""Distinguish module (paper, section 2, Fig. 4): are two pictures of the same class? Used in training only."""
+"""Distinguish module (paper, section 2, Fig. 4): are two images of the same class? Used in training only.
+
+Its loss, Eqn 5, is in :mod:`model_training.network.losses`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ Initialisation = Literal["default", "he"]
 class Distinguish(nn.Module):
     """Concatenate, analyse (1x1, 3x3, 3x3 convolutions), distinguish (two fully connected layers).
 
-    ``norm`` adds batch normalisation of the features (``input``), or of them and behind every convolution (``all``).
-    ``initialisation="he"`` draws weights that keep the signal's size through the ReLUs. With neither, plain SGD does
-    not learn: the answer hardly depends on the pair.
+    ``norm`` adds batch normalisation of the input (``input``), or also after every convolution (``all``).
+    ``initialisation="he"`` keeps the variance through the ReLUs. With neither, plain SGD does not learn: the output
+    hardly depends on the pair.
     """
 
     def __init__(
@@ -47,6 +50,6 @@ class Distinguish(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
-        """The logit ``[B]`` of "both are of the same class" for each pair of feature maps."""
+        """The logit ``[B]`` of "same class" for each pair of feature maps."""
         analysed_BCHW = self.analyse(torch.cat([first_BCHW, second_BCHW], dim=1))
         return self.distinguish(analysed_BCHW.mean(dim=(2, 3))).squeeze(1)

@@ -51,7 +51,7 @@ class ResNetStages(nn.Module):
             self.add_module(name, getattr(resnet, name))
 
     def forward(self, x_B3HW: Tensor) -> list[Tensor]:
-        """Features of every stage, finest first; sides H/2, H/4, ... of the normalised picture's."""
+        """Features of every stage, finest first; sides H/2, H/4, ... of the normalised image's."""
         x = self.act(self.bn1(self.conv1(x_B3HW)))
         features = [x]
         for name in self.layer_names:
@@ -64,9 +64,9 @@ class ResNetStages(nn.Module):
     def load_pretrained(self, pretrained: StateDict) -> None:
         """Load the weights of an ImageNet ResNet of the same depth, under torchvision's names.
 
-        A residual block that ``pretrained`` lacks starts as the identity (its last BatchNorm at zero), so that features
-        pass it unchanged; attention residual blocks keep their ``alpha`` where ``pretrained`` has none. Raises
-        ``ValueError`` when anything else is missing, has another shape, or would be left out, as in a deeper network.
+        A residual block that ``pretrained`` lacks starts as the identity (its last BatchNorm at zero); attention
+        residual blocks keep their ``alpha`` where ``pretrained`` has none. Raises ``ValueError`` when anything else is
+        missing, has another shape, or would not be used, as with a deeper network.
         """
         own = self.state_dict()
         blocks = _residual_blocks(own)
@@ -116,7 +116,7 @@ class FeatureExtraction(nn.Module):
         self.frozen: list[nn.Module] = []
 
     def freeze(self, num_layers: int) -> None:
-        """Keep the weights and statistics of the stem and the first residual layers; 0: none."""
+        """Freeze weights and statistics of the stem and the first ``num_layers`` residual layers; 0: nothing."""
         stages = self.stages
         first = [stages.conv1, stages.bn1, *map(stages.get_submodule, stages.layer_names[:num_layers])]
         self.frozen = first if num_layers else []
@@ -124,7 +124,7 @@ class FeatureExtraction(nn.Module):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but for what is frozen."""
+        """Training mode, except for frozen layers."""
         super().train(mode)
         for module in self.frozen:
             module.eval()

@@ -1,6 +1,6 @@
 """Lesion area attention module (paper, section 2 and Fig. 2): segments the lesion.
 
-An encoder-decoder gives a score for each pixel; the auxiliary branch compares features of the picture seen through
+An encoder-decoder gives a score for each pixel; the auxiliary branch compares features of the image seen through
 the predicted and through the true map, in training only. The crop itself is in :mod:`model_training.network.crop`.
 """
 
@@ -62,12 +62,12 @@ class LesionAreaAttention(nn.Module):
         self.encoder.load_pretrained(pretrained)
 
     def resize(self, picture_B3HW: Tensor) -> Tensor:
-        """The picture resized to ``input_size``, with antialiasing."""
+        """The image resized to ``input_size``, with antialiasing."""
         size = (self.input_size, self.input_size)
         return F.interpolate(picture_B3HW, size, mode="bilinear", align_corners=False, antialias=True)
 
     def forward(self, picture_B3HW: Tensor) -> Tensor:
-        """Whole pictures, values 0..1, to the logit of each pixel ``[B, input_size, input_size]``."""
+        """Whole images, values 0..1, to the logit of each pixel ``[B, input_size, input_size]``."""
         *skips, x = self.encoder(normalise(self.resize(picture_B3HW)))
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(x, skip)
@@ -79,7 +79,7 @@ class AuxiliaryBranch(nn.Module):
     """The auxiliary learning part (Fig. 2b): L1 between features seen through the two maps, after each conv block.
 
     The blocks are the frozen stem and layer1 of the pretrained ResNet18: blocks trained to minimise their own L1 loss
-    would output zero. The pictures are multiplied by the maps, because a crop has no gradient.
+    would output zero. The images are multiplied by the maps, because a crop has no gradient.
     """
 
     def __init__(self) -> None:
@@ -102,11 +102,11 @@ class AuxiliaryBranch(nn.Module):
 
 
 class LesionArea(NamedTuple):
-    """The lesion found in each picture of a batch."""
+    """The lesion found in each image of a batch."""
 
     attention_BSS: Tensor  # 0..1
-    box_B4: Tensor  # x0, y0, x1, y1 as fractions of the picture
-    fraction_B: Tensor  # the lesion's share of the picture; 0: none found, the box is the whole picture
+    box_B4: Tensor  # x0, y0, x1, y1 as fractions of the image
+    fraction_B: Tensor  # the lesion's share of the image; 0: none found, the box is the whole image
 
 
 class LesionLocator(nn.Module):
@@ -124,7 +124,7 @@ class LesionLocator(nn.Module):
         self.opening = 2 * round(opening * size / 2) + 1
 
     def forward(self, picture_B3HW: Tensor) -> LesionArea:
-        """Whole pictures ``[B, 3, H, W]``, values 0..1, to their lesion areas."""
+        """Whole images ``[B, 3, H, W]``, values 0..1, to their lesion areas."""
         logits_B1HW = self.area(picture_B3HW).float().unsqueeze(1)
         resized = F.interpolate(logits_B1HW, (self.size, self.size), mode="bilinear", align_corners=False)
         attention_BSS = torch.sigmoid(resized.squeeze(1))

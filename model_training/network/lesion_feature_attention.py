@@ -15,8 +15,8 @@ AttentionForm = Literal["stabilised", "literal", "row", "cosine"]
 
 # Keeps an all-zero map finite.
 EPSILON = 1e-6
-# Of the "cosine" form. A row's largest weight is at most exp(2 * 2) = 55 times the smallest, and even the least even
-# row then rests on nine of 49 positions, in effect: docs/modules.md.
+# Of the "cosine" form. A row's largest weight is at most exp(2 * 2) = 55 times the smallest, so its effective number of
+# positions is at least nine of 49: docs/modules.md.
 SHARPNESS = 2.0
 
 
@@ -90,8 +90,8 @@ class CorrelationAttention(nn.Module):
 class LesionFeatureAttention(nn.Module):
     """F_A = alpha (Q . F) + beta (P * F) + F (Eqn 3); alpha and beta are learnt, with initial value ``start``.
 
-    At zero the block starts as the identity, and its convolutions learn from the second step on.
-    The ``stabilised`` form multiplies Q . F by H x W and P * F by M: Q and P sum to one over that many entries, so that
+    At zero the block starts as the identity, and its convolutions learn from the second step.
+    The ``stabilised`` form multiplies Q . F by H x W and P * F by M: Q and P sum to one over that many entries, so
     without the gain both terms are about a hundredth of F. ``row`` and ``cosine`` need a gain for Q only.
     """
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def class_weights(labels_N: Tensor, num_classes: int) -> Tensor:
     """w_j of Eqn 4: inverse class frequency, mean 1 over the classes, ``[K]`` float32.
 
-    Raises ``ValueError`` when a class has no picture, because its weight would be infinite.
+    Raises ``ValueError`` when a class has no image, because its weight would be infinite.
     """
     counts = torch.bincount(labels_N, minlength=num_classes).float()
     if bool((counts == 0).any()):
@@ -21,7 +21,7 @@ def class_weights(labels_N: Tensor, num_classes: int) -> Tensor:
 
 
 def classification_loss(logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor) -> Tensor:
-    """Eqn 4: weighted cross-entropy divided by the number of pictures (not by the sum of their weights)."""
+    """Eqn 4: weighted cross-entropy divided by the number of images (not by the sum of their weights)."""
     log_probabilities = F.log_softmax(logits_NK.float(), dim=1)
     chosen_N = log_probabilities.gather(1, labels_N.unsqueeze(1)).squeeze(1)
     return -(weights_K[labels_N] * chosen_N).mean()

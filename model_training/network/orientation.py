@@ -1,8 +1,8 @@
-"""One orientation for all turns and mirror images of an image, so that the answer does not depend on how it was held.
+"""A canonical orientation of images, so that the answer does not depend on how the camera was held.
 
-The centre of brightness, under a Gaussian window, is brought to the right, to the bottom, and nearer to the bottom than
-to the right. That is exact for quarter turns and mirror images of a square, and costs no second pass of the network.
-Under the window, light that falls off towards the corners, a rim or a ruler hardly moves the centre.
+Images are mirrored and transposed so that their centre of brightness, under a Gaussian window, lies to the lower right,
+and further down than to the right. That is exact for quarter turns and mirror images of a square, and needs no second
+pass of the network. Because of the window, a vignette, a rim or a ruler hardly moves the centre.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WINDOW = 0.35
 
 
 class Orientation(NamedTuple):
-    """How images are brought to their canonical orientation: mirrored, then transposed; bool ``[B]`` each."""
+    """How to bring images to the canonical orientation: flips, then transposition; bool ``[B]`` each."""
 
     mirror_x_B: Tensor
     mirror_y_B: Tensor
@@ -26,13 +26,13 @@ class Orientation(NamedTuple):
 
 
 def canonical_orientation(image_B3FF: Tensor) -> Orientation:
-    """The orientation in which square images ``[B, 3, F, F]`` are given to the network."""
+    """The flips and transposition that orient square images ``[B, 3, F, F]`` for the network."""
     side = image_B3FF.shape[-1]
     place_F = (torch.arange(side, device=image_B3FF.device, dtype=image_B3FF.dtype) + 0.5) / side * 2 - 1
     weight_F = torch.exp(-0.5 * (place_F / WINDOW) ** 2)
     weight_F = weight_F / weight_F.sum()
     grey_BFF = image_B3FF.mean(dim=1)
-    # Weights that sum to zero: an image of one colour has its centre in the middle.
+    # Weights that sum to zero: the centre of a uniform image is its middle.
     x_B = (grey_BFF * (weight_F * place_F)[None, None, :] * weight_F[None, :, None]).sum(dim=(1, 2))
     y_B = (grey_BFF * (weight_F * place_F)[None, :, None] * weight_F[None, None, :]).sum(dim=(1, 2))
     return Orientation(x_B < 0, y_B < 0, x_B.abs() > y_B.abs())
@@ -60,7 +60,7 @@ def restore_pairs(correlation_BNMM: Tensor, how: Orientation) -> Tensor:
 
 
 def restore_boxes(box_B4: Tensor, how: Orientation) -> Tensor:
-    """Boxes (x0, y0, x1, y1 as fractions) in oriented images, as they lie in the images given."""
+    """Undo :func:`orient` for boxes (x0, y0, x1, y1 as fractions)."""
     box_B4 = torch.where(how.transpose_B[:, None], box_B4[:, [1, 0, 3, 2]], box_B4)
     x0, y0, x1, y1 = box_B4.unbind(dim=1)
     x0, x1 = torch.where(how.mirror_x_B, 1 - x1, x0), torch.where(how.mirror_x_B, 1 - x0, x1)

@@ -84,7 +84,7 @@ class ResNet(nn.Module):
             blocks += [block(outputs, width) for _ in range(1, num)]
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
             inputs = outputs
-        # As many random numbers as a classifier takes: the seeds of the results that are kept keep their meaning.
+        # Draws the random numbers of a classifier, so that seeds give the same weights as in existing results.
         nn.Linear(inputs, _NUM_CLASSES)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

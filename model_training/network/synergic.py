@@ -1,9 +1,9 @@
-"""Synergic learning (Zhang et al., MICCAI 2018): three linear layers decide whether two pictures have the same class.
+"""Synergic learning (Zhang et al., MICCAI 2018): three linear layers decide whether two images have the same class.
 
 SDL's counterpart of the distinguish module, for the comparison in the paper's tables. The CIN paper describes "three
-single linear layers". Here a ReLU lies between them, since three linear layers in a row are one: its logit would be a
-sum of one term per picture, which cannot separate pairs of one class from mixed pairs when the classes are equally
-frequent. Their width is that of the branches' hidden layer.
+single linear layers". Here there are ReLUs between them: without, the three are one linear layer, whose logit is a sum
+of one term per image and cannot separate same-class from mixed pairs when the classes are equally frequent. Their width
+is that of the branches' hidden layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Synergic(nn.Module):
-    """Both pictures' pooled features, concatenated, through three linear layers."""
+    """Both images' pooled features, concatenated, through three linear layers."""
 
     def __init__(self, channels: int, *, hidden: int = 256) -> None:
         super().__init__()
@@ -22,6 +22,6 @@ class Synergic(nn.Module):
         )
 
     def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
-        """The logit ``[B]`` of "both are of the same class" for each pair of feature maps."""
+        """The logit ``[B]`` of "same class" for each pair of feature maps."""
         pooled_B2C = torch.cat([first_BCHW.mean(dim=(2, 3)), second_BCHW.mean(dim=(2, 3))], dim=1)
         return self.compare(pooled_B2C).squeeze(1)

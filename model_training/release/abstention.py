@@ -1,9 +1,9 @@
-"""Limits beyond which a bundle gives no advice, fitted to the training pictures with the float32 graph.
+"""Fit the limits beyond which a bundle gives no advice, on the training images with the float32 graph.
 
-The distance of a picture's features from those of the training set is the out-of-distribution score; sharpness,
-exposure and colour follow from its pixels. Each limit excludes a small share of the training pictures. Distances are
-cross-fitted: a Gaussian of the other folds scores each picture. The limits are then applied to validation pictures and
-others with every variant's graph. ``docs/reproduction.md`` says how the constants were chosen.
+The out-of-distribution score is the distance of an image's features from those of the training set; sharpness, exposure
+and colour are measured on its pixels. Each limit excludes a small share of the training images. Distances are
+cross-fitted: each image is scored by a Gaussian of the other folds. The limits are then applied to validation and other
+images with every variant's graph. ``docs/reproduction.md`` says how the constants were chosen.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from service.imaging import PictureError, read_picture
 NUM_COMPONENTS = 128
 NUM_FOLDS = 5
 
-# Shares of the training pictures beyond each limit: of the feature distance, of image quality, of the lesion's size.
+# Shares of the training images beyond each limit: feature distance, image quality, lesion size.
 DISTANT_SHARE = 0.01
 POOR_SHARE = 0.0025
 TINY_SHARE = 0.005
@@ -57,7 +57,7 @@ LESION_FRACTION = "lesion_fraction"
 
 
 class NamedFrames(NamedTuple):
-    """Frames on which the limits are counted, and the name of their set."""
+    """Frames on which the limits are evaluated, and the name of their set."""
 
     name: str
     frames: Frames
@@ -75,8 +75,8 @@ def add_abstention(
 ) -> Bundle:
     """Write ``bundle`` to ``out`` as ``version``, with limits fitted again by :func:`fit_abstention`.
 
-    Raises :class:`BundleError` for a bundle that was trained on other pictures than ``experiment`` has, and for one
-    whose graphs do not output features.
+    Raises :class:`BundleError` for a bundle that was trained on other images than ``experiment``'s, and for one whose
+    graphs do not output features.
     """
     manifest = bundle.manifest
     for pictures in experiment.training_sets():
@@ -112,10 +112,10 @@ def fit_abstention(
     purpose: str | None,
     photographs: NamedFrames | None = None,
 ) -> Abstention:
-    """Fit the limits with ``graphs["fp32"]``, write the features' Gaussian, and count every set with every variant.
+    """Fit the limits with ``graphs["fp32"]``, write the features' Gaussian, and evaluate every variant on every set.
 
     The sets are validation, ``photographs`` (anything but dermoscopy) and, with a ``purpose`` that ``ledger`` records,
-    test. ``graphs`` are by variant; those that do not run here on what they are made for are left out.
+    test. ``graphs`` are by variant; those whose provider is not available here are left out.
     """
     train, validation = experiment.training_sets()
     needed = [spec for spec in outputs if spec.name in (FEATURES, LESION_FRACTION)]
@@ -143,7 +143,7 @@ def fit_abstention(
 
 
 def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> NamedFrames:
-    """The pictures in ``folder`` as frames of the graph. Raises ``ValueError`` for an empty folder or another file."""
+    """The images in ``folder`` as frames for the graph. Raises ``ValueError`` for an empty folder or any other file."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder with pictures")
     frames = []
@@ -158,7 +158,7 @@ def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> N
 
 
 def fit_limits(frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fitted_on: str) -> Abstention:
-    """The limits that exclude the constant shares of the training pictures; nothing is counted yet."""
+    """The limits that exclude the constant shares of the training images; not yet evaluated."""
     qualities = [measure_quality(*pair, gaussian) for pair in zip(frames, found[FEATURES], strict=True)]
     fractions = found[LESION_FRACTION]
     return Abstention(
@@ -174,7 +174,7 @@ def fit_limits(frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fit
 
 
 def cross_fitted_distances(features_N2C: NDArray[np.float32]) -> Scores:
-    """The distance ``[N]`` of each picture's features from a Gaussian fitted to the other folds."""
+    """The distance ``[N]`` of each image's features from a Gaussian fitted to the other folds."""
     fold_N = np.random.default_rng(0).permutation(len(features_N2C)) % NUM_FOLDS
     distance_N = np.empty(len(features_N2C))
     for fold in range(NUM_FOLDS):
@@ -186,13 +186,13 @@ def cross_fitted_distances(features_N2C: NDArray[np.float32]) -> Scores:
 def exceeded_limits(
     frames: Frames, found: Outputs, gaussian: FeatureDistance, limits: Abstention
 ) -> list[list[LimitReason]]:
-    """The limits that each frame exceeds, by its pixels and the graph's outputs ``found``."""
+    """The limits that each frame exceeds, given the graph's outputs ``found``."""
     parts = zip(frames, found[FEATURES], found[LESION_FRACTION], strict=True)
     return [beyond_limits(measure_quality(f, features, gaussian), float(s), limits) for f, features, s in parts]
 
 
 def abstains(exceeded: Sequence[LimitReason]) -> bool:
-    """Whether a picture that exceeds these limits gets no advice."""
+    """Whether an image that exceeds these limits gets no advice."""
     return bool(ABSTAINS & set(exceeded))
 
 

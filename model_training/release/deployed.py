@@ -1,4 +1,4 @@
-"""The whole network as the service runs it: one module from the frame to every output, with its weights prepared."""
+"""The exported network: one module from the frame to all outputs, crop included, as the service runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trained experiment as a model bundle: one ONNX graph, checked against PyTorch, and variants of less precision."""
+"""Export an experiment as a model bundle: one ONNX graph, checked against PyTorch, and variants of lower precision."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def export_bundle(
 ) -> Bundle:
     """Export the network, compare it with PyTorch on the whole validation set, and write the bundle to ``out``.
 
-    Needs both stages finished and the validation split evaluated; the card includes the test figures if they exist.
-    The bundle gets every variant that passes its gate (:mod:`model_training.release.variants`) and limits to abstain at
-    (:mod:`model_training.release.abstention`), which are also counted on the pictures in the folder ``photographs``:
-    anything but dermoscopy. ``ledger`` records each reading of the test set. Raises :class:`GateError`, and writes
-    nothing, when the graph differs from the network by more than the gate allows; ``ValueError`` when the code is not
-    as committed, unless ``dirty`` allows that.
+    Both stages must be finished and the validation split evaluated; the card includes the test figures if they exist.
+    The bundle gets every variant that passes its gate (:mod:`model_training.release.variants`) and the limits of
+    abstention (:mod:`model_training.release.abstention`), which are also evaluated on the folder ``photographs`` of
+    images other than dermoscopy. ``ledger`` records each reading of the test set. Raises :class:`GateError`, and writes
+    nothing, when the graph differs from the network by more than the gate allows; ``ValueError`` for uncommitted code,
+    unless ``dirty``.
     """
     check_target(out)
     if git_commit().endswith("-dirty") and not dirty:
@@ -99,7 +99,7 @@ def export_bundle(
     config = experiment.config
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
-    # Wrong arguments must fail here: what follows takes minutes, and may read the test set.
+    # Wrong arguments must fail here: the rest takes minutes, and may read the test set.
     shown = None if photographs is None else _read_photographs(photographs, experiment)
     validation = experiment.validation_set()
     trained = deployed_network(experiment, len(validation.classes))
@@ -137,7 +137,7 @@ def _read_photographs(folder: Path, experiment: Experiment) -> NamedFrames:
 
 
 def _build_float32(export: _Export, trained: DeployedCIN, graph: Path) -> _Built:
-    """Write the float32 ``graph``, pass its gate, and add the canary picture with its outputs."""
+    """Write the float32 ``graph``, check its gate, and add the canary image with its outputs."""
     network = copy.deepcopy(trained)
     round_weights(network)
     shipped = export.scratch / GRAPH_NAME
@@ -180,7 +180,7 @@ def _pass_gate(export: _Export, trained: DeployedCIN, rounded: DeployedCIN, grap
 
 
 def _write_canary(export: _Export, network: DeployedCIN) -> dict[str, Path]:
-    """The original file of the first validation picture, and the network's outputs for it."""
+    """The original file of the first validation image, and the network's outputs for it."""
     data = export.experiment.config.data
     source = data.validation if data.fold is None and data.holdout is None else data.train
     samples = {sample.id: sample for sample in read_set(export.experiment.data, source, allow_missing=True).samples}
@@ -198,7 +198,7 @@ def _canary_frame(export: _Export, picture: Path) -> Frames:
 
 
 def _build_variants(export: _Export, float32: Path, canary: Path) -> Iterator[_Built]:
-    """The variants of less precision that pass their gates."""
+    """The variants of lower precision that pass their gates."""
     for precision in PRECISIONS:
         judged = convert_and_judge(
             export.experiment,
@@ -234,7 +234,7 @@ def _build_variant(export: _Export, precision: Precision, judged: JudgedGraph, c
 
 
 def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFrames | None) -> Bundle:
-    """Add the report, the limits to abstain at and the card, and write the bundle."""
+    """Add the report, the limits of abstention and the card, and write the bundle."""
     experiment, scratch = export.experiment, export.scratch
     variants = [each.variant for each in built]
     files = {name: path for each in built for name, path in each.files.items()}

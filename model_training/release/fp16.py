@@ -1,9 +1,9 @@
-"""The fp16 variant for GPUs: convolutions and the operations that join their feature maps in half precision.
+"""The fp16 variant for GPUs: convolutions, and the operations between them, in half precision.
 
-The rest stays in float32, where half precision would cost accuracy: the picture's normalisation, the lesion map and its
+The rest stays in float32, because half precision would cost accuracy: the image's normalisation, the lesion map and its
 crop box, the sampling of the crop, both attention maps, whose softmax runs over thousands of entries, and the
-classifier. ONNX Runtime's float16 converter with a block list of the same nodes is no replacement: on the shipped graph
-it adds 413 casts where 20 suffice, in an order and with names that ONNX Runtime itself refuses.
+classifier. ONNX Runtime's float16 converter with a block list of these nodes does not work: on the shipped graph it
+adds 413 casts instead of 20, in an order and with names that ONNX Runtime itself rejects.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def halve(graph: Path, out: Path) -> None:
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    del model.graph.value_info[:]  # its types are outdated
+    del model.graph.value_info[:]  # the types in it are outdated
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, out)
 
 
 def _halved_outputs(nodes: Iterable[NodeProto]) -> set[str]:
-    """Names of the half-precision tensors: outputs of convolutions, and of operations on such tensors only."""
+    """Names of the half-precision tensors: outputs of convolutions, and of operations on only such tensors."""
     halved: set[str] = set()
     for node in nodes:
         joins = node.op_type in _FEATURE_INPUTS and all(node.input[index] in halved for index in _features(node))
@@ -59,7 +59,7 @@ def _features(node: NodeProto) -> Sequence[int]:
 
 
 def _round_parameters(model: ModelProto) -> dict[str, str]:
-    """Round the convolutions' weights and biases to half precision; their new names by the old ones."""
+    """Round the convolutions' weights and biases to half precision; returns their new names by the old ones."""
     users = [(node, name) for node in model.graph.node for name in node.input]
     used_in_half = {name for node, name in users if node.op_type == "Conv"}
     used_in_full = {name for node, name in users if node.op_type != "Conv"}
@@ -75,7 +75,7 @@ def _round_parameters(model: ModelProto) -> dict[str, str]:
 
 
 def _cast(name: str, to: int, cast: dict[tuple[str, int], str], nodes: list[NodeProto]) -> str:
-    """The name of tensor ``name`` cast to another type; the cast is added once, before its first use."""
+    """The name of tensor ``name`` cast to another type; the cast is added once, before the first use."""
     if (name, to) not in cast:
         cast[name, to] = f"{name}_as_{TensorProto.DataType.Name(to).lower()}"
         nodes.append(helper.make_node("Cast", [name], [cast[name, to]], to=to))

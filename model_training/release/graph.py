@@ -35,7 +35,7 @@ def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: Se
 
 
 def ship_graph(graph: Path, path: Path) -> None:
-    """Write the graph for a bundle: checked, large float32 weights stored as float16, without stack traces."""
+    """Check the graph and write it for a bundle: large float32 weights stored as float16, no stack traces."""
     model = onnx.load(graph)
     store_half_precision(model)
     forget_stack_traces(model)
@@ -52,7 +52,7 @@ def forget_stack_traces(model: onnx.ModelProto) -> None:
 
 
 def store_half_precision(model: onnx.ModelProto) -> None:
-    """Store large float32 weights as float16 where that is exact, behind a cast that is folded at load time."""
+    """Store large float32 weights as float16 where that is exact, followed by a cast that is folded at load time."""
     casts = []
     for weight in model.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < MIN_HALF_PRECISION_SIZE:

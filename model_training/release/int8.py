@@ -1,8 +1,8 @@
-"""The int8 variant for CPUs: most convolutions on uint8 activations and int8 weights, calibrated on training pictures.
+"""The int8 variant for CPUs: most convolutions on uint8 activations and int8 weights, calibrated on training images.
 
-Parts whose rounding changes answers stay in floating point: the lesion area attention, which determines the crop box;
+Parts that change answers when rounded stay in floating point: the lesion area attention, which determines the crop box;
 the finest convolutions of both branches, whose error all later layers propagate; both attention maps; the classifier.
-The choice was made by measurements on training pictures.
+The parts were chosen by measurements on training images.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-# Training pictures from which the activations' ranges are calibrated.
+# Number of training images that calibrate the ranges of activations.
 NUM_CALIBRATION = 96
 
-# Percentage of an activation's values within its range: a few outliers would cost all other values precision.
+# Percentage of an activation's values within its range: covering outliers would cost the others precision.
 RANGE_PERCENTILE = 99.999
 
-# Pictures whose activations are in memory at the same time.
+# Images whose activations are in memory at the same time.
 _CALIBRATION_STRIDE = 4
 
 _QUANTISED_WEIGHTS = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.")

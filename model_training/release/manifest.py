@@ -1,4 +1,4 @@
-"""The fields of a bundle's manifest that follow from the experiment."""
+"""The fields of a bundle's manifest, from the experiment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def manifest_fields(
     name: str,
     version: str,
 ) -> dict[str, Any]:
-    """The manifest's fields but ``abstention``; the first picture of ``validation`` is the canary."""
+    """The manifest's fields except ``abstention``; the first image of ``validation`` is the canary."""
     data = experiment.config.data
     _, probabilities = read_predictions(experiment.evaluation("validation") / "predictions.csv", validation.classes)
     return {
@@ -92,7 +92,7 @@ class _Evaluated(NamedTuple):
 
 
 def _evaluated(experiment: Experiment) -> list[_Evaluated]:
-    """What was evaluated, in the order of the ``EVALUATIONS``."""
+    """The evaluated sets, in the order of ``EVALUATIONS``."""
     classes = experiment.classes()
     malignant_K = np.array([CLASSES[c].malignant for c in classes])
     found = []
@@ -108,9 +108,9 @@ def _evaluated(experiment: Experiment) -> list[_Evaluated]:
 
 
 def judged_referrals(experiment: Experiment) -> dict[str, Any]:
-    """``operating_points`` and ``not_sure``: chosen on what was evaluated first, measured on what was evaluated last.
+    """``operating_points`` and ``not_sure``: chosen on the first of the evaluated sets, measured on the last.
 
-    Without out-of-fold answers there is no ``not_sure``: a validation set is too small to choose it on.
+    Without out-of-fold answers there is no ``not_sure``: a validation set is too small to choose it.
     """
     first, *others = _evaluated(experiment)
     chosen, rule = choose_referrals(
@@ -155,7 +155,7 @@ def _provenance(experiment: Experiment) -> Provenance:
 
 
 def _prevalence(experiment: Experiment) -> dict[str, float]:
-    """The share of each class in the mix for which the probabilities are calibrated."""
+    """The class prevalence that the probabilities are calibrated for."""
     train, _ = experiment.training_sets()
     if experiment.config.evaluation.prevalence == "balanced" and experiment.config.recognition.class_weights != "none":
         return dict.fromkeys(train.classes, 1 / len(train.classes))

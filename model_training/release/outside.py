@@ -1,7 +1,7 @@
-"""What a bundle advises on images outside its classes or its kind, and how far two images of one lesion differ.
+"""A bundle's advice on other diagnoses and other kinds of image, and its differences between two images of one lesion.
 
-The sets lie in folders of ``images/`` with a table beside it: ``labels.csv`` or ``lesions.csv``, with the columns path,
-diagnosis and lesion. They judge and choose limits; nothing is trained on them.
+Each set is a folder with ``images/`` and a table, ``labels.csv`` or ``lesions.csv``, with the columns path, diagnosis
+and lesion. The sets evaluate and choose limits; nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from model_training.reporting.summary_card import with_summary
 from service.bundle import FEATURES, MODEL_CARD_NAME, Bundle, BundleError, Repeatability, is_unsure, write_bundle
 from service.imaging import read_picture
 
-# From this chance of the other advice for a second image of the lesion on, a probability is near the threshold.
+# A probability is near the threshold when a second image of the lesion gets the other advice with this chance.
 OTHER_ADVICE = 0.2
 
 _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 
 class SetError(ValueError):
-    """A set cannot be read; the text names the file and what it should hold."""
+    """A set cannot be read; the text names the file and its expected contents."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Advice:
-    """What a bundle says about N frames."""
+    """A bundle's advice on N frames."""
 
     probabilities_NK: NDArray[np.float32]
     malignancy_N: Scores
@@ -97,7 +97,7 @@ def measure_diagnoses(bundle: Bundle, images: LabelledImages) -> dict[str, Any]:
 
 
 def measure_folder(bundle: Bundle, folder: Path) -> dict[str, Any]:
-    """The same for all images of a folder, which are not dermoscopy."""
+    """The same shares for all images of a folder, which are not dermoscopy."""
     manifest = bundle.manifest
     frames = read_frames(folder, frame_size=manifest.frame_size, jpeg_quality=manifest.frame_jpeg_quality).frames
     advice = advise(bundle, frames)
@@ -105,7 +105,7 @@ def measure_folder(bundle: Bundle, folder: Path) -> dict[str, Any]:
 
 
 def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str) -> Repeatability | None:
-    """How far the malignant probability differs between two images of one lesion, where both get advice.
+    """How much the malignant probability differs between two images of one lesion, where both get advice.
 
     None when no pair gets advice. Raises :class:`SetError` when no lesion has two images.
     """
@@ -131,13 +131,13 @@ def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str)
         median_change=float(np.median(change_P)),
         percentile_95_change=float(np.quantile(change_P, 0.95)),
         other_advice=proportion(int((refers_P2[:, 0] != refers_P2[:, 1]).sum()), len(pairs_P2)),
-        # A change is as likely to go away from the threshold as towards it.
+        # A change is as likely to be away from the threshold as towards it.
         near_threshold=float(np.quantile(np.abs(np.diff(log_odds_P2)), 1 - 2 * OTHER_ADVICE)),
     )
 
 
 def halves(images: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
-    """Two halves of a set, lesion by lesion, with the same mix: one to choose limits on, one to judge them."""
+    """Split a set by lesion into halves with the same diagnoses: one to choose limits, one to evaluate them."""
     order = sorted(set(zip(images.diagnoses, images.lesions, strict=True)))
     first = {lesion for place, (_, lesion) in enumerate(order) if place % 2 == 0}
     chosen = [lesion in first for lesion in images.lesions]
@@ -164,7 +164,7 @@ def _shares(advice: Advice, of_N: Flags) -> dict[str, Any]:
 
 
 def with_repeatability(bundle: Bundle, measured: Repeatability, out: Path) -> Bundle:
-    """Write the bundle to ``out`` with its repeatability, which services warn by."""
+    """Write the bundle to ``out`` with its repeatability, on which the caution ``near_threshold`` is based."""
     fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: bundle.path(name) for name in bundle.manifest.files}
     card = with_summary(bundle.model_card(), {**dict(bundle.manifest), "repeatability": measured})

@@ -1,4 +1,4 @@
-"""ONNX Runtime compared with PyTorch on the same frames: the gate that every exported graph must pass."""
+"""Compare ONNX Runtime with PyTorch on the same frames: the gate of every exported graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model_training.release.deployed import DeployedCIN
 from service.bundle import TensorSpec
 
-# Both compute in float32, with the weights as the file stores them.
+# Both compute in float32, with the weights as stored in the file.
 MAX_PROBABILITY_DIFFERENCE = 1e-4
 MAX_BOX_DIFFERENCE_PIXELS = 0.5
 GATE_BATCHES = (1, 3, 16)
@@ -50,7 +50,7 @@ def run_onnx(
 
 
 def usable(provider: Provider, graph: Path) -> bool:
-    """Whether ``graph`` really runs on ``provider`` here: ONNX Runtime falls back to the CPU without an error."""
+    """Whether ``graph`` actually runs on ``provider`` here: ONNX Runtime falls back to the CPU without an error."""
     wanted = _PROVIDERS[provider][0]
     name = wanted if isinstance(wanted, str) else wanted[0]
     return name in onnxruntime.get_available_providers() and _open(graph, provider).get_providers()[0] == name
@@ -84,7 +84,7 @@ class Parity:
 
 
 def compare(reference: Outputs, other: Outputs, *, size: int) -> Parity:
-    """Compare outputs picture by picture; boxes in pixels of a picture of ``size``."""
+    """Compare outputs image by image; boxes in pixels of an image of ``size``."""
     differences = [np.abs(reference[n] - other[n]).max() for n in ("probabilities", "branch_probabilities")]
     changed = reference["probabilities"].argmax(axis=1) != other["probabilities"].argmax(axis=1)
     box_difference = np.abs(reference["crop_box"] - other["crop_box"]).max() * size

@@ -1,7 +1,7 @@
-"""How far a bundle's advice moves when an image changes and the lesion does not; measured on the validation set.
+"""How much a bundle's advice changes when an image changes and the lesion does not, on the validation set.
 
-Changes of the file (a turn, another compression) reach the graph as they are. Changes of what the camera sees (hairs,
-light, blur) are compressed again where the set holds JPEG copies, as the images themselves were.
+Changes of the file (a turn, another compression) reach the graph as they are. Changes of the scene (hairs, light, blur)
+are compressed again if the set has JPEG copies, like the images themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model_training.release.abstention import LESION_FRACTION, abstains, exceede
 from model_training.release.parity import run_onnx
 from service.bundle import FEATURES, Bundle, BundleError, is_unsure
 
-# Losses of quality at which advice should be withheld: blur as a share of the side, or the factor of the light.
+# Losses of quality at which advice should be withheld: blur as a share of the side, light as a factor.
 QUALITY_LOSSES: Mapping[str, Change] = {
     **{f"blur {radius:g} of 256 pixels": blurred(radius / 256) for radius in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)},
     **{f"light x {factor:g}": lit(factor) for factor in (0.6, 0.5, 0.4, 0.3, 0.2, 1.4, 1.7, 2.0, 2.5, 3.0)},
@@ -34,7 +34,7 @@ _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says about N frames: the probability of a malignant class, and whether it is unsure or silent."""
+    """Answers to N frames: the malignant probability, and whether the network is not sure or advice is withheld."""
 
     scores_N: Scores
     unsure_N: Flags
@@ -42,10 +42,10 @@ class Answers:
 
 
 def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]:
-    """For each change: how often advice changes, by how much the probability, and the rates that remain.
+    """For each change: how often the advice changes, by how much the probability, and the remaining rates.
 
-    ``changed`` counts images whose advice (referral, none, withheld) is another one than without the change. Rates are
-    those of the default operating point, as if advice were given on all. Uses the float32 graph. Raises
+    ``changed`` counts images whose advice (referral, no referral, withheld) differs from that without the change. Rates
+    are those of the default operating point, as if no advice were withheld. Uses the float32 graph. Raises
     :class:`BundleError` for a bundle without limits.
     """
     manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
@@ -91,7 +91,7 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
 
 
 def changed_frames(frames: Frames, change: Change, *, jpeg_quality: int | None) -> Frames:
-    """Every frame after ``change``, compressed again with ``jpeg_quality``; random numbers follow from its place."""
+    """Every frame after ``change``, compressed with ``jpeg_quality``; random numbers depend only on its index."""
     changed = []
     for place, frame in enumerate(frames):
         random = np.random.default_rng(place)

@@ -1,7 +1,7 @@
 """Referrals of each variant of a bundle at each operating point, compared with float32; on validation.
 
-The gate of :mod:`~model_training.release.variants` checks AUC, diagnoses and boxes. It does not check thresholds: where
-many pictures lie near one, a small error moves some of them across.
+The gate of :mod:`~model_training.release.variants` checks AUC, diagnoses and boxes, but not thresholds: where many
+images are near one, a small error moves some of them across.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from service.bundle import Bundle, is_unsure
 
 
 def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]]:
-    """Sensitivity, specificity, and the share of pictures that are referred by one of variant and float32 only.
+    """Sensitivity, specificity, and the share of images that only one of variant and float32 refers.
 
-    One row for every operating point and every variant that runs here on the provider that it is made for: a CPU would
-    compute an fp16 graph in float32.
+    One row for every operating point and every variant whose provider is available here: a CPU would compute an fp16
+    graph in float32.
     """
     manifest = bundle.manifest
     malignant_K = np.array([c.malignant for c in manifest.classes])

@@ -1,4 +1,4 @@
-"""Variants of less precision than float32, and the gate that each must pass on whole sets of pictures."""
+"""Variants of lower precision than float32, and the gate that each must pass on whole sets of images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from model_training.release.parity import Outputs, Provider, run_onnx, usable
 from model_training.training.experiment import Experiment
 from service.bundle import TensorSpec
 
-# The largest differences from float32 allowed on any set.
+# The largest allowed differences from float32 on any set.
 MAX_AUC_DIFFERENCE = 0.003
 MAX_DIAGNOSES_CHANGED = 0.005
 MIN_BOX_IOU = 0.98
@@ -32,10 +32,10 @@ MIN_BOX_IOU = 0.98
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far a variant's answers on a whole set are from float32's."""
+    """How much a variant's answers on a whole set differ from float32's."""
 
     num_pictures: int
-    # Throughput on single pictures, relative to float32.
+    # Throughput on single images, relative to float32.
     speed: float
     max_auc_difference: float
     diagnoses_changed: float
@@ -65,7 +65,7 @@ def compare_variants(
     return Fidelity(
         num_pictures=len(labels),
         speed=speed,
-        # A set that lacks a class has no AUC of it.
+        # A set without a class has no AUC for it.
         max_auc_difference=float(np.nanmax(differences, initial=0.0)),
         diagnoses_changed=float((diagnoses[0] != diagnoses[1]).mean()),
         mean_box_iou=float(box_iou(boxes[0], boxes[1]).mean()),
@@ -118,7 +118,7 @@ def provider_of(variant: str) -> Provider:
 
 
 class JudgedGraph(NamedTuple):
-    """A graph of less precision, and the figures of its gate."""
+    """A graph of lower precision, and the figures of its gate."""
 
     path: Path
     gate: dict[str, Any]
@@ -134,11 +134,11 @@ def convert_and_judge(
     ledger: Path,
     purpose: str,
 ) -> JudgedGraph:
-    """Convert the ``float32`` graph and judge it on validation and, if it passes there, on an evaluated test set.
+    """Convert the ``float32`` graph and judge it on validation and, if it passes, on a test set that was evaluated.
 
     ``ledger`` records that reading of the test set with its ``purpose``. The figures are written to
-    ``<run>/evaluation/<precision>/gate.json`` whether they pass or not. Where the precision's provider is absent the
-    gate fails without figures: a CPU would compute an fp16 graph in float32.
+    ``<run>/evaluation/<precision>/gate.json`` whether they pass or not. If the precision's provider is not available,
+    the gate fails without figures: a CPU would compute an fp16 graph in float32.
     """
     train, validation = experiment.training_sets()
     chosen = np.random.default_rng(0).permutation(len(train))[:NUM_CALIBRATION]
@@ -172,7 +172,7 @@ def _judge(
         return compare_variants(reference, other, pictures.labels, scored_classes(pictures.classes), speed=speed)
 
     fidelities = {validation.name: judge(validation)}
-    # A variant that has failed on validation must not cost a reading of the test set.
+    # A variant that failed on validation must not cost a reading of the test set.
     if fidelities[validation.name].passed and read_report(experiment, "test") is not None:
         test = experiment.frames(experiment.config.data.test)
         fidelities[test.name] = judge(test)
@@ -185,7 +185,7 @@ def _judge(
 def _answers(
     pictures: FrameSet, graphs: tuple[Path, Path], specs: Sequence[TensorSpec], provider: Provider
 ) -> tuple[Outputs, Outputs, float]:
-    """Both graphs' outputs for every picture, and the second one's speed relative to the first."""
+    """Both graphs' outputs for every image, and the second one's speed relative to the first."""
     needed = [spec for spec in specs if spec.name in ("probabilities", "crop_box")]
     answers: list[Outputs] = []
     seconds: list[float] = []

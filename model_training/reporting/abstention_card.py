@@ -9,7 +9,7 @@ from model_training.data.isic import SET_NAMES
 from model_training.reporting.text import table
 from service.bundle import Abstention, MeasuredAbstention
 
-# The aims: at most this share of dermoscopy pictures without advice, at least this share of others.
+# The aims: no advice on at most this share of dermoscopy images, and on at least this share of others.
 MOST_DERMOSCOPY = 0.02
 LEAST_OTHERS = 0.95
 
@@ -32,7 +32,7 @@ Shares without advice with their 95 % intervals (Wilson); a picture may have sev
 
 
 def with_abstention(card: str, abstention: Abstention, *, name: str, version: str) -> str:
-    """``card`` with the title ``name version``, and the section on these limits before that on the export gate."""
+    """``card`` with the title ``name version``, and a section on these limits before that on the export gate."""
     card = re.sub(rf"\A# {re.escape(name)} .*", f"# {name} {version}", card)
     card = re.sub(rf"{_TITLE}\n.*?(?=^## |\Z)", "", card, flags=re.DOTALL | re.MULTILINE)
     section = _SECTION.format(

@@ -1,4 +1,4 @@
-"""The figures of a model card as Markdown: tables of a run's judgement, and notes on what they show."""
+"""The figures of a model card as Markdown: tables of a run's judgement, with notes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def figures_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def rare_class_note(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """A warning where melanoma is seldom the class of highest probability, on the last set; else empty."""
+    """A warning if melanoma is seldom the class of highest probability on the last set; else empty."""
     name, figures = list(metrics.items())[-1]
     told = [
         f"{task} is the class of highest probability for {figures[key]:.0%} of its pictures in `{name}`"
@@ -126,13 +126,13 @@ _CALIBRATION = {
 
 
 def prevalence_note(shares: Mapping[str, float]) -> str:
-    """The mix of classes for which the probabilities are calibrated."""
+    """The class prevalence that the probabilities are calibrated for."""
     mix = ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
     return f"The probabilities hold where lesions are mixed as here: {mix}. Elsewhere they have to be converted."
 
 
 def error_prediction_note(judgement: Mapping[str, Any]) -> str:
-    """Whether the branches' disagreement predicts errors better than 1 - max p, as far as the interval shows."""
+    """Whether the branches' disagreement predicts errors better than 1 - max p, according to the interval."""
     sentences = []
     for name, judged in judgement.items():
         found = judged["error_prediction"]

@@ -1,6 +1,6 @@
 """The CLEAR Derm checklist (Daneshjou et al., JAMA Dermatology 2022), filled from a run.
 
-Items that a run has no information on are answered "not recorded".
+Items without information in the run are answered "not recorded".
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def clear_derm(
 ) -> str:
     """The filled checklist as Markdown.
 
-    ``counts`` has the pictures of each class by set, the training set first; ``judgement`` is that of
+    ``counts`` has the images of each class by set, the training set first; ``judgement`` is that of
     :func:`model_training.reporting.judgement.judge`.
     """
     data, words = config.data, {c: c.replace("_", " ") for classes in counts.values() for c in classes}

@@ -1,7 +1,7 @@
-"""The magnification of crops, and the information in the lesion's size that they remove, from a set's true outlines.
+"""The magnification of crops, and how much information the lesion's size has, from a set's true outlines.
 
-The lesion area attention module gives the network every lesion at the same size, so the network cannot see its true
-size. A crop with fewer pixels than the network's input is enlarged without gaining detail.
+The lesion area attention module shows the network every lesion at the same size, which hides its true size. A crop with
+fewer pixels than the network's input is enlarged without gaining detail.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH = 64
 def crop_figures(pictures: FrameSet, config: Config) -> dict[str, Any]:
     """The AUC of the lesion's size alone for each class against the rest, and the magnification of the crops.
 
-    Sizes are shares of the picture's area; a crop's side is the square root of its area in pixels of the frame.
+    Sizes are shares of the image's area; a crop's side is the square root of its area in pixels of the frame.
     Raises ``ValueError`` for a set without outlines.
     """
     chosen = np.flatnonzero(pictures.has_mask)
@@ -57,7 +57,7 @@ def _class_figures(members_N: Flags, fraction_N: Scores) -> dict[str, Any]:
 
 
 def _measure(pictures: FrameSet, margin: float, chosen_N: Indices) -> tuple[Scores, Scores]:
-    """The lesion's share of the picture, and the side of its crop as a share of the picture's."""
+    """The lesion's share of the image, and the side of its crop as a share of the image's."""
     fractions, sides = [], []
     for indices in np.array_split(chosen_N, -(-len(chosen_N) // _BATCH)):
         mask_BFF = torch.from_numpy(np.asarray(pictures.masks[indices]) > 128).float()

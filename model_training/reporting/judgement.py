@@ -1,7 +1,7 @@
 """The judgement of a finished experiment: discrimination, calibration, operating points, prediction of errors.
 
-It follows from the answers of an evaluated run (``evaluation/<split>/branches.csv``) and the true labels. Thresholds
-are chosen out of fold, or else on validation, and measured on every set.
+It is computed from the answers of an evaluated run (``evaluation/<split>/branches.csv``) and the true labels.
+Thresholds are chosen out of fold, or else on validation, and measured on every set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SENSITIVITIES = (0.82, 0.89, 0.95)
 
 @dataclass(frozen=True)
 class Answers:
-    """The network's probabilities for the N pictures of a set, and their labels."""
+    """The network's probabilities for the N images of a set, and their labels."""
 
     classes: tuple[str, ...]
     labels: Indices  # [N]
@@ -61,7 +61,7 @@ class Answers:
 
     @property
     def malignant(self) -> tuple[Flags, Scores]:
-        """Which pictures show a malignant lesion, and their probability of that class; ``[N]`` each."""
+        """Which images show a malignant lesion, and the malignant probability; ``[N]`` each."""
         k = next(i for i, name in enumerate(self.classes) if name in ("melanoma", "malignant"))
         return self.labels == k, self.probabilities[:, k]
 
@@ -83,12 +83,12 @@ class Answers:
 
     @cached_property
     def resamples(self) -> list[Indices]:
-        """The bootstrap samples of the images behind every interval, ``[N]`` each."""
+        """The bootstrap samples of the images for every interval, ``[N]`` each."""
         return list(stratified_resamples(self.labels, self.num_resamples, seed=0))
 
 
 def read_answers(folder: Path, calibration: Calibration) -> Answers:
-    """The answers in the evaluation ``folder``. Raises ``ValueError`` when its files do not list the same pictures."""
+    """The answers in the evaluation ``folder``. Raises ``ValueError`` when its files do not list the same images."""
     answered, classes, branches_NBK = read_branches(folder / "branches.csv")
     ids, truth = read_predictions(folder / "truth.csv", classes)
     if ids != answered:
@@ -105,7 +105,7 @@ def read_answers(folder: Path, calibration: Calibration) -> Answers:
 def judge(sets: Mapping[str, Answers], *, choose_rule: bool = False) -> dict[str, Any]:
     """The figures of each set, by its name; thresholds are chosen on the first.
 
-    With ``choose_rule`` so is the rule for images of which the network is unsure, which the operating points include.
+    With ``choose_rule`` the "not sure" rule is chosen too, and the operating points include it.
     """
     name, chosen_on = next(iter(sets.items()))
     points, rule = choose_referrals(
@@ -163,7 +163,7 @@ def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _with_interval(answers: Answers, figure: Callable[[Indices], float]) -> dict[str, float]:
-    """A figure of all pictures, with its 95 % interval over stratified resamples of them."""
+    """A figure of all images, with its 95 % interval over stratified resamples."""
     resampled = [figure(chosen) for chosen in answers.resamples]
     low, high = np.percentile(resampled, [2.5, 97.5])
     return {"value": figure(np.arange(len(answers.labels))), "low": float(low), "high": float(high)}
@@ -189,7 +189,7 @@ def _calibration(answers: Answers, probabilities_NK: Scores) -> dict[str, dict[s
 def error_prediction(answers: Answers) -> dict[str, Any] | None:
     """Does the branches' disagreement predict an error better than 1 - max p? Areas under the risk-coverage curves.
 
-    ``gain`` is the area by 1 - max p minus that by disagreement, with its 95 % interval over resamples of the pictures:
+    ``gain`` is the area by 1 - max p minus that by disagreement, with its 95 % interval over resamples of the images:
     above zero where disagreement predicts errors better. None when both branches are one network.
     """
     if answers.disagreement is None:

@@ -1,4 +1,4 @@
-"""The model card that travels in the bundle, written from the manifest's own figures."""
+"""The bundle's model card, written from the manifest's figures."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ _FEATURES = {
 
 
 def _network(network: NetworkConfig) -> str:
-    """What kind of network this is; only the whole one goes by the paper's name."""
+    """The kind of network; only the complete one gets the paper's name."""
     modules = []
     if network.lesion_area_attention:
         modules.append("lesion area attention")
@@ -205,7 +205,7 @@ def _training(config: Config) -> str:
 
 
 def _departures(config: Config) -> Iterator[str]:
-    """What the training does beyond the paper's: one sentence each."""
+    """Differences between this training and the paper's, one sentence each."""
     network, second = config.network, config.recognition
     if network.canonical_orientation:
         yield "Every image is turned and mirrored to one orientation first."

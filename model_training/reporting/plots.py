@@ -1,4 +1,4 @@
-"""The figures of a report as PNG pictures: one column of axes for each set, validation first."""
+"""The plots of a report as PNG files: one column of axes per set, validation first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model_training.reporting.text import with_interval
 INCHES, DOTS_PER_INCH = 4.6, 110
 GREY = "0.6"
 
-# Draws one set into one pair of axes; the figures are those of its judgement.
+# Draws one set into one pair of axes, from its answers and its judgement.
 Draw = Callable[[Axes, Answers, Mapping[str, Any]], None]
 
 
@@ -36,7 +36,7 @@ def _draw(sets: Mapping[str, Answers], judgement: Mapping[str, Any], draw: Draw,
     for axes, (name, answers) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
         draw(axes, answers, judgement[name])
         axes.set_title(f"{name} ({len(answers.labels)} pictures)", fontsize=10)
-    # Without the version and the date, so that the same figures give the same file.
+    # No version or date, so that the same figures give the same file.
     metadata = {"Software": None}
     replace_atomically(path, lambda scratch: figure.savefig(scratch, format="png", metadata=metadata))
     return path

@@ -33,7 +33,7 @@ class Report:
 def write_report(experiment: Experiment, folder: Path) -> Report:
     """Write ``figures.json``, the plots and ``CLEAR_DERM.md`` about an evaluated run into ``folder``.
 
-    The test split is included if it was evaluated. Raises ``RunError`` before the validation split was.
+    The test split is included if it was evaluated. Raises ``RunError`` if the validation split was not.
     """
     sets, seen = _evaluated_sets(experiment)
     training = experiment.training_sets()[0]
@@ -54,9 +54,9 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
 
 def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[str, dict[str, list[str]]]]:
-    """The answers on what was evaluated, and the ids seen in training, both by set.
+    """The answers on the evaluated sets, and the ids seen in training, both by set.
 
-    Raises ``RunError`` for a test set of other classes than the model's, which its temperatures do not apply to.
+    Raises ``RunError`` for a test set with other classes than the model's, because the temperature does not fit it.
     """
     calibration = read_calibration(experiment)
     found: dict[str, Answers] = {}

@@ -10,7 +10,7 @@ from service.bundle import MeasuredAbstention, NotSure, OperatingPoint, Repeatab
 
 _TITLE = "## For clinicians"
 
-# Diagnoses that call for a referral and that no class of the challenges covers.
+# Diagnoses that need a referral and are in no class of the challenges.
 _UNKNOWN = "basal cell carcinoma, squamous cell carcinoma, actinic keratosis, Merkel cell carcinoma"
 
 _SETS: Mapping[str, str] = {
@@ -40,7 +40,7 @@ image is judged as one of these, and "no referral" rules none of the others out.
 
 
 def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
-    """``card`` with this section behind its title, in the place of an earlier one; ``manifest`` by its fields."""
+    """``card`` with this section after its title, replacing an earlier one; ``manifest`` by its fields."""
     card = re.sub(rf"{_TITLE}\n.*?(?=^## )", "", card, count=1, flags=re.DOTALL | re.MULTILINE)
     title, _, rest = card.partition("\n")
     classes, abstention = manifest["classes"], manifest.get("abstention")

@@ -19,7 +19,7 @@ def with_interval(figure: Mapping[str, float]) -> str:
 
 
 def partitions(train: str, chosen_on: str, judged: Mapping[str, Any]) -> str:
-    """The training, choosing and reported sets, and how many reported pictures the model was trained on."""
+    """The sets for training, for choosing and for reporting, and how many reported images were trained on."""
     reported = [f"`{name}`" for name in judged if name != chosen_on]
     text = f"Trained on `{train}`, temperature and thresholds chosen on `{chosen_on}`, "
     text += f"reported on {', '.join(reported)}." if reported else "not evaluated on a test set."

@@ -1,4 +1,4 @@
-"""The outcome of the ablations as ``cross-validation.json`` and, for reading, ``cross-validation.md``."""
+"""The result of the ablations as ``cross-validation.json`` and, for readers, ``cross-validation.md``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Ablations: settings that the paper leaves open, compared by five-fold cross-validation on the training set.
 
-An ablation changes one setting of the base configuration. ``shipped-recipe`` makes all changes by which the shipped
-model's training differs from that of the tables, ``plain-recipe`` the same without the paper's modules. No ablation
-reads a test set, and all use balanced class prevalence.
+An ablation changes one setting of the base configuration. ``shipped-recipe`` has all differences between the shipped
+model's training and that of the tables, ``plain-recipe`` the same without the paper's modules. No ablation reads a test
+set, and all use balanced class prevalence.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "row-attention": ("network.attention=row",),
         "attention-from-one": ("network.attention_start=1",),
         "literal-from-one": ("network.attention=literal", "network.attention_start=1"),
-        # What acts in the control on frozen features: docs/modules.md.
+        # The form that has an effect in the control on frozen features: docs/modules.md.
         "bounded-attention": ("network.attention=cosine", "network.attention_start=1"),
         "bounded-attention-between": (
             "network.attention=cosine",
@@ -84,7 +84,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.learning_rate=1e-4",
             "recognition.new_module_rate=10",
         ),
-        # All modules of the second stage in forms that act in their controls, and learning rates of old and new ones.
+        # All second-stage modules in forms that have an effect in their controls, with a learning rate for new modules.
         "acting-modules": (
             "network.attention=cosine",
             "network.attention_start=1",
@@ -110,7 +110,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.epochs=24",
             "recognition.augmentation=strong",
         ),
-        # Everything that the next model is trained with, and the same without the distinguish module.
+        # The recipe of the next model, and the same without the distinguish module.
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
         "acting-recipe-short": (*_ACTING_RECIPE, "recognition.epochs=12"),
@@ -156,7 +156,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Ablations that change the first stage's training, so that they cannot share the base's; and whose they use.
+# Ablations that change the first stage's training, and whose first stage they use instead of the base's.
 _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
     {
         name: name
@@ -191,7 +191,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
                 area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
             )
             if trained_as != ablation:
-                # Not into the folder that both share: it has the base's own evaluation.
+                # Not into the shared folder: it has the base's own evaluation.
                 folder = template.folder / "cross-validation" / ablation / f"fold-{fold + 1}" / "evaluation"
                 experiment = replace(experiment, evaluation_folder=folder)
             trials.append(Trial(name, experiment, "validation", results / name))
@@ -200,7 +200,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
 
 @dataclass(frozen=True)
 class _Fold:
-    """The outcome of one ablation on the N pictures that one fold holds out."""
+    """The outcome of one ablation on the N images that one fold holds out."""
 
     record: TrialRecord
     labels_N: Indices
@@ -211,9 +211,9 @@ def ablation_result(trials: Sequence[Trial], train: PictureSet, *, command: str)
     """The contents of ``cross-validation.json``: each ablation's AUC over the folds, and its paired gain over the base.
 
     The gain is the mean over the folds that both have, with two 95 % intervals. ``low`` to ``high`` is a bootstrap over
-    the held-out pictures, for these networks. ``folds_low`` to ``folds_high`` follows from the spread of the gains over
-    the folds: an ablation is better when this interval is above zero over all five folds. Neither includes the variance
-    between seeds, since all folds have the same one.
+    the held-out images, for these networks. ``folds_low`` to ``folds_high`` is from the variance of the gains over the
+    folds: an ablation is better when this interval, over all five folds, is above zero. Neither includes the variance
+    between seeds, because all folds have the same one.
     """
     labels = {sample.id: sample.label for sample in train.samples}
     folds: dict[str, dict[int, _Fold]] = {}
@@ -289,10 +289,9 @@ def _aucs(labels_N: Indices, scores_NK: Scores, classes: Sequence[str]) -> list[
 
 
 def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
-    """The gain of ``ours`` in each AUC, ``[1 + R, metrics]``: on the pictures, then on each bootstrap resample.
+    """The gain of ``ours`` in each AUC, ``[1 + R, metrics]``: on the images, then on each bootstrap resample.
 
-    Raises ``ValueError`` when the two are about different pictures, or use crops of different first stages without
-    being meant to.
+    Raises ``ValueError`` when the two have different images, or unintentionally crops of different first stages.
     """
     first_stages = {fold.record.area_sha256 for fold in (ours, base)} - {None}
     own_first_stage = {variant_of(fold.record.name) for fold in (ours, base)} & _FIRST_STAGES.keys()

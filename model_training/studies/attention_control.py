@@ -1,7 +1,7 @@
-"""Does the lesion feature attention act? One branch on frozen features, with one form of Eqns 1 and 2 after another.
+"""Does the lesion feature attention have an effect? One branch on frozen features, with several forms of Eqns 1, 2.
 
-The branch is trained with attention, and then judged with it, without it (alpha = beta = 0), with uniform maps (the
-attention's size without its choice of positions), and with shuffled maps.
+The branch is trained with attention, then judged with it, without it (alpha = beta = 0), with uniform maps (the same
+magnitude, but no choice of positions) and with shuffled maps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from model_training.network.losses import class_weights, classification_loss
 from model_training.studies.attention_recipes import AttentionRecipe
 
 BATCH = 64
-# Deletion and insertion ask the branch about a hundred times for each image.
+# Number of images; deletion and insertion run the branch about a hundred times for each.
 NUM_FAITHFULNESS = 120
 NUM_CLASSES = 3
 # Melanoma and seborrheic keratosis: the challenge's tasks.
@@ -65,7 +65,7 @@ class ControlBranch(nn.Module):
         self.first, self.last = nn.Linear(channels, hidden), nn.Linear(hidden, NUM_CLASSES)
 
     def relate(self, features_BCHW: Tensor) -> Tensor:
-        """P of Eqn 2, ``[B, M, M]``, by the recipe's similarity and normalisation."""
+        """P of Eqn 2, ``[B, M, M]``, with the recipe's similarity and normalisation."""
         assert self.correlation is not None
         query = self.correlation.query(features_BCHW).flatten(2).transpose(1, 2)
         key = self.correlation.key(features_BCHW).flatten(2)
@@ -79,7 +79,7 @@ class ControlBranch(nn.Module):
         return energy.flatten(1).softmax(dim=1).view_as(energy)
 
     def attend(self, features_BCHW: Tensor, mode: Mode, generator: torch.Generator | None = None) -> Attended:
-        """Eqn 3 in one of the modes; the shuffled one draws from ``generator``."""
+        """Eqn 3 in one of the modes; ``shuffled`` draws from ``generator``."""
         num_positions = features_BCHW.shape[2] * features_BCHW.shape[3]
         result, spatial, correlation = features_BCHW, None, None
         if mode == "off":
@@ -147,7 +147,7 @@ def train_branch(
 
 
 def branch_figures(branch: ControlBranch, features_NCHW: NDArray[np.float16], labels_N: Indices) -> dict[str, Any]:
-    """What the trained branch and its attention do on images that it has not seen."""
+    """The figures of the trained branch and its attention on held-out images."""
     figures: dict[str, Any] = {"alpha": branch.alpha.item(), "beta": branch.beta.item()}
     modes: tuple[Mode, ...] = ("on", "off", "uniform", "shuffled")
     generator = torch.Generator().manual_seed(0)
@@ -180,9 +180,9 @@ def branch_figures(branch: ControlBranch, features_NCHW: NDArray[np.float16], la
 def faithfulness(
     branch: ControlBranch, features_NCHW: NDArray[np.float16], *, num_steps: int = 7
 ) -> dict[str, dict[str, Any]]:
-    """Deletion and insertion of cells of the feature map, which a mean feature replaces, for the predicted class.
+    """Deletion and insertion of cells of the feature map (replaced by the mean feature), for the predicted class.
 
-    For each map: the two areas, and by how much each is better than that of random maps, with 95 % intervals.
+    For each map: the two areas, and their gain over random maps, with 95 % intervals.
     """
     blank_1C11 = torch.from_numpy(np.asarray(features_NCHW, np.float32).mean(axis=(0, 2, 3)))[None, :, None, None]
     generator = torch.Generator().manual_seed(0)
@@ -207,7 +207,7 @@ def faithfulness(
 def importance_maps(
     branch: ControlBranch, features_BCHW: Tensor, chosen_B: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The maps that are compared, ``[B, H, W]``: the attention's, gradient x features, the centre, and chance."""
+    """The maps to compare, ``[B, H, W]``: the attention's, gradient x features, the centre, and random ones."""
     num, _, height, width = features_BCHW.shape
     maps = {"random": random_importance(num, height, generator), "centre": central_importance(num, height)}
     leaf = features_BCHW.clone().requires_grad_(True)
@@ -233,9 +233,9 @@ def attention_control(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """Train with ``recipe`` on what is not held out; its figures on what is."""
+    """Train with ``recipe`` on the images that are not held out; returns the figures on those that are."""
     trained_on = features_NCHW[~held_out_N]
-    # A start without layer4's last block gives features of about 0.1, at which the new layers hardly move.
+    # Weights without layer4's last block give features of about 0.1, with which the new layers hardly train.
     scale = np.float16(1 / trained_on.std(dtype=np.float32))
     branch = train_branch(trained_on * scale, labels_N[~held_out_N], recipe, seed=seed)
     held_out = features_NCHW[held_out_N] * scale

@@ -1,4 +1,4 @@
-"""The forms of Eqns 1 and 2 that the attention's control tries."""
+"""The forms of Eqns 1 and 2 in the attention control."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class AttentionRecipe:
-    """One form of the module, and how it is optimised."""
+    """One form of the module, with its optimisation."""
 
     # Eqn 2: the softmax over the whole matrix, or over each row; None: without the correlation block.
     correlation: Literal["matrix", "row"] | None = "matrix"
-    # The products as they are, over sqrt(K), or of vectors of unit length times ``sharpness``: bounded.
+    # The products as they are, divided by sqrt(K), or of unit vectors times ``sharpness``, which is bounded.
     similarity: Literal["product", "scaled", "cosine"] = "scaled"
     sharpness: float = 1.0
-    # Multiply P * F by M and Q . F by H W, which the sums of one over so many entries would make small.
+    # Multiply P * F by M and Q . F by H W: maps that sum to one over so many entries have small values.
     gain: bool = True
     spatial: bool = False
-    # Alpha and beta at the start.
+    # Initial alpha and beta.
     start: float = 1.0
-    # Learning rate of alpha and beta over that of the rest.
+    # Learning rate of alpha and beta, relative to the rest.
     scalar_rate: float = 1.0
-    # Where the features are pooled: before both fully connected layers, or between them, which makes the rows of P
-    # matter: the mean over positions of P * F depends on its columns' sums alone.
+    # Where the features are pooled: before both fully connected layers, or between them. Only between them do the rows
+    # of P matter: the mean over positions of P * F depends only on the column sums.
     head: Literal["pooled", "positions"] = "pooled"
     learning_rate: float = 1e-3
     epochs: int = 8

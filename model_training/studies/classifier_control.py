@@ -1,7 +1,7 @@
-"""What a regression on frozen features tells of the classes, by the layers that it sees.
+"""How well a regression on frozen features separates the classes, by the layers it uses.
 
-The paper's classifier sees the last layer alone. The layers before it describe colour and texture, which the last one
-has learnt to discard.
+The paper's classifier uses only the last layer. Earlier layers describe colour and texture, which the last one has
+learnt to discard.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def classifier_control(
 ) -> dict[str, float]:
     """AUC of melanoma, of seborrheic keratosis and their mean on ``held_out_N``, for classes in the order of 2017.
 
-    ``means_LNC`` has each layer's features, averaged over the positions, ``[N, C]``. The regression is the one that a
-    network's classifier may start from.
+    ``means_LNC`` has each layer's features, averaged over the positions, ``[N, C]``. The regression is the same as for
+    ``network.classifier_start``.
     """
     features_NC = torch.from_numpy(np.concatenate([means_LNC[layer] for layer in layers], axis=1))
     labels, learnt = torch.from_numpy(labels_N), torch.from_numpy(~held_out_N)

@@ -1,4 +1,4 @@
-"""The records of the module controls as tables: each recipe's mean over its folds and seeds."""
+"""The results of the module controls as tables: each recipe's mean over folds and seeds."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "row_spread": "Spread",
     },
 }
-# What each study's gains are over, and in which figure.
+# The baseline of each study's gains, and the figure.
 _BASES = {"distinguish": ("adamw", "pair_auc"), "attention": ("none", "auc_on"), "classifier": ("last", "mean_auc")}
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 
 
 def control_table(study: str, records: Mapping[str, Record]) -> str:
-    """Markdown: one row a recipe and view.
+    """Markdown with one row per recipe and view.
 
     A recipe's gain is over the study's base, paired by fold and seed, with its 95 % interval over the folds. Gains of
-    deletion are over random maps, the mean of the runs' lower bounds of the 95 % interval in brackets.
+    deletion are over random maps; in brackets is the mean of the runs' lower bounds of the 95 % interval.
     """
     groups: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
     for name, record in records.items():
@@ -59,7 +59,7 @@ def control_table(study: str, records: Mapping[str, Record]) -> str:
 
 
 def _paired(runs: Mapping[tuple[str, str], Record], base: Mapping[tuple[str, str], Record], figure: str) -> str:
-    """The mean gain over the folds that both have, each the mean over its seeds."""
+    """The mean gain over the folds that both have; a fold's gain is the mean over seeds."""
     gains: dict[str, list[float]] = defaultdict(list)
     for fold, seed in runs.keys() & base.keys():
         gains[fold].append(runs[fold, seed][figure] - base[fold, seed][figure])

@@ -1,7 +1,7 @@
-"""Can the distinguish module learn? D alone, on frozen features, with one optimiser and initialisation after another.
+"""Can the distinguish module learn? D alone, on frozen features, with different optimisers and initialisations.
 
-The paper names a learning rate, 1e-3, and neither the optimiser nor the initialisation. What D reaches is compared with
-the pairs' score from a logistic regression on the same features: the probability that two images are of one class.
+The paper gives a learning rate, 1e-3, but neither optimiser nor initialisation. The baseline is a logistic regression
+on the same features, which scores a pair by the probability that both images have the same class.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ RECIPES: Mapping[str, DistinguishRecipe] = MappingProxyType(
 
 
 def make_distinguish(channels: int, recipe: DistinguishRecipe) -> Distinguish:
-    """D as the recipe begins with it."""
+    """D with the recipe's initialisation."""
     return Distinguish(channels, norm=recipe.norm, initialisation=recipe.initialisation)
 
 
@@ -78,9 +78,9 @@ def train_distinguish(
     num_pairs: int,
     num_looks: int = 4,
 ) -> dict[str, Any]:
-    """Train D on pairs of the images that are not held out; its AUC on ``num_pairs`` random pairs of those that are.
+    """Train D on pairs of images that are not held out; returns its AUC on ``num_pairs`` random held-out pairs.
 
-    ``curve`` holds the steps, the mean training loss since the look before, and the AUC on the pairs held out.
+    ``curve`` has the steps, the mean training loss since the last entry, and the AUC on held-out pairs.
     """
     inside, outside = np.flatnonzero(~held_out_N), np.flatnonzero(held_out_N)
     judged = outside[random_pairs(len(outside), num_pairs, seed=2017)]
@@ -132,7 +132,7 @@ def distinguish_scores(module: Distinguish, features_NCHW: NDArray[np.float16], 
 
 
 def pair_auc(scores_B: Tensor, labels_N: Indices, pairs_2B: Indices) -> float:
-    """How well the scores tell pairs of the same class from others."""
+    """The AUC of the scores for telling pairs of the same class from others."""
     same_B = labels_N[pairs_2B[0]] == labels_N[pairs_2B[1]]
     return area_under_roc(same_B, scores_B.double().numpy())
 
@@ -140,7 +140,7 @@ def pair_auc(scores_B: Tensor, labels_N: Indices, pairs_2B: Indices) -> float:
 def regression_pair_auc(
     features_NCHW: NDArray[np.float16], labels_N: Indices, held_out_N: NDArray[np.bool_], *, num_pairs: int
 ) -> float:
-    """What a logistic regression on the pooled features reaches: its score of a pair is sum_k p_k(a) p_k(b)."""
+    """The AUC of a logistic regression on the pooled features, whose score of a pair is sum_k p_k(a) p_k(b)."""
     pooled_NC = np.asarray(features_NCHW, dtype=np.float32).mean(axis=(2, 3))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=1000))
     model.fit(pooled_NC[~held_out_N], labels_N[~held_out_N])

@@ -1,7 +1,7 @@
-"""Feature maps of an ImageNet ResNet18 that never learns, computed once and kept: controls for single modules.
+"""Feature maps of a frozen ImageNet ResNet18, computed once and cached, for the controls of single modules.
 
-Whether a module can learn, or does anything, shows on frozen features within minutes. What does not work there will
-not work in a whole network either, where hours of training hide the cause.
+On frozen features a few minutes show whether a module can learn and has an effect. A module that does not work there
+will not work in the whole network either, where hours of training hide the cause.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from model_training.training.pretrained import Pretrained
 
 Layer = Literal["layer3", "layer4"]
 
-# Of each layer in what ``ResNetStages`` returns, and its stride in pixels.
+# Each layer's index in the output of ``ResNetStages``, and its stride in pixels.
 _STAGES: dict[Layer, int] = {"layer3": 3, "layer4": 4}
 _STRIDES: dict[Layer, int] = {"layer3": 16, "layer4": 32}
 
@@ -35,7 +35,7 @@ FeatureMaps = NDArray[np.float16]
 
 
 def lesion_boxes(pictures: FrameSet, *, margin: float) -> Tensor:
-    """The smallest rectangles around the masks, ``[N, 4]``, with ``margin`` on each side as a share of theirs."""
+    """The smallest rectangles around the masks, ``[N, 4]``, with ``margin`` added on each side, as a share of it."""
     parts = []
     for first in range(0, len(pictures), BATCH):
         masks = mask_tensor(torch.from_numpy(pictures.masks[first : first + BATCH])).squeeze(1)
@@ -44,7 +44,7 @@ def lesion_boxes(pictures: FrameSet, *, margin: float) -> Tensor:
 
 
 def whole_images(pictures: FrameSet) -> Tensor:
-    """Boxes ``[N, 4]`` that cut nothing off."""
+    """Boxes ``[N, 4]`` of the whole images."""
     return torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
 
 
@@ -53,7 +53,7 @@ def frozen_features(
 ) -> dict[Layer, FeatureMaps]:
     """Maps ``[N, C, h, w]`` of layer3 and layer4 on crops of ``size`` pixels, memory-mapped from ``cache``.
 
-    What an interrupted call has computed is kept.
+    An interrupted call resumes.
     """
     folder = cache / f"features-{_digest(pictures, boxes_N4, pretrained, size)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The controls of single modules on frozen features: their pictures, and the records of what came out.
+"""The controls of single modules on frozen features: their data and their results.
 
-One JSON file a study; a record that is there is not computed again.
+There is one JSON file per study; existing results are not computed again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INPUT_SIZE = 224
 CROP_MARGIN = 0.25
 NUM_PAIRS = 2000
 
-# The recipe that stands for a logistic regression in place of the distinguish module.
+# The recipe with a logistic regression instead of the distinguish module.
 REGRESSION = "regression"
 
 RECIPE_NAMES: dict[Study, list[str]] = {
@@ -66,7 +66,7 @@ class Control:
 
     @property
     def name(self) -> str:
-        """By which its record is found."""
+        """The key of its result."""
         return f"{self.recipe}/{self.view}-{self.layer}/fold-{self.fold + 1}/seed-{self.seed}"
 
 
@@ -75,7 +75,7 @@ def control_data(
 ) -> ControlData:
     """The frozen features of ``pictures``, computed unless ``cache`` holds them.
 
-    Crops are taken around the masks: controls compare recipes, and are no estimate of a whole network's figures.
+    Crops are around the true masks: controls compare recipes, and do not estimate a whole network's figures.
     """
     boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
     maps: NDArray[np.float16] = np.zeros((0, 0, 0, 0), dtype=np.float16)
@@ -110,7 +110,7 @@ def run_control(control: Control, data: ControlData) -> dict[str, Any]:
 
 
 class Records:
-    """The outcomes of one study, in a JSON file."""
+    """The results of one study, in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,14 +118,14 @@ class Records:
         self.by_name: dict[str, dict[str, Any]] = json.loads(text)
 
     def add(self, name: str, record: dict[str, Any]) -> None:
-        """Keep an outcome."""
+        """Write a result."""
         self.by_name[name] = _rounded(record)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, json.dumps(dict(sorted(self.by_name.items())), indent=1) + "\n")
 
 
 def _rounded(value: Any) -> Any:
-    """Figures to six digits: more are noise, and make the file large."""
+    """Round figures to six digits: more are noise, and make the file large."""
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list):

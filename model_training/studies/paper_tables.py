@@ -1,6 +1,6 @@
 """The paper's Tables 1 to 3 as printed, and the experiments that reproduce their rows.
 
-Figures go by the names of :func:`~model_training.evaluation.evaluate.classification_figures`; ACC, SE and SP follow
+Figures have the names of :func:`~model_training.evaluation.evaluate.classification_figures`; ACC, SE and SP follow
 the paper's rule, the class of highest probability.
 """
 
@@ -31,15 +31,15 @@ class Row:
     name: str
     paper: Mapping[str, float] = field(default_factory=dict)
     system: str | None = None
-    # Number of further training pictures behind the printed figures, where the paper gives it.
+    # Number of additional training images for the printed figures, if the paper gives it.
     external: int | None = None
-    # The system that differs from this one in one module only, where the baseline differs in more.
+    # The system that differs from this one in one module only, if the baseline differs in more.
     control: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its data, rows and figures, and the number of positive test pictures of each task."""
+    """One table: its data, rows and figures, and the number of positive test images of each task."""
 
     number: int
     title: str
@@ -85,7 +85,7 @@ def _modules(area: bool, attention: bool, distinguish: bool, branches: str) -> t
 # Without the distinguish module nothing needs a second branch.
 _BASELINE = _modules(False, False, False, "single")
 
-# The changes of each system to the configuration. The systems that the paper compares with see the whole picture.
+# Each system's changes of the configuration. The systems that the paper compares with use the whole image.
 SYSTEMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "baseline": _BASELINE,

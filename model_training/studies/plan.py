@@ -27,8 +27,8 @@ from model_training.training.run_folder import RunFolder
 def runnable(trials: Sequence[Trial], console: Console, *, timings: Path) -> list[Trial]:
     """Print the plan and return the unfinished trials that can run here.
 
-    The remaining time of a run that has begun follows from its finished epochs. Other networks are timed for a few
-    steps; the JSON file ``timings`` keeps the result, so that each kind is timed once.
+    The remaining time of a started run is estimated from its finished epochs. Other networks are timed for a few steps;
+    the JSON file ``timings`` has the results, so each kind is timed once.
     """
     loader = _PretrainedLoader()
     obstacles = {trial.name: _obstacle(trial, loader) for trial in trials if trial.record() is None}
@@ -55,9 +55,9 @@ def runnable(trials: Sequence[Trial], console: Console, *, timings: Path) -> lis
 
 
 def refuse_other_outcomes(trials: Sequence[Trial]) -> None:
-    """Raise :class:`TrialError` for an outcome of another configuration or of other pretrained weights.
+    """Raise :class:`TrialError` for an outcome with another configuration or other pretrained weights.
 
-    ``trials`` are all trials of a study, not only those that run now: its tables show every outcome.
+    ``trials`` are all trials of a study, not only those that run now, because its tables show every outcome.
     """
     loader = _PretrainedLoader()
     for trial in trials:
@@ -95,7 +95,7 @@ class _PretrainedLoader:
 
 
 def _obstacle(trial: Trial, loader: _PretrainedLoader) -> str | None:
-    """A known reason for which the trial would fail later, else None."""
+    """A known reason why the trial would fail later, else None."""
     try:
         _check_data(trial, loader)
         _check_pretrained(trial.config, loader)
@@ -108,7 +108,7 @@ def _check_pretrained(config: Config, loader: _PretrainedLoader) -> None:
     pretrained = loader.load(config.start, config.network.features)
     if pretrained is not None:
         build_network(config.network, num_classes=2).load_pretrained(pretrained.weights)
-    # The first stage's encoder is a ResNet18 whatever the second stage's is.
+    # The first stage's encoder is always a ResNet18.
     pretrained = loader.load(config.start, "resnet18") if config.network.lesion_area_attention else None
     if pretrained is not None:
         LesionAreaAttention(input_size=config.network.area_size).load_pretrained(pretrained.weights)
@@ -127,7 +127,7 @@ def _check_data(trial: Trial, loader: _PretrainedLoader) -> None:
 
 
 class _Estimate:
-    """Times every kind of network once, and counts a shared first stage in the first trial that needs it."""
+    """Times every kind of network once; a shared first stage counts for the first trial that needs it."""
 
     def __init__(self, timings: Path) -> None:
         self.total = 0.0

@@ -11,7 +11,7 @@ from model_training.studies.paper_tables import SYSTEMS, Table
 from model_training.studies.trials import Trial
 from model_training.training.experiment import Experiment
 
-# As the paper: probabilities for the class mix that the weighted loss implies.
+# Like the paper: probabilities for the class prevalence that the weighted loss implies.
 _AS_PRINTED = "evaluation.prevalence=balanced"
 
 
@@ -24,9 +24,9 @@ def table_trials(
     assignments: Sequence[str],
     num_seeds: int,
 ) -> list[Trial]:
-    """The trials of these tables, each once, one seed after the other.
+    """The trials of these tables without duplicates, one seed after the other.
 
-    Every trial has ``template`` with its own configuration and folder; the systems of a seed share the first stage.
+    Every trial is ``template`` with its own configuration and folder; the systems of a seed share the first stage.
     """
     tables = list(tables)
     trials: dict[str, Trial] = {}

@@ -1,4 +1,4 @@
-"""The paper's tables with the printed figures and ours, as ``table-N.json`` and, for reading, ``table-N.md``."""
+"""The paper's tables with the printed figures and ours, as ``table-N.json`` and, for readers, ``table-N.md``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, prove
 def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, command: str) -> dict[str, Any]:
     """The contents of ``table-N.json``: printed figures, our figures from the finished trials, and their difference.
 
-    Ours: mean and standard deviation over the seeds, and the 95 % bootstrap interval of that mean over
-    stratified resamples of the test pictures.
+    Ours: mean and standard deviation over the seeds, and the 95 % interval of that mean by stratified bootstrap over
+    the test images.
     """
     finished: dict[str, list[tuple[TrialRecord, Scores]]] = {}
     labels = {sample.id: sample.label for sample in test.samples}
@@ -112,7 +112,7 @@ def _against(
 ) -> list[dict[str, Any]]:
     """Paired comparisons with ``reference``, for every seed that both systems have.
 
-    A DeLong test of each task's AUC, unless the set has fewer than two pictures of an outcome; for the mean AUC, which
+    A DeLong test of each task's AUC, unless the set has fewer than two images of an outcome; for the mean AUC, which
     has no such test, a bootstrap interval.
     """
     if reference is None or row.system in (None, reference):
@@ -135,7 +135,7 @@ def _against(
 
 
 def _mean_gain(ours_NK: Scores, base_NK: Scores, labels_N: Indices, classes: Sequence[str]) -> dict[str, float | None]:
-    """The gain of ``ours`` in the mean AUC, with its 95 % interval over stratified resamples of the pictures."""
+    """The gain of ``ours`` in the mean AUC, with its 95 % interval over stratified resamples of the images."""
 
     def gain(chosen_N: Indices) -> float:
         ours, base = (classification_figures(labels_N[chosen_N], s[chosen_N], classes) for s in (ours_NK, base_NK))
@@ -146,7 +146,7 @@ def _mean_gain(ours_NK: Scores, base_NK: Scores, labels_N: Indices, classes: Seq
 
 
 def printed_inconsistencies(table: Table) -> list[str]:
-    """Printed figures that contradict others of the same row by more than rounding to three digits."""
+    """Printed figures that contradict others in the same row by more than rounding to three digits."""
     return [found for row in table.rows for found in (*_accuracies(table, row), *_means(table, row))]
 
 
@@ -211,7 +211,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _origin(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Pretrained weights, machine, precision and commits of our rows, all different values included."""
+    """Pretrained weights, machines, precisions and commits of our rows, with all distinct values."""
     ours = [row for row in rows if row["seeds"]]
     if not ours:
         return []

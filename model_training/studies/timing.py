@@ -1,4 +1,4 @@
-"""The duration of training steps on this machine, measured on a few batches of noise."""
+"""The duration of training steps on this machine, measured on batches of noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model_training.training.optimisation import make_optimiser
 from model_training.training.recognition import RecognitionStage
 from model_training.training.stage import Batch, Stage
 
-# After one step more, which allocates memory and chooses algorithms.
+# After one warm-up step, which allocates memory and chooses algorithms.
 TIMED_STEPS = 2
 
 
@@ -45,7 +45,7 @@ def time_recognition_batch(config: Config) -> float:
 
 
 def random_frames(num: int, frame_size: int) -> FrameSet:
-    """``num`` pictures of noise, each with a mask; together they have every class of ISIC 2017."""
+    """``num`` images of noise with masks, and with every class of ISIC 2017 among their labels."""
     rng = np.random.default_rng(0)
     return FrameSet(
         name="noise",

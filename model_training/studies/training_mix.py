@@ -2,9 +2,9 @@
 
     python -m model_training.studies.training_mix --data data
 
-The tables' rows take every class for equally likely, the shipped model has the class shares of the training set in its
-probabilities, and that changes the order of the images. This compares both with the training set's shares, and gives
-the figures of the releases with equally likely classes. It reads the kept answers in ``results/``; no model is run.
+The tables' rows assume equally likely classes, the shipped model's probabilities the class shares of the training set;
+that changes the ranking of the images. This compares both with the training set's shares, and gives the figures of the
+releases with equally likely classes. It reads the answers in ``results/``; no model is run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WITH_BRANCHES = ("cin-isic2017-1.2.0", SHIPPED)
 
 
 def with_prior(probabilities_NK: Scores, prior_K: Scores) -> Scores:
-    """Multiply probabilities by a class prior and normalise them again (Bayes' rule); ``1 / prior`` takes it out."""
+    """Multiply probabilities by a class prior and normalise (Bayes' rule); ``1 / prior`` removes it."""
     weighted = probabilities_NK * prior_K
     normalised: Scores = weighted / weighted.sum(axis=-1, keepdims=True)
     return normalised
@@ -72,7 +72,7 @@ def training_mix_result(results: Path, data: Path) -> dict[str, Any]:
 
 
 def _equal_prior_auc(release: Path, data: Path, split: str, prior_K: Scores) -> float:
-    """Mean AUC of a release's branches with the prior taken out of each."""
+    """Mean AUC of a release, with the prior removed from each branch."""
     ids, _ = read_predictions(release / f"{split}-predictions.csv", CLASSES_2017)
     table = np.genfromtxt(release / f"{split}-branches.csv", str, delimiter=",")[1:]
     if table[:, 0].tolist() != ids:

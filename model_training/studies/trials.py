@@ -1,4 +1,4 @@
-"""Trials: each trains one configuration, evaluates it once, and keeps the outcome.
+"""Trials: train one configuration, evaluate it once, and keep the outcome.
 
 The outcome is a folder in ``results/`` with ``predictions.csv``, in the official scorer's format, and ``trial.json``.
 A trial with an outcome is finished; an interrupted one resumes from its checkpoint.
@@ -42,7 +42,7 @@ class TrialRecord(BaseModel):
     start: str
     # SHA-256 of the pretrained weights' names and values; None for random weights.
     start_sha256: str | None
-    # Of the recognition stage; machines and commits over its start and its resumptions.
+    # Of the recognition stage; machines and commits over its start and all resumptions.
     precision: str
     machine: str
     git_commits: list[str]
@@ -70,7 +70,7 @@ class TrialRecord(BaseModel):
 
 
 def provenance_of(records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Input size, weights, machines, precisions, commits and seconds of trials, all different values included."""
+    """Input size, weights, machines, precisions, commits and seconds of trials, with all distinct values."""
     texts = {
         key: "; ".join(dict.fromkeys(getattr(record, key) for record in records))
         for key in ("start", "machine", "precision")
@@ -106,7 +106,7 @@ class Trial:
         return self.experiment.config
 
     def record(self) -> TrialRecord | None:
-        """The outcome, None before the trial has finished. Raises :class:`TrialError` for another configuration's."""
+        """The outcome; None before the trial has finished. Raises :class:`TrialError` if its configuration differs."""
         path = self.results / RECORD
         if not path.is_file() or not (self.results / PREDICTIONS).is_file():
             return None
@@ -138,7 +138,7 @@ def variant_of(name: str) -> str:
 
 
 def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of ``variants``, all trials if that is empty. Raises :class:`TrialError` for an unknown variant."""
+    """The trials of ``variants``; all trials if that is empty. Raises :class:`TrialError` for an unknown variant."""
     known = list(dict.fromkeys(trial.variant for trial in trials))
     if unknown := [variant for variant in variants if variant not in known]:
         raise TrialError(f"there is no {', '.join(unknown)}; choose among {', '.join(known)}")
@@ -146,9 +146,9 @@ def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    """The configuration without the keys that depend on the machine: the path of the weights, and the precision.
+    """The configuration without keys that depend on the machine: the path of the weights, and the precision.
 
-    Keys that are newer than an outcome have their defaults in it.
+    Keys that are newer than an outcome get their defaults.
     """
     return config.model_dump(mode="json", exclude={"start", "precision"})
 

@@ -1,4 +1,4 @@
-"""First stage: the lesion area attention module alone, on pictures with masks."""
+"""First stage: the lesion area attention module alone, on images with masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INFERENCE_BATCH = 32
 
 
 class AreaStage:
-    """The first stage. Raises :class:`DatasetError` when no training picture has a mask."""
+    """The first stage. Raises :class:`DatasetError` when no training image has a mask."""
 
     name = "area"
 
@@ -68,7 +68,7 @@ class AreaStage:
         """Nothing to do."""
 
     def batches(self, epoch: int) -> Sequence[Indices]:
-        """Every picture that has a mask, once."""
+        """Every image that has a mask, once."""
         order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)
         return [self.with_mask[batch] for batch in order]
 
@@ -94,13 +94,13 @@ class AreaStage:
         views = random_views(batch.num_whole, LIGHT, generator)[batch.share].to(self.device)
         colours = random_colours(batch.num_whole, LIGHT, generator)[batch.share]
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=self.device).expand(len(views), 4)
-        # Picture and mask are resized like the module's own input, then share one random view.
+        # Image and mask are resized like the module's own input, then share one random view.
         size = self.module.input_size
         both = crop(torch.cat([self.module.resize(picture), self.module.resize(mask)], dim=1), whole, size, views)
         return change_colours(both[:, :3], colours), both[:, 3]
 
     def validate(self) -> dict[str, float]:
-        """Mean Jaccard index at frame size, over the pictures that have a mask."""
+        """Mean Jaccard index at frame size, over the images that have a mask."""
         chosen = np.flatnonzero(self.validation.has_mask)
         scores: list[float] = []
         for first in range(0, len(chosen), INFERENCE_BATCH):
@@ -114,7 +114,7 @@ class AreaStage:
 
 
 def lesion_areas(locator: LesionLocator, pictures: FrameSet, device: torch.device) -> LesionArea:
-    """The lesion area of every picture, found on ``device`` and returned on the CPU."""
+    """The lesion area of every image, found on ``device`` and returned on the CPU."""
     locator.to(device)
     parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode():

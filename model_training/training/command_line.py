@@ -1,4 +1,4 @@
-"""The running command in the form that results record: without this machine's folders."""
+"""The command line as results record it: without folders of this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Options that name folders of this machine, or that limit how much of the work this call does.
+# Options that name folders of this machine, or that limit the work of this call.
 _LEFT_OUT = frozenset(
     {"--data", "--cache", "--run", "--runs", "--results", "--ledger", "--out", "--minutes", "--system", "--choice"}
     | {"--plan", "--figures"}
@@ -19,7 +19,7 @@ _FLAGS = frozenset({"--plan", "--force", "--keep-archives", "--accept-changed"})
 
 
 def command_line() -> str:
-    """The command that makes the whole result, of which the running one may make a part."""
+    """The command that makes the whole result; the running one may make a part of it."""
     words, arguments = ["cin-train"], sys.argv[1:]
     while arguments:
         word = arguments.pop(0)
@@ -36,7 +36,7 @@ def command_line() -> str:
 
 
 def _without_folder(value: str) -> str:
-    """``value`` without folders of this machine: only the file's name, or its path within the checkout."""
+    """``value`` as the file's name, or its path within the checkout."""
     key, assigned, path = value.partition("=")
     if assigned:
         return f"{key}={Path(path).name}" if key == "start" else value

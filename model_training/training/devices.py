@@ -1,4 +1,4 @@
-"""The devices that training runs on, and the precision it computes in there."""
+"""The devices and the precision of training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_training.config import Config
 
 
 def make_fabric(config: Config) -> Fabric:
-    """Devices and precision for training: one GPU, the CPU, or this process's share of what torchrun started."""
+    """Devices and precision for training: one GPU, the CPU, or this process's device under torchrun."""
     precision: Any = training_precision(config)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -39,10 +39,10 @@ def training_precision(config: Config) -> str:
 def _multiplies_bfloat16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # AVX-512's own instruction suffices: it makes ResNet18 nearly twice as fast.
+    # AVX-512's bfloat16 instruction is enough: it makes ResNet18 nearly twice as fast.
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def inference_device() -> torch.device:
-    """The device that finished networks run on: the GPU where there is one."""
+    """The device that finished networks run on: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,7 +12,7 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation with mean and variance over all processes, whose shares must be of equal size."""
+    """Batch normalisation with mean and variance over all processes; their shares must have equal size."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Normalised features ``[B, C, H, W]``; in evaluation mode the same as ``BatchNorm2d``."""

@@ -37,7 +37,8 @@ from model_training.training.trainer import train
 class Experiment:
     """One configuration with its folders: ``data`` has the official sets, ``cache`` the prepared frames.
 
-    Properties and methods that read a run raise :class:`~model_training.training.run_folder.RunError` before it exists.
+    Properties and methods that read a run raise :class:`~model_training.training.run_folder.RunError` if it does not
+    exist.
     """
 
     config: Config
@@ -55,7 +56,7 @@ class Experiment:
         return RunFolder((self.area_folder or self.folder) / "area")
 
     def area_part_run(self, part: int) -> RunFolder:
-        """The run folder of the first stage's network that has not seen ``part`` (from 0) of the training set."""
+        """The run folder of the first stage's network trained without ``part`` (from 0) of the training set."""
         return RunFolder((self.area_folder or self.folder) / f"area-without-part-{part + 1}")
 
     @property
@@ -68,7 +69,7 @@ class Experiment:
         return (self.evaluation_folder or self.folder / "evaluation") / split
 
     def answered_by(self) -> dict[str, Any]:
-        """What determines the finished network's answers: the weights of its stages, and the evaluation settings."""
+        """What determines the finished network's answers: its weights and the evaluation settings."""
         stages = {"recognition": self.recognition_run}
         if self.config.network.lesion_area_attention:
             stages["area"] = self.area_run
@@ -120,7 +121,7 @@ class Experiment:
         return load_pretrained(self.config.start, self.config.network.features)
 
     def training_sets(self) -> tuple[FrameSet, FrameSet]:
-        """The training set and the validation set, which is a set of its own or a held-out part of the training set."""
+        """The training set and the validation set, which is its own set or a held-out part of the training set."""
         data = self.config.data
         train = self.frames(data.train)
         if data.fold is not None:
@@ -137,7 +138,7 @@ class Experiment:
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def num_training_pictures(self) -> int:
-        """The approximate number of training pictures, without reading any."""
+        """The approximate number of training images; reads no files."""
         data = self.config.data
         num = len(read_set(self.data, data.train, allow_missing=data.allow_missing).samples)
         return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
@@ -151,7 +152,7 @@ class Experiment:
         return self.training_sets()[1]
 
     def area_sets(self, part: int | None = None) -> tuple[FrameSet, FrameSet]:
-        """Training and validation set of the first stage; of its network without ``part``, which validates it."""
+        """Training and validation set of the first stage; with ``part``, that part is the validation set."""
         train, validation = self.training_sets()
         if part is not None:
             return hold_out_fold(train, part, self.config.area.cross_fit)
@@ -162,7 +163,7 @@ class Experiment:
     def train_area(self, *, deadline: float | None = None) -> None:
         """Run or resume the first stage, at most until ``deadline`` (``time.monotonic``).
 
-        With ``area.cross_fit`` also the networks that crop the training pictures.
+        With ``area.cross_fit`` also the networks that crop the training images.
         """
         self._train_area(self.area_run, None, deadline)
         for part in range(self.config.area.cross_fit):
@@ -205,9 +206,9 @@ class Experiment:
             self._train(stage, self.recognition_run, fabric, deadline)
 
     def _locked(self, run: RunFolder, deadline: float | None) -> AbstractContextManager[None]:
-        """The lock of a run's folder, held by the first process of a command.
+        """The lock of a run's folder, held by the command's first process.
 
-        Commands that share a first stage may run at the same time: the later one waits, and finds it finished.
+        Commands that share a first stage may run at the same time: the later one waits until it is finished.
         """
         if int(os.environ.get("RANK", "0")) != 0:
             return nullcontext()
@@ -221,10 +222,10 @@ class Experiment:
         pretrained: Pretrained | None,
         sets: Callable[[], tuple[FrameSet, FrameSet]],
     ) -> tuple[Fabric, FrameSet, FrameSet]:
-        """Set up the devices and both sets of pictures, and record the run's provenance in its folder."""
+        """Set up the devices and both sets of images, and record the run's provenance in its folder."""
         fabric = make_fabric(self.config)
         fabric.launch()
-        # One process prepares the frames and begins the run; the others find both.
+        # One process prepares the frames and starts the run; the others use them.
         with fabric.rank_zero_first():
             train_set, validation_set = sets()
             provenance: dict[str, Any] = {
@@ -249,7 +250,7 @@ class Experiment:
     def locator(self, part: int | None = None) -> LesionLocator | None:
         """The first stage's finished network with the crop; None without lesion area attention.
 
-        With ``part``, the network that has not seen this part of the training set.
+        With ``part``, the network trained without this part of the training set.
         """
         network = self.config.network
         if not network.lesion_area_attention:
@@ -273,7 +274,7 @@ class Experiment:
         return network.eval()
 
     def training_boxes(self, pictures: FrameSet, device: torch.device) -> Tensor:
-        """The crop boxes ``[N, 4]`` of the training set, each by the network that has not seen the picture if any."""
+        """The crop boxes ``[N, 4]`` of the training set, with ``area.cross_fit`` by networks not trained on them."""
         num_parts = self.config.area.cross_fit
         if not self.config.network.lesion_area_attention or num_parts == 0:
             return self.locate(pictures, device).box_B4
@@ -285,7 +286,7 @@ class Experiment:
         return boxes
 
     def locate(self, pictures: FrameSet, device: torch.device, *, part: int | None = None) -> LesionArea:
-        """The lesion area of every picture, on the CPU; the whole picture without lesion area attention."""
+        """The lesion area of every image, on the CPU; the whole image without lesion area attention."""
         locator = self.locator(part)
         if locator is None:
             whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)

@@ -25,10 +25,10 @@ def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
 
 
 def parameter_groups(module: nn.Module, new_module_rate: float) -> list[dict[str, Any]]:
-    """The parameters that require gradients, with ``rate``: the multiple of the learning rate that they train at.
+    """The parameters that require gradients, with their ``rate``, a factor on the learning rate.
 
-    The feature extraction has ImageNet weights to lose, and so has a classifier that starts as a regression; all other
-    modules begin with random ones.
+    It is 1 for the feature extraction, which has ImageNet weights, and for a classifier that starts as a regression;
+    ``new_module_rate`` for all other modules, which have random initial weights.
     """
     started: list[nn.Module] = [part for part in module.modules() if isinstance(part, ResNetStages)]
     started += [part.classify for part in module.modules() if isinstance(part, Branch) and part.start == "regression"]

@@ -1,4 +1,4 @@
-"""Pretrained weights of the feature extraction, the configuration's ``start``: ImageNet's, or an earlier run's."""
+"""Pretrained weights of the feature extraction (``start`` in the configuration): ImageNet's or an earlier run's."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Pretrained:
 
     name: str
     weights: StateDict
-    # Dermoscopy pictures that the weights were trained on: id to the SHA-256 of the pixels, "" where it is unknown.
+    # Dermoscopy images that the weights were trained on: id to the SHA-256 of the pixels, "" if unknown.
     seen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of names and values, which does not depend on the file format."""
+        """SHA-256 of names and values; independent of the file format."""
         digest = hashlib.sha256()
         for name in sorted(self.weights):
             tensor = self.weights[name].cpu().contiguous()
@@ -47,8 +47,8 @@ def load_pretrained(source: str, network: FeatureNetwork = "resnet18") -> Pretra
     """Load the weights that ``source`` names: ``torchvision``, a ``.pth`` or ``.safetensors`` file, or ``none``.
 
     ``torchvision`` is downloaded once for ``network``'s depth and checked against its hash. A file has torchvision's
-    names, or is the ``weights.safetensors`` of a recognition run, whose first branch is taken; a ``pictures.csv`` in
-    the same folder, as runs write it, lists the pictures seen. Raises ``ValueError`` for anything else.
+    names, or is the ``weights.safetensors`` of a recognition run, of which the first branch is used; the run's
+    ``pictures.csv`` in the same folder lists its training images. Raises ``ValueError`` for anything else.
     """
     if source == "none":
         return None
@@ -65,7 +65,7 @@ def _read(path: Path) -> StateDict:
         safe = path.suffix == ".safetensors"
         weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the formats have no common error
-        # Only the first line: PyTorch's message then advises a way of loading that may execute code.
+        # Only the first line: the rest of PyTorch's message advises a way of loading that may execute code.
         why = str(error).partition("\n")[0]
         raise ValueError(f"start is not a readable .pth or .safetensors file: {path} ({why})") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
@@ -89,7 +89,7 @@ def _download(depth: int) -> Pretrained:
 def _seen(table: Path) -> dict[str, str]:
     if not table.is_file():
         return {}
-    # With a byte order mark, as spreadsheets write it, or without.
+    # With or without a byte order mark, which spreadsheets write.
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if "id" not in (rows.fieldnames or ()):

@@ -27,16 +27,16 @@ from model_training.network.losses import class_weights, classification_loss, di
 from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32
-# The pairs of validation images behind the distinguish module's AUC.
+# Number of validation pairs for the distinguish module's AUC.
 NUM_VALIDATION_PAIRS = 500
 # Residual layers of the feature extraction.
 NUM_LAYERS = 4
-# Of the regression that a classifier may start from; 0.03 to 1 were tried on frozen features: docs/modules.md.
+# Ridge penalty of the regression that initialises a classifier; 0.03 to 1 were tried: docs/modules.md.
 REGRESSION_PENALTY = 0.1
 
 
 def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredNetwork:
-    """The recognition part of the network that the configuration describes."""
+    """Build the recognition part of the network from the configuration."""
     return ClinicalInspiredNetwork(
         num_classes=num_classes,
         features=network.features,
@@ -54,7 +54,7 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
 
 
 def fit_regression(layer: nn.Linear, features_NC: Tensor, labels_N: Tensor, weights_K: Tensor) -> None:
-    """Set a layer to the logistic regression of the labels on the features, with Eqn 4's weights and ridge penalty."""
+    """Set a layer to a ridge logistic regression of the labels on the features, with the class weights of Eqn 4."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=100, line_search_fn="strong_wolfe")
@@ -105,7 +105,7 @@ class RecognitionStage:
             branch.features.freeze(NUM_LAYERS if settings.frozen_branch and place == 1 else settings.frozen_layers)
 
     def start(self) -> None:
-        """Let the classifiers begin from the features of the training crops, where the configuration says so."""
+        """Fit classifiers and standardisation to the features of the training crops, if configured."""
         branches = [branch for branch in self.module.own_branches() if branch.standardise is not None]
         if not branches:
             return
@@ -125,7 +125,7 @@ class RecognitionStage:
                 fit_regression(layer, branch.standardise(features_NC), self.labels, self.weights)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
-        """Batches of pairs, in which each branch gets about every picture once; of pictures for a single branch."""
+        """Batches of pairs, in which each branch gets nearly every image once; of images for a single branch."""
         num, size = len(self.train), self.settings.batch_size
         if len(self.module.branches) == 1:
             return random_batches(num, size, seed=self.seed, epoch=epoch)
@@ -143,7 +143,7 @@ class RecognitionStage:
         return [torch.from_numpy(frames) for frames in sides]
 
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Eqn 4 over the pictures of every pair, Eqn 5 over the pairs, and Eqn 6."""
+        """Eqn 4 over the images of every pair, Eqn 5 over the pairs, and Eqn 6."""
         sides = [torch.from_numpy(side).to(self.device) for side in batch.indices]
         output = module(*(self._augmented(*side, batch, generator) for side in zip(batch.loaded, sides, strict=True)))
         labels = [self.labels[side] for side in sides]
@@ -160,7 +160,7 @@ class RecognitionStage:
         return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
 
     def validate(self) -> dict[str, float]:
-        """AUC of each class against the rest, from the summed probabilities; with D, that of its answers to pairs."""
+        """AUC of each class against the rest, from the summed probabilities; with D, also its AUC on pairs."""
         logits_parts, features = [], [list[Tensor]() for _ in self.module.branches]
         for crops in crops_of(self.validation, self.validation_boxes, self.size, self.device):
             branches = self.module.diagnose(crops)
@@ -194,9 +194,9 @@ def predict_logits(
     *,
     num_views: int = 1,
 ) -> Tensor:
-    """The paper's test phase on a whole set: logits of both branches on each picture's crop, ``[N, 2, K]`` on the CPU.
+    """The paper's test phase on a whole set: logits of both branches on each image's crop, ``[N, 2, K]`` on the CPU.
 
-    ``num_views=8`` averages them over the quarter turns and mirror images of the crop.
+    ``num_views=8`` averages over the quarter turns and mirror images of the crop.
     """
     logits: list[Tensor] = []
     for crops in crops_of(pictures, boxes_N4, size, device):
@@ -218,6 +218,6 @@ def _logits(branches: Sequence[BranchOutput]) -> Tensor:
 
 
 def dihedral_views(picture_BCHW: Tensor) -> list[Tensor]:
-    """The four quarter turns of square pictures, and those of their mirror image."""
+    """The four quarter turns of square images, and those of their mirror image."""
     mirrored = picture_BCHW.flip(3)
     return [torch.rot90(side, turns, dims=(2, 3)) for side in (picture_BCHW, mirrored) for turns in range(4)]

@@ -1,7 +1,7 @@
 """The folder of one stage of one run.
 
 ``config.json``: the resolved configuration. ``run.json``: provenance, and every resumption. ``pictures.csv``: the
-training pictures. ``metrics.jsonl``: one line per epoch. ``checkpoint.pt``: the state to resume from.
+training images. ``metrics.jsonl``: one line per epoch. ``checkpoint.pt``: the state to resume from.
 ``weights.safetensors``: the finished weights. Every file is replaced atomically, so a killed run leaves its last
 complete state.
 """
@@ -31,7 +31,7 @@ from service.bundle import file_sha256
 
 
 class RunError(ValueError):
-    """The run's folder does not allow the request; the text says what to do instead."""
+    """The request does not fit the run's folder; the text says what to do instead."""
 
 
 class RunFolder:
@@ -45,7 +45,7 @@ class RunFolder:
         self.pictures = path / "pictures.csv"
 
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
-        """Begin a run here, or check that the folder holds the same run and record that it resumes.
+        """Start a run, or check that the folder has the same run and record its resumption.
 
         Raises :class:`RunError` when the folder holds a run with another configuration or other ``provenance``: data,
         pretrained weights, first stage or precision.
@@ -56,7 +56,7 @@ class RunFolder:
             self._check_unchanged("configuration", self._config(stage), resolved)
             before = self.read_json("run.json")
             for what in sorted(provenance.keys() - {"start"}):
-                # The same pretrained weights may have another file name; "start_sha256" identifies them.
+                # The file name of the pretrained weights may change; "start_sha256" identifies them.
                 value = provenance[what]
                 begun = before.get(what, value)
                 hint = f"set precision={begun} to resume it, " if what == "precision" else ""
@@ -69,11 +69,11 @@ class RunFolder:
         self.write_json("config.json", resolved)
 
     def _config(self, stage: str) -> dict[str, Any]:
-        """The run's own configuration; keys that were added later have their defaults in it."""
+        """The run's own configuration, with defaults for keys that were added later."""
         return stage_config(Config.model_validate(self.read_json("config.json")), stage)
 
     def surroundings(self, key: str) -> list[str]:
-        """The distinct values of ``key`` of :func:`environment`, over the run's start and its resumptions."""
+        """The distinct values of ``key`` in :func:`environment`, over the start and all resumptions."""
         about = self.read_json("run.json")
         return list(dict.fromkeys(part[key] for part in (about, *about.get("resumed", []))))
 
@@ -96,11 +96,11 @@ class RunFolder:
         write_json(self.path / name, fields)
 
     def write_pictures(self, digests: Mapping[str, str]) -> None:
-        """Record the training pictures: ids to the SHA-256 of the pixels, empty where only the id is known."""
+        """Write the training images: ids to the SHA-256 of the pixels, empty if only the id is known."""
         write_table(self.pictures, ["id", "sha256"], digests.items())
 
     def read_pictures(self) -> dict[str, str]:
-        """The training pictures. Raises :class:`RunError` when the run has not begun."""
+        """The training images. Raises :class:`RunError` when the run has not begun."""
         if not self.pictures.is_file():
             raise RunError(f"{self.pictures} does not exist; {_HOW_TO_MAKE[self.pictures.name]}")
         with self.pictures.open(newline="", encoding="utf-8") as file:
@@ -117,7 +117,7 @@ class RunFolder:
         return sum(line["seconds"] for line in self.read_metrics())
 
     def append_metrics(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Write the line of ``epoch`` in ``metrics.jsonl``; drops lines of the same and later epochs."""
+        """Append the line of ``epoch`` to ``metrics.jsonl``; removes lines of the same and later epochs."""
         kept = [line for line in self.read_metrics() if line["epoch"] < epoch]
         text = "".join(json.dumps(line) + "\n" for line in [*kept, {"epoch": epoch, **metrics}])
         write_text(self.metrics, text)
@@ -157,14 +157,14 @@ class RunFolder:
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
 
 
-# How error messages name the fields of ``provenance``.
+# Names of the ``provenance`` fields in error messages.
 _CALLED = {"area_weights": "first stage", "start_sha256": "start"}
 
 _HOW_TO_MAKE = {
     "pictures.csv": "train this stage first: cin-train area or cin-train recognition",
 }
 
-# Keys that do not affect training, so that they may differ when the weights are used.
+# Keys that do not affect training, so they may differ when the weights are used.
 _NOT_TRAINING = frozenset({"data.test", "data.allow_missing"})
 
 # The parts of the configuration that a stage's result depends on. The precision is recorded separately, since "auto"
@@ -198,7 +198,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of this code, with ``-dirty`` when code differs from it; ``unknown`` outside a checkout."""
+    """The commit of this code, with ``-dirty`` when code has changed since; ``unknown`` outside a checkout."""
     here = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -207,7 +207,7 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        # Only code counts: results and the ledger, which runs write into the checkout, do not make it dirty.
+        # Only code counts: runs write results and the ledger into the checkout.
         changed = git("status", "--porcelain", "--untracked-files=no", "--", here.name, "service/*.py")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""What a training stage gives to the training loop."""
+"""The interface between a training stage and the training loop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from model_training.config import StageConfig
 class Batch:
     """This process's share of one batch, loaded onto its device."""
 
-    indices: Indices  # [sides, share]: one side for pictures, two for pairs
+    indices: Indices  # [sides, share]: one side for images, two for pairs
     loaded: list[Tensor]
-    # How many pictures each side has over all processes, and which of them are in this share.
+    # The number of images per side over all processes, and which of them are in this share.
     num_whole: int
     share: slice
 
     @property
     def num_pictures(self) -> int:
-        """The pictures of the whole batch, over all sides and processes."""
+        """The images of the whole batch, over all sides and processes."""
         return len(self.indices) * self.num_whole
 
 
@@ -43,13 +43,13 @@ class Stage(Protocol):
         """The network that is optimised."""
 
     def start(self) -> None:
-        """Called once before the first step, not when a run resumes."""
+        """Called once before the first step, but not when a run resumes."""
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch over all processes, indices ``[sides, batch]``."""
 
     def load(self, indices: Indices, epoch: int) -> list[Tensor]:
-        """The input of ``losses`` for these pictures in this epoch, read from the prepared frames, on the CPU."""
+        """The input of ``losses`` for these images in this epoch, read from the prepared frames, on the CPU."""
 
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses on this process's share; ``loss`` is minimised. Random draws cover the whole batch."""

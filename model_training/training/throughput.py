@@ -1,4 +1,4 @@
-"""Training throughput: pictures per second, share of time spent computing, and a GPU's FLOP utilisation."""
+"""Training throughput: images per second, share of time spent computing, and a GPU's FLOP utilisation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-# Dense half-precision matrix multiplication by the data sheets, in FLOP/s, without sparsity. The first entry whose
-# words are all in a card's name applies.
+# Dense half-precision matrix multiplication by the data sheets, in FLOP/s. The first entry with all its words in a
+# card's name applies.
 PEAK_HALF_PRECISION = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -27,13 +27,13 @@ PEAK_HALF_PRECISION = {
 
 def peak_flops(device_name: str) -> float | None:
     """The half-precision peak of a card in FLOP/s, by its name; None for a card that is not in the table."""
-    # Whole words: an L40 is not an L4. A100-SXM4-80GB counts as three words.
+    # Whole words, because an L40 is not an L4. A100-SXM4-80GB counts as three words.
     words = set(device_name.replace("-", " ").split())
     return next((peak for name, peak in PEAK_HALF_PRECISION.items() if words.issuperset(name.split())), None)
 
 
 class Throughput:
-    """The figures of one epoch at a time; on a GPU with the FLOPs of a step, which are counted once."""
+    """Measures one epoch at a time; on a GPU also the FLOPs of a step, which are counted once."""
 
     def __init__(self, device: torch.device, *, half_precision: bool) -> None:
         self._on_gpu = device.type == "cuda"
@@ -42,12 +42,12 @@ class Throughput:
         self.begin()
 
     def begin(self) -> None:
-        """Start an epoch, or the rest of one."""
+        """Start an epoch, or resume one."""
         self._began, self._waited, self._pictures, self._steps = time.monotonic(), 0.0, 0, 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context for waiting for the next step's pictures."""
+        """Context for waiting for the next step's images."""
         began = time.monotonic()
         yield
         self._waited += time.monotonic() - began
@@ -74,7 +74,7 @@ class Throughput:
         return time.monotonic() - self._began
 
     def figures(self) -> dict[str, float]:
-        """Pictures per second and the share of time not spent waiting for pictures.
+        """Images per second and the share of time not spent waiting for images.
 
         On a GPU also this process's TFLOP/s and, in half precision on a known card, their share of the peak (model FLOP
         utilisation).

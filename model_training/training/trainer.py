@@ -1,7 +1,7 @@
 """The training loop of both stages, on one device or, started by torchrun, on several.
 
-No random state passes from step to step: batches, augmentation and dropout are functions of (seed, epoch, step). A run
-that was interrupted, killed and resumed therefore ends in the same weights: bit for bit on the same CPU, and on the
+No random state is carried over between steps: batches, augmentation and dropout are functions of (seed, epoch, step).
+So a run that was interrupted or killed and resumed ends with the same weights, bit for bit on the same CPU, and on the
 same GPU with ``deterministic = true``. Batches and augmentation are drawn for all processes together; each takes its
 share.
 """
@@ -33,7 +33,7 @@ from model_training.training.run_folder import RunFolder
 from model_training.training.stage import Batch, Stage
 from model_training.training.throughput import Throughput
 
-# Steps between two readings of the loss: each waits for the device.
+# Steps between readings of the loss, each of which waits for the device.
 LOSS_INTERVAL = 10
 
 
@@ -46,7 +46,7 @@ def train(
 ) -> None:
     """Train ``stage`` to its last epoch, from the checkpoint in ``run`` if there is one, and write its weights.
 
-    Raises :class:`Interrupted` after SIGINT or SIGTERM and at ``deadline`` (``time.monotonic``), once the checkpoint is
+    Raises :class:`Interrupted` after SIGINT or SIGTERM and at ``deadline`` (``time.monotonic``), when the checkpoint is
     written; :class:`TrainingError` when a loss is not finite, or the batches cannot be shared by the processes.
     """
     _check_shares(stage, fabric)
@@ -62,7 +62,7 @@ def train(
         for epoch in range(loop.position.epoch, stage.settings.epochs):
             metrics = loop.train_epoch(bar, stop)
             if fabric.is_global_zero:
-                # Before the checkpoint: a run killed between the two writes this line again.
+                # Before the checkpoint: a run that is killed between the two writes this line again.
                 run.append_metrics(epoch, metrics)
             loop.finish_epoch()
             if fabric.is_global_zero:
@@ -75,7 +75,7 @@ def train(
 
 
 def _check_shares(stage: Stage, fabric: Fabric) -> None:
-    # A set smaller than the batch size makes one smaller batch.
+    # A set smaller than the batch size gives one smaller batch.
     batches = stage.batches(0)
     if any(indices.shape[1] % fabric.world_size for indices in batches):
         raise TrainingError(
@@ -86,7 +86,7 @@ def _check_shares(stage: Stage, fabric: Fabric) -> None:
 
 @dataclass
 class _Position:
-    """How far training has come; a checkpoint holds this, the module and the optimiser."""
+    """The progress of training; a checkpoint has this, the module and the optimiser."""
 
     epoch: int = 0
     # Steps done in this epoch, the sum of each loss over them, and the time they took.
@@ -145,7 +145,7 @@ class _Loop:
         for group in self.optimiser.param_groups:
             rate = group.get("rate", 1.0)  # checkpoints from before groups had rates
             group["lr"] = rate * learning_rate(self.stage.settings, at.epoch, at.step / num_batches)
-        # Dropout draws from the process's global generator, augmentation from one that is equal in all processes.
+        # Dropout draws from the process's global generator, augmentation from one that is the same in all processes.
         torch.manual_seed(_mix([self.seed, at.epoch, at.step, self.fabric.global_rank]))
         generator = torch.Generator().manual_seed(_mix([self.seed, at.epoch, at.step, 0, 1]))
         with self.throughput.counting_first_step():
@@ -161,7 +161,7 @@ class _Loop:
         self.throughput.add(batch.num_pictures)
 
     def _loaded(self, batches: Sequence[Indices]) -> Iterator[Batch]:
-        """This process's share of every batch; a thread reads the next one while the current one is computed."""
+        """This process's share of every batch; a thread reads ahead by one."""
         fabric = self.fabric
         share = slice(fabric.global_rank, None, fabric.world_size)
         epoch = self.position.epoch
@@ -189,7 +189,7 @@ class _Loop:
         return mean
 
     def _totals_of_all(self) -> dict[str, Tensor]:
-        """The totals' mean over the processes, whose shares are of equal size."""
+        """The mean of the totals over the processes, whose shares have equal size."""
         reduced = {
             name: self.fabric.all_reduce(total, reduce_op="mean") for name, total in self.position.totals.items()
         }
@@ -236,7 +236,7 @@ def _mix(numbers: Sequence[int]) -> int:
 
 
 def _any_process(asked: bool, fabric: Fabric) -> bool:
-    """Whether ``asked`` holds in any process, so that all of them stop at the same step."""
+    """Whether ``asked`` is true in any process, so that all stop at the same step."""
     if fabric.world_size == 1:
         return asked
     num_asked = fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="sum")
@@ -256,7 +256,7 @@ def _progress_bar(console: Console, fabric: Fabric) -> Progress:
 
 @contextmanager
 def _tensorboard(run: RunFolder, fabric: Fabric, epoch: int) -> Iterator[Any]:
-    """TensorBoard's writer, None but in the first process; drops what an interrupted run wrote from ``epoch`` on."""
+    """TensorBoard's writer in the first process, else None; removes what an interrupted run wrote from ``epoch`` on."""
     if not fabric.is_global_zero:
         yield None
         return
@@ -269,7 +269,7 @@ def _tensorboard(run: RunFolder, fabric: Fabric, epoch: int) -> Iterator[Any]:
 
 @contextmanager
 def _stop_requests(deadline: float | None) -> Iterator[Callable[[], bool]]:
-    """Whether to stop: SIGINT or SIGTERM arrived, which no longer end the process, or the deadline has passed."""
+    """Whether to stop, because of SIGINT or SIGTERM (which no longer end the process) or of the deadline."""
     received: list[int] = []
     names = (signal.SIGINT, signal.SIGTERM)
     previous = {name: signal.signal(name, lambda number, _: received.append(number)) for name in names}

@@ -27,7 +27,7 @@ ANYONE = "anyone"
 
 _KEY = re.compile("cin_[A-Za-z0-9_-]{43}")
 _LOCK_SECONDS = 10.0
-# How long keys are accepted without a look at the file, for instance while its volume hangs.
+# No key is accepted once the file was not checked for this long, for instance because its volume hangs.
 STALE_SECONDS = 10.0
 
 
@@ -40,7 +40,7 @@ class Caller:
     """The sender of a request: a key, as ``client:id``, or :data:`ANYONE` in a service without keys.
 
     Limits count :attr:`counted_as`: the client, or without keys the address. A prediction belongs to the key that made
-    it. The client's other live keys reach it as well, a key that is made after the last one was revoked does not.
+    it. The client's other live keys can read it too; a key made after the last of them was revoked cannot.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Caller:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Whose predictions the caller reaches."""
+        """The owners whose predictions the caller may read."""
         return (self.name, *self.other_keys)
 
 
@@ -93,7 +93,7 @@ def digest_of(key: str) -> str:
 
 
 def read_keys(path: Path) -> KeyFile:
-    """The file's keys. Raises :class:`AccessError`."""
+    """Read the key file. Raises :class:`AccessError`."""
     try:
         return KeyFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def read_keys(path: Path) -> KeyFile:
 
 
 def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], object]) -> str:
-    """A new key for ``client``, which is stored nowhere; ``announce`` is called before its digest is in the file.
+    """Create a key for ``client``; only its digest is stored. ``announce`` is called before the file is written.
 
     Raises :class:`AccessError`, for instance when the client has two, or what ``announce`` raises.
     """
@@ -134,7 +134,7 @@ def create_key(path: Path, client: str, *, announce: Callable[[StoredKey], objec
 
 
 def revoke_key(path: Path, id: str, *, announce: Callable[[StoredKey], object]) -> StoredKey:
-    """Remove the key called ``id`` from the file; ``announce`` is called before.
+    """Remove the key ``id`` from the file; ``announce`` is called before the file is written.
 
     Raises :class:`AccessError`, or what ``announce`` raises.
     """
@@ -205,7 +205,7 @@ class LiveKeys:
         """The caller with a key; None for an unknown or revoked key.
 
         The lookup is by digest, so its timing reveals nothing about the key. Raises :class:`AccessError` while the
-        file cannot be read, or was not for :data:`STALE_SECONDS`: no key is accepted then.
+        file cannot be read or was not checked for :data:`STALE_SECONDS`.
         """
         if self._error is not None:
             raise self._error
@@ -218,7 +218,7 @@ class LiveKeys:
         return Caller(found.name, counted_as=found.client, other_keys=tuple(others))
 
     def look_again(self) -> tuple[set[str], set[str]]:
-        """Reload the key file when it changes: the keys that were added, and removed. Blocks on a disk.
+        """Reload the key file if it changed; returns the keys added and removed. Blocks on the disk.
 
         Raises :class:`AccessError` when it cannot be read; until it can, no key is accepted.
         """
@@ -251,7 +251,7 @@ def published_host(published: str) -> str:
 
 
 def require_keys_beyond_loopback(address: str, *, keys: Path | None, allow_anyone: bool) -> None:
-    """Raises :class:`AccessError` when other machines reach ``address`` and no keys are needed."""
+    """Raise :class:`AccessError` when other machines can reach ``address`` and no keys are required."""
     if keys is not None or allow_anyone or is_loopback(address):
         return
     raise AccessError(
@@ -262,7 +262,7 @@ def require_keys_beyond_loopback(address: str, *, keys: Path | None, allow_anyon
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Whether only this machine can reach the address."""
     try:
         return ip_address(address).is_loopback
     except ValueError:

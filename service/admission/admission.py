@@ -1,4 +1,4 @@
-"""Admission control: how much the service takes on at once, and how much of that one caller may have."""
+"""Admission control: limits on the images and bytes in flight, in total and per caller."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from service.admission.rate_limit import RateLimit, TooMany
 
 
 class Busy(Exception):  # noqa: N818 - an answer to the client, not a fault
-    """Every slot is taken, or the budget for uploads is used up."""
+    """Every slot is taken, or the upload budget is used up."""
 
 
 class Admission:
     """Counts slots, upload bytes and each caller's share of both; lives on one event loop.
 
-    A slot is held by one picture, from decoding to its answer. A caller may have as many as it leaves free: one alone
-    has half of them, each of two a third, so that whoever comes next finds one. Upload bytes count from their arrival
-    until the answer, so a client that sends slowly holds next to nothing. A caller's uploads may hold half of the bytes
-    together.
+    An image holds a slot from decoding to its answer. A caller may hold as many slots as it leaves free: half of them
+    when it is alone, a third each when there are two; so the next caller finds one. Upload bytes count from arrival to
+    answer, so a slow upload holds little. All uploads of one caller may hold half of the bytes.
     """
 
     def __init__(self, rate_limit: RateLimit, *, slots: int, max_per_caller: int | None, max_bytes: int) -> None:
-        """``max_per_caller`` is one caller's share of the ``slots``; None: as many as there are."""
+        """``max_per_caller`` is one caller's share of the ``slots``; None: all of them."""
         self._rate_limit, self._max_per_caller = rate_limit, max_per_caller
         self.slots = self._free_slots = slots
         self._free_bytes = max_bytes
@@ -34,7 +33,7 @@ class Admission:
 
     @property
     def slots_taken(self) -> int:
-        """Pictures in flight now."""
+        """Images in flight now."""
         return self.slots - self._free_slots
 
     def count_request(self, caller: str) -> None:
@@ -43,7 +42,7 @@ class Admission:
 
     @contextmanager
     def enter(self, caller: str, num: int = 1) -> Iterator[Entry]:
-        """Admit a request that brings up to ``num`` pictures; all that it takes is released when the block is left.
+        """Admit a request of up to ``num`` images; what it holds is released at the end of the block.
 
         Raises :class:`Busy` when no slot is free, :class:`TooMany` when the caller's share is used up. A request for
         more than the share is admitted while the caller has nothing else in flight.
@@ -60,7 +59,7 @@ class Admission:
             entry.release()
 
     def take(self, caller: str, *, share: int = 0, slots: int = 0, num_bytes: int = 0) -> None:
-        """Take slots, bytes and share; negative numbers give back. Raises :class:`Busy`, and takes nothing then."""
+        """Take slots, bytes and share; negative numbers release. On :class:`Busy` nothing was taken."""
         if num_bytes > self._free_bytes or (slots > 0 and not self._has_room(caller, slots)):
             raise Busy
         self._free_slots -= slots
@@ -72,13 +71,13 @@ class Admission:
                 del held[caller]
 
     def _has_room(self, caller: str, num: int) -> bool:
-        """Whether the caller may take ``num`` more slots: all of them while nothing else is in flight."""
+        """Whether the caller may take ``num`` more slots; all are allowed while none is taken."""
         held, free = self._slots_of_caller[caller], self._free_slots
         first = held == 0 and num == 1
         return num <= free and (free == self.slots or first or held + num <= free - num)
 
     def require_share_of_bytes(self, caller: str, *, held: int, num: int) -> None:
-        """Raises :class:`TooMany` when ``num`` more bytes exceed the caller's share; one upload alone, which has
+        """Raise :class:`TooMany` when ``num`` more bytes exceed the caller's share; its only upload, which holds
         ``held`` bytes, may exceed it."""
         total = self._bytes_of_caller[caller]
         if total > held and total + num > self._max_bytes_per_caller:
@@ -94,17 +93,17 @@ class Entry:
         admission.take(caller, share=share)
 
     def add_bytes(self, num: int) -> None:
-        """Part of the upload has arrived. Raises :class:`Busy` when the budget is used up, :class:`TooMany` when the
+        """Count bytes of the upload. Raises :class:`Busy` when the budget is used up, :class:`TooMany` when the
         caller's share of it is."""
         self._admission.require_share_of_bytes(self._caller, held=self._bytes, num=num)
         self._admission.take(self._caller, num_bytes=num)
         self._bytes += num
 
     def take_slots(self, num: int = 1) -> None:
-        """Begin ``num`` pictures, to which the caller's share shrinks. Raises :class:`Busy`."""
+        """Take the slots of ``num`` images, and reduce the request's share to that number. Raises :class:`Busy`."""
         self._admission.take(self._caller, slots=num, share=num - self._share)
         self._slots, self._share = num, num
 
     def release(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         self._admission.take(self._caller, share=-self._share, slots=-self._slots, num_bytes=-self._bytes)

@@ -1,4 +1,4 @@
-"""How many requests a second one caller may send: a token bucket each."""
+"""Rate limit: one token bucket per caller."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-# Evict the least recently used bucket beyond this; its caller starts with a full one again.
+# Beyond this the least recently used bucket is evicted; its caller starts with a full one again.
 _MAX_CALLERS = 10_000
 
 
 class TooMany(Exception):  # noqa: N818 - an answer to the client, not a fault
-    """More than one caller may ask for: of ``what``, and in how many ``seconds`` another try is worthwhile."""
+    """One caller asks for too much: of ``what``, and after how many ``seconds`` to retry."""
 
     def __init__(self, what: str, seconds: float) -> None:
         super().__init__(what, seconds)
@@ -37,7 +37,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        """Buckets in memory."""
+        """Number of buckets."""
         return len(self._buckets)
 
     def take(self, caller: str) -> None:
@@ -57,7 +57,7 @@ class RateLimit:
 
 
 def address_group(address: str) -> str:
-    """The caller behind an address: an IPv6 caller has a whole /64, unless the address maps an IPv4 one."""
+    """What an address is counted as: IPv6 by its /64, unless it maps an IPv4 address."""
     try:
         parsed = ip_address(address)
     except ValueError:

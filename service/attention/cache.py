@@ -1,4 +1,4 @@
-"""A cache of encoded overlays, so that an overlay that is viewed again is not drawn again."""
+"""A cache of encoded overlays."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class _Overlay:
 class OverlayCache:
     """The latest encoded overlays, up to a size and an age; lives on one event loop.
 
-    Look the record up first: an overlay must not be sent once its record is gone. ``made`` is when that was: with an
-    ``Idempotency-Key`` an id may come again, for another picture.
+    Look up the record first: an overlay must not outlive it. ``made`` is the record's time of creation: with an
+    ``Idempotency-Key`` an id may be used again, for another image.
     """
 
     def __init__(

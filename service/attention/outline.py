@@ -10,22 +10,21 @@ from numpy.typing import NDArray
 
 Ring = NDArray[np.float64]  # [corners, 2], x and y
 
-# A map that crosses its level more often than this, times its sides, is noise; to outline it would take seconds.
+# More crossings of the level than this times the sum of the sides are noise; outlining them would take seconds.
 _MOST_CROSSINGS = 32
 
 
 def contours(values: NDArray[Any], level: float) -> list[Ring]:
     """Where a map crosses ``level``, as closed polygons in fractions of the map's sides (marching squares).
 
-    A value stands for the middle of its cell. A region that reaches an edge of the map is closed along it. With y
-    pointing down, rings run clockwise around regions of at least ``level``, and the other way around holes. Noise has
-    no outline.
+    Values are at cell centres. Regions are closed along the edges of the map. With y pointing down, rings run clockwise
+    around regions of at least ``level`` and counter-clockwise around holes. Noise gives an empty list.
     """
     above = values >= level
     crossings = np.count_nonzero(above[1:] != above[:-1]) + np.count_nonzero(above[:, 1:] != above[:, :-1])
     if crossings > _MOST_CROSSINGS * sum(values.shape):
         return []
-    below = np.nextafter(level, -np.inf)  # contourpy counts a value of exactly the level as below it
+    below = np.nextafter(level, -np.inf)  # contourpy counts a value equal to the level as below it
     padded = np.pad(values.astype(np.float64), 1, constant_values=below)
     lines = contour_generator(z=padded, name="serial", line_type=LineType.Separate).lines(below)
     height, width = values.shape
@@ -34,6 +33,6 @@ def contours(values: NDArray[Any], level: float) -> list[Ring]:
 
 
 def signed_area(ring: Ring) -> float:
-    """The area inside a polygon, in squares of its unit; negative for one of :func:`contours` around a hole."""
+    """The area inside a ring of :func:`contours`, in squares of its unit; negative for a hole."""
     x, y = ring.T
     return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))

@@ -1,9 +1,9 @@
-"""Attention maps drawn over the picture, or alone; pure functions from arrays to arrays, and one encoder.
+"""Draw attention maps, alone or over the image; pure functions on arrays, and a PNG encoder.
 
 The colour scales are fixed. Lesion area attention: 0 to 1. Spatial attention is a multiple of the average spot,
 correlation attention a multiple of the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint's opacity
-grows with the value, so that unattended skin stays visible. A map whose highest value is below its evidence level is
-not drawn; the overlay says so instead.
+grows with the value, so skin with little attention stays visible. A map that stays below its evidence level is not
+drawn; the overlay says so instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BranchChoice = Literal["1", "2", "mean"]
 View = Literal["frame", "crop"]
 Layer = Literal["all", "map", "picture"]
 
-LONG_SIDE = 768  # pixels of the rendered picture
+LONG_SIDE = 768  # pixels of the rendered image
 FULL_SCALE = 4.0
 EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.5, "correlation": 1.5}
 NO_EVIDENCE: dict[MapKind, str] = {
@@ -52,20 +52,20 @@ class MissingMap(OverlayError):  # noqa: N818 - named for what is missing
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """The arrays of a prediction that overlays are drawn from; shapes as in the bundle's outputs."""
+    """The arrays that a prediction's overlays are drawn from; shapes as in the bundle's outputs."""
 
     frame: RGB  # [F, F, 3]
-    width: int  # of the upright picture, pixels
+    width: int  # of the upright image, pixels
     height: int
     crop_box: NDArray[np.float32]  # [4], fractions
-    lesion: NDArray[np.uint8]  # [S, S], over the whole picture
+    lesion: NDArray[np.uint8]  # [S, S], over the whole image
     spatial: Map | None  # [2, h, w], over the crop
     correlation: Map | None  # [2, h*w, h*w], over the crop
 
 
 @dataclass(frozen=True)
 class OverlayOptions:
-    """How to draw; ``spot`` is in pixels of the upright picture and picks a row of the correlation attention."""
+    """How to draw; ``spot`` is in pixels of the upright image and picks a row of the correlation attention."""
 
     kind: MapKind = "lesion"
     branch: BranchChoice = "mean"
@@ -76,10 +76,10 @@ class OverlayOptions:
 
 
 def render(maps: AttentionMaps, options: OverlayOptions) -> RGB | RGBA:
-    """Draw one map over the picture, ``[height, width, 3]`` with a long side of ``LONG_SIDE`` pixels.
+    """Draw one map over the image, ``[height, width, 3]`` with a long side of ``LONG_SIDE`` pixels.
 
-    Layer ``map`` is the tint alone, ``[height, width, 4]`` and transparent where it is not; layer ``picture`` is what
-    the network was given, without any map.
+    Layer ``map`` is the tint alone, ``[height, width, 4]``, transparent elsewhere; layer ``picture`` is the network's
+    input without a map.
 
     Raises :class:`MissingMap` when the model has no such map, :class:`OverlayError` for a spot outside the crop box.
     """
@@ -89,7 +89,7 @@ def render(maps: AttentionMaps, options: OverlayOptions) -> RGB | RGBA:
     if options.layer == "picture":
         return np.asarray(canvas)
     evident = is_evident(values, options.kind)
-    # Interpolate before clipping to the scale; the other way round, clipped plateaus have stepped edges.
+    # Interpolate before clipping to the scale: interpolating clipped plateaus gives them stepped edges.
     strength = _strength(_place(values, reach, region, canvas.size), options.kind)
     colours, alpha = _tint(strength if evident else np.zeros_like(strength), options)
     if options.layer == "map":
@@ -151,14 +151,14 @@ def map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple
     side_y, side_x = maps.spatial.shape[1:]
     if options.kind == "spatial":
         return per_branch * (side_y * side_x), _box(maps)
-    # Relative to the average of the whole matrix, so that a spot without relations shows nothing.
+    # Relative to the average of the whole matrix, so that a spot with weak correlations shows nothing.
     pairs = per_branch / max(float(per_branch.mean()), float(np.finfo(np.float32).tiny))
     attended = pairs.mean(axis=0) if options.spot is None else pairs[_position(maps, options.spot, side_x, side_y)]
     return attended.reshape(side_y, side_x), _box(maps)
 
 
 def at_cell(maps: AttentionMaps, options: OverlayOptions) -> OverlayOptions:
-    """The options with the spot at the centre of its cell, which every spot of that cell shows as well.
+    """The options with the spot moved to the centre of its cell; all spots of a cell give the same overlay.
 
     Raises as :func:`render` does.
     """
@@ -173,7 +173,7 @@ def at_cell(maps: AttentionMaps, options: OverlayOptions) -> OverlayOptions:
 
 
 def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_y: int) -> int:
-    """The row of the correlation attention that belongs to a spot of the picture."""
+    """The row of the correlation attention that belongs to a spot of the image."""
     x0, y0, x1, y1 = _box(maps)
     u = (spot[0] / maps.width - x0) / (x1 - x0)
     v = (spot[1] / maps.height - y0) / (y1 - y0)
@@ -191,7 +191,7 @@ def _strength(values: Map, kind: MapKind) -> Map:
 
 
 def _cut(maps: AttentionMaps, region: tuple[float, float, float, float]) -> Image.Image:
-    """The region of the frame, in the upright picture's proportions."""
+    """The region of the frame, with the aspect ratio of the upright image."""
     x0, y0, x1, y1 = region
     width, height = max((x1 - x0) * maps.width, 1.0), max((y1 - y0) * maps.height, 1.0)
     scale = LONG_SIDE / max(width, height)
@@ -207,7 +207,7 @@ def _place(
     region: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> Map:
-    """Lay a map that covers ``reach`` of the picture over a canvas that shows ``region`` of it; zero elsewhere."""
+    """Resample a map of the region ``reach`` onto a canvas of the region ``region``; zero elsewhere."""
     x0, y0, x1, y1 = (round(edge) for edge in _to_canvas(reach, region, size))
     if reach == (0.0, 0.0, 1.0, 1.0) and region != reach:
         side_y, side_x = values.shape
@@ -223,7 +223,7 @@ def _place(
 def _to_canvas(
     box: tuple[float, float, float, float], region: tuple[float, float, float, float], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Fractions of the picture to pixels of a canvas that shows ``region``."""
+    """Fractions of the image to pixels of a canvas of the region ``region``."""
     scale_x, scale_y = size[0] / (region[2] - region[0]), size[1] / (region[3] - region[1])
     return (
         (box[0] - region[0]) * scale_x,
@@ -234,7 +234,7 @@ def _to_canvas(
 
 
 def _tint(strength: Map, options: OverlayOptions) -> tuple[Map, Map]:
-    """Colours ``[height, width, 3]``, 0 to 255, and how much they cover ``[height, width]``, 0 to 1."""
+    """Colours ``[height, width, 3]``, 0 to 255, and opacities ``[height, width]``, 0 to 1."""
     colours = colour_table()[(strength * 255).round().astype(np.uint8)].astype(np.float32)
     # The square root makes weak attention visible; zero stays transparent.
     return colours, np.sqrt(strength) * np.float32(options.opacity)

@@ -14,8 +14,8 @@ Refused = Literal["without_key", "with_unknown_key"]
 class AccessChanges:
     """Collects changes until they are written; lives on one event loop.
 
-    Refusals are written together and not one by one: a stranger may cause any number of them. A write runs to its end
-    without its caller, so that a timeout loses no change.
+    Refusals are written together, not one by one: anyone can cause any number of them. A cancelled caller does not
+    cancel a write, so a timeout loses no change.
     """
 
     def __init__(self, audit: AuditLog) -> None:
@@ -29,12 +29,12 @@ class AccessChanges:
         self._refused[why] += 1
 
     async def change_keys(self, came: set[str], went: set[str]) -> None:
-        """Write down a change of the key file. Raises :class:`AuditError`; :meth:`write` then tries again."""
+        """Record a change of the key file. Raises :class:`AuditError`; :meth:`write` then tries again."""
         self._keys.append((came, went))
         await self.write()
 
     async def write(self) -> None:
-        """Write what was collected. Raises :class:`AuditError`; nothing is lost then."""
+        """Write what was collected. On :class:`AuditError` it is kept for the next call."""
         task = asyncio.create_task(self._write())
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the audit log logs it
         await asyncio.shield(task)

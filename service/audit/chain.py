@@ -5,7 +5,7 @@ A line is a JSON object whose last member, ``sha256``, is the digest of the same
     {"seq":2,"previous":"<sha256 of line 1>","at":"...","what":"...", ... ,"sha256":"<digest>"}
 
 The sequence number gives the order; clocks may be wrong. A chain alone does not show that its end was cut off or that
-all of it was rewritten: for that, note a head (number and digest of the last line) elsewhere.
+all of it was rewritten: for that, keep a head (number and digest of the last line) elsewhere.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Head:
         return f"{self.seq}:{self.sha256}"
 
     def tail(self) -> bytes:
-        """How the line of this entry ends."""
+        """The end of this entry's line."""
         return f',"sha256":"{self.sha256}"}}\n'.encode("ascii")
 
     @classmethod
     def parse(cls, text: str) -> Head:
-        """What ``str`` gave. Raises ValueError."""
+        """The head from its ``str``. Raises ValueError."""
         if not re.fullmatch("[0-9]{1,18}:[0-9a-f]{64}", text):
             raise ValueError("a head is NUMBER:SHA256, as cin audit head prints it")
         seq, _, digest = text.partition(":")
@@ -47,7 +47,7 @@ EMPTY = Head(0, "0" * 64)
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that happened: ``what``, when, and its details."""
+    """An event: ``what`` happened, when, and its details."""
 
     what: str
     at: datetime
@@ -55,12 +55,12 @@ class Entry:
 
     @classmethod
     def now(cls, what: str, **details: Any) -> Entry:
-        """It happened just now."""
+        """An event of this moment."""
         return cls(what, datetime.now(UTC), details)
 
 
 class ChainError(Exception):
-    """A line that does not continue the chain, and why; ``line`` counts from 1 through everything read."""
+    """A line does not continue the chain; ``line`` is its number among those read, from 1."""
 
     def __init__(self, reason: str, line: int = 1) -> None:
         super().__init__(reason)
@@ -68,7 +68,7 @@ class ChainError(Exception):
 
 
 def to_line(entry: Entry, head: Head) -> tuple[bytes, Head]:
-    """The entry as the line that follows ``head``, with its line break, and the new head."""
+    """The line (with line break) that appends the entry after ``head``, and the new head."""
     fixed = {
         "seq": head.seq + 1,
         "previous": head.sha256,
@@ -85,7 +85,10 @@ _TAIL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n\Z')
 
 
 def follow(line: bytes, head: Head | None) -> Head:
-    """The head after ``line``; with None, the line may be any chain's first that is at hand. Raises ChainError."""
+    """Check that ``line`` continues ``head``, and return the new head. Raises ChainError.
+
+    With None the line may have any number: the lines before it may be archived.
+    """
     tail = _TAIL.search(line[-80:])
     if tail is None:
         raise ChainError("not an entry")
@@ -107,7 +110,7 @@ def follow(line: bytes, head: Head | None) -> Head:
 
 
 class Verdict(NamedTuple):
-    """What a chain holds."""
+    """The result of :func:`verify`; ``torn_bytes`` is the length of a half-written last line."""
 
     first: int
     head: Head
@@ -117,9 +120,10 @@ class Verdict(NamedTuple):
 
 
 def verify(lines: Iterable[bytes], *, noted: Head | None = None) -> Verdict:
-    """Check a chain from its first line at hand; ``seen`` says whether ``noted`` is one of its heads.
+    """Check a chain, which may begin with any number; ``seen`` says whether ``noted`` is one of its heads.
 
-    A last line without its end was torn by a crash (or is being written) and no entry. Raises :class:`ChainError`.
+    A last line without line break is not an entry: a crash cut it off, or it is being written. Raises
+    :class:`ChainError`.
     """
     head, first, number, torn = None, 0, 0, b""
     seen = noted is None

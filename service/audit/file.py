@@ -1,11 +1,11 @@
 """The audit log on the disk: whole lines, in order, durable when a call returns; one writer at a time.
 
 Several processes of one machine may write to one log. A writer takes the lock, verifies the lines that others appended
-since, and cuts off a line that a crash left torn; the next entry records that.
+since, and removes a line that a crash left half-written; the next entry records that.
 
-A writer also knows where the log ended. When the file is no longer the one that it wrote to (removed, replaced, cut
-off, changed at its end), it moves what is there aside, begins a file that continues the chain with an entry about the
-gap, and takes no more entries.
+A writer also knows where the log ended. When the file is no longer the one it wrote (removed, replaced, truncated,
+changed at its end), it moves the file aside, starts a new one that continues the chain with an entry about the gap, and
+accepts no more entries.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class AuditWriteError(AuditError):
 
 
 class AuditFile:
-    """A log that ends in ``path``; older parts are in the same folder, in files named after their first entry.
+    """A log whose newest part is ``path``; older parts are in the same folder, named after their first entry.
 
-    Calls block on a disk, and must not overlap in one process. Every call raises :class:`AuditError`.
+    Calls block on the disk and must not overlap within a process. Every call may raise :class:`AuditError`.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
@@ -46,12 +46,12 @@ class AuditFile:
         self._path, self._max_bytes = path, max_bytes
         self._file: int | None = None
         self._head, self._end = EMPTY, 0
-        # Refused lines that may still be in the file; and the numbers of those that are part of the chain by now.
+        # Heads of refused lines that may still be in the file, and the numbers of those that are in the chain now.
         self._refused: set[Head] = set()
         self._void: list[int] = []
-        # Until the existing file was verified, nothing is known that it could differ from.
+        # Before the existing file was verified, there is no known end to compare it with.
         self._knows_end = False
-        # Why the file is no longer the one that was written, and whether an entry says so.
+        # Why the file is no longer the one that was written, and whether that was recorded.
         self._gap: str | None = None
         self._recorded_gap = False
         try:
@@ -84,7 +84,7 @@ class AuditFile:
                 if self._end >= self._max_bytes:
                     self._begin_next()
                 cut = [Entry.now("torn-line-cut", bytes=torn)] if torn else []
-                # Other writers may have continued the chain from them, so they are declared void, not removed.
+                # Other writers may have continued the chain from them, so they are declared void instead of removed.
                 void = [Entry.now("entries-void", entries=list(self._void))] if self._void else []
                 self._write([*cut, *void, *entries])
                 self._refused.clear()
@@ -97,7 +97,7 @@ class AuditFile:
             raise AuditWriteError(self._said(error)) from error
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -112,7 +112,7 @@ class AuditFile:
         return f"{self._path} cannot be written ({error.strerror}); free disk space, or set CIN_AUDIT to another file"
 
     def _last_before(self) -> Head:
-        """The head of the newest older file, which a new file continues."""
+        """The last head of the newest older file, which a new file continues."""
         older = sorted(self._path.parent.glob(f"{self._path.stem}-{'[0-9]' * 12}{self._path.suffix}"))
         head: Head | None = None
         if older:
@@ -122,7 +122,7 @@ class AuditFile:
         return head or EMPTY
 
     def _catch_up_or_record_gap(self) -> int:
-        """:meth:`_catch_up`; raises :class:`ChainError` for good once the file was not the one that was written."""
+        """:meth:`_catch_up`; once the file is not the one that was written, every call raises :class:`ChainError`."""
         if self._gap is None:
             try:
                 return self._catch_up()
@@ -136,7 +136,7 @@ class AuditFile:
         raise ChainError(self._gap)
 
     def _another_recorded_gap(self) -> bool:
-        """Whether the file at the path begins with a later entry about a gap: another writer found it first."""
+        """Whether another writer has recorded the gap: the file at the path begins with a later entry about it."""
         try:
             with self._path.open("rb") as file:
                 line = file.readline()
@@ -145,8 +145,8 @@ class AuditFile:
             return False
 
     def _record_gap(self, reason: str) -> None:
-        """Move aside what is at the path, and continue the chain in a new file with an entry about the gap."""
-        # By another suffix, so that a pattern for the log's files does not match it.
+        """Move the file at the path aside, and continue the chain in a new file with an entry about the gap."""
+        # With another suffix, so that a pattern for the log's files does not match it.
         aside = self._path.with_name(f"{self._path.stem}-{time.time_ns()}.damaged")
         with suppress(FileNotFoundError):
             self._path.rename(aside)
@@ -156,7 +156,7 @@ class AuditFile:
         self._write([Entry.now(_GAP, reason=reason, **moved)])
 
     def _catch_up(self) -> int:
-        """Verify what was appended since, and cut off a torn line; the number of bytes cut."""
+        """Verify what was appended since, and remove a half-written line; returns the bytes removed."""
         if self._file is not None and not self._is_current(self._file):
             self._read_on(self._file)
             if not self._was_put_aside(self._file):
@@ -171,21 +171,21 @@ class AuditFile:
             if new:
                 self._sync_folder()
             elif self._knows_end and _first_seq(self._file) > self._head.seq + 1:
-                self._head = self._last_before()  # other writers filled a whole file meanwhile
+                self._head = self._last_before()  # other writers have filled a whole file
         torn = self._read_on(self._file)
         if torn:
             os.ftruncate(self._file, self._end)
         return torn
 
     def _is_current(self, file: int) -> bool:
-        """Whether the path still is the open file, and not another that a writer began."""
+        """Whether the path still is the open file, not one that another writer started."""
         try:
             return os.path.samestat(self._path.stat(), os.fstat(file))
         except FileNotFoundError:
             return False
 
     def _was_put_aside(self, file: int) -> bool:
-        """Whether a writer renamed the full file, or at least the file at the path continues it."""
+        """Whether a writer renamed the full file, or the file at the path continues it."""
         with suppress(FileNotFoundError):
             if os.path.samestat(self._aside(file).stat(), os.fstat(file)):
                 return True
@@ -197,11 +197,11 @@ class AuditFile:
         return True
 
     def _aside(self, file: int) -> Path:
-        """Where a full file goes."""
+        """The path for a full file."""
         return self._path.with_name(f"{self._path.stem}-{_first_seq(file):012d}{self._path.suffix}")
 
     def _read_on(self, file: int) -> int:
-        """Follow the chain from its last known end; the number of bytes after the last whole line."""
+        """Follow the chain from its last known end; returns the number of bytes after the last whole line."""
         size = os.fstat(file).st_size
         if size < self._end:
             raise ChainError("its end was cut off")
@@ -210,7 +210,7 @@ class AuditFile:
             raise ChainError("its last entry is another")
         if size == self._end:
             return 0
-        # The first entry may continue files that are gone, for instance archived.
+        # The first entry may continue files that are not there, for instance archived ones.
         archived = not self._knows_end and self._end == 0
         archived = archived and (self._head == EMPTY or _first_seq(file) > self._head.seq + 1)
         head: Head | None = None if archived else self._head
@@ -226,14 +226,14 @@ class AuditFile:
         return 0
 
     def _begin_next(self) -> None:
-        """Rename the full file and begin the next one, which continues its chain."""
+        """Rename the full file and start the next one, which continues its chain."""
         assert self._file is not None
         self._path.rename(self._aside(self._file))
         self.close()
         self._create()
 
     def _create(self) -> None:
-        """Begin an empty file."""
+        """Create an empty file."""
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._end = 0
         self._sync_folder()

@@ -1,4 +1,7 @@
-"""The audit log as requests use it: an entry is on the disk before its answer is sent."""
+"""The audit log as requests use it: an entry is on the disk before its answer is sent.
+
+The entries' format and hash chain are in :mod:`service.audit.chain`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ log = logging.getLogger(__name__)
 class AuditLog:
     """Writes entries in groups; lives on one event loop. Without a file, every entry is accepted and dropped.
 
-    Entries that arrive during a write go to the disk together in the next one, so that a hundred requests wait for
-    the disk as long as one.
+    Entries that arrive during a write are written together in the next one, so a hundred requests wait as long as
+    one.
     """
 
     def __init__(self, file: AuditFile | None, *, metrics: Metrics) -> None:
@@ -33,11 +36,11 @@ class AuditLog:
 
     @property
     def refusing(self) -> bool:
-        """Whether the last write failed, so that the requests behind it were refused."""
+        """Whether the last write failed, and its requests were refused."""
         return self._refusing
 
     async def record(self, what: str, **details: Any) -> None:
-        """Write an entry; it is on the disk when this returns. Raises :class:`AuditError`: nothing was written."""
+        """Write an entry; it is on the disk when this returns. On :class:`AuditError` nothing was written."""
         if self._file is not None:
             await self._add(self._file, Entry.now(what, **details))
 
@@ -54,12 +57,12 @@ class AuditLog:
         return written
 
     def log_head(self) -> None:
-        """Print the head to the process's log, which the writers of the audit log cannot change."""
+        """Write the head to the process's log; a rewritten audit log contradicts it."""
         if self._file is not None:
             log.info("the audit log's head is %s", self._file.head)
 
     async def check_disk(self) -> None:
-        """Measure the free space and check the file; after a failed write, try another one to accept requests again."""
+        """Measure the free space and check the file; after a failed write, try to write again."""
         if self._file is None:
             return
         try:
@@ -80,7 +83,7 @@ class AuditLog:
             self._file.close()
 
     async def _write_all(self, file: AuditFile) -> None:
-        """Write what waits, until nothing does; once in any case."""
+        """Write until nothing waits; at least once, to check the file."""
         try:
             await self._write(file)
             while self._waiting:

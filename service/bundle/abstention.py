@@ -1,4 +1,4 @@
-"""Abstention: the bundle's limits of picture quality, and which of them a picture exceeds."""
+"""Abstention: which of the bundle's quality limits an image exceeds, and for which reasons no advice is given."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LimitReason = Literal[
     "not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found", "tiny_lesion"
 ]
 
-# Reasons to give no advice: nothing can be judged, or answers were measured to be useless or falsely reassuring. The
-# other reasons call for caution.
+# Reasons to give no advice: there is nothing to judge, or answers were measured to be useless or falsely reassuring.
+# The other reasons call for caution.
 ABSTAINS: frozenset[str] = frozenset(
     {"not_dermoscopy", "blurred", "too_dark", "too_bright", "no_colour", "no_lesion_found"}
 )
 
 
 class MeasuredAbstention(Record):
-    """How many pictures of a set a variant abstains on, and why."""
+    """On how many images of a set a variant abstains, and why."""
 
     measured_on: str = Field(examples=["isic2017-validation"], description="which set")
     variant: str = Field(description="precision of the network")
@@ -35,9 +35,9 @@ class MeasuredAbstention(Record):
 
 
 class Abstention(Record):
-    """Quality limits; a picture beyond them is unlike the training pictures.
+    """Quality limits; an image beyond them is unlike the training images.
 
-    Values that no picture can exceed are refused: such a limit is none.
+    Limits that no image can exceed are refused.
     """
 
     familiarity: str = Field(description="file of the Gaussian of the training pictures' features")
@@ -80,7 +80,7 @@ def measure_quality(frame: Frame, features: Features, distance: FeatureDistance)
 
 
 def beyond_limits(quality: Quality, lesion_fraction: float, limits: Abstention) -> list[LimitReason]:
-    """The limits that a picture exceeds; ``lesion_fraction`` is the share of the picture that is lesion."""
+    """The limits that an image exceeds; ``lesion_fraction`` is the share of the image that is lesion."""
     beyond: dict[LimitReason, bool] = {
         "not_dermoscopy": quality.unfamiliarity > limits.max_unfamiliarity,
         "blurred": quality.sharpness < limits.min_sharpness,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
-# Bounds of an interval and its value come from different formulas.
+# The bounds of an interval and its value come from different formulas.
 _ROUNDING = 1e-9
 
 

@@ -1,7 +1,7 @@
 """The model bundle: the one contract between training and serving.
 
 A bundle is a folder holding ``bundle.json`` (the manifest), the ONNX file of every precision variant, a canary
-picture with the outputs expected for it, and ``MODEL_CARD.md``. Training writes it with :func:`write_bundle`,
+image with the outputs expected for it, and ``MODEL_CARD.md``. Training writes it with :func:`write_bundle`,
 the service reads it with :func:`load_bundle`, which refuses anything that is not exactly what was written.
 """
 
@@ -35,7 +35,7 @@ from service.bundle.manifest import (
 )
 from service.imaging import DEFAULT_LIMITS, Picture, PictureLimits, read_picture
 
-# The first schema whose variants carry the prediction expected of the canary picture.
+# The first schema with the canary's expected prediction in every variant.
 _EXPECTS_PREDICTIONS = 5
 
 
@@ -58,7 +58,7 @@ class Bundle(Record):
         raise BundleError(f"the bundle has no variant {name!r}; it has: {[v.name for v in self.manifest.variants]}")
 
     def read_picture(self, data: bytes, limits: PictureLimits = DEFAULT_LIMITS) -> Picture:
-        """Decode a picture to the frame this bundle's graph takes. Raises a ``PictureError``."""
+        """Decode an image to the frame this bundle's graph takes. Raises a ``PictureError``."""
         manifest = self.manifest
         return read_picture(data, manifest.frame_size, limits, jpeg_quality=manifest.frame_jpeg_quality)
 
@@ -67,9 +67,9 @@ class Bundle(Record):
         return self.path(MODEL_CARD_NAME).read_text(encoding="utf-8")
 
     def feature_distance(self) -> FeatureDistance | None:
-        """The distance from the training pictures' features; None for a bundle without abstention.
+        """The distance from the training images' features; None for a bundle without abstention.
 
-        Raises :class:`BundleError` for a damaged file, and for a number of features that is not the graphs'.
+        Raises :class:`BundleError` for a damaged file, and when its number of features is not the graphs'.
         """
         abstention = self.manifest.abstention
         if abstention is None:
@@ -83,9 +83,9 @@ class Bundle(Record):
         return distance
 
     def canary_outputs(self, variant: str = "fp32") -> dict[str, NDArray[Any]]:
-        """The outputs expected of ``variant`` for the canary picture, by tensor name, each a batch of one.
+        """The outputs that ``variant`` must give for the canary image, by tensor name, each a batch of one.
 
-        Raises :class:`BundleError` for a damaged file, and for probabilities that are none of these classes.
+        Raises :class:`BundleError` for a damaged file, and for probabilities of other classes.
         """
         file = self.variant(variant).canary_outputs or self.manifest.canary.outputs
         outputs = read_arrays(self.path(file))
@@ -96,7 +96,7 @@ class Bundle(Record):
         return outputs
 
     def canary_tolerance(self, variant: str = "fp32") -> float:
-        """Largest difference allowed of any probability of ``variant`` for the canary picture."""
+        """The largest difference allowed in a probability of ``variant`` for the canary image."""
         return self.variant(variant).canary_tolerance or self.manifest.canary.tolerance
 
     def canary_picture(self) -> Picture:
@@ -179,10 +179,10 @@ def _field(wrong: ErrorDetails) -> str:
 
 
 def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
-    """Write a bundle all at once: ``folder`` appears complete and verified, or not at all.
+    """Write a bundle atomically: ``folder`` appears complete and verified, or not at all.
 
     ``files`` maps each name in the bundle to the file to copy; ``manifest`` holds every field of :class:`Manifest`
-    but ``schema_version`` and ``files``. The predictions expected for the canary follow from its outputs. An existing
+    but ``schema_version`` and ``files``. The canary's expected predictions are computed from its outputs. An existing
     bundle at ``folder`` is replaced. Raises :class:`BundleError` when ``folder`` is something else or a file is
     damaged, ``ValueError`` for fields that make no valid manifest.
     """
@@ -206,7 +206,7 @@ def write_bundle(folder: Path, *, files: Mapping[str, Path], manifest: Mapping[s
 
 
 def _with_canary_predictions(bundle: Bundle) -> Manifest:
-    """The manifest with what the outputs expected for the canary mean, for every variant."""
+    """The manifest with the canary's expected prediction for every variant."""
     frame, distance = bundle.canary_picture().frame, bundle.feature_distance()
 
     def predicted(variant: Variant) -> Variant:
@@ -232,7 +232,7 @@ def check_target(folder: Path) -> None:
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    """Put ``source`` where ``target`` is, keeping the old folder until the new one is in place."""
+    """Move ``source`` to ``target``; an old folder there is deleted once the new one is in place."""
     old = target.with_name(f".{target.name}-old-{os.getpid()}")
     if target.exists():
         target.rename(old)

@@ -1,7 +1,7 @@
-"""What the canary's outputs mean, and how that differs from what the manifest expects; pure functions.
+"""The canary's prediction, and how it differs from the one in the manifest; pure functions.
 
-The graph's outputs are numbers in an order. That they are still read as they were when the bundle was written (classes,
-malignant ones among them, thresholds, limits, feature distance) shows only in the prediction.
+The graph's outputs are arrays without names. Only the prediction shows whether they are still interpreted as when the
+bundle was written: classes, which of them are malignant, thresholds, limits, feature distance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.bundle.feature_distance import FeatureDistance, Features
 from service.bundle.image_quality import Frame
 from service.bundle.manifest import CanaryClass, CanaryDecision, CanaryPrediction, DiagnosisClass, Manifest
 
-# Other CPUs, GPUs and versions of the decoder change quality and feature distance by less than this.
+# Between CPUs, GPUs and decoder versions, quality and feature distance change by less than this.
 _RELATIVE, _ABSOLUTE = 0.05, 0.01
 
 
@@ -56,7 +56,7 @@ def interpret(
 
 
 def differences(found: CanaryPrediction, expected: CanaryPrediction, *, tolerance: float) -> list[str]:
-    """How a prediction differs from the expected one, in words; ``tolerance`` is that of probabilities."""
+    """How a prediction differs from the expected one, in words; ``tolerance`` is for probabilities."""
     return list(_differences(found, expected, tolerance))
 
 
@@ -87,7 +87,7 @@ def _differences(found: CanaryPrediction, expected: CanaryPrediction, tolerance:
         decision, right = found.decisions[name], expected.decisions[name]
         if decision.threshold != right.threshold:
             yield f"the threshold of {name} is {decision.threshold:.3g}, expected {right.threshold:.3g}"
-        # Rounding may move a probability that is close to the threshold across it.
+        # Rounding may move a probability close to the threshold across it.
         is_close = abs(expected.malignant_probability - right.threshold) <= tolerance * len(found.classes)
         if decision.refer != right.refer and not is_close:
             yield f"{name} advises {_advice(decision)}, expected {_advice(right)}"
@@ -108,7 +108,7 @@ def _quality_differences(found: CanaryPrediction, expected: CanaryPrediction) ->
 
 
 def _share(value: float) -> float:
-    """A sum of softmax values may exceed 1 by rounding."""
+    """At most 1, which a sum of softmax values may exceed by rounding."""
     return min(1.0, value)
 
 

@@ -1,4 +1,4 @@
-"""Drift reference: the distribution of the probabilities on a known picture set."""
+"""Drift reference: the distribution of the probabilities on a known image set."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import Field, model_validator
 
 from service.bundle.base import Record
 
-# Edges of the service's histogram of probabilities, closed above; a reference uses a subset of them.
+# Edges of the service's histogram of probabilities; intervals include their upper edge. A reference uses some.
 PROBABILITY_EDGES = tuple(i / 20 for i in range(21))
 
-# With smaller shares, a drift index of a few hundred pictures is mostly noise.
+# With smaller shares, a drift index of a few hundred images is mostly noise.
 _LEAST_SHARE = 0.1
 
 
 class Histogram(Record):
-    """Shares of the pictures whose probability is above one edge and at most the next; the first includes 0."""
+    """Share of the images in each interval ``(edge, next edge]``; the first includes 0."""
 
     edges: list[float] = Field(description="rising, from 0 to 1")
     shares: list[float] = Field(description="between each edge and the next; sums to 1")
@@ -54,7 +54,7 @@ def measure_reference(probabilities_NK: ArrayLike, classes: list[str], *, measur
 
 
 def _histogram(values: np.ndarray) -> Histogram:
-    """As many intervals as possible that each hold a tenth of the values."""
+    """As many intervals as possible, each with at least a tenth of the values."""
     at_most = [float((values <= edge).mean()) for edge in (*PROBABILITY_EDGES[:-1], math.inf)]
     edges, reached = [0.0], [0.0]
     for edge, share in zip(PROBABILITY_EDGES[1:-1], at_most[1:-1], strict=True):

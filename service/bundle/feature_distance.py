@@ -1,8 +1,8 @@
-"""Out-of-distribution score: the distance of a picture's features from the Gaussian of the training pictures'.
+"""Out-of-distribution score: the distance of an image's features from the Gaussian of the training images'.
 
 The features are the pooled features of both branches; their square roots are nearly normal. The covariance keeps the
-leading principal components and is isotropic in all other directions (probabilistic PCA), so that a few thousand
-pictures are enough for a thousand features.
+leading principal components and is isotropic in all other directions (probabilistic PCA), so a few thousand images
+suffice for a thousand features.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class FeatureDistance:
     other_variance: float
 
     def of(self, features: Features) -> Scores:
-        """The Mahalanobis distance of features ``[..., 2, C]`` over sqrt(D): about 1 for training pictures.
+        """The Mahalanobis distance of features ``[..., 2, C]`` over sqrt(D): about 1 for training images.
 
-        Infinite for features so large that their squares overflow.
+        Infinite when the squares of the features overflow.
         """
         difference_ND = _flat(features) - self.mean_D
         along_NK = difference_ND @ self.components_KD.T
@@ -58,8 +58,8 @@ class FeatureDistance:
 def read_feature_distance(path: Path) -> FeatureDistance:
     """Read a file that :meth:`FeatureDistance.save` wrote.
 
-    Raises :class:`BundleError` for another file, and for a Gaussian that gives no distances: an array of another shape,
-    a number that is not finite, a variance that is not positive, principal components that are not orthonormal.
+    Raises :class:`BundleError` for any other file, and for an unusable Gaussian: an array of the wrong shape, a number
+    that is not finite, a variance that is not positive, principal components that are not orthonormal.
     """
     arrays = read_arrays(path)
     try:
@@ -95,7 +95,7 @@ def _damaged(path: Path, fault: str) -> BundleError:
 
 
 def fit_feature_distance(features: Features, *, num_components: int) -> FeatureDistance:
-    """The Gaussian of the features ``[N, 2, C]`` of training pictures; at most N / 4 components."""
+    """Fit the Gaussian to the features ``[N, 2, C]`` of training images, with at most N / 4 components."""
     values_ND = _flat(features)
     num, dimensions = values_ND.shape
     kept = max(1, min(num_components, num // 4, dimensions // 4))

@@ -1,6 +1,6 @@
 """Sharpness, exposure and colour of a frame; pure functions.
 
-Measured at frame size: blur that resizing removes does not reach the network either.
+Measured at frame size: the network does not see blur that resizing removes either.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]  # [F, F, 3], sRGB
 
-# A pixel is dark when none of its channels reaches this, and bright when their luma does; of 255.
+# A pixel is dark when all its channels are below this, and bright when its luma reaches this; of 255.
 DARK_LEVEL = 100
 BRIGHT_LEVEL = 240
 
-# Below this mean, a picture has no colour: the least colourful of ISIC 2017's 2,000 training pictures has 4.1, and grey
-# pictures stay near 0 after JPEG. Not a limit of the bundle, because no dermoscopy set has grey pictures to fit it to.
+# Below this mean, an image has no colour: the least colourful of ISIC 2017's 2,000 training images has 4.1, and grey
+# images stay near 0 after JPEG. Not a limit of the bundle, because no dermoscopy set has grey images to fit it to.
 MIN_COLOUR = 3.0
 
-# Distance in pixels at which sharp and blurred pictures change alike.
+# Distance in pixels over which sharp and blurred images change equally.
 _WIDE = 4
 
-# ITU-R BT.601, as JPEG has it, in 256ths.
+# Luma weights of ITU-R BT.601 in 256ths, as in JPEG.
 _RED, _GREEN, _BLUE = np.uint16(77), np.uint16(150), np.uint16(29)
 
 
@@ -41,9 +41,9 @@ def measure_exposure(frame: Frame) -> Exposure:
     """Sharpness and exposure of a frame ``[F, F, 3]``.
 
     ``sharpness`` is the mean change of luma between neighbours as a share of that between pixels four apart: about 0.25
-    when nothing is finer than four pixels, 1 for noise, whatever the contrast; 0 when there is no change at all.
+    without detail finer than four pixels, 1 for noise, whatever the contrast; 0 for a uniform frame.
     ``dark_share`` and ``bright_share`` are the shares of dark and of bright pixels. ``colour`` is the mean difference
-    of a pixel's largest channel from its smallest, of 255: 0 for shades of grey.
+    between a pixel's largest and smallest channel, of 255: 0 for greys.
     """
     red, green, blue = frame[..., 0], frame[..., 1], frame[..., 2]  # ten times as fast as over the last axis
     luma = ((_RED * red + _GREEN * green + _BLUE * blue) >> 8).astype(np.int16)

@@ -50,7 +50,7 @@ class TensorSpec(Record):
 
 
 class CanaryClass(Record):
-    """A class as the canary's prediction shows it."""
+    """A class in the canary's prediction."""
 
     label: str = Field(description="its name for people")
     malignant: bool = Field(description="whether its probability counts for a referral")
@@ -58,14 +58,14 @@ class CanaryClass(Record):
 
 
 class CanaryDecision(Record):
-    """The decision at one operating point, without regard to the limits."""
+    """The decision at one operating point, ignoring the limits."""
 
     threshold: Probability = Field(description="refer from this malignant probability on")
     refer: bool = Field(description="whether a referral is advised")
 
 
 class CanaryPrediction(Record):
-    """What the outputs for the canary mean: by names, where the outputs are numbers in an order."""
+    """The prediction that follows from the outputs for the canary."""
 
     classes: dict[str, CanaryClass] = Field(description="by class name")
     malignant_probability: Probability = Field(description="summed over the malignant classes")
@@ -76,7 +76,7 @@ class CanaryPrediction(Record):
 
 
 class Variant(Record):
-    """One ONNX file: the same network at one precision, with the figures of the gate it passed."""
+    """One ONNX file: the network at one precision, with the figures of the gate it passed."""
 
     name: Literal["fp32", "fp16", "int8"] = Field(description="precision")
     file: str = Field(description="the ONNX file in the bundle")
@@ -120,7 +120,7 @@ class Repeatability(Record):
 
 
 class Provenance(Record):
-    """How the weights came to be."""
+    """Where the weights come from."""
 
     git_commit: str = Field(description="of the software that exported the bundle")
     created_at: datetime = Field(description="UTC")
@@ -132,7 +132,7 @@ class Provenance(Record):
 
 
 class Canary(Record):
-    """A picture and the outputs that the float32 variant must give for it."""
+    """An image and the outputs that the float32 variant must give for it."""
 
     picture: str = Field(description="file in the bundle")
     outputs: str = Field(description="file in the bundle")
@@ -225,7 +225,7 @@ class Manifest(Record):
 
     @property
     def malignant_prevalence(self) -> float | None:
-        """The share of malignant lesions for which the probabilities hold; None where the bundle does not say."""
+        """The share of malignant lesions that the probabilities are calibrated for; None when the bundle has none."""
         if self.prevalence is None:
             return None
         return sum(self.prevalence[c.name] for c in self.classes if c.malignant)

@@ -1,7 +1,7 @@
-"""The rule for lesions that the network does not know: unsure of every class, a referral is advised.
+"""The "not sure" rule: refer when no class is likely enough. (Giving no advice is :mod:`service.bundle.abstention`.)
 
-A lesion outside the classes, such as a basal cell carcinoma, often looks familiar to the features but like no class in
-particular. The probability of the likeliest class shows that better than the distance of the features does.
+It is for lesions outside the classes, such as a basal cell carcinoma. Their features are often close to those of the
+training images, so the probability of the likeliest class shows them better than the feature distance does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from service.bundle.base import Interval, Record
 
 
 class NotSure(Record):
-    """From when on a referral is advised whatever the malignant probability is."""
+    """When a referral is advised regardless of the malignant probability."""
 
     least_probability: float = Field(
         gt=0,
@@ -26,6 +26,6 @@ class NotSure(Record):
 
 
 def is_unsure(probabilities_NK: ArrayLike, rule: NotSure | None) -> NDArray[np.bool_]:
-    """Whether no class is likely enough, ``[N]``, for probabilities ``[N, K]``; never without a rule."""
+    """Whether no class is likely enough, ``[N]``, for probabilities ``[N, K]``; without a rule, all False."""
     largest_N = np.asarray(probabilities_NK).max(axis=-1)
     return np.asarray(largest_N < (0.0 if rule is None else rule.least_probability))

@@ -1,4 +1,7 @@
-"""One run of a session: frames in, checked answers out; and the errors that tell what failed."""
+"""Run a session: frames in, checked answers out; and the error types of what may fail.
+
+All outputs, the crop box among them, are computed in the graph (:mod:`model_training.release.deployed`).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from numpy.typing import NDArray
 from service.bundle import FEATURES
 from service.inference.sessions import Outputs, Session
 
-# What ONNX Runtime, CUDA, cuBLAS and cuDNN say where there is no memory; nothing else tells it from other failures.
+# Error texts of ONNX Runtime, CUDA, cuBLAS and cuDNN when memory is short; they have no error type for it.
 _NO_MEMORY = ("failed to allocate memory", "out of memory", "alloc_failed", "bad_alloc")
 
-# How far from 1 the sum of probabilities may be; float16 arithmetic stays well within.
+# How far from 1 the sum of probabilities may be; float16 arithmetic stays well below.
 _SUM_TOLERANCE = 5e-3
 
 _FINITE = {"crop_box", "lesion_fraction", "spatial_attention", "correlation_attention", FEATURES}
@@ -27,8 +30,8 @@ class EngineError(RuntimeError):
 class DeviceError(EngineError):
     """ONNX Runtime or the device failed: no later answer can be trusted.
 
-    Every input has the same shape and type, so a picture never causes this. ``reason`` holds no names of machines or
-    paths and may be shown to clients.
+    Every input has the same shape and type, so an image never causes this. ``reason`` has no machine names or paths
+    and may be shown to clients.
     """
 
     def __init__(self, reason: str, detail: object = None) -> None:
@@ -37,24 +40,24 @@ class DeviceError(EngineError):
 
 
 class CanaryError(EngineError):
-    """The canary picture got another answer than the bundle expects; the text may be shown to clients."""
+    """The canary image got another answer than the bundle expects; the text may be shown to clients."""
 
 
 class OutOfMemory(EngineError):  # noqa: N818 - named for what happened
-    """The device had no memory for this batch; a smaller batch, or a later run, may succeed."""
+    """The device had too little memory for this batch; a smaller batch or a later run may succeed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The graph's outputs for one picture; None for a network without lesion feature attention, or without features.
+    """The graph's outputs for one image; None where the network has no lesion feature attention, or no features.
 
-    The queue adds how long the picture waited and ran.
+    The queue adds the seconds that the image waited and ran.
     """
 
     probabilities: NDArray[np.float32]  # [K]
     branch_probabilities: NDArray[np.float32]  # [2, K]
     lesion_attention: NDArray[np.uint8]  # [S, S]
-    crop_box: NDArray[np.float32]  # [4], x0, y0, x1, y1 as fractions of the picture
+    crop_box: NDArray[np.float32]  # [4], x0, y0, x1, y1 as fractions of the image
     lesion_fraction: float
     spatial_attention: NDArray[np.float32] | None  # [2, h, w]
     correlation_attention: NDArray[np.float32] | None  # [2, h*w, h*w]
@@ -67,7 +70,7 @@ def run(session: Session, frames: NDArray[np.uint8]) -> list[Answer]:
     """The checked answers for frames ``[batch, F, F, 3]``, sRGB.
 
     Raises :class:`OutOfMemory`; :class:`DeviceError` for any other failure of ONNX Runtime; and :class:`EngineError`
-    for probabilities that do not sum to 1 and outputs that are not finite.
+    for probabilities that do not sum to 1, and for outputs that are not finite.
     """
     try:
         outputs = session.run(frames)
@@ -84,7 +87,7 @@ def run(session: Session, frames: NDArray[np.uint8]) -> list[Answer]:
 
 
 def are_identical(one: Answer, other: Answer) -> bool:
-    """Whether two answers are equal to the last bit, which those of different pictures are not."""
+    """Whether two answers are bit-identical, which those of different images should not be."""
     return np.array_equal(one.branch_probabilities, other.branch_probabilities) and np.array_equal(
         one.lesion_attention, other.lesion_attention
     )
@@ -107,6 +110,6 @@ def _answer(outputs: Outputs, index: int) -> Answer:
 
 
 def _check_probabilities(values: NDArray[Any], name: str) -> None:
-    # NaN compares false, so it is caught as well.
+    # NaN compares false, so it is rejected as well.
     if not (np.abs(values.sum(axis=-1) - 1.0) < _SUM_TOLERANCE).all() or not (values >= 0.0).all():
         raise EngineError(f"{name} do not sum to 1")

@@ -1,8 +1,8 @@
-"""A queue in front of the engine: all frames that wait become the next batch, and a free worker runs it.
+"""The queue in front of the engine: a free worker runs all waiting frames as the next batch.
 
-No batch waits to be filled. Batches are padded to sizes that were warmed up. Frames whose caller gave up (client gone,
-deadline passed) never run. A batch that fails runs again one picture at a time, once, unless the device failed: one bad
-picture does not fail the others, and a batch too large for the memory is answered in smaller ones.
+No batch waits to be filled. Batches are padded to sizes that were warmed up. Frames of cancelled requests (client gone,
+deadline passed) do not run. A batch that fails is repeated once, one image at a time, unless the device failed: so one
+bad image does not fail the others, and a batch too large for the memory still gets its answers.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Frame = NDArray[np.uint8]  # [F, F, 3]
 
 
 class Run(Protocol):
-    """Answers a batch of frames; on a CPU, with one thread unless ``multithreaded``."""
+    """Answers a batch of frames; on a CPU with one thread, unless ``multithreaded``."""
 
     def __call__(self, frames: NDArray[np.uint8], *, multithreaded: bool) -> list[Answer]: ...
 
 
 class Stopped(Exception):  # noqa: N818
-    """The queue was stopped before the picture ran."""
+    """The queue was stopped before the image ran."""
 
 
 @dataclass(eq=False, repr=False)
@@ -66,9 +66,9 @@ class Batcher:
         on_batch: Callable[[int], object] = lambda size: None,
         on_failure: Callable[[Exception], object] = lambda error: None,
     ) -> None:
-        """``workers`` batches run at once, on the threads of ``cpu_pool`` where a CPU runs them.
+        """``workers`` batches run at once, on a CPU in the threads of ``cpu_pool``.
 
-        ``on_batch`` gets the size of each batch before it runs, ``on_failure`` the error of each picture that failed.
+        ``on_batch`` is called with the size of each batch before it runs, ``on_failure`` with the error of each image.
         """
         self._run, self._cpu_pool, self._on_batch, self._on_failure = run, cpu_pool, on_batch, on_failure
         self._sizes = batch_sizes(max_batch)
@@ -87,7 +87,7 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether every worker runs."""
+        """Whether all workers are running."""
         return bool(self._collectors) and not any(collector.done() for collector in self._collectors)
 
     def start(self) -> None:
@@ -104,14 +104,14 @@ class Batcher:
         for item in [*chain.from_iterable(self._under_way), *self._waiting]:
             if not item.result.done():
                 item.result.set_exception(Stopped())
-        # Not waiting for the threads: a device that hangs must not keep the process from ending.
+        # Does not wait for the threads: a hanging device must not keep the process from ending.
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def submit(self, frame: Frame) -> Answer:
-        """The answer for one frame ``[F, F, 3]``, and how long it waited and ran. Admission bounds how many wait.
+        """The answer for one frame ``[F, F, 3]``, with its waiting and running time. Admission limits how many wait.
 
-        Raises :class:`Stopped`, or what the engine raised. Cancelling the caller takes the frame out of the queue.
+        Raises :class:`Stopped`, or what the engine raised. Cancelling the caller removes the frame from the queue.
         """
         if self._stopped:
             raise Stopped
@@ -126,20 +126,20 @@ class Batcher:
             raise
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run ``function`` where batches run, between two batches."""
+        """Run ``function`` on a thread that runs batches, between two of them."""
         return await self._on_thread(lambda _: function())
 
     async def _on_thread(self, function: Callable[[bool], T]) -> T:
-        """The result of ``function``; its argument says whether the network may use idle CPUs."""
+        """Run ``function`` on a thread for batches; its argument says whether it may be multithreaded."""
         if self._cpu_pool is not None:
             return await self._cpu_pool.run(function, network=True)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, True)
 
     async def _collect(self, batch: list[_Item]) -> None:
-        """Fill ``batch``, run it and empty it, again and again."""
+        """A worker: fill ``batch``, run it, empty it, and repeat."""
         while True:
             await self._arrived.wait()
-            # A caller that gave up has cancelled its future, and may not have left the queue yet.
+            # A cancelled caller has cancelled its future, but its frame may still be in the queue.
             while self._waiting and len(batch) < self._sizes[-1]:
                 item = self._waiting.popleft()
                 if not item.result.done():

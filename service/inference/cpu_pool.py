@@ -1,4 +1,4 @@
-"""The threads that compute on a CPU, one for each core: with more of them, every job takes longer."""
+"""The threads that compute on a CPU, one per core: with more, every job would take longer."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from service.admission.admission import Busy
 
 T = TypeVar("T")
 
-# A job may be multithreaded when no job had to wait for this long. Under load, the threads that speed one job up a
-# little are missed by the jobs behind it.
+# A job may be multithreaded when no job has waited for this many seconds. Under load, the threads that speed up one job
+# a little would delay the next ones more.
 CALM_SECONDS = 1.0
 
 
 class _Job(NamedTuple):
     result: Future[Any]
     function: Callable[[bool], Any]
-    client: str | None  # None for the network's, which are charged to no client
+    client: str | None  # None: a job of the network, which is charged to no client
 
 
 class CpuPool:
-    """``num`` threads that take one job after the other without a detour through the event loop.
+    """``num`` threads that take one job after another, without a round trip through the event loop.
 
-    The network's jobs come first: a decoded picture is closer to its answer than one that waits to be decoded. The next
-    of the others is that of the client whose jobs took least time: neither many nor long ones delay another client's.
-    A client that had no job waiting begins with what the one in turn has taken, so that it saves up nothing.
+    The network's jobs come first: a decoded image is closer to its answer than one still to be decoded. Other jobs are
+    scheduled fairly: next is the client that has used the least time, so one client's many or long jobs do not delay
+    another's. A client without waiting jobs starts from the time of the client in turn, so it cannot save up time.
     """
 
     def __init__(
         self, num: int, *, max_waiting: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """With ``max_waiting``, so many of the clients' jobs may wait, one of each client."""
+        """At most ``max_waiting`` jobs of clients wait, one of each client; None: no limit."""
         self._max_waiting, self._clock = max_waiting, clock
         self._busy_until = -CALM_SECONDS + clock()
         self._network: deque[_Job] = deque()
-        self._others: dict[str, deque[_Job]] = {}  # by client; among those that took as long, the next one first
-        self._taken: dict[str, float] = {}  # seconds, of each client that waits or has taken more than the next one
+        self._others: dict[str, deque[_Job]] = {}  # by client; among equals in time used, the next one first
+        self._taken: dict[str, float] = {}  # seconds used, by clients that wait or have used more than the next one
         self._taken_by_next = 0.0
         self._changed = Condition()
         self._num_idle = num
@@ -53,9 +53,9 @@ class CpuPool:
             thread.start()
 
     async def run(self, function: Callable[[bool], T], *, network: bool = False, client: str = "") -> T:
-        """The result of ``function``; its argument says whether it may be multithreaded: other CPUs are idle.
+        """Run ``function``; its argument says whether it may be multithreaded, because other CPUs are idle.
 
-        Cancelling the caller cancels the job, unless it has begun. Raises :class:`Busy` when too many wait.
+        Cancelling the caller cancels the job, unless it has started. Raises :class:`Busy` when too many wait.
         """
         result: Future[T] = Future()
         job = _Job(result, function, None if network else client)
@@ -74,7 +74,7 @@ class CpuPool:
             self._forget(job)
             raise
         finally:
-            del job, result  # its error refers to this frame, and that to an upload: a cycle
+            del job, result  # break the cycle: error, this frame, job with its upload
 
     def close(self, *, seconds: float = 5.0) -> None:
         """Cancel the jobs that wait, and wait up to ``seconds`` for those that run."""
@@ -95,8 +95,8 @@ class CpuPool:
             raise Busy
 
     def _forget(self, job: _Job) -> None:
-        """Take a cancelled job out of its queue now: it holds an upload."""
-        with self._changed, suppress(KeyError, ValueError):  # it has begun
+        """Remove a cancelled job from its queue at once: it holds an upload."""
+        with self._changed, suppress(KeyError, ValueError):  # it has started
             if job.client is None:
                 self._network.remove(job)
             else:
@@ -113,7 +113,7 @@ class CpuPool:
                     result.set_result(function(multithreaded))
                 except BaseException as error:
                     result.set_exception(error)
-            del job, result, function  # an idle thread keeps no picture
+            del job, result, function  # an idle thread keeps no image
             with self._changed:
                 self._num_idle += 1
                 if client is not None:
@@ -142,7 +142,7 @@ class CpuPool:
         jobs = self._others.pop(client)
         job = jobs.popleft()
         if jobs:
-            self._others[client] = jobs  # behind those that took as long
+            self._others[client] = jobs  # behind its equals in time used
         return job
 
     def _num_waiting(self) -> int:

@@ -16,11 +16,11 @@ from service.inference.tuning import fastest_sessions
 
 
 class Engine:
-    """One variant of a bundle, loaded; up to ``workers`` threads may run it at once.
+    """One loaded variant of a bundle; up to ``workers`` threads may run it at once.
 
-    On a CPU there are two sessions: a multithreaded one, which gives one picture the shortest time, and a
-    single-threaded one, which gives the most pictures a second where every CPU is busy. On a GPU there is one for
-    batches, and another one for single pictures where that is faster.
+    On a CPU there are two sessions: a multithreaded one with the lowest latency, and a single-threaded one with the
+    highest throughput when every CPU is busy. On a GPU there is one for batches, and a second one for single images
+    where that is faster.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class Engine:
         gpu: GpuOptions | None = None,
         threads: int,
     ) -> None:
-        """Load the graph. ``threads`` is the number of CPU threads of a multithreaded run.
+        """Load the graph; a multithreaded run has ``threads`` CPU threads.
 
         Raises :class:`BundleError` for a variant the bundle lacks, and :class:`EngineError` when the graph does not
-        load, the GPU that was asked for does not work, or a required GPU would leave work to the CPU.
+        load, the requested GPU does not work, or a required GPU would leave work to the CPU.
         """
         self.bundle = bundle
         self.selection, self.sessions = select(
@@ -58,11 +58,11 @@ class Engine:
 
     @property
     def provider(self) -> Provider:
-        """The execution provider that really runs the network."""
+        """The execution provider that actually runs the network."""
         return self.selection.provider
 
     def run(self, frames: NDArray[np.uint8], *, multithreaded: bool = True) -> list[Answer]:
-        """Run frames ``[batch, F, F, 3]``, sRGB; ``multithreaded`` matters on a CPU only.
+        """Run frames ``[batch, F, F, 3]``, sRGB; ``multithreaded`` matters only on a CPU.
 
         Raises :class:`OutOfMemory`; :class:`DeviceError` when ONNX Runtime fails or its outputs show that the device
         does; and :class:`EngineError` for outputs that are impossible for these frames alone.
@@ -71,9 +71,9 @@ class Engine:
         return self._check.run(self.sessions.single if single else self.sessions.batched, frames)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Choose the fastest sessions of a GPU; then run every batch size once.
+        """On a GPU choose the fastest sessions; then run every batch size once.
 
-        So no request waits for memory to be allocated or algorithms to be chosen.
+        So no request waits for memory allocation or for the choice of algorithms.
         """
         self._largest_batch = max(batch_sizes)
         if self.provider == "cuda":
@@ -89,10 +89,10 @@ class Engine:
                 run(session, self._blank(batch))
 
     def canary_difference(self) -> float:
-        """Largest difference of any probability for the canary from the bundle's, of every session.
+        """Largest difference of a canary probability from the bundle's, over all sessions.
 
-        The canary runs by itself and as the largest batch. Raises :class:`EngineError`, also when another picture gets
-        the same answer.
+        The canary runs alone and as the largest batch. Raises :class:`EngineError`, also when another image gets the
+        same answer.
         """
         return max(
             self._check.canary_difference(session, batch)
@@ -106,7 +106,7 @@ class Engine:
         return self._check.canary_frame
 
     def difference_from_canary(self, answer: Answer) -> float:
-        """Largest difference of any probability in an answer for the canary from the bundle's."""
+        """Largest difference of a probability in an answer for the canary from the bundle's."""
         return self._check.difference(answer)
 
     def _sizes(self, session: Session, batch_sizes: Sequence[int]) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""The network as the service uses it: an engine behind its queue, and the threads that compute."""
+"""The engine with its queue and CPU pool, as the service uses them. The layers are in ``model_training/network``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Network:
     """Owns the queue and the CPU pool; lives on one event loop.
 
-    On a CPU the network runs in the pool that also draws and waits for decoders: with more jobs than cores, all of them
-    would be slower.
+    On a CPU the network runs in the pool that also draws overlays and waits for decoders: more jobs than cores would
+    slow all of them down.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Network:
         on_batch: Callable[[int], object],
         on_failure: Callable[[Exception], object],
     ) -> None:
-        """``threads`` is the size of the CPU pool; ``max_costly`` costly pictures may wait, one of each client.
+        """``threads`` is the size of the CPU pool; up to ``max_costly`` costly images wait, one of each client.
 
         ``on_batch`` and ``on_failure`` are the :class:`Batcher`'s.
         """
@@ -42,7 +42,7 @@ class Network:
         self.batcher = Batcher(
             engine.run,
             max_batch=max_batch,
-            # One more than run at once, so that no core waits for the event loop.
+            # One more than can run at once, so that no core waits for the event loop.
             workers=engine.workers + 1 if on_cpu else 1,
             cpu_pool=self.cpu_pool if on_cpu else None,
             on_batch=on_batch,
@@ -61,11 +61,11 @@ class Network:
         give_back_freed()
 
     async def compute(self, function: Callable[[], T], client: str) -> T:
-        """Run ``function``, which draws or waits for a decoder, in the CPU pool when it is the client's turn."""
+        """Run ``function``, which draws or waits for a decoder, in the CPU pool in the client's turn."""
         return await self.cpu_pool.run(lambda _: function(), client=client)
 
     async def compute_costly(self, function: Callable[[], T], client: str) -> T:
-        """Run ``function``, which takes seconds, when no other such function runs and it is the client's turn.
+        """Run ``function``, which takes seconds, in the client's turn and one at a time.
 
         Raises :class:`Busy` at once when too many wait.
         """

@@ -41,7 +41,7 @@ class Selection:
     gpu: GpuOptions
 
     def load(self, *, threads: int | None = None, gpu: GpuOptions | None = None) -> onnxruntime.InferenceSession:
-        """The graph, loaded. Raises :class:`EngineError` for one that does not load or lacks an output."""
+        """Load the graph. Raises :class:`EngineError` when it does not load or lacks an output."""
         file, threads, gpu = self.variant.file, threads or self.threads, gpu or self.gpu
         try:
             graph = start(self.bundle, self.variant, self.provider, threads=threads, gpu=gpu)
@@ -57,7 +57,7 @@ class Selection:
         return DeviceSession(self.load(gpu=gpu), self.bundle.manifest.outputs)
 
     def sessions(self, graph: onnxruntime.InferenceSession) -> Sessions:
-        """Sessions for batches and for single pictures, from the loaded graph."""
+        """Sessions for batches and for single images, from the loaded graph."""
         outputs = self.bundle.manifest.outputs
         if self.provider == "cpu":
             # ONNX Runtime fixes the number of threads when a session is created.
@@ -67,8 +67,8 @@ class Selection:
         return Sessions(batched=session, single=session)
 
     def check_placement(self, *, required: bool) -> None:
-        """Look for operators that ONNX Runtime silently runs on the CPU; where a GPU is ``required`` they raise."""
-        # In a graph of fixed shapes nothing is left that computes shapes, which belongs on the CPU.
+        """Warn of operators that ONNX Runtime silently runs on the CPU; raise if a GPU is ``required``."""
+        # With fixed shapes the graph has no shape computations, which belong on the CPU.
         if left := work_on_cpu(self.load(gpu=replace(self.gpu, single=True))):
             operators = ", ".join(f"{num} {name}" for name, num in left.most_common())
             message = f"{self.provider} leaves these operators of {self.variant.file} to the CPU: {operators}"
@@ -86,13 +86,13 @@ def select(
     gpu: GpuOptions,
     threads: int,
 ) -> tuple[Selection, Sessions]:
-    """The variant and provider that really run, with their sessions.
+    """The variant and provider that will actually run, with their sessions.
 
     Raises :class:`BundleError` for a variant the bundle lacks, and :class:`EngineError` when the graph does not load,
-    the provider that was asked for does not work, or a required GPU would leave work to the CPU.
+    the requested provider does not work, or a required GPU would leave work to the CPU.
     """
     if provider == "auto" and not require_gpu:
-        # Without a GPU, ONNX Runtime reports missing libraries; only where one is required is that an error.
+        # Without a GPU, ONNX Runtime logs missing libraries, which is an error only where a GPU is required.
         onnxruntime.set_default_logger_severity(4)
     wanted: Provider = "cuda" if provider == "auto" else provider
     if wanted != "cpu" and not is_installed(wanted):
@@ -121,7 +121,7 @@ def _check_provider(actual: Provider, provider: ProviderChoice, *, require_gpu: 
 
 
 def _share_memory(gpu: GpuOptions) -> GpuOptions:
-    """The limit for each session: two are in use, and a third while the fastest are chosen."""
+    """Divide the limit among sessions: two in use, and a third while the fastest are chosen."""
     return gpu if gpu.memory_bytes is None else replace(gpu, memory_bytes=gpu.memory_bytes // 3)
 
 
@@ -133,9 +133,9 @@ def _choose_variant(bundle: Bundle, variant: VariantChoice, provider: Provider) 
 
 
 def multiplies_int8_fast(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU has an instruction for dot products of 8-bit integers.
+    """Whether the CPU has a dot product instruction for 8-bit integers.
 
-    Without one int8 gains little, and on x86 intermediate sums saturate, so that answers differ.
+    Without it int8 gains little, and on x86 intermediate sums saturate, which changes answers.
     """
     try:
         flags = set(cpuinfo.read_text(encoding="utf-8").split())

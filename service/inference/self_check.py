@@ -1,4 +1,4 @@
-"""Tell a device that fails from an unusual picture, by the canary: a picture whose answer is known."""
+"""Tell a failing device from an unusual image with the canary, an image whose answer is known."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class SelfCheck:
 
     def __init__(self, bundle: Bundle, variant: Variant) -> None:
         self._bundle, self._variant = bundle, variant
-        # The last frame of each session, and its answer.
+        # The last frame and answer of each session.
         self._latest: dict[Session, tuple[NDArray[np.uint8], Answer]] = {}
 
     @property
     def canary_frame(self) -> NDArray[np.uint8]:
-        """The canary's frame ``[F, F, 3]``, decoded each time: that checks the decoder as well."""
+        """The canary's frame ``[F, F, 3]``, decoded each time to check the decoder as well."""
         return self._bundle.canary_picture().frame
 
     @cached_property
@@ -38,7 +38,7 @@ class SelfCheck:
         return self._bundle.feature_distance()
 
     def difference(self, answer: Answer) -> float:
-        """Largest difference of any probability in an answer for the canary from the bundle's."""
+        """Largest difference of a probability in an answer for the canary from the bundle's."""
         names = ("probabilities", "branch_probabilities")
         return float(max(np.abs(getattr(answer, name) - self._expected[name][0]).max() for name in names))
 
@@ -46,7 +46,7 @@ class SelfCheck:
         """The :meth:`difference` of a batch of canaries.
 
         Raises :class:`EngineError`, also when the canary and its negative get the same answer, and
-        :class:`CanaryError` when the answer means something else than when the bundle was written.
+        :class:`CanaryError` when the prediction is not the one expected by the bundle.
         """
         frame = self.canary_frame
         frames = np.repeat(frame[None], batch, axis=0)
@@ -58,7 +58,7 @@ class SelfCheck:
         return max(self.difference(answer) for answer in answers)
 
     def _check_meaning(self, frame: NDArray[np.uint8], answer: Answer) -> None:
-        """Raise :class:`CanaryError` unless the prediction is the expected one; older bundles expect none."""
+        """Raise :class:`CanaryError` unless the prediction is the expected one, which older bundles do not have."""
         expected = self._variant.canary_prediction
         if expected is None:
             return
@@ -74,10 +74,10 @@ class SelfCheck:
             raise CanaryError(f"the canary picture gets another prediction than the bundle expects: {'; '.join(wrong)}")
 
     def run(self, session: Session, frames: Frames) -> list[Answer]:
-        """The answers for frames, from a device that still works.
+        """The answers for frames.
 
-        Raises :class:`DeviceError` when the outputs show that it does not, and :class:`EngineError` for outputs that
-        are impossible for these frames alone.
+        Raises :class:`DeviceError` when the outputs show that the device fails, and :class:`EngineError` when they are
+        impossible for these frames only.
         """
         try:
             answers = run(session, frames)
@@ -101,14 +101,14 @@ class SelfCheck:
         raise DeviceError(f"{error}, but do when the same pictures are run again")
 
     def _check_not_stuck(self, session: Session, frames: Frames, answers: list[Answer]) -> None:
-        """Raise :class:`DeviceError` when different pictures get the same answer because the device is stuck."""
+        """Raise :class:`DeviceError` when different images get the same answer because the device is stuck."""
         given = list(zip(frames, answers, strict=True))
         latest, self._latest[session] = self._latest.get(session), given[-1]
         given = given if latest is None else [latest, *given]
         for (frame, answer), (next_frame, next_answer) in itertools.pairwise(given):
             if are_identical(answer, next_answer) and not np.array_equal(frame, next_frame):
                 self._check_canary(session, "different pictures got the same answer")
-                return  # the pictures differ only where the network does not look
+                return  # the device works: the images differ only where the network does not look
 
     def _check_canary(self, session: Session, suspicion: str) -> None:
         """Raise :class:`DeviceError` when the canary does not get its known answer."""

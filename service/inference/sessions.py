@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: start them on a provider, feed them, and find out where they really run."""
+"""ONNX Runtime sessions: start them on a provider, run them, and find out where they actually run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GpuOptions:
     channels_last: bool = False
     # Fix the batch size at 1, so that no shapes are computed at run time.
     single: bool = False
-    # Record the kernels of a run as a CUDA graph and launch them together from then on; needs fixed shapes.
+    # Record the kernels of a run as a CUDA graph, and launch them together afterwards; needs fixed shapes.
     graph: bool = False
 
 
@@ -55,13 +55,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Sessions:
-    """A session for batches, and one for single pictures; they may be the same."""
+    """A session for batches, and one for single images; they may be the same."""
 
     batched: Session
     single: Session
 
     def distinct(self) -> list[Session]:
-        """The different ones."""
+        """The sessions without duplicates."""
         return [self.batched] if self.single is self.batched else [self.batched, self.single]
 
 
@@ -87,7 +87,7 @@ class _Bound(NamedTuple):
 class DeviceSession:
     """A graph with fixed input and output buffers on the device for each batch size.
 
-    So requests allocate nothing, and a recorded CUDA graph finds its data at the same addresses.
+    So requests allocate nothing, and a recorded CUDA graph has its data at fixed addresses.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class DeviceSession:
 
 
 def is_installed(provider: Provider) -> bool:
-    """Whether ONNX Runtime has the provider; also loads CUDA's libraries where they are Python packages."""
+    """Whether ONNX Runtime has the provider; also loads CUDA's libraries from Python packages."""
     if _NAMES[provider] not in onnxruntime.get_available_providers():
         return False
     missing = StringIO()
@@ -134,12 +134,12 @@ def is_installed(provider: Provider) -> bool:
 def start(
     bundle: Bundle, variant: Variant, provider: Provider, *, threads: int, gpu: GpuOptions
 ) -> onnxruntime.InferenceSession:
-    """Load a variant's graph; raises whatever ONNX Runtime raises. Without a working GPU it ends up on the CPU."""
+    """Load a variant's graph; without a working GPU it runs on the CPU. Raises what ONNX Runtime raises."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is an exception, or shows in get_providers()
-    # Spinning threads would take CPU time from decoding.
+    options.log_severity_level = 4  # failures raise, or show in get_providers()
+    # Spinning threads would take CPU time away from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [_NAMES["cpu"]]
     if provider != "cpu":
@@ -154,7 +154,7 @@ def start(
 
 
 def provider_of(session: onnxruntime.InferenceSession) -> Provider:
-    """Where ``session`` really runs: ONNX Runtime falls back to the CPU without an error."""
+    """Where ``session`` actually runs: ONNX Runtime falls back to the CPU without an error."""
     first = session.get_providers()[0]
     return next(provider for provider, name in _NAMES.items() if name == first)
 
@@ -162,7 +162,7 @@ def provider_of(session: onnxruntime.InferenceSession) -> Provider:
 def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
     """How many nodes of each operator a session on a GPU runs on the CPU.
 
-    With a variable batch size some of them compute shapes, which belongs there; use a session for single pictures.
+    Use a session for single images: with a variable batch size, shapes are computed on the CPU, as they should be.
     """
     return Counter(
         node.op_type
@@ -174,7 +174,7 @@ def work_on_cpu(session: onnxruntime.InferenceSession) -> Counter[str]:
 
 def cuda_options(gpu: GpuOptions) -> dict[str, str]:
     """Options of ONNX Runtime's CUDA provider."""
-    # TensorFloat-32 would move probabilities by more than the canary allows.
+    # TensorFloat-32 would change probabilities by more than the canary's tolerance.
     settings = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
     if gpu.memory_bytes is not None:
         settings["gpu_mem_limit"] = str(gpu.memory_bytes)

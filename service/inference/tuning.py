@@ -1,4 +1,4 @@
-"""The fastest sessions on this GPU, by measurement: memory layouts and recorded CUDA graphs."""
+"""Choose the fastest sessions on this GPU by measurement: memory layouts and recorded CUDA graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Frames = NDArray[np.uint8]  # [batch, F, F, 3]
 
-# Another session must take less than this share of the time: two measurements of one session differ by up to 3 %.
+# Another session must take less than this share of the time: repeated measurements differ by up to 3 %.
 _WORTHWHILE = 0.97
 
 
@@ -25,7 +25,7 @@ def fastest_sessions(
 ) -> Sessions:
     """``present``, or the sessions that run ``batch`` and ``single`` faster.
 
-    ``load`` starts a session with options; what it raises rules those options out. ``gpu`` are the options of
+    ``load`` starts a session with given options; options for which it raises are skipped. ``gpu`` are the options of
     ``present``, with channels first.
     """
     first, last = gpu, replace(gpu, channels_last=True)
@@ -37,7 +37,7 @@ def fastest_sessions(
 
 
 def is_faster(other: Session, present: Session, frames: Frames) -> bool:
-    """Whether ``other`` runs ``frames`` in so much less time than ``present`` that it is no noise."""
+    """Whether ``other`` runs ``frames`` faster than ``present`` by more than noise."""
     return _seconds(other, frames) < _WORTHWHILE * _seconds(present, frames)
 
 

@@ -21,19 +21,19 @@ from service.attention.overlay import (
 )
 from service.prediction.schemas import Body, Share
 
-# The value at which the tint begins: 0, or the average spot.
+# The value at which the tint starts: 0, or the average.
 _FLOOR = {"lesion": 0.0, "spatial": 1.0, "correlation": 1.0}
 
 
 class Point(Body):
-    """A place in the upright picture, in pixels; fractions are kept."""
+    """A point of the upright image, in pixels; fractions are kept."""
 
     x: float = Field(description="px from the left")
     y: float = Field(description="px from the top")
 
 
 class AttentionSummary(Body):
-    """An attention map in figures, for those who cannot see it, and to draw with."""
+    """An attention map in figures, for screen readers and for drawing."""
 
     map: MapKind = Field(description="which map")
     branch: BranchChoice = Field(description="whose map")
@@ -74,7 +74,7 @@ def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
 
 
 def _centre(values: Map, floor: float) -> NDArray[np.float64]:
-    """The middle of what exceeds ``floor``, weighted by the excess, as fractions x and y."""
+    """The centroid of the values above ``floor``, weighted by the excess, as fractions x and y."""
     excess = np.clip(values.astype(np.float64) - floor, 0.0, None)
     height, width = values.shape
     x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height

@@ -1,4 +1,4 @@
-"""From the network's outputs to a decision: refer or not, with reasons; pure functions."""
+"""From the network's outputs to a decision (refer, do not refer, no advice) with reasons; pure functions."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ REASONS: dict[Reason, str] = {
 }
 assert set(REASONS) == set(get_args(Reason))
 
-# Of bundles whose repeatability was not measured: this close, in probability, counts as near the threshold.
+# For bundles without measured repeatability: the distance in probability that counts as near the threshold.
 NEAR_THRESHOLD = 0.05
 
 # Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
 LESION_LEVEL = 127
 
-# Regions this large count as lesions: of the picture, and of the largest region. A smaller share would question more
-# than 2 % of images that show one lesion.
+# The least area of a region that counts as a lesion: of the image, and of the largest region. A lower limit would find
+# several lesions in more than 2 % of images that show one.
 LEAST_LESION = 0.005
 LEAST_OF_LARGEST = 0.12
-# The map is measured on a grid of this many points a side, which takes a millisecond.
+# The map is measured on a grid of this many points per side, which takes a millisecond.
 _GRID = 112
 
 
 @dataclass(frozen=True)
 class PixelBox:
-    """A rectangle in pixels of the upright picture; x1 and y1 are the first pixels outside."""
+    """A rectangle in pixels of the upright image; x1 and y1 are the first pixels outside."""
 
     x0: int
     y0: int
@@ -71,7 +71,7 @@ class PixelBox:
 
 @dataclass(frozen=True)
 class Decision:
-    """Refer or not at an operating point, or neither (None); and the reasons for caution or for abstaining."""
+    """Refer or not at an operating point, or no advice (None); with the reasons for caution or for abstaining."""
 
     point: OperatingPoint
     malignancy: float
@@ -82,9 +82,9 @@ class Decision:
 
 
 def rounded(share: float) -> float:
-    """To the digits that float32 really has; a sum of softmax values may exceed one by the last of them.
+    """Round to the precision of float32, and to at most 1, which a sum of softmax values may exceed.
 
-    A decision is made on what is sent, so that it can be made again from that.
+    Decisions use the rounded values that are sent, so that clients can reproduce them.
     """
     return min(1.0, round(share, 6))
 
@@ -95,7 +95,7 @@ def diagnosis(answer: Answer, manifest: Manifest) -> str:
 
 
 def pixel_box(answer: Answer, *, width: int, height: int) -> PixelBox:
-    """The crop box in pixels of the upright picture, at least one pixel wide and high."""
+    """The crop box in pixels of the upright image, at least one pixel wide and high."""
     x0, y0, x1, y1 = (float(edge) for edge in answer.crop_box)
     left, top = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
     return PixelBox(left, top, max(left + 1, round(x1 * width)), max(top + 1, round(y1 * height)))
@@ -115,9 +115,8 @@ def decide(
     """Refer when the summed probability of the malignant classes reaches the operating point's threshold, or when no
     class is likely enough for the manifest's ``not_sure``.
 
-    ``width`` and ``height`` are the upright picture's, in pixels. Its ``quality`` is held against the manifest's
-    limits: beyond some of them nothing is advised, unless that is not wanted (``may_abstain``). ``cautions`` are the
-    reasons that its file states.
+    ``width`` and ``height`` are the upright image's, in pixels. Its ``quality`` is compared with the manifest's limits:
+    beyond some of them no advice is given, if ``may_abstain``. ``cautions`` are reasons stated in the image's file.
     """
     malignant = rounded(malignancy(answer.probabilities, manifest.classes))
     limits = manifest.abstention if quality is not None else None
@@ -151,23 +150,23 @@ def decide(
 
 
 def is_near_threshold(malignant: float, threshold: float, repeatability: Repeatability | None) -> bool:
-    """Whether another picture of the lesion may well get the other advice: as measured, where it was."""
+    """Whether another image of the lesion could get the other advice, by the measured repeatability if there is one."""
     if repeatability is None:
         return abs(malignant - threshold) < NEAR_THRESHOLD
     return abs(log_odds(malignant) - log_odds(threshold)) < repeatability.near_threshold
 
 
 def log_odds(probability: float) -> float:
-    """ln(p / (1 - p)), finite also for 0 and 1: the network's float32 tells no more than that from them."""
+    """ln(p / (1 - p)), clipped to stay finite at 0 and 1, within the precision of float32."""
     p = min(max(probability, 1e-7), 1 - 1e-7)
     return math.log(p / (1 - p))
 
 
 def _touches_border(answer: Answer) -> bool:
-    """Whether the lesion reaches an edge of the picture.
+    """Whether the lesion reaches an edge of the image.
 
-    Both the attention and the crop box have to: the box may only reach it by its margin, the attention by a speck that
-    the box does not cover.
+    Both the attention and the crop box must reach it: the box alone may do so by its margin, the attention by a speck
+    outside the box.
     """
     lesion = answer.lesion_attention > LESION_LEVEL
     x0, y0, x1, y1 = answer.crop_box
@@ -181,7 +180,7 @@ def _touches_border(answer: Answer) -> bool:
 
 
 def _num_lesions(answer: Answer) -> int:
-    """Separate regions of lesion attention, without specks."""
+    """The number of separate regions of lesion attention, without specks."""
     step = max(1, len(answer.lesion_attention) // _GRID)
     areas = [signed_area(ring) for ring in contours(answer.lesion_attention[::step, ::step], LESION_LEVEL + 1)]
     least = max(LEAST_LESION, LEAST_OF_LARGEST * max(areas, default=0.0))

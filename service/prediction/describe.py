@@ -1,4 +1,4 @@
-"""From the network's outputs for one picture to the prediction that is sent; pure functions."""
+"""From the network's outputs for one image to the prediction that is sent; pure functions."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from service.prediction.schemas import (
 
 @dataclass(frozen=True)
 class Examiner:
-    """Measures pictures for the bundle's limits, and says whether to abstain beyond them or only to be cautious."""
+    """Measures an image's quality for the bundle's limits; says whether to abstain beyond them or only to caution."""
 
     distance: FeatureDistance
     may_abstain: bool
 
     def quality(self, picture: Picture, answer: Answer) -> Quality:
-        """The quality of a picture that the network has answered."""
-        assert answer.features is not None  # the manifest of a bundle with limits has them among its outputs
+        """The quality of an image, with the network's answer to it."""
+        assert answer.features is not None  # a bundle with limits has them among its outputs
         return measure_quality(picture.frame, answer.features, self.distance)
 
 
 def make_examiner(bundle: Bundle, choice: AbstainChoice) -> Examiner | None:
-    """The examiner for a bundle; None when that has no limits, or they are not to be applied."""
+    """The examiner for a bundle; None when it has no limits or they are switched off."""
     distance = bundle.feature_distance() if choice != "off" else None
     return None if distance is None else Examiner(distance, may_abstain=choice == "on")
 
 
 def how_it_abstains(bundle: Bundle, choice: AbstainChoice) -> Abstains:
-    """How the service treats pictures beyond the bundle's limits."""
+    """How the service treats images beyond the bundle's limits."""
     return "no limits" if bundle.manifest.abstention is None else choice
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds that one picture took in each stage, and when (by ``perf_counter``) its request came."""
+    """Seconds that one image took in each stage, and when (by ``perf_counter``) its request arrived."""
 
     began: float
     decode: float
@@ -83,7 +83,7 @@ def describe(
     stages: Stages,
     lifetime: timedelta | None,
 ) -> Prediction:
-    """The prediction called ``id``: diagnosis, decision at ``point``, lesion, quality; it is kept for ``lifetime``."""
+    """The prediction ``id``: diagnosis, decision at ``point``, lesion, quality; it expires after ``lifetime``."""
     manifest = engine.bundle.manifest
     names = [c.name for c in manifest.classes]
     now = datetime.now(UTC)

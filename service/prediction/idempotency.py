@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a request that is sent again gets the first one's prediction."""
+"""``Idempotency-Key``: a repeated request gets the prediction of the first one."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from service.problems import CONFLICT, ServiceError
 
 
 class Idempotency:
-    """The ids of predictions by their clients' keys, and which of them are being made.
+    """Computes prediction ids from clients' idempotency keys, and tracks which are in progress.
 
-    Without ``secret`` every replica gives a key the same id: for services where API keys keep predictions apart. With
-    it an id cannot be computed from a key that is easy to guess.
+    Without ``secret`` all replicas compute the same ids: for services where API keys separate predictions. With it,
+    guessing an idempotency key does not give the id.
     """
 
     def __init__(self, secret: bytes, is_writing: Callable[[str], bool]) -> None:
-        """``is_writing`` tells whether the record of an id is being put or discarded after its request has ended."""
+        """``is_writing`` says whether an id's record is still being written or discarded after its request ended."""
         self._secret, self._is_writing = secret, is_writing
         self._under_way: set[str] = set()
 
     def id_of(self, picture: bytes, *asked: str) -> str:
-        """The id of the prediction of ``picture`` for ``asked``: its owner, the key, the operating point, the model.
+        """The prediction id for the image bytes and ``asked``: owner, idempotency key, operating point, model.
 
-        So no id ever stands for another picture's prediction. Hashing takes milliseconds: keep it off the event loop.
+        So an id never refers to another image. Hashing takes milliseconds: keep it off the event loop.
         """
         named = "\0".join((hashlib.sha256(picture).hexdigest(), *asked)).encode()
         return hashlib.blake2b(named, key=self._secret, digest_size=16, person=b"prediction").hexdigest()
 
     @contextmanager
     def under_way(self, id: str) -> Iterator[None]:
-        """Raises :class:`ServiceError` while another request makes this prediction."""
+        """Raise :class:`ServiceError` if another request is making this prediction."""
         if id in self._under_way or self._is_writing(id):
             detail = "a request with this Idempotency-Key is under way; try again shortly"
             raise ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})

@@ -1,4 +1,4 @@
-"""Metrics of predictions: their distribution, for drift, and how often advice is given or withheld."""
+"""Metrics of predictions: their distribution, to detect drift, and how often advice is given or withheld."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADVICE = {True: "refer", False: "no_referral", None: "none"}
 
 
 class PredictionMetrics(Metrics):
-    """The service's metrics, and those of its predictions."""
+    """The service's metrics, with those of its predictions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class PredictionMetrics(Metrics):
             "The bundle's share of pictures with a probability above one edge and at most the other",
             *("diagnosis", "over", "le"),
         )
-        # Series that exist from the start can be watched before their first event.
+        # Series that exist from the start can be queried before their first event.
         for reason in REASONS:
             self._cautions.labels(reason)
         for abstains in ABSTAINS:
             self._abstentions.labels(abstains)
 
     def describe_model(self, bundle: Bundle, *, variant: str, provider: Provider) -> None:
-        """Say which model runs on what, and begin the series of its classes and operating points."""
+        """Set the model's labels, and create the series of its classes and operating points."""
         super().describe_model(bundle, variant=variant, provider=provider)
         manifest = bundle.manifest
         for diagnosis in manifest.classes:
@@ -73,7 +73,7 @@ class PredictionMetrics(Metrics):
                 self._reference.labels(name, str(over), str(to)).set(share)
 
     def observe(self, answer: Answer, prediction: Prediction) -> None:
-        """Count one whole prediction."""
+        """Count one prediction."""
         if prediction.diagnosis is not None:
             self._predictions.labels(prediction.diagnosis).inc()
         for name, probability in (prediction.probabilities or {}).items():

@@ -1,7 +1,7 @@
-"""The way of one picture, the same for HTTP and the command line: decode, infer, describe, keep, audit.
+"""One image's transaction, for HTTP and the command line: decode, infer, describe, keep, audit.
 
-A prediction is a transaction. The commit keeps it, writes it to the audit log and counts it. Any failure before that
-rolls it back: the record is deleted, and the audit log gets the reason.
+The commit stores the prediction, writes it to the audit log and counts it. Any failure before that rolls it back: the
+record is deleted, and the audit log gets the reason.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from service.storage.store import Record, RecordExists, RecordsError
 FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError)
 
 _GIVEN_UP = "given-up"
-_CANARY = "the canary picture"  # a client of its own, so that it waits for no other's pictures
+_CANARY = "the canary picture"  # its own client, so that it does not wait for other clients' images
 
 
 @dataclass(frozen=True)
 class Result:
-    """A committed prediction, as a model and as the JSON that is kept, and what overlays are drawn from."""
+    """A committed prediction, as a model and as the kept JSON, with the maps that overlays are drawn from."""
 
     prediction: Prediction
     json: str
@@ -72,11 +72,10 @@ class Predictor:
     async def predict(
         self, data: bytes, caller: Caller, point: OperatingPoint, *, began: float, id: str | None = None
     ) -> Result:
-        """The prediction for the bytes of one picture; ``began`` is when (by ``perf_counter``) its request came.
+        """The prediction for the bytes of one image, with ``id`` or a random id.
 
-        It is called ``id``, or has a random id.
-
-        Raises one of :data:`FAILURES`: :class:`ServiceError` when the service can no longer be trusted.
+        ``began`` is when (by ``perf_counter``) the request arrived. Raises one of :data:`FAILURES`;
+        :class:`ServiceError` when the service can no longer be trusted.
         """
         id = id or secrets.token_hex(16)
         entry = self._entry(caller)
@@ -93,9 +92,9 @@ class Predictor:
         return result
 
     async def check_decoder(self) -> None:
-        """Decode the canary picture as requests' pictures are; a wrong frame sets the latch of health.
+        """Decode the canary image like a request's image; a wrong frame makes the service unhealthy.
 
-        Raises :class:`PictureError` or :class:`DecoderError` when it is not decoded, which says nothing of answers.
+        Raises :class:`PictureError` or :class:`DecoderError` when it is not decoded; answers can still be trusted then.
         """
         engine = self.network.engine
         picture = engine.bundle.path(engine.bundle.manifest.canary.picture)
@@ -109,12 +108,12 @@ class Predictor:
         self._give_up({**self._entry(caller), "id": result.prediction.id})
 
     def _entry(self, caller: Caller) -> dict[str, str]:
-        """Fields of every audit entry about a picture; from :meth:`_commit` on it has an ``id`` as well."""
+        """The fields of every audit entry about an image; :meth:`_commit` adds the ``id``."""
         engine = self.network.engine
         return {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
     async def _infer(self, data: bytes, caller: Caller, began: float) -> tuple[Picture, Answer, Stages]:
-        """Decode one picture and run the network on it."""
+        """Decode one image and run the network on it."""
         arrived = perf_counter()
         picture, decoding = await self.decoders.decode(data, caller.counted_as)
         waited = perf_counter() - arrived - decoding
@@ -125,18 +124,18 @@ class Predictor:
         except Exception as error:  # the batcher's listener has logged it
             self.health.require_ready()
             raise error if isinstance(error, EngineError) else EngineError("the network failed") from error
-        self.health.require_ready()  # the device may have failed meanwhile
+        self.health.require_ready()  # the device may have failed in the meantime
         stages = Stages(began, decoding, waited + answer.queue_seconds, answer.inference_seconds)
         self.metrics.stages.labels("queue").observe(stages.queue)
         self.metrics.stages.labels("inference").observe(stages.inference)
         return picture, answer, stages
 
     async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
-        """Keep the prediction, write it to the audit log and count it; trust may be lost during each wait."""
+        """Store the prediction, write it to the audit log and count it; the service may fail during each wait."""
         try:
             await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
         except RecordExists:
-            del entry["id"]  # the record is another request's, and stays
+            del entry["id"]  # the record belongs to another request, and stays
             raise
         self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
@@ -148,7 +147,7 @@ class Predictor:
         if isinstance(error, asyncio.CancelledError):  # deadline passed or client gone: do not wait
             self._give_up(entry)
             return
-        if not isinstance(error, FAILURES):  # a bug, which an audit log that fails as well must not hide
+        if not isinstance(error, FAILURES):  # a bug, which a failing audit log must not hide
             self._give_up(entry, self.outcome_of(error))
             return
         deleted = self._discard(entry)

@@ -1,4 +1,4 @@
-"""The wire: what the service answers, as it stands in the OpenAPI schema."""
+"""The bodies of the service's answers, as they appear in the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AbstainChoice = Literal["on", "caution", "off"]
 Abstains = Literal[AbstainChoice, "no limits"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
-# Names that the bundle gives: in the served schema, components that list them (``api/openapi.py``).
+# Marks names from the bundle; the served schema lists them as components (``api/openapi.py``).
 COMPONENT = "x-component"
 DiagnosisName = Annotated[str, WithJsonSchema({"type": "string", COMPONENT: "Diagnosis"})]
 OperatingPointName = Annotated[str, WithJsonSchema({"type": "string", COMPONENT: "OperatingPointName"})]
@@ -26,7 +26,7 @@ NOTICE = "Research software, not a medical device. The attention maps are no evi
 
 
 class Body(BaseModel):
-    """A part of an answer, without unknown fields; its numbers are finite."""
+    """A part of an answer; no unknown fields, all numbers finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class BranchProbabilities(Body):
 
 
 class Performance(Body):
-    """How good an operating point is: rates over a set of pictures of known diagnosis, at any prevalence."""
+    """The measured rates of an operating point on images of known diagnosis; they hold at any prevalence."""
 
     sensitivity: Interval = Field(description="share of its malignant pictures that are referred")
     specificity: Interval = Field(description="share of its benign pictures that are not")
@@ -83,7 +83,7 @@ class DecisionBody(Body):
 
 
 class QualityBody(Body):
-    """How the picture compares with those that the network learned from; the limits are the model's `abstention`."""
+    """How the image compares with those that the network learned from; the limits are the model's `abstention`."""
 
     sharpness: float = Field(ge=0.0, description="change between neighbouring pixels, as a share of that over four")
     dark_share: Share = Field(description="share of dark pixels")
@@ -95,7 +95,7 @@ class QualityBody(Body):
 
 
 class CropBox(Body):
-    """Pixels of the upright picture; x1 and y1 are the first pixels outside."""
+    """Pixels of the upright image; x1 and y1 are the first pixels outside."""
 
     x0: int = Field(ge=0, description="left, px")
     y0: int = Field(ge=0, description="top, px")
@@ -149,7 +149,7 @@ class Timings(Body):
     total: float = Field(ge=0, description="ms from the request to its answer")
 
 
-# Of the shares in an answer, and of their sum.
+# Of the probabilities in an answer, and of their sum.
 _ROUNDING = 0.005
 
 EXAMPLE: dict[str, Any] = {
@@ -200,7 +200,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 class Prediction(Body):
-    """The answer to one picture: what to do about it, and what the network says of it."""
+    """The answer to one image: the advice, and the network's outputs."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
@@ -228,14 +228,14 @@ class Prediction(Body):
 
 
 def maps_of(id: str) -> str:
-    """Where the maps of a prediction are; a map's name follows."""
+    """The address of a prediction's maps, to which a map's name is appended."""
     return f"/v1/predictions/{id}/maps/"
 
 
 def read_prediction(text: str, id: str) -> Prediction:
-    """The prediction ``id`` from the JSON that was kept, also from that of a later version with more fields.
+    """The prediction ``id`` from its kept JSON, which may have additional fields of a later version.
 
-    Raises ValueError for everything else, and for a prediction that contradicts itself.
+    Raises ValueError for anything else, and for an inconsistent prediction.
     """
     prediction = Prediction.model_validate_json(text, extra="ignore")
     links = prediction.attention.model_dump(exclude_none=True).values()
@@ -259,7 +259,7 @@ def read_prediction(text: str, id: str) -> Prediction:
 
 
 class BatchAnswer(Body):
-    """What became of one picture of a batch: its prediction, or its problem."""
+    """The result of one image of a batch: its prediction, or its problem."""
 
     reference: str | None = Field(description="the client's own, from the form field `reference`; not kept")
     prediction: Prediction | None = Field(description="null when there is a problem with this picture")
@@ -267,7 +267,7 @@ class BatchAnswer(Body):
 
 
 class BatchAnswers(Body):
-    """The answers to the pictures of one request, in their order."""
+    """The answers to the images of one request, in their order."""
 
     answers: list[BatchAnswer] = Field(description="as many as pictures, in their order")
 

@@ -1,7 +1,7 @@
-"""What a request gets to see of a prediction; pure functions.
+"""A kept prediction as a request asks for it: operating point, prevalence, figures; pure functions.
 
-Kept is the whole prediction, at the operating point of its request and at the prevalence that the probabilities are
-calibrated for. A view of it needs neither the picture nor the network.
+The prediction is kept whole, at the operating point of its request and at the calibrated prevalence. A view needs
+neither the image nor the network.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold
 
 
 class ViewError(ValueError):
-    """The prediction cannot be shown like that; the text says why."""
+    """The prediction cannot be shown in this way; the text says why."""
 
 
 @dataclass(frozen=True)
 class View:
-    """``prevalence``: share of malignant lesions, None: as calibrated. ``raw``: also the figures behind no advice."""
+    """``prevalence`` of malignant lesions (None: as calibrated); ``raw``: with figures even when no advice is given."""
 
     prevalence: float | None = None
     raw: bool = False
@@ -37,7 +37,7 @@ def show(prediction: Prediction, manifest: Manifest, view: View) -> Prediction:
 
 
 def calibrated_prevalence(manifest: Manifest) -> float:
-    """The prevalence that the probabilities hold for. Raises :class:`ViewError` when the bundle does not say it."""
+    """The prevalence that the probabilities are calibrated for. Raises :class:`ViewError` when the bundle has none."""
     prevalence = manifest.malignant_prevalence
     if prevalence is None or not 0 < prevalence < 1:
         raise ViewError("this model does not say for which prevalence its probabilities are calibrated")
@@ -45,8 +45,8 @@ def calibrated_prevalence(manifest: Manifest) -> float:
 
 
 def without_unfit_figures(prediction: Prediction) -> Prediction:
-    """Without diagnosis, probabilities and what tells of them when nothing is advised: they are of no use, and may
-    reassure falsely."""
+    """Without advice, remove the diagnosis, the probabilities and reasons that reveal them: they may reassure
+    falsely."""
     if prediction.decision.status != "abstained":
         return prediction
     reasons = [reason for reason in prediction.decision.reasons if reason not in _OF_FIGURES]
@@ -56,7 +56,7 @@ def without_unfit_figures(prediction: Prediction) -> Prediction:
 
 
 def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) -> Prediction:
-    """A kept prediction at another operating point: its threshold, referral and nearness to the threshold."""
+    """A kept prediction at another operating point: threshold, referral, and the reason ``near_threshold``."""
     decision = prediction.decision
     malignant = decision.malignant_probability
     assert malignant is not None  # of a kept prediction
@@ -73,7 +73,7 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
 
 
 def _with_reason(decision: DecisionBody, reason: Reason, holds: bool) -> DecisionBody:
-    """The decision with this reason for caution, or without, and the status that follows."""
+    """Add or remove a reason for caution, and update the status."""
     named = {*decision.reasons, reason} if holds else {*decision.reasons} - {reason}
     reasons = [each for each in REASONS if each in named]
     status = decision.status if decision.refer is None else "caution" if reasons else "ok"
@@ -83,7 +83,7 @@ def _with_reason(decision: DecisionBody, reason: Reason, holds: bool) -> Decisio
 def at_prevalence(prediction: Prediction, manifest: Manifest, prevalence: float) -> Prediction:
     """A kept prediction where ``prevalence`` of the lesions are malignant: probabilities and threshold by Bayes' rule.
 
-    Whether to refer stays. Each branch is converted by itself, so that their mean is no longer ``probabilities``.
+    The referral does not change. Each branch is converted separately, so their mean is no longer ``probabilities``.
     Raises as :func:`calibrated_prevalence` does.
     """
     calibrated_for = calibrated_prevalence(manifest)

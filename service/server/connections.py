@@ -1,7 +1,7 @@
 """Limits of client connections: deadlines, bytes of headers, and the number of connections.
 
-Uvicorn waits for a client forever. Here the request's head, its body and the reading of the answer have deadlines; when
-all connections are in use, the one that has been silent longest is closed for the next.
+Uvicorn waits for a client forever. Here the request's head, its body and the client's reading of the answer have
+deadlines; when all connections are in use, a new one replaces the one that has been silent longest.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Phase = Literal["head", "body", "answer", "closing"]
 # Bytes a second at which a client must read an answer.
 _READING_PACE = 16_000
 _MOST_PIPELINED = 16
-# Seconds in which a new connection may have sent bytes that were not read yet.
+# A new connection is not closed before this many seconds: its bytes may not have been read yet.
 _YOUNG_SECONDS = 0.25
 # What a client may send after its answer, and how long it may be silent then.
 _MOST_DISCARDED = 128 * 2**20
 _LINGER_SECONDS = 5.0
-# The parser copies what it is given several times; larger pieces take fresh pages for each copy.
+# The parser copies its input several times; for larger pieces each copy allocates new pages.
 _PIECE = 64 * 2**10
-# Seconds of CPU time for what one read brings. What takes longer (small chunks, many headers) is paid for: all who send
-# such things wait, one after the other, so that together they have the event loop for a fifth of the time.
+# Seconds of CPU time to parse one read. Clients whose data take longer (small chunks, many headers) wait, one after the
+# other, so that together they use a fifth of the event loop's time.
 _CHEAP_SECONDS = 0.002
 _WAIT_FOR_EACH_SECOND = 4.0
 
@@ -45,10 +45,10 @@ class ConnectionLimits:
     """Limits of a client; times in seconds."""
 
     max_connections: int = 512
-    spare_files: int = 0  # that are not for connections, and open later
+    spare_files: int = 0  # that open later, for other purposes
     max_head_bytes: int = 32 * 1024
     head_seconds: float = 10.0
-    stall_seconds: float = 20.0  # without a byte of the body, or of reading
+    stall_seconds: float = 20.0  # without a byte received, or read by the client
     body_seconds: float = 35.0
 
 
@@ -56,7 +56,7 @@ class Guard:
     """Enforces the limits on all connections of a server; lives on one event loop."""
 
     def __init__(self, limits: ConnectionLimits, on_close: Callable[[Closed], object] = lambda reason: None) -> None:
-        """``on_close`` gets the reason for which a connection was closed by a limit."""
+        """``on_close`` gets the limit that closed a connection."""
         self.limits, self.on_close = limits, on_close
         self._open: set[GuardedProtocol] = set()
         self._most: int | None = None
@@ -70,8 +70,8 @@ class Guard:
         return GuardedProtocol(self, *arguments, **named)
 
     def admit(self, connection: GuardedProtocol) -> bool:
-        """Whether a new connection may stay; closes the longest silent one for it if need be."""
-        if self._most is None:  # at the first one the service has opened all files it keeps
+        """Whether a new connection may stay; closes the longest silent one if there is no room."""
+        if self._most is None:  # by the first connection the service has opened its own files
             self._most = room_for_connections(self.limits.max_connections, spare=self.limits.spare_files)
         now = connection.loop.time()
         if len(self._open) >= self._most:
@@ -90,7 +90,7 @@ class Guard:
         self._open.discard(connection)
 
     def charge(self, connection: GuardedProtocol, seconds: float) -> None:
-        """Make a client wait whose last bytes took that long to parse."""
+        """Make a client wait when its last bytes took too long to parse."""
         if seconds > _CHEAP_SECONDS:
             now = connection.loop.time()
             self._paid_until = max(now, self._paid_until) + _WAIT_FOR_EACH_SECOND * seconds
@@ -124,7 +124,7 @@ class GuardedProtocol(H11Protocol):
         self._num_pipelined = self._num_discarded = 0
         self._must_be_read_by: float | None = None
 
-    # What the client does
+    # Events from the client
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See :class:`asyncio.Protocol`."""
@@ -151,14 +151,14 @@ class GuardedProtocol(H11Protocol):
         self._enter_phase()
 
     def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`: nearly all was read."""
+        """See :class:`asyncio.Protocol`: the client has read nearly everything."""
         self._must_be_read_by = None
         super().resume_writing()
 
-    # What the server does
+    # Events from the server
 
     def on_response_complete(self) -> None:
-        """The answer was written, though perhaps not read; a request that was sent ahead begins."""
+        """The answer was written, though perhaps not read; a pipelined request begins."""
         answered = self.cycle
         super().on_response_complete()
         self._enter_phase()
@@ -168,7 +168,7 @@ class GuardedProtocol(H11Protocol):
                 self.give_up("pipelined")
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - Uvicorn's own text
-        """Refuse what the parser has just rejected."""
+        """Answer a request that the parser has just rejected."""
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
             most = self._limits.max_head_bytes
@@ -178,24 +178,24 @@ class GuardedProtocol(H11Protocol):
             self._refuse("malformed", MALFORMED, "this is not HTTP, or not a request this server takes")
 
     def shutdown(self) -> None:
-        """The server ends: an answer may be read until just before the server cuts off the work itself."""
+        """The server stops: clients may read their answers until just before it aborts the connections."""
         if not self.transport.is_closing():
             super().shutdown()
-            if self.transport.lingers:  # without an answer that could be read
+            if self.transport.lingers:  # no answer left to read
                 self.transport.end()
         patience = self.config.timeout_graceful_shutdown
         if patience is not None:
             self.loop.call_later(0.9 * patience, self.transport.abort)
 
     def give_up(self, reason: Closed) -> None:
-        """Close at once, whatever is still to be sent or received."""
+        """Close at once, with data still to be sent or received."""
         self._guard.on_close(reason)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.end()
 
-    # What time does
+    # Deadlines
 
     @property
     def awaits_client(self) -> bool:
@@ -240,7 +240,7 @@ class GuardedProtocol(H11Protocol):
     # Helpers
 
     def _enter_phase(self) -> Phase:
-        """Where the connection is; notes when that began."""
+        """The current phase; records when it began."""
         phase: Phase
         if self.transport.is_closing():
             phase = "closing"
@@ -261,7 +261,7 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, reason: Closed, problem: ProblemType, detail: str) -> None:
-        """Answer with the problem where no answer has begun, and close."""
+        """Answer with the problem, unless an answer has begun, and close."""
         self._guard.on_close(reason)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             response = problem_response(problem, detail, {"Connection": "close", "Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""A close that the client notices after it has read the answer."""
+"""A lingering close: the client can read the answer before the connection ends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class LingeringTransport:
-    """A transport that ends its own half first while the client may still send, and can keep its client waiting.
+    """A transport that first closes only its sending side while the client may still send; it can also pause a client.
 
     The system resets a connection that is closed with unread input, and the reset discards the answer at the client.
     So ``close`` sends the end of the stream and keeps reading; the protocol discards what arrives until the client
-    closes, or until it calls ``end`` or ``abort``. Everything else is the transport's own.
+    closes, or until it calls ``end`` or ``abort``. Everything else is passed to the transport.
     """
 
     def __init__(self, transport: asyncio.Transport, may_still_send: Callable[[], bool]) -> None:
@@ -24,11 +24,11 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Whether anything more is sent."""
+        """Whether the sending side is closed."""
         return self.lingers or self._transport.is_closing()
 
     def hold(self) -> None:
-        """Read nothing before :meth:`release`, whatever else asks for it."""
+        """Read nothing until :meth:`release`, even after :meth:`resume_reading`."""
         self.holds = True
         self._transport.pause_reading()
 
@@ -50,7 +50,7 @@ class LingeringTransport:
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close after the answer; at once where the client has sent everything."""
+        """Close after the answer; at once if the client has sent everything."""
         if self.is_closing():
             return
         if not (self._may_still_send() and self._transport.can_write_eof()):
@@ -61,5 +61,5 @@ class LingeringTransport:
         self._transport.write_eof()
 
     def end(self) -> None:
-        """Close at once what lingers."""
+        """End the lingering at once."""
         self._transport.close()

@@ -1,4 +1,4 @@
-"""How many connections the limit of open files leaves room for."""
+"""How many connections the limit of open files (``ulimit -n``) allows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# For files that work opens for a moment, and for connections that arrive together.
+# For temporary files, and for connections that arrive together.
 _SPARE = 12
 
 
 def room_for_connections(wanted: int, *, spare: int = 0) -> int:
-    """``wanted``, or fewer where this process may not open as many files; raises its own limit first where it can.
+    """``wanted`` connections, or as many as this process may open files for; raises its soft limit first.
 
-    ``spare`` files are left to others that are not open yet.
+    ``spare`` files are reserved for other purposes.
     """
     if sys.platform == "win32":
         return wanted

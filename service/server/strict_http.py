@@ -1,4 +1,4 @@
-"""HTTP/1.1 as h11 reads it, without what servers and proxies read differently."""
+"""The HTTP/1.1 parser: h11, which here rejects whatever servers and proxies interpret differently."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 
 import h11
 
-# A chunk costs the parser as much as many bytes, so a body has this many whatever its size, and more only as it grows.
+# A chunk costs the parser as much as many bytes, so the number of chunks is limited by the size of the body.
 _FREE_CHUNKS = 32
 _BYTES_PER_CHUNK = 512
 
-# No address that means something here has a quarter of this, and reading a query costs more than reading the head.
+# Valid addresses have less than a quarter of this, and parsing a query costs more than parsing the head.
 MAX_TARGET_BYTES = 2048
 
 _WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:@\[\]-]*")
-# In a path, where a pattern that ends with $ takes a line break and an exact comparison does not.
+# Control characters in a path: a pattern that ends with $ accepts a line break, an exact comparison does not.
 _CONTROLS = re.compile(rb"[^?#]*%(?:[01][0-9A-Fa-f]|7[Ff])")
 _WISHES = frozenset({b"upgrade", b"http2-settings"})
 
@@ -24,8 +24,8 @@ class StrictConnection(h11.Connection):
     """The server's side of one connection.
 
     Heads of more than ``max_head_bytes``, addresses of more than ``MAX_TARGET_BYTES``, control characters in paths, and
-    requests whose end can be read in two ways are errors. A wish for another protocol is removed (RFC 9110 section
-    7.8). An answer before the end of its request says that it is the last.
+    requests with an ambiguous length are errors. Upgrade headers are removed (RFC 9110 section 7.8). An answer sent
+    before the end of its request carries ``Connection: close``.
     """
 
     def __init__(self, max_head_bytes: int) -> None:
@@ -70,11 +70,11 @@ class StrictConnection(h11.Connection):
 
 
 def _simplified(request: h11.Request) -> h11.Request:
-    """Without wishes, and with a path for its target."""
+    """Without upgrade headers, and with a path as its target."""
     headers = [(name, value) for name, value in request.headers if name not in _WISHES]
     target = request.target
     if not target.startswith(b"/"):
-        # As clients of proxies send it (RFC 9112 section 3.2.2).
+        # A whole URL, as clients of proxies send it (RFC 9112 section 3.2.2).
         parts = _WHOLE_ADDRESS.fullmatch(target)
         if parts is None or (b"host", parts["host"]) not in headers:
             raise h11.RemoteProtocolError("no path, or that of another host")

@@ -1,4 +1,4 @@
-"""Attention maps as bytes and back. What comes back is checked: a store may be damaged, or written by others."""
+"""Attention maps to bytes and back; bytes from a store are checked, because it may be damaged or written by others."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from service.attention.overlay import AttentionMaps
 
-# A record of the largest networks has a tenth of this. The smallest budget for all records is as large.
+# Ten times a record of the largest networks; also the smallest allowed budget of all records.
 MAX_BYTES = 16 * 2**20
 
 _NPY_VERSION = (1, 0)
-# How each member begins in the archive's directory. Reading a directory of many takes seconds.
+# The signature of an entry of the archive's directory. Reading a directory of many entries takes seconds.
 _MEMBER_SIGNATURE, _MOST_SIGNATURES = b"PK\x01\x02", 64
 
 
 class DamagedMaps(ValueError):  # noqa: N818 - named for the state
-    """The bytes are not those of attention maps."""
+    """The bytes are not attention maps."""
 
 
 def pack_maps(maps: AttentionMaps) -> bytes:
-    """Maps as the bytes of an ``.npz`` archive, which is not compressed."""
+    """Maps as the bytes of an uncompressed ``.npz`` archive."""
     arrays: dict[str, Any] = {
         "frame": maps.frame,
         "size": np.array([maps.width, maps.height]),
@@ -39,9 +39,9 @@ def pack_maps(maps: AttentionMaps) -> bytes:
 
 
 def unpack_maps(data: bytes) -> AttentionMaps:
-    """The maps that :func:`pack_maps` packed, as read-only arrays. Raises :class:`DamagedMaps` for all other bytes.
+    """The maps from :func:`pack_maps`, as read-only arrays. Raises :class:`DamagedMaps` for any other bytes.
 
-    Nothing is unpacked that is larger than ``data``, and nothing is unpickled.
+    Never allocates more than ``data`` has bytes, and unpickles nothing.
     """
     try:
         arrays = _read_arrays(data)
@@ -59,18 +59,18 @@ def unpack_maps(data: bytes) -> AttentionMaps:
         _check(maps)
     except DamagedMaps:
         raise
-    # zipfile and NumPy raise many types for bytes that are not theirs.
+    # For malformed bytes zipfile and NumPy raise many types.
     except Exception as error:
         raise DamagedMaps(f"no attention maps ({type(error).__name__})") from error
     return maps
 
 
 def _read_arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive. ``numpy.load`` would unpack and allocate whatever the archive announces."""
+    """The arrays of an archive. ``numpy.load`` would allocate whatever size the archive states."""
     _require(len(data) <= MAX_BYTES and data.count(_MEMBER_SIGNATURE) <= _MOST_SIGNATURES)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
-        # Also members that overlap, each of which could be as large as the file.
+        # Also refuses overlapping members, each of which could be as large as the file.
         _require(sum(member.file_size for member in members) <= len(data))
         _require(all(member.compress_type == zipfile.ZIP_STORED for member in members))
         return {member.filename.removesuffix(".npy"): _read_array(archive.read(member)) for member in members}
@@ -84,7 +84,7 @@ def _read_array(data: bytes) -> NDArray[Any]:
 
 
 def _check(maps: AttentionMaps) -> None:
-    """The shapes and types of :class:`AttentionMaps`, boxes within the picture, values that a network gives."""
+    """Check shapes and types, that the box is within the image, and that the values are possible."""
     side = maps.frame.shape[0]
     _require(maps.frame.dtype == np.uint8 and maps.frame.shape == (side, side, 3) and side > 0)
     side = maps.lesion.shape[0]
@@ -102,7 +102,7 @@ def _check(maps: AttentionMaps) -> None:
 
 def _is_attention(values: NDArray[Any], shape: tuple[int, ...]) -> bool:
     right = values.dtype == np.float32 and values.shape == shape and values.size > 0
-    # False for what is not a number. Sums of larger ones overflow; a network's are below 1.
+    # NaN gives False. Sums of larger values overflow; a network's are below 1.
     return right and bool(((values >= 0) & (values <= 1e6)).all())
 
 

@@ -1,4 +1,4 @@
-"""The store off the event loop: threads of its own, a deadline for every call, and each write run to its end."""
+"""The store behind the event loop: own threads, a deadline for every call, and writes that always complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NUM_THREADS = 2
-# For a call and its wait for a thread.
+# For a call, including its wait for a thread.
 DEADLINE_SECONDS = 4.0
 _NO_ID, _NO_OWNER = "0" * 32, ""
 
@@ -32,8 +32,8 @@ _NO_ID, _NO_OWNER = "0" * 32, ""
 class Records:
     """Lives on one event loop. Without a store it keeps nothing.
 
-    Cancelling a caller does not stop a write half-way. Every call logs and raises :class:`RecordsError` when the store
-    does not work, or does not answer in time. From then on one call at a time tries it, and the others fail at once,
+    Cancelling a caller does not cancel its write. Every call logs and raises :class:`RecordsError` when the store
+    fails or does not answer in time. From then on one call at a time tries the store and the others fail at once,
     until one succeeds.
     """
 
@@ -55,7 +55,7 @@ class Records:
         await asyncio.shield(task)
 
     def is_writing(self, id: str) -> bool:
-        """Whether a record of that id is being put or discarded, maybe without a caller."""
+        """Whether a record with that id is being written or discarded, possibly after its request has ended."""
         return id in self._puts or id in self._discards
 
     async def get(self, id: str, owner: str) -> StoredRecord | None:
@@ -65,29 +65,28 @@ class Records:
         return await self._on_thread(lambda: store.get(id, owner))
 
     async def delete(self, id: str, owner: str) -> bool:
-        """Delete a record; whether there was one of this owner."""
+        """Delete a record; returns whether this owner had it."""
         if (store := self.store) is None:
             return False
         return await self._on_thread(lambda: store.delete(id, owner))
 
     async def purge(self) -> Purged:
-        """Delete expired records; how many went since the last call."""
+        """Delete expired records; returns how many were removed since the last call."""
         return Purged(0, 0, 0) if self.store is None else await self._on_thread(self.store.purge)
 
     def require_working(self) -> None:
-        """Raises :class:`RecordsError` while the store fails."""
+        """Raise :class:`RecordsError` while the store fails."""
         if self.failing:
             raise RecordsError("the store of predictions does not answer")
 
     async def check(self) -> None:
-        """Find out whether the store works, by a call that reads and writes."""
+        """Test the store with a call that reads and writes."""
         await self.delete(_NO_ID, _NO_OWNER)
 
     def discard(self, id: str | None, owner: str) -> asyncio.Future[None]:
-        """Delete a record that must not stay, also one that is still being put; runs to its end without a caller.
+        """Delete a record that must not be kept, also while it is being written; completes without a caller.
 
-        None stands for a record that was never put. A store that fails is logged: the record then stays until it
-        expires.
+        None: the record was never written. A failure is logged, and the record then stays until it expires.
         """
         if id is not None:
             self._discards.add(id)
@@ -100,7 +99,7 @@ class Records:
             if (put := self._puts.get(id)) is not None:
                 await asyncio.wait([put])
                 if isinstance(put.exception(), RecordExists):
-                    return  # the record is another request's
+                    return  # the record belongs to another request
             await self.delete(id, owner)
         except RecordsError:
             log.error("a prediction that was given up is kept until it expires")
@@ -113,13 +112,13 @@ class Records:
             await asyncio.wait(self._writes)
 
     def close(self) -> None:
-        """Release the store and the threads; nothing may be in progress."""
+        """Close the store and the threads; nothing may be in progress."""
         if self.store is not None:
             self.store.close()
         self._threads.shutdown()
 
     def _finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run ``work`` to its end, whatever becomes of its caller."""
+        """Run ``work`` in a task that does not end with its caller."""
         task = asyncio.create_task(work)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)

@@ -1,6 +1,6 @@
-"""Records in Redis: several replicas share them, so that each can draw every overlay.
+"""Records in Redis, shared by several replicas, so that each can draw every overlay.
 
-What Redis returns is not trusted to be a record of ours, nor to come in time.
+Replies of Redis are checked, and have a deadline.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 # One hash tag, so that a cluster keeps all keys on one node, where a script can use them together.
 _PREFIX = "cin:{records}"
-# Of earlier versions, without an expiry.
+# Keys of earlier versions, which had no expiry.
 _OLD_BOOKS = ("ages", "sizes", "total")
-# To connect, and for each part of a reply. A Redis that is well answers within milliseconds.
+# To connect, and for each part of a reply. A healthy Redis answers within milliseconds.
 _TIMEOUT_SECONDS = 2.0
 
 # Every script is atomic and uses the clock of Redis, so replicas need no common time. Records also have Redis' own
-# expiry: they go on time when no service runs, and the next script removes them from the books. These are: bytes held
-# by each client, bytes of each record, and the records of each client by age.
+# expiry, so they are deleted in time when no service runs; the next script removes them from the books: bytes held by
+# each client, bytes of each record, and the records of each client by age.
 _BOOKS = """
 local prefix, ttl = KEYS[1], tonumber(ARGV[1])
 local held, sizes, gone = prefix .. ':held', prefix .. ':bytes', prefix .. ':gone'
@@ -89,7 +89,7 @@ redis.call('HSET', sizes, id, size)
 add(client, size)
 return 1
 """
-# Without the books: a record that expired is gone already. A record that is too large is not sent.
+# Needs no books: expired records are deleted already. A record that is too large is not sent.
 _GET = """
 local record = KEYS[1] .. ':' .. ARGV[1]
 if redis.call('TYPE', record).ok ~= 'hash' then return redis.call('EXISTS', record) end
@@ -102,7 +102,7 @@ _DELETE = """
 if redis.call('HGET', prefix .. ':' .. ARGV[2], 'owner') ~= ARGV[3] then return 0 end
 return forget(ARGV[4], ARGV[2])
 """
-# The counts are reset, so that one replica reports them.
+# Resets the counts, so that only one replica reports them.
 _PURGE = """
 local counts, kept = redis.call('HMGET', gone, 'expired', 'for_room'), 0
 redis.call('DEL', gone)
@@ -127,7 +127,7 @@ class RedisRecords:
                 socket_timeout=_TIMEOUT_SECONDS,
                 socket_connect_timeout=_TIMEOUT_SECONDS,
                 redis_connect_func=self._on_connect,
-                # A pooled connection may have ended since its last use. After a timeout there is no second try.
+                # A pooled connection may have ended since its last use. A timeout is not retried.
                 retry=Retry(ConstantBackoff(0.05), retries=1, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError as error:
@@ -146,7 +146,7 @@ class RedisRecords:
         connection.on_connect()
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """The result of ``call``, which also reads the reply. Any error means that the reply is not one of Redis."""
+        """The result of ``call``, which also parses the reply. Any error means that the reply is malformed."""
         try:
             return call()
         except redis.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""Records in SQLite, in memory or in one file: for a service that runs alone."""
+"""Records in SQLite, in memory or in one file: for a single service process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SCHEMA = (
         prediction TEXT NOT NULL, maps BLOB NOT NULL
     ) STRICT
     """,
-    # Cover the queries for expired and excess records, so that they read no record.
+    # Indexes that cover the queries for expired and excess records, so these read no record.
     "CREATE INDEX IF NOT EXISTS records_by_age ON records (created)",
     "CREATE INDEX IF NOT EXISTS records_by_owner ON records (owner, created, size)",
 )
 
 _CLIENT = "substr(owner, 1, instr(owner || ':', ':') - 1)"  # as client_of
-# The oldest record of the client that holds most, with what it is about to put.
+# The oldest record of the client that holds most, counting what it is about to store.
 _EVICT = f"""
 DELETE FROM records WHERE rowid = (
     SELECT rowid FROM records WHERE {_CLIENT} = (
@@ -35,7 +35,7 @@ DELETE FROM records WHERE rowid = (
 )
 """
 
-# The system's clock may be set back by this much without losing the records made since.
+# The system clock may be set back by this much without losing newer records.
 _CLOCK_SECONDS = 60.0
 
 
@@ -62,7 +62,7 @@ class SqliteRecords:
             self._database = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise RecordsError(f"cannot write to {folder}; set CIN_RECORDS_FOLDER to a folder") from error
-        # Deleted records are overwritten, and no journal keeps a copy on the disk. In return a power cut may lose
+        # Deleted records are overwritten, and no journal keeps a copy on the disk. The price: a power cut may lose
         # records, which are temporary anyway.
         pragmas = ("secure_delete = ON", "journal_mode = MEMORY", "synchronous = OFF", "temp_store = MEMORY")
         for pragma in pragmas:
@@ -127,7 +127,7 @@ class SqliteRecords:
             self._made_room += self._execute(_EVICT, (client_of(owner), size)).rowcount
 
     def _alive(self) -> tuple[float, float]:
-        """First and last creation time of records that are not expired; the last bounds what a clock set back keeps."""
+        """Earliest and latest creation time of live records; later ones were made before the clock was set back."""
         now = self._clock()
         return math.nextafter(now - self._ttl, math.inf), now + _CLOCK_SECONDS
 

@@ -1,4 +1,4 @@
-"""Predictions kept for a while, so that their overlays can be drawn. The uploaded bytes are never kept."""
+"""The interface of a record store: predictions kept for a while, to draw their overlays. Uploads are never kept."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class RecordsFull(RecordsError):  # noqa: N818 - named for the state
 
 
 class RecordExists(RecordsError):  # noqa: N818 - named for the state
-    """A record has that id already, as when two replicas get one ``Idempotency-Key`` at once; it stays as it is."""
+    """The id is taken, as when two replicas get one ``Idempotency-Key`` at once; the existing record is unchanged."""
 
 
 class DamagedRecord(RecordsError):  # noqa: N818 - named for the state
-    """A record is not one that the service wrote; the others can still be read."""
+    """This record was not written by the service; others can still be read."""
 
 
 def client_of(owner: str) -> str:
-    """The client whose keys share one part of the budget; an owner is a key, ``client:id``, or without keys a name."""
+    """The client of an owner (a key, ``client:id``, or without keys a name); the budget counts clients."""
     return owner.partition(":")[0]
 
 
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """A prediction that was kept. Its maps are unpacked when they are first used: many requests need none."""
+    """A kept prediction. Its maps are unpacked on first use, because many requests need none."""
 
     prediction: str
     packed_maps: bytes
@@ -83,13 +83,13 @@ class RecordStore(Protocol):
         """
 
     def delete(self, id: str, owner: str) -> bool:
-        """Delete and overwrite a record; whether there was one of this owner."""
+        """Delete and overwrite a record; returns whether this owner had it."""
 
     def purge(self) -> Purged:
-        """Delete expired records; counts what went since the last call. Of several replicas, one gets the counts."""
+        """Delete expired records; returns the counts since the last call, to only one of several replicas."""
 
     def interrupt(self) -> None:
-        """End the calls that other threads wait for: they raise :class:`RecordsError`."""
+        """Make the calls in other threads raise :class:`RecordsError`."""
 
     def close(self) -> None:
         """Interrupt all calls and close the database."""

@@ -25,8 +25,8 @@ def _measured(result: Result) -> str:
     missed = sum(not row.ok for row in rows) - violated
     return (
         f"`make torture` on {result['machine']}, {result['measured_at'][:10]}, in {result['seconds'] // 60} minutes: "
-        f"{len(checks)} checks, {len(zero)} of them of things that must not happen. Violated: {violated}. Goals that "
-        f"depend on the machine, missed: {missed}."
+        f"{len(checks)} checks, {len(zero)} of which count what must never happen. Violated: {violated}. Missed goals, "
+        f"which depend on the machine: {missed}."
     )
 
 

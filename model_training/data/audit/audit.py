@@ -1,6 +1,6 @@
-"""The audit of the sets: shared pictures, copies, contradicting labels, missing and damaged files.
+"""The audit of the sets: shared images, copies, contradictory labels, missing and damaged files.
 
-Findings are facts about the files, not errors; no prediction is read.
+Findings are facts about the files, not errors; no predictions are read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class SharedIds:
-    """Ids that two sets share, with or without a picture file, and the number that the official tables share."""
+    """Ids that two sets share, with or without an image file, and how many the official tables share."""
 
     first: str
     second: str
@@ -57,9 +57,9 @@ class SharedIds:
 
 @dataclass(frozen=True)
 class Copies:
-    """One picture under different ids: all places of the same bytes, or of two files that look alike.
+    """One image under different ids: all files with the same bytes, or two files that look alike.
 
-    ``correlation`` and ``distance`` (bits) are those of the two files; 1 and 0 where the bytes are the same.
+    ``correlation`` and ``distance`` (bits) are between the two files; 1 and 0 for the same bytes.
     """
 
     places: tuple[str, ...]
@@ -70,7 +70,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Conflict:
-    """One picture with two diagnoses; ``by`` is how it was recognised: id, bytes or look."""
+    """One image with two diagnoses; ``by`` says how it was recognised: id, bytes or look."""
 
     first: str
     first_diagnosis: str
@@ -174,7 +174,7 @@ def find_copies(examined: Sequence[Examined]) -> list[Copies]:
     greys = np.stack([grey for _, grey in decoded]) if decoded else np.zeros((0, 32, 32), dtype=np.float32)
     for pair in similar_pairs(greys):
         first, second = decoded[pair.first][0], decoded[pair.second][0]
-        # The same id in another size or compression is known to be one picture.
+        # The same id in another size or compression is known to be one image.
         if {each.id for each in first} != {each.id for each in second}:
             copies.append(Copies(_places([*first, *second]), False, pair.correlation, pair.distance))
     return copies
@@ -185,7 +185,7 @@ def _places(pictures: Iterable[Examined]) -> tuple[str, ...]:
 
 
 def find_conflicts(examined: Sequence[Examined], copies: Iterable[Copies]) -> list[Conflict]:
-    """One picture (by id, bytes or look) to which the tables give different diagnoses.
+    """Images (the same by id, bytes or look) to which the tables give different diagnoses.
 
     Within a challenge any two classes contradict each other; across challenges only melanoma and the other classes do.
     """
@@ -211,7 +211,7 @@ def _contradict(a: Examined, b: Examined) -> bool:
 
 
 def pairs_of_sets(report: AuditReport) -> list[tuple[str, str, int, int, int]]:
-    """For every two sets (or one with itself) that share pictures: by id, by bytes, by look under other ids."""
+    """For every two sets (or one with itself) that share images: by id, by bytes, by look under other ids."""
     ids = {(shared.first, shared.second): len(shared.ids) for shared in report.shared_ids}
     counts: dict[tuple[str, str, bool], int] = defaultdict(int)
     order = [each.name for each in report.sets]

@@ -1,4 +1,4 @@
-"""Reads, decodes and hashes every picture and mask of a set once, for the audit."""
+"""Reads, decodes and hashes every image and mask of a set once, for the audit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRAME_SIZE = 256
 
 @dataclass(frozen=True)
 class Examined:
-    """One picture of one set; ``grey`` is its small grey copy, None when it cannot be decoded."""
+    """One image of one set; ``grey`` is its small grey copy, None when it cannot be decoded."""
 
     set: str
     id: str
@@ -39,7 +39,7 @@ class Examined:
 
 
 def examine(sets: Iterable[PictureSet], *, progress: Callable[[], object] = lambda: None) -> list[Examined]:
-    """Read, decode and hash every picture and mask of ``sets``; ``progress`` is called after each picture."""
+    """Read, decode and hash every image and mask of ``sets``; ``progress`` is called after each image."""
     tasks = [(pictures, sample) for pictures in sets for sample in pictures.samples]
 
     def run(task: tuple[PictureSet, Sample]) -> Examined:

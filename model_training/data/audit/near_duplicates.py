@@ -1,10 +1,10 @@
-"""Near duplicates: copies of a picture that were turned, mirrored, scaled or recompressed.
+"""Near duplicates: copies of an image that were turned, mirrored, scaled or recompressed.
 
-A 64-bit hash finds candidates fast, the correlation of small grey copies decides. Measured on the 2,940 different files
-among the ISIC 2016 and 2017 pictures, as 256-pixel copies: turning, halving and JPEG at quality 50 change at most 4 of
-the 64 bits, new colours or sharpness up to 12. The hash alone is not enough, because most pictures are one dark spot in
-the middle: 118 pairs are within 4 bits and 16,596 within 12. Of the latter, 30 correlate above 0.97: 29 are one
-photograph twice, one is two lesions between the same bright lamps. From 0.97 to 0.955 copies and look-alikes mix.
+A 64-bit hash finds candidates fast; the correlation of small grey copies decides. Measured on the 2,940 distinct files
+among the ISIC 2016 and 2017 images, as 256-pixel copies: turning, halving and JPEG at quality 50 change at most 4 of
+the 64 bits, changes of colour or sharpness up to 12. The hash alone is not enough, because most images are one dark
+spot in the middle: 118 pairs are within 4 bits and 16,596 within 12. Of the latter, 30 correlate above 0.97: 29 are one
+photograph twice, one shows two lesions between the same bright lamps. From 0.97 to 0.955 copies and look-alikes mix.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class SimilarPair:
-    """Indices of two pictures; bits that their hashes differ in and the correlation of their small copies."""
+    """Indices of two images, the number of bits in which their hashes differ, and the correlation of their copies."""
 
     first: int
     second: int
@@ -53,7 +53,7 @@ def perceptual_hash(frame: NDArray[np.uint8]) -> int:
 
 
 def turned(greys_NSS: Greys) -> Greys:
-    """All eight turns and mirrorings, ``[N, 8, S, S]``; the first is the picture as it is."""
+    """All eight turns and mirrorings, ``[N, 8, S, S]``; the first is the image as it is."""
     both = (greys_NSS, greys_NSS.swapaxes(-1, -2))
     return np.stack([g[..., ::rows, ::columns] for g in both for rows in (1, -1) for columns in (1, -1)], axis=1)
 
@@ -67,8 +67,8 @@ def similar_pairs(
 ) -> list[SimilarPair]:
     """Pairs of small grey copies ``[N, 32, 32]`` that are alike in one of the eight turns, most alike first.
 
-    Every turn moves or flips the hash's bits without loss, so that turning one picture of a pair is enough.
-    ``block_size`` pictures at a time are compared with all, which bounds the memory.
+    A turn only permutes or flips the hash's bits, so turning one image of a pair is enough. ``block_size`` images at a
+    time are compared with all, to limit the memory.
     """
     if len(greys_NSS) == 0:
         return []
@@ -100,7 +100,7 @@ def _hashes(greys: Greys) -> Hashes:
 
 
 def _unit(greys: Greys) -> Greys:
-    """Without their mean and of length one, so that products are correlations; a blank picture stays zero."""
+    """Subtract the mean and scale to unit length, so that products are correlations; a blank image becomes zero."""
     flat = greys.reshape(*greys.shape[:-2], -1)
     flat = flat - flat.mean(axis=-1, keepdims=True)
     length = np.linalg.norm(flat, axis=-1, keepdims=True)

@@ -9,12 +9,12 @@ from rich.table import Table
 
 from model_training.data.audit.audit import AuditReport, SetReport, pairs_of_sets
 
-# Findings printed of each kind; the JSON file has all of them.
+# Number of findings printed of each kind; the JSON file has all.
 SHOWN = 10
 
 
 def print_audit(report: AuditReport, console: Console) -> None:
-    """Tables of the sets and of what they share, then the findings one by one."""
+    """Print tables of the sets and of the images they share, then the findings one by one."""
     console.print(_sets_table(report.sets))
     for each in report.sets:
         if each.status != "read":

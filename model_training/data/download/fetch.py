@@ -26,7 +26,7 @@ PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class _TryAgainError(Exception):
-    """This attempt failed in a way that may pass."""
+    """This attempt failed for a reason that may be temporary."""
 
 
 def fetch(
@@ -50,7 +50,7 @@ def fetch(
             _receive(client, url, part, progress)
             break
         except (httpx.TransportError, _TryAgainError) as error:
-            # Progress means further than ever: a server that always restarts and drops must not be retried forever.
+            # Only new progress counts: a server that always starts over and drops must not be retried forever.
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures >= MAX_TRIES:
@@ -75,7 +75,7 @@ def _receive(client: httpx.Client, url: str, part: Path, progress: Progress) -> 
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == 416 and offset:
             if response.headers.get("Content-Range") == f"bytes */{offset}":
-                return  # the last attempt was cut off after the last byte
+                return  # the last attempt ended after the last byte
             _start_over(part, "the server's file is shorter than the part that is here")
         _check_status(response, url)
         if response.status_code == 206:

@@ -1,7 +1,7 @@
 """Official facts about the ISIC 2016 and ISIC 2017 challenges: addresses, file names, counts, known overlaps.
 
-The organisers publish no checksums. The MD5 sums are recorded by public code for the same addresses, each by two
-or more sources that agree (dm_nevis by Google DeepMind is one); those of the 2017 tables were confirmed on the files.
+The organisers publish no checksums. The MD5 sums are from public code for the same addresses, each from two or more
+sources that agree (dm_nevis by Google DeepMind is one); those of the 2017 tables were confirmed on the files.
 Files without an MD5 sum are only compared with their first download.
 """
 
@@ -17,7 +17,7 @@ BASE_URL = "https://isic-challenge-data.s3.amazonaws.com"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One published file; ``num_items`` is how many pictures, masks or table rows it holds."""
+    """One published file; ``num_items`` is how many images, masks or table rows it holds."""
 
     name: str
     num_items: int
@@ -34,7 +34,7 @@ class OfficialFile:
         return PurePosixPath(self.name).stem
 
 
-# What the readers need, below BASE_URL/<year>/. Tables first: they are small, so a wrong address shows at once.
+# The files needed, below BASE_URL/<year>/. Tables first: they are small, so a wrong address shows at once.
 # Test_v2 is the test set that the ISIC 2017 challenge ended with.
 OFFICIAL_FILES: Mapping[str, tuple[OfficialFile, ...]] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ OFFICIAL_FILES: Mapping[str, tuple[OfficialFile, ...]] = MappingProxyType(
     }
 )
 
-# Pictures of each class, in the order of the set's classes.
+# Images of each class, in the order of the set's classes.
 CLASS_COUNTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         "isic2016-train": (727, 173),

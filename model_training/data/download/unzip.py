@@ -1,4 +1,4 @@
-"""Unpacks an untrusted archive of pictures, masks or tables.
+"""Unpacks an untrusted archive of images, masks or tables.
 
 All entries are checked before the first byte is written. Only the wanted kinds are unpacked, without their folders, and
 the target folder appears complete or not at all.
@@ -16,14 +16,14 @@ from pathlib import Path
 
 Progress = Callable[[int, int], None]
 
-# Pictures, masks and tables. The superpixels in the archives of 2017, and desktop clutter, are left out.
+# Images, masks and tables. The superpixels in the archives of 2017, and desktop clutter, are left out.
 WANTED = re.compile(r"ISIC_\d+\.jpe?g|ISIC_\d+(_segmentation)?\.png|\w[\w.-]*\.csv", re.IGNORECASE)
 
-# The largest official archive holds about 4,000 files and 6 GB; pictures and masks are compressed already.
+# The largest official archive holds about 4,000 files and 6 GB; images and masks are compressed already.
 MAX_ENTRIES = 100_000
 MAX_BYTES = 64 * 2**30
 MAX_RATIO = 100
-# Below this size a high ratio is no bomb: an empty mask compresses very well.
+# Below this size a high ratio is not a zip bomb: an empty mask compresses very well.
 RATIO_FREE_BYTES = 2**20
 
 CHUNK = 2**20
@@ -43,7 +43,7 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = lambda done, tot
     ``progress`` gets the bytes done and the total. Raises :class:`ArchiveError` when the archive is damaged, encrypted,
     too large or ambiguous, or has an entry that is a link or points outside, and when the disk is too small.
     """
-    # A fixed name for each folder, so that the remains of a killed run are found and removed.
+    # A fixed name per folder, so that the next run removes what a killed run left.
     scratch = folder.with_name(f".unpacking-{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -71,7 +71,7 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = lambda done, tot
 
 
 def wanted_entries(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo]:
-    """The wanted entries by their bare names. Raises :class:`ArchiveError` for an archive that is not to be trusted."""
+    """The wanted entries by their bare names. Raises :class:`ArchiveError` for a suspicious archive."""
     infos = opened.infolist()
     if len(infos) > MAX_ENTRIES:
         raise ArchiveError(f"{archive} has {len(infos):,} entries, more than the {MAX_ENTRIES:,} any official one has")
@@ -82,7 +82,7 @@ def wanted_entries(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.
         name = _parts(info)[-1] if _parts(info) else ""
         if info.is_dir() or not WANTED.fullmatch(name):
             continue
-        # Compared without case: some file systems would let the one overwrite the other.
+        # Compared without case: on some file systems one would overwrite the other.
         if name.lower() in seen:
             raise ArchiveError(f"{archive} has two files named {name}; download it again")
         seen.add(name.lower())
