@@ -139,8 +139,6 @@ class StageConfig(_Section):
     new_module_rate: float = Field(1.0, gt=0)
     optimiser: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = Field(1e-4, ge=0)
-    # The norm that gradients are scaled down to.
-    max_gradient_norm: float | None = Field(None, gt=0)
     # "step" multiplies the learning rate by 0.1 every ``decay_every`` epochs (the paper); "cosine" warms up for a
     # tenth of the steps and falls along a cosine: for short runs.
     schedule: Literal["step", "cosine"] = "step"

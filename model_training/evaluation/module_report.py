@@ -80,7 +80,7 @@ def _mean_auc(probabilities_NK: Tensor, labels_N: Indices, scored: Sequence[int]
 def attention_figures(network: ClinicalInspiredNetwork, views_NCSS: Tensor) -> dict[str, float]:
     """How much the answers change without F, and how many positions P relates; means over images and branches.
 
-    Views are the network's input, float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
+    Views are float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
     """
     network.eval()
     rows, columns, spread, answers = [], [], [], []

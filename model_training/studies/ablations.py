@@ -138,20 +138,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
         "lesion-recipe": _LESION_RECIPE,
-        "acting-recipe-short": (*_ACTING_RECIPE, "recognition.epochs=12"),
-        "acting-recipe-slow": (
-            *_ACTING_RECIPE,
-            "recognition.epochs=12",
-            "recognition.learning_rate=1e-4",
-            "recognition.new_module_rate=10",
-        ),
-        "acting-recipe-top": (
-            *_ACTING_RECIPE,
-            "recognition.epochs=12",
-            "recognition.frozen_layers=3",
-            "recognition.max_gradient_norm=1",
-        ),
-        "acting-recipe-clipped": (*_ACTING_RECIPE, "recognition.epochs=12", "recognition.max_gradient_norm=1"),
+        "lesion-recipe": _LESION_RECIPE,
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -175,11 +162,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
         "shipped-recipe": "plain-recipe",
         "acting-recipe": "shipped-recipe",
         "acting-recipe-no-distinguish": "acting-recipe",
-        "lesion-recipe": _LESION_RECIPE,
-        "acting-recipe-short": "acting-recipe",
-        "acting-recipe-slow": "acting-recipe",
         "lesion-recipe": "shipped-recipe",
-        "acting-recipe-clipped": "acting-recipe",
     }
 )
 
@@ -192,8 +175,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
             *("no-start", "shipped-recipe"),
         )
     }
-    | {"acting-recipe-no-distinguish": "acting-recipe", "acting-recipe-short": "acting-recipe"}
-    | {name: "acting-recipe" for name in ("acting-recipe-slow", "acting-recipe-clipped", "acting-recipe-top", "lesion-recipe")}
+    | dict.fromkeys(("acting-recipe-no-distinguish", "lesion-recipe"), "acting-recipe")
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.

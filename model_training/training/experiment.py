@@ -284,7 +284,9 @@ class Experiment:
         if not self.config.network.lesion_area_attention or num_parts == 0:
             return self.locate(pictures, device)
         part_N = torch.from_numpy(folds_of(pictures, num_parts))
-        areas = [self.locate(hold_out_fold(pictures, part, num_parts)[1], device, part=part) for part in range(num_parts)]
+        areas = [
+            self.locate(hold_out_fold(pictures, part, num_parts)[1], device, part=part) for part in range(num_parts)
+        ]
         order_N = torch.cat([(part_N == part).nonzero().squeeze(1) for part in range(num_parts)]).argsort()
         return LesionArea(*(torch.cat(each)[order_N] for each in zip(*areas, strict=True)))
 

@@ -108,7 +108,11 @@ class RecognitionStage:
             branch.features.freeze(NUM_LAYERS if settings.frozen_branch and place == 1 else settings.frozen_layers)
 
     def start(self) -> None:
-        """Fit classifiers and standardisation to the features of the training crops, if configured."""
+        """Initialise the classifiers from the features of the training images, where the configuration says so.
+
+        Every image counts in all its quarter turns and mirror images: from one alone, a regression learns how images
+        of each class happen to lie.
+        """
         branches = [branch for branch in self.module.own_branches() if branch.standardise is not None]
         if not branches:
             return
@@ -116,15 +120,18 @@ class RecognitionStage:
         parts: list[list[Tensor]] = [[] for _ in branches]
         with torch.no_grad():
             for views in views_of(self.module, self.train, self.train_areas, self.size, self.device):
+                turned = dihedral_views(views)
                 for kept, branch in zip(parts, branches, strict=True):
-                    kept.append(branch(views).pooled_BC.float())
-        for features_NC, branch in zip(map(torch.cat, parts), branches, strict=True):
+                    kept.append(torch.stack([branch(view).pooled_BC.float() for view in turned], dim=1))
+        labels = self.labels.repeat_interleave(len(turned))
+        for features_N8C, branch in zip(map(torch.cat, parts), branches, strict=True):
             assert branch.standardise is not None
-            branch.standardise.fit(features_NC)
+            features_MC = features_N8C.flatten(0, 1)
+            branch.standardise.fit(features_MC)
             if branch.start == "regression":
                 (layer,) = branch.classify
                 assert isinstance(layer, nn.Linear)
-                fit_regression(layer, branch.standardise(features_NC), self.labels, self.weights)
+                fit_regression(layer, branch.standardise(features_MC), labels, self.weights)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Batches of pairs, in which each branch gets nearly every image once; of images for a single branch."""

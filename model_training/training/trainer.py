@@ -152,8 +152,6 @@ class _Loop:
             losses = self.stage.losses(self.module, batch, generator)
             self.optimiser.zero_grad(set_to_none=True)
             self.fabric.backward(losses["loss"])
-            if (most := self.stage.settings.max_gradient_norm) is not None:
-                self.fabric.clip_gradients(self.module, self.optimiser, max_norm=most)
             self.optimiser.step()
         for name, loss in losses.items():
             at.totals[name] = at.totals.get(name, 0.0) + loss.detach().double()
