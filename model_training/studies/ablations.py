@@ -138,7 +138,6 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
         "lesion-recipe": _LESION_RECIPE,
-        "lesion-recipe": _LESION_RECIPE,
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
