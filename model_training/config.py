@@ -71,6 +71,8 @@ class NetworkConfig(_Section):
     # With "shared" weights the sum over branches has no effect. "single" trains on images instead of pairs, for the
     # rows of Table 1 without the distinguish module.
     branches: Literal["separate", "shared", "single"] = "separate"
+    # What the second branch sees: the crop, as in the paper, or the whole image.
+    second_view: Literal["crop", "whole"] = "crop"
     # How the images of a pair are compared: the paper's module, or three linear layers as in synergic deep learning.
     distinguish_form: Literal["convolutional", "synergic"] = "convolutional"
     # Batch normalisation and initialisation of the distinguish module: ``network/distinguish.py``.
@@ -83,6 +85,8 @@ class NetworkConfig(_Section):
     # The classifier's input: F_A alone, as in the paper, or also the means of the earlier residual layers, standardised
     # on the training images.
     classifier_features: Literal["last", "all"] = "last"
+    # Whether the classifier also sees the features' means over the lesion, weighted by its attention map.
+    lesion_pooling: bool = False
     # Initial weights of the classifier: random, or a logistic regression on the ImageNet features of the training
     # images.
     classifier_start: Literal["random", "regression"] = "random"
@@ -105,6 +109,12 @@ class NetworkConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _second_views_need_a_second_branch(self) -> Self:
+        if self.second_view == "whole" and self.branches != "separate":
+            raise ValueError("one branch has one view: set second_view = 'crop', or branches = 'separate'")
+        return self
+
+    @model_validator(mode="after")
     def _pooling_between_needs_two_layers(self) -> Self:
         if self.classifier_pooling == "between" and self.classifier_layers == 1:
             raise ValueError("one layer has nothing to pool between: set classifier_pooling = 'before'")
@@ -112,8 +122,8 @@ class NetworkConfig(_Section):
 
     @model_validator(mode="after")
     def _means_of_layers_and_regressions(self) -> Self:
-        if self.classifier_features == "all" and self.classifier_pooling == "between":
-            raise ValueError("the other layers' features are means: set classifier_pooling = 'before'")
+        if (self.classifier_features == "all" or self.lesion_pooling) and self.classifier_pooling == "between":
+            raise ValueError("the other features are means: set classifier_pooling = 'before'")
         if self.classifier_start == "regression" and (self.classifier_layers, self.classifier_pooling) != (1, "before"):
             raise ValueError("a regression is one layer: set classifier_layers = 1 and classifier_pooling = 'before'")
         return self

@@ -41,7 +41,7 @@ from model_training.network.lesion_area_attention import LesionArea
 from model_training.training.command_line import command_line
 from model_training.training.devices import inference_device
 from model_training.training.experiment import Experiment
-from model_training.training.recognition import crops_of, predict_logits
+from model_training.training.recognition import predict_logits, views_of
 from model_training.training.run_folder import RunError
 
 Split = Literal["validation", "test"]
@@ -120,7 +120,7 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
     located = experiment.locate(pictures, device)
     with torch.inference_mode():
         size, num_views = config.network.size, config.evaluation.views
-        logits = predict_logits(network, pictures, located.box_B4, size, device, num_views=num_views)
+        logits = predict_logits(network, pictures, located, size, device, num_views=num_views)
     if split == "validation" and read_report(experiment, "out-of-fold") is None:
         labels = torch.from_numpy(pictures.labels)
         here, later = experiment.log_prevalence(pictures.labels), experiment.log_prevalence()
@@ -135,8 +135,8 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
     attention = None
     # On a set with other classes the labels are not the network's.
     if config.network.lesion_feature_attention and pictures.classes == own_classes:
-        crops = torch.cat(list(crops_of(pictures, located.box_B4, size, device)))
-        attention = attention_report(network, crops, pictures.labels, scored_classes(own_classes))
+        views = torch.cat(list(views_of(network, pictures, located, size, device)))
+        attention = attention_report(network, views, pictures.labels, scored_classes(own_classes))
     return _Answers(scores, branches.double().numpy(), calibration, located, attention)
 
 

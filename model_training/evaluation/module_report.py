@@ -51,24 +51,24 @@ def attention_switched_off(network: ClinicalInspiredNetwork) -> Iterator[None]:
                 module.beta.copy_(beta)
 
 
-def probabilities(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> Tensor:
+def probabilities(network: ClinicalInspiredNetwork, views_NCSS: Tensor) -> Tensor:
     """The network's answers ``[N, K]``, uncalibrated."""
-    return torch.cat([_sum(network.diagnose(part)) for part in crops_N3SS.split(BATCH)])
+    return torch.cat([_sum(network.diagnose(part)) for part in views_NCSS.split(BATCH)])
 
 
 def attention_report(
-    network: ClinicalInspiredNetwork, crops_N3SS: Tensor, labels_N: Indices, scored: Sequence[int]
+    network: ClinicalInspiredNetwork, views_NCSS: Tensor, labels_N: Indices, scored: Sequence[int]
 ) -> dict[str, Any]:
     """All figures of the attention, with the mean AUC of the ``scored`` classes with and without it.
 
     Deletion and insertion are measured on evenly spaced images. Raises as :func:`attention_figures`.
     """
-    figures: dict[str, Any] = dict(attention_figures(network, crops_N3SS))
+    figures: dict[str, Any] = dict(attention_figures(network, views_NCSS))
     with torch.no_grad():
-        figures["mean_auc"] = _mean_auc(probabilities(network, crops_N3SS), labels_N, scored)
+        figures["mean_auc"] = _mean_auc(probabilities(network, views_NCSS), labels_N, scored)
         with attention_switched_off(network):
-            figures["mean_auc_without_attention"] = _mean_auc(probabilities(network, crops_N3SS), labels_N, scored)
-    some = crops_N3SS[:: max(1, len(crops_N3SS) // NUM_FAITHFULNESS)][:NUM_FAITHFULNESS]
+            figures["mean_auc_without_attention"] = _mean_auc(probabilities(network, views_NCSS), labels_N, scored)
+    some = views_NCSS[:: max(1, len(views_NCSS) // NUM_FAITHFULNESS)][:NUM_FAITHFULNESS]
     return {**figures, "faithfulness_images": len(some), "faithfulness": faithfulness_figures(network, some)}
 
 
@@ -77,15 +77,15 @@ def _mean_auc(probabilities_NK: Tensor, labels_N: Indices, scored: Sequence[int]
     return float(np.mean([area_under_roc(labels_N == k, scores[:, k]) for k in scored]))
 
 
-def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> dict[str, float]:
+def attention_figures(network: ClinicalInspiredNetwork, views_NCSS: Tensor) -> dict[str, float]:
     """How much the answers change without F, and how many positions P relates; means over images and branches.
 
-    Crops are float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
+    Views are float32 in 0..1. Raises ``ValueError`` for a network without lesion feature attention.
     """
     network.eval()
     rows, columns, spread, answers = [], [], [], []
     with torch.no_grad():
-        for part in crops_N3SS.split(BATCH):
+        for part in views_NCSS.split(BATCH):
             branches = network.diagnose(part)
             answers.append(_sum(branches))
             for branch in branches:
@@ -94,7 +94,7 @@ def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> d
                 columns.append(effective_columns(correlation))
                 spread.append(row_spread(correlation))
         with attention_switched_off(network):
-            without = probabilities(network, crops_N3SS)
+            without = probabilities(network, views_NCSS)
     return {
         "change_without_attention": probability_change(torch.cat(answers), without),
         "effective_columns": float(torch.cat(columns).mean()),
@@ -105,7 +105,7 @@ def attention_figures(network: ClinicalInspiredNetwork, crops_N3SS: Tensor) -> d
 
 
 def faithfulness_figures(
-    network: ClinicalInspiredNetwork, crops_N3SS: Tensor, *, num_steps: int = 7, seed: int = 0
+    network: ClinicalInspiredNetwork, views_NCSS: Tensor, *, num_steps: int = 7, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Deletion and insertion of cells of the crop, for the predicted class, in the order of each map.
 
@@ -116,32 +116,34 @@ def faithfulness_figures(
     network.eval()
     generator = torch.Generator().manual_seed(seed)
     areas: dict[str, list[Faithfulness]] = {}
-    for crops in crops_N3SS.split(BATCH):
-        blank = crops.mean(dim=(2, 3), keepdim=True).expand_as(crops)
+    for views in views_NCSS.split(BATCH):
+        blank = views.clone()
+        blank[:, :3] = views[:, :3].mean(dim=(2, 3), keepdim=True)  # of the crop, which is the first view
         with torch.no_grad():
-            chosen_B = _sum(network.diagnose(crops)).argmax(dim=1)
+            chosen_B = _sum(network.diagnose(views)).argmax(dim=1)
 
         def score(changed: Tensor, chosen_B: Tensor = chosen_B) -> Tensor:
             with torch.no_grad():
                 return _sum(network.diagnose(changed)).gather(1, chosen_B[:, None]).squeeze(1)
 
-        for name, importance in _importance_maps(network, crops, blank, chosen_B, generator).items():
-            found = deletion_insertion(score, crops, blank, importance, num_steps=num_steps)
+        for name, importance in _importance_maps(network, views, blank, chosen_B, generator).items():
+            found = deletion_insertion(score, views, blank, importance, num_steps=num_steps)
             areas.setdefault(name, []).append(found)
     return gains_over_chance(areas)
 
 
 def _importance_maps(
-    network: ClinicalInspiredNetwork, crops: Tensor, blank: Tensor, chosen_B: Tensor, generator: torch.Generator
+    network: ClinicalInspiredNetwork, views: Tensor, blank: Tensor, chosen_B: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    leaf = crops.clone().requires_grad_(True)
+    leaf = views.clone().requires_grad_(True)
     branches = network.diagnose(leaf)
     (gradient,) = torch.autograd.grad(_sum(branches).gather(1, chosen_B[:, None]).sum(), leaf)
-    spatial_Bhw = torch.stack([_spatial(branch).mean(dim=1) for branch in branches]).mean(dim=0).detach()
-    columns_BM = torch.stack([_correlation(branch).sum(dim=1) for branch in branches]).mean(dim=0).detach()
+    on_crops = [output for output, branch in zip(branches, network.branches, strict=False) if branch.view == 0]
+    spatial_Bhw = torch.stack([_spatial(branch).mean(dim=1) for branch in on_crops]).mean(dim=0).detach()
+    columns_BM = torch.stack([_correlation(branch).sum(dim=1) for branch in on_crops]).mean(dim=0).detach()
     num, side = spatial_Bhw.shape[0], spatial_Bhw.shape[1]
     correlation_Bhw = columns_BM.view_as(spatial_Bhw)
-    by_gradient = F.adaptive_avg_pool2d((gradient * (crops - blank)).sum(dim=1, keepdim=True), side).squeeze(1)
+    by_gradient = F.adaptive_avg_pool2d((gradient * (views - blank)).sum(dim=1, keepdim=True), side).squeeze(1)
     return {
         "random": random_importance(num, side, generator),
         "centre": central_importance(num, side),

@@ -6,6 +6,8 @@ graph (:mod:`model_training.release.deployed`), which the service runs.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,6 +50,16 @@ def _extent(occupied_BN: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.where(occupied_BN > 0, index_N, float(num)).amin(dim=1)
     last = torch.where(occupied_BN > 0, index_N + 1, 0.0).amax(dim=1)
     return first / num, last / num
+
+
+def crop_pairs(relations_BMM: Tensor, box_B4: Tensor) -> Tensor:
+    """Relations between the positions of whole images, ``[B, M, M]``, as those between the positions of crops."""
+    num = relations_BMM.shape[1]
+    side = math.isqrt(num)
+    for _ in range(2):  # the columns, then the rows
+        maps_BMhw = crop(relations_BMM.unflatten(2, (side, side)), box_B4, side)
+        relations_BMM = maps_BMhw.flatten(2).transpose(1, 2)
+    return relations_BMM
 
 
 def sampling_grid(

@@ -101,10 +101,10 @@ def _residual_blocks(keys: Iterable[str]) -> set[str]:
 
 
 class FeatureExtraction(nn.Module):
-    """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to features ``[B, num_channels, H/32, W/32]``.
+    """A ResNet to layer4: normalised crops ``[B, 3, H, W]`` to the features of layer1 to layer4.
 
-    Also returns the pooled features of layer1 to layer3, ``[B, num_early_channels]``: they describe texture and colour,
-    which layer4 discards.
+    The last are ``[B, num_channels, H/32, W/32]``. The layers before it, with ``num_early_channels`` together, describe
+    texture and colour, which layer4 discards.
     """
 
     def __init__(self, network: FeatureNetwork = "resnet18") -> None:
@@ -130,10 +130,10 @@ class FeatureExtraction(nn.Module):
             module.eval()
         return self
 
-    def forward(self, x_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of layer4, and the pooled ones of the layers before it."""
-        _, *early, last = self.stages(x_B3HW)
-        return last, torch.cat([features.mean(dim=(2, 3)) for features in early], dim=1)
+    def forward(self, x_B3HW: Tensor) -> list[Tensor]:
+        """The features of layer1 to layer4."""
+        features: list[Tensor] = self.stages(x_B3HW)
+        return features[1:]
 
 
 def normalise(picture_B3HW: Tensor) -> Tensor:

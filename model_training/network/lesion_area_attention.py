@@ -109,6 +109,12 @@ class LesionArea(NamedTuple):
     fraction_B: Tensor  # the lesion's share of the image; 0: none found, the box is the whole image
 
 
+def whole_images(num: int) -> LesionArea:
+    """The areas of images in which no lesion is looked for."""
+    box_B4 = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(num, 1)
+    return LesionArea(torch.ones(num, 1, 1), box_B4, torch.zeros(num))
+
+
 class LesionLocator(nn.Module):
     """Attention map and smallest rectangle: the zoom step of the paper, as used after the first stage.
 

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from model_training.data.tensors import frame_tensor
 from model_training.evaluation.calibration import Calibration
 from model_training.network.cin import NUM_BRANCHES, ClinicalInspiredNetwork, summed_probabilities
-from model_training.network.crop import crop
+from model_training.network.crop import crop, crop_pairs
 from model_training.network.lesion_area_attention import LesionLocator
 from model_training.network.orientation import canonical_orientation, orient, restore, restore_boxes, restore_pairs
 from service.bundle import FEATURES, TensorSpec
@@ -50,11 +50,15 @@ class DeployedCIN(nn.Module):
             fraction_B = picture_B3FF.new_zeros(picture_B3FF.shape[0])
             attention_BSS = picture_B3FF.new_zeros(picture_B3FF.shape[0], self.size, self.size)
             box_B4 = picture_B3FF.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(picture_B3FF.shape[0], 4)
-        branches = self.network.diagnose(crop(picture_B3FF, box_B4, self.size))
+        views = self.network.views(picture_B3FF, attention_BSS, box_B4, self.size)
+        branches = self.network.diagnose(views)
         logits_BNK = torch.stack([branch.logits_BK for branch in branches], dim=1)
         probabilities_BK, branch_BNK = summed_probabilities(logits_BNK, self.temperature, self.log_prevalence)
         spatial = [b.spatial_BCHW.mean(dim=1) for b in branches if b.spatial_BCHW is not None]
         correlation = [b.correlation_BMM for b in branches if b.correlation_BMM is not None]
+        if spatial and self.network.with_whole:
+            spatial[1] = crop(spatial[1].unsqueeze(1), box_B4, spatial[1].shape[2]).squeeze(1)
+            correlation[1] = crop_pairs(correlation[1], box_B4)
         maps = [torch.stack(spatial, dim=1), torch.stack(correlation, dim=1)] if spatial and correlation else []
         if how is not None:
             attention_BSS = restore(attention_BSS.unsqueeze(1), how).squeeze(1)

@@ -47,6 +47,30 @@ _ACTING_RECIPE = (
     "recognition.new_module_rate=3",
 )
 
+# Features that keep their ImageNet weights, pooled over the view and over the lesion; only D and F learn.
+_LESION_RECIPE = (
+    "precision=bf16-mixed",
+    "network.attention=cosine",
+    "network.attention_start=1",
+    "network.distinguish_initialisation=he",
+    "network.distinguish_norm=input",
+    "recognition.distinguish_weight=0.1",
+    "network.classifier_features=all",
+    "network.classifier_layers=1",
+    "network.classifier_start=regression",
+    "network.lesion_pooling=true",
+    "network.second_view=whole",
+    "network.crop_margin=0.25",
+    "network.canonical_orientation=true",
+    "area.artefacts=0.5",
+    "recognition.artefacts=0.5",
+    "recognition.augmentation=strong",
+    "recognition.epochs=2",
+    "recognition.learning_rate=1e-5",
+    "recognition.new_module_rate=30",
+    "recognition.frozen_layers=4",
+)
+
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         BASE: (),
@@ -113,6 +137,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         # The recipe of the next model, and the same without the distinguish module.
         "acting-recipe": _ACTING_RECIPE,
         "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
+        "lesion-recipe": _LESION_RECIPE,
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -136,6 +161,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
         "shipped-recipe": "plain-recipe",
         "acting-recipe": "shipped-recipe",
         "acting-recipe-no-distinguish": "acting-recipe",
+        "lesion-recipe": "shipped-recipe",
     }
 )
 
@@ -148,7 +174,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
             *("no-start", "shipped-recipe"),
         )
     }
-    | {"acting-recipe-no-distinguish": "acting-recipe"}
+    | dict.fromkeys(("acting-recipe-no-distinguish", "lesion-recipe"), "acting-recipe")
 )
 
 # Ablations that change only the evaluation: they use the base's trained network.

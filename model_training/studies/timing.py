@@ -13,6 +13,7 @@ from torch import nn
 from model_training.config import Config
 from model_training.data.frames import FrameSet
 from model_training.data.isic import CLASSES_2017
+from model_training.network.lesion_area_attention import whole_images
 from model_training.training.area import AreaStage
 from model_training.training.devices import make_fabric
 from model_training.training.optimisation import make_optimiser
@@ -34,11 +35,11 @@ def time_recognition_batch(config: Config) -> float:
     """Seconds per batch of the second stage."""
     frames = random_frames(max(config.recognition.batch_size, len(CLASSES_2017)), config.data.frame_size)
     fabric = make_fabric(config)
-    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
+    areas = whole_images(len(frames))
     stage = RecognitionStage(
         settings=config.recognition,
-        train_boxes=boxes,
-        validation_boxes=boxes,
+        train_areas=areas,
+        validation_areas=areas,
         **_common(config, frames, fabric.device),
     )
     return _seconds_per_batch(stage, fabric)

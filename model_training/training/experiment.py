@@ -23,7 +23,12 @@ from model_training.data.isic import classes_of, read_set
 from model_training.data.splits import folds_of, hold_out_fold, hold_out_share, without_pictures_of
 from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
-from model_training.network.lesion_area_attention import LesionArea, LesionAreaAttention, LesionLocator
+from model_training.network.lesion_area_attention import (
+    LesionArea,
+    LesionAreaAttention,
+    LesionLocator,
+    whole_images,
+)
 from model_training.training.area import AreaStage, lesion_areas
 from model_training.training.devices import make_fabric
 from model_training.training.pretrained import Pretrained, load_pretrained
@@ -198,8 +203,8 @@ class Experiment:
                 pretrained=pretrained.weights if pretrained else None,
                 train=train_set,
                 validation=validation_set,
-                train_boxes=self.training_boxes(train_set, fabric.device),
-                validation_boxes=self.locate(validation_set, fabric.device).box_B4,
+                train_areas=self.training_areas(train_set, fabric.device),
+                validation_areas=self.locate(validation_set, fabric.device),
                 seed=self.config.seed,
                 device=fabric.device,
             )
@@ -273,22 +278,21 @@ class Experiment:
         network.load_state_dict(self.recognition_run.load_weights(self.config, "recognition"))
         return network.eval()
 
-    def training_boxes(self, pictures: FrameSet, device: torch.device) -> Tensor:
-        """The crop boxes ``[N, 4]`` of the training set, with ``area.cross_fit`` by networks not trained on them."""
+    def training_areas(self, pictures: FrameSet, device: torch.device) -> LesionArea:
+        """The lesion areas of the training set, each by the network that has not seen the image, if any."""
         num_parts = self.config.area.cross_fit
         if not self.config.network.lesion_area_attention or num_parts == 0:
-            return self.locate(pictures, device).box_B4
+            return self.locate(pictures, device)
         part_N = torch.from_numpy(folds_of(pictures, num_parts))
-        boxes = torch.empty(len(pictures), 4)
-        for part in range(num_parts):
-            _, unseen = hold_out_fold(pictures, part, num_parts)
-            boxes[part_N == part] = self.locate(unseen, device, part=part).box_B4
-        return boxes
+        areas = [
+            self.locate(hold_out_fold(pictures, part, num_parts)[1], device, part=part) for part in range(num_parts)
+        ]
+        order_N = torch.cat([(part_N == part).nonzero().squeeze(1) for part in range(num_parts)]).argsort()
+        return LesionArea(*(torch.cat(each)[order_N] for each in zip(*areas, strict=True)))
 
     def locate(self, pictures: FrameSet, device: torch.device, *, part: int | None = None) -> LesionArea:
         """The lesion area of every image, on the CPU; the whole image without lesion area attention."""
         locator = self.locator(part)
         if locator is None:
-            whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(pictures), 1)
-            return LesionArea(torch.ones(len(pictures), 1, 1), whole, torch.zeros(len(pictures)))
+            return whole_images(len(pictures))
         return lesion_areas(locator, pictures, device)

@@ -19,10 +19,11 @@ from model_training.metrics import area_under_roc
 from model_training.network.cin import (
     BranchOutput,
     ClinicalInspiredNetwork,
+    num_planes,
     summed_probabilities,
 )
-from model_training.network.crop import crop
 from model_training.network.feature_extraction import StateDict
+from model_training.network.lesion_area_attention import LesionArea
 from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
 from model_training.training.stage import Batch
 
@@ -50,6 +51,8 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
         distinguish_norm=network.distinguish_norm,
         distinguish_initialisation=network.distinguish_initialisation,
         branches=network.branches,
+        lesion_pooling=network.lesion_pooling,
+        second_view=network.second_view,
     )
 
 
@@ -71,7 +74,7 @@ def fit_regression(layer: nn.Linear, features_NC: Tensor, labels_N: Tensor, weig
 
 
 class RecognitionStage:
-    """The second stage; ``train_boxes`` and ``validation_boxes`` ``[N, 4]`` are the first stage's crop boxes."""
+    """The second stage; ``train_areas`` and ``validation_areas`` are the lesions that the first stage found."""
 
     name = "recognition"
 
@@ -83,15 +86,15 @@ class RecognitionStage:
         pretrained: StateDict | None,
         train: FrameSet,
         validation: FrameSet,
-        train_boxes: Tensor,
-        validation_boxes: Tensor,
+        train_areas: LesionArea,
+        validation_areas: LesionArea,
         seed: int,
         device: torch.device,
     ) -> None:
         self.settings, self.size = settings, network.size
         self.augmentation = AUGMENTATIONS[settings.augmentation]
         self.train, self.validation = train, validation
-        self.train_boxes, self.validation_boxes = train_boxes.to(device), validation_boxes.to(device)
+        self.train_areas, self.validation_areas = train_areas, validation_areas
         self.seed, self.device = seed, device
         self.labels = torch.from_numpy(train.labels).to(device)
         num_classes = len(train.classes)
@@ -105,24 +108,30 @@ class RecognitionStage:
             branch.features.freeze(NUM_LAYERS if settings.frozen_branch and place == 1 else settings.frozen_layers)
 
     def start(self) -> None:
-        """Fit classifiers and standardisation to the features of the training crops, if configured."""
+        """Initialise the classifiers from the features of the training images, where the configuration says so.
+
+        Every image counts in all its quarter turns and mirror images: from one alone, a regression learns how images
+        of each class happen to lie.
+        """
         branches = [branch for branch in self.module.own_branches() if branch.standardise is not None]
         if not branches:
             return
         self.module.to(self.device).eval()
         parts: list[list[Tensor]] = [[] for _ in branches]
         with torch.no_grad():
-            for crops in crops_of(self.train, self.train_boxes, self.size, self.device):
+            for views in views_of(self.module, self.train, self.train_areas, self.size, self.device):
+                turned = dihedral_views(views)
                 for kept, branch in zip(parts, branches, strict=True):
-                    output = branch(crops)
-                    kept.append(branch.pooled(output.features_BCHW, output.early_BC).float())
-        for features_NC, branch in zip(map(torch.cat, parts), branches, strict=True):
+                    kept.append(torch.stack([branch(view).pooled_BC.float() for view in turned], dim=1))
+        labels = self.labels.repeat_interleave(len(turned))
+        for features_N8C, branch in zip(map(torch.cat, parts), branches, strict=True):
             assert branch.standardise is not None
-            branch.standardise.fit(features_NC)
+            features_MC = features_N8C.flatten(0, 1)
+            branch.standardise.fit(features_MC)
             if branch.start == "regression":
                 (layer,) = branch.classify
                 assert isinstance(layer, nn.Linear)
-                fit_regression(layer, branch.standardise(features_NC), self.labels, self.weights)
+                fit_regression(layer, branch.standardise(features_MC), labels, self.weights)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Batches of pairs, in which each branch gets nearly every image once; of images for a single branch."""
@@ -155,15 +164,18 @@ class RecognitionStage:
         return {"loss": loss, "classification": classification, "distinguish": distinguish}
 
     def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        views = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)
+        how = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)
         colours = random_colours(batch.num_whole, self.augmentation, generator)[batch.share]
-        return change_colours(crop(frame_tensor(frames), self.train_boxes[indices], self.size, views), colours)
+        attention, boxes, _ = (part[indices.cpu()].to(self.device) for part in self.train_areas)
+        views = self.module.views(frame_tensor(frames), attention, boxes, self.size, how)
+        parts = views.split(num_planes(lesion_pooling=self.module.lesion_pooling), dim=1)
+        return torch.cat([torch.cat([change_colours(p[:, :3], colours), p[:, 3:]], dim=1) for p in parts], dim=1)
 
     def validate(self) -> dict[str, float]:
         """AUC of each class against the rest, from the summed probabilities; with D, also its AUC on pairs."""
         logits_parts, features = [], [list[Tensor]() for _ in self.module.branches]
-        for crops in crops_of(self.validation, self.validation_boxes, self.size, self.device):
-            branches = self.module.diagnose(crops)
+        for views in views_of(self.module, self.validation, self.validation_areas, self.size, self.device):
+            branches = self.module.diagnose(views)
             logits_parts.append(_logits(branches).cpu())
             if self.module.distinguish is not None:
                 for kept, branch in zip(features, branches, strict=True):
@@ -188,29 +200,32 @@ class RecognitionStage:
 def predict_logits(
     module: ClinicalInspiredNetwork,
     pictures: FrameSet,
-    boxes_N4: Tensor,
+    areas: LesionArea,
     size: int,
     device: torch.device,
     *,
     num_views: int = 1,
 ) -> Tensor:
-    """The paper's test phase on a whole set: logits of both branches on each image's crop, ``[N, 2, K]`` on the CPU.
+    """The paper's test phase on a whole set: logits of both branches on each image, ``[N, 2, K]`` on the CPU.
 
-    ``num_views=8`` averages over the quarter turns and mirror images of the crop.
+    ``num_views=8`` averages them over quarter turns and mirror images.
     """
     logits: list[Tensor] = []
-    for crops in crops_of(pictures, boxes_N4, size, device):
-        views = dihedral_views(crops) if num_views == 8 else [crops]
-        diagnosed = [_logits(module.diagnose(view)) for view in views]
+    for views in views_of(module, pictures, areas, size, device):
+        turned = dihedral_views(views) if num_views == 8 else [views]
+        diagnosed = [_logits(module.diagnose(views)) for views in turned]
         logits.append(torch.stack(diagnosed).mean(dim=0).cpu())
     return torch.cat(logits)
 
 
-def crops_of(pictures: FrameSet, boxes_N4: Tensor, size: int, device: torch.device) -> Iterator[Tensor]:
-    """The crops that the branches see in the test phase, values 0..1, batch by batch ``[B, 3, size, size]``."""
+def views_of(
+    module: ClinicalInspiredNetwork, pictures: FrameSet, areas: LesionArea, size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """What the branches see in the test phase, values 0..1, batch by batch ``[B, C, size, size]``."""
     for first in range(0, len(pictures), VALIDATION_BATCH):
         indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
-        yield crop(picture_tensor(pictures.frames, indices, device), boxes_N4[indices].to(device), size)
+        attention, boxes, _ = (part[indices].to(device) for part in areas)
+        yield module.views(picture_tensor(pictures.frames, indices, device), attention, boxes, size)
 
 
 def _logits(branches: Sequence[BranchOutput]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from model_training.config import Config
 from model_training.data.frames import FrameSet
 from model_training.data.isic import CLASSES_2017
+from model_training.network.lesion_area_attention import whole_images
 from model_training.training.area import AreaStage
 from model_training.training.devices import make_fabric
 from model_training.training.recognition import RecognitionStage
@@ -83,7 +84,7 @@ def run_small(
         changes = {"batch-of-three": {"batch_size": 3}, "diverging": {"learning_rate": 1e30}}
         stage = AreaStage(settings=CONFIG.area.model_copy(update=changes.get(variant)), **common)
     else:
-        boxes = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1)
+        areas = whole_images(len(frames))._replace(box_B4=torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1))
         # AdamW makes a whole step of a gradient that is zero but for rounding, and batch normalisation over four values
         # makes large steps, and many, chaotic: both would hide whether two runs compute the same.
         changes = {
@@ -91,7 +92,7 @@ def run_small(
             "mixed": {"augmentation": "strong"},
         }
         settings = CONFIG.recognition.model_copy(update=changes.get(variant))
-        stage = RecognitionStage(settings=settings, train_boxes=boxes, validation_boxes=boxes, **common)
+        stage = RecognitionStage(settings=settings, train_areas=areas, validation_areas=areas, **common)
     if variant == "without-dropout":
         for module in stage.module.modules():
             if isinstance(module, torch.nn.Dropout):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model_training.network.cin import ClinicalInspiredNetwork
+from model_training.network.lesion_area_attention import whole_images
 from model_training.training.recognition import dihedral_views, predict_logits
 from tests.model_training.small_runs import small_frames
 
@@ -30,10 +31,9 @@ def test_the_answer_over_eight_views_does_not_depend_on_how_the_picture_lies() -
     turned = np.ascontiguousarray(np.rot90(frames.frames[:, :, ::-1], 1, axes=(1, 2)))
 
     def logits(pictures: np.ndarray, num_views: int) -> Tensor:
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(3, 1)
         small = type(frames)(**{**vars(frames), "frames": pictures})
         with torch.inference_mode():
-            return predict_logits(network, small, whole, 32, torch.device("cpu"), num_views=num_views)
+            return predict_logits(network, small, whole_images(3), 32, torch.device("cpu"), num_views=num_views)
 
     assert not torch.allclose(logits(frames.frames, 1), logits(turned, 1), atol=1e-4)
     torch.testing.assert_close(logits(frames.frames, 8), logits(turned, 8), atol=1e-5, rtol=1e-4)

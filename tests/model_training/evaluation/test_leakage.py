@@ -87,8 +87,8 @@ def test_the_question_of_2016_is_answered_by_a_model_of_2017(
     assert result.exit_code == 0, result.output
     experiment = replace(small.experiment(), folder=run_copy)
     pictures = experiment.frames("isic2016-test")
-    boxes = experiment.locate(pictures, torch.device("cpu")).box_B4
-    logits = predict_logits(experiment.recognition_network(3), pictures, boxes, 64, torch.device("cpu"), num_views=1)
+    areas = experiment.locate(pictures, torch.device("cpu"))
+    logits = predict_logits(experiment.recognition_network(3), pictures, areas, 64, torch.device("cpu"), num_views=1)
     answers, _ = summed_probabilities(logits, *read_calibration(experiment))
     folder = run_copy / "evaluation" / "test"
     ids, probabilities = read_predictions(folder / "predictions.csv", ("benign", "malignant"))

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_training_picture_is_cropped_by_a_network_that_has_not_seen_it(trained: Path) -> None:
     experiment = _experiment(trained, "area.cross_fit=2")
     train, _ = experiment.training_sets()
-    boxes = dict(zip(train.ids, experiment.training_boxes(train, CPU), strict=True))
+    boxes = dict(zip(train.ids, experiment.training_areas(train, CPU).box_B4, strict=True))
     for part in range(2):
         run = experiment.area_part_run(part)
         unseen = hold_out_fold(train, part, 2)[1]

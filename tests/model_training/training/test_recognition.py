@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from model_training.config import ConfigError, RecognitionConfig, load_config
+from model_training.network.lesion_area_attention import whole_images
 from model_training.training.optimisation import parameter_groups
 from model_training.training.recognition import RecognitionStage
 from tests.model_training.small_runs import CONFIG, small_frames
@@ -16,15 +17,15 @@ from tests.model_training.small_runs import CONFIG, small_frames
 
 def stage_of(settings: RecognitionConfig = CONFIG.recognition, **network: Any) -> RecognitionStage:
     frames = small_frames()
-    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(frames), 1)
+    areas = whole_images(len(frames))
     return RecognitionStage(
         settings=settings,
         network=CONFIG.network.model_copy(update={"classifier_layers": 1, **network}),
         pretrained=None,
         train=frames,
         validation=frames,
-        train_boxes=boxes,
-        validation_boxes=boxes,
+        train_areas=areas,
+        validation_areas=areas,
         seed=0,
         device=torch.device("cpu"),
     )
