@@ -9,11 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from service.imaging.kinds import DICOM_START, READS_DICOM, is_dicom
+from service.imaging.kinds import DICOM_START, READS_AVIF, READS_DICOM, is_dicom
 
+_AVIF_SUFFIXES = frozenset({".avif"})
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"}) | (
-    _DICOM_SUFFIXES if READS_DICOM else frozenset()
+SUFFIXES = (
+    frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+    | (_AVIF_SUFFIXES if READS_AVIF else frozenset())
+    | (_DICOM_SUFFIXES if READS_DICOM else frozenset())
 )
 # The table of contents of a folder of DICOM files has this name.
 _DICOM_CONTENTS = "DICOMDIR"
@@ -27,8 +30,9 @@ _OTHER_FORMATS = {
     for kind, suffixes in {
         "HEIC": ".heic .heif .hif",
         "DICOM": " ".join(_DICOM_SUFFIXES),
+        "AVIF": " ".join(_AVIF_SUFFIXES),
         "GIF": ".gif",
-        "AVIF": ".avif",
+        "AVIF animation": ".avifs",
         "JPEG XL": ".jxl",
         "JPEG 2000": ".jp2 .j2k .jpf .jpx",
         "JPEG-LS": ".jls",

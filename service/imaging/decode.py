@@ -1,7 +1,8 @@
 """Decode a picture to the frame that the network takes; training and serving share this module.
 
-Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF, BMP and, with the extra ``dicom``, DICOM. Frames
-are 8-bit sRGB and upright. The pixels are in memory once in full size; those of a very large JPEG in half its size.
+Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF, BMP, AVIF and, with the extra ``dicom``,
+DICOM. Frames are 8-bit sRGB and upright. The pixels are in memory once in full size; those of a very large JPEG in half
+its size.
 
 The service decodes in processes of its own (:mod:`service.imaging.decoder_pool`). They import this module, which
 therefore does without NumPy: that takes longer to load than everything else together. What reads DICOM is loaded before
@@ -23,6 +24,8 @@ from PIL import Image, ImageChops, ImagePalette
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
 
+from service.imaging import avif_decoder
+from service.imaging.avif import read_avif
 from service.imaging.bmp import bmp_profile
 from service.imaging.frame import Framed, Stated, forget_xmp, to_frame
 from service.imaging.jpeg import Jpeg, check_jpeg, completed
@@ -46,7 +49,7 @@ from service.imaging.structure import check_parts, check_tiles, decoding_bytes, 
 from service.imaging.tiff_jpeg import check_jpegs
 from service.imaging.webp import check_webp, webp_size
 
-# How Pillow's error begins when a native decoder has found no memory.
+# In Pillow's error when a native decoder has found no memory.
 _NO_MEMORY = "out of memory"
 
 # The limits below are checked before decoding; Pillow's own limit only warns, and is global.
@@ -119,6 +122,8 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     try:
         if picture_format == "DICOM":
             size, framed, cautions, scale = _decode_dicom(data, frame_size, limits)
+        elif picture_format == "AVIF":
+            size, framed = _decode_avif(data, frame_size, limits)
         else:
             size, framed = _decode_file(data, picture_format, frame_size, limits)
     except CostlyPicture:
@@ -130,7 +135,7 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
         raise UndecodablePicture(text) from error
     # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
     except Exception as error:
-        if str(error).startswith(_NO_MEMORY):
+        if _NO_MEMORY in str(error).lower():
             raise MemoryError from error
         raise damaged(data) from error
     width, height = size[::-1] if framed.swapped else size
@@ -156,6 +161,15 @@ def _decode_file(
         if stated is not None:
             loaded, colours = stated.adopt(loaded), stated.colours
         return size, to_frame(loaded, frame_size, colours)
+
+
+def _decode_avif(data: bytes, frame_size: int, limits: PictureLimits) -> tuple[tuple[int, int], Framed]:
+    avif = read_avif(data)
+    size = avif.raster.size
+    _check_size(size, "AVIF", limits)
+    _check_pixels(avif.raster.decoded_size, "AVIF", limits)
+    _check_memory(avif_decoder.decoding_bytes(avif), limits)
+    return size, to_frame(avif_decoder.load_avif(avif, data), frame_size, avif.colours)
 
 
 def _decode_dicom(
@@ -263,9 +277,8 @@ def _check_pixels(size: tuple[int, int], picture_format: Format, limits: Picture
     width, height = size
     most = limits.max_pixels_of(picture_format)
     if width * height > most:
-        raise PictureTooLarge(
-            f"the picture has {width} x {height} pixels, the limit is {most:,} in all for a {NAMES[picture_format]}"
-        )
+        kind = f"{'an' if picture_format == 'AVIF' else 'a'} {NAMES[picture_format]}"
+        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {most:,} in all for {kind}")
     if max(size) > limits.max_side:
         raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_side:,} for a side")
 

@@ -7,14 +7,16 @@ from typing import Literal, NamedTuple, get_args
 
 from service.imaging.picture import CostlyPicture, UndecodablePicture, UnsupportedPicture
 
-Format = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "DICOM"]
+Format = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "DICOM"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 NAMES: dict[Format, str] = {
-    **{"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP"},
+    **{"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP", "AVIF": "AVIF"},
     "DICOM": "DICOM file",
 }
 # Whether what the extra ``dicom`` installs is there.
 READS_DICOM = all(find_spec(package) for package in ("pydicom", "_CharLS"))
+# Whether Pillow was built with its decoder of AVIF, as its wheels are.
+READS_AVIF = find_spec("PIL._avif") is not None
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,10 +25,11 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are B
 _DICOM_SIGNATURE, _DICOM_POSITION = b"DICM", 128
 DICOM_START = _DICOM_POSITION + len(_DICOM_SIGNATURE)  # bytes that tell a DICOM file
 
-_ACCEPTED = "JPEG, PNG, WebP, TIFF or BMP" if not READS_DICOM else "JPEG, PNG, WebP, TIFF, BMP or DICOM"
+_OPTIONAL = [name for name, is_read in {"AVIF": READS_AVIF, "DICOM": READS_DICOM}.items() if is_read]
+_ACCEPTED = " or ".join(", ".join(["JPEG", "PNG", "WebP", "TIFF", "BMP", *_OPTIONAL]).rsplit(", ", 1))
 
 _SAVE = "open it in a photo app and save it as JPEG"
-_HEIC = (
+_HEIC_ADVICE = (
     "on an iPhone set Settings, Camera, Formats to Most Compatible, or share the photo by mail; on a Mac export it as "
     "JPEG from Preview, on Windows save it as JPEG from Photos"
 )
@@ -44,6 +47,7 @@ class Kind(NamedTuple):
 
 _UNKNOWN = Kind("no kind of picture that the service knows")
 CAMERA_RAW = Kind("a camera's raw file", _RAW)
+HEIC = Kind("a HEIC photo of a phone", _HEIC_ADVICE)
 
 _DICOM = Kind("a DICOM file", f"install the service with its extra [dicom], which reads such files, or {EXPORT}")
 _DICOM_DATA_SET = Kind("a DICOM data set without the header of a file", f"store it as a DICOM file, or {EXPORT}")
@@ -122,9 +126,10 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
 # ISO base media files, by their major brand; HEIF's own brands say nothing, so the compatible ones count.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _BRANDS: tuple[tuple[tuple[bytes, ...], Kind], ...] = (
-    ((b"avif", b"avis"), Kind("an AVIF picture")),
-    (_HEIC_BRANDS, Kind("a HEIC photo of a phone", _HEIC)),
-    ((b"mif1", b"msf1", b"mif2"), Kind("a HEIF photo", _HEIC)),
+    ((b"avis",), Kind("an AVIF animation", "save one of its pictures as a single still picture")),
+    ((b"avif",), Kind("an AVIF picture, which this installation cannot read")),
+    (_HEIC_BRANDS, HEIC),
+    ((b"mif1", b"msf1", b"mif2"), Kind("a HEIF photo", _HEIC_ADVICE)),
     ((b"crx ",), CAMERA_RAW),
     ((b"jp2 ", b"jpx ", b"jph "), Kind("a JPEG 2000 picture")),
 )
@@ -151,6 +156,9 @@ def format_of(data: bytes) -> Format:
         return "TIFF"
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return "BMP"
+    brands = _brands(data)
+    if READS_AVIF and b"avif" in brands and b"avis" not in brands:
+        return "AVIF"
     name, advice = _kind_of(data)
     raise refusal(Kind(name, f"{advice}; the service takes {_ACCEPTED}"))
 
@@ -178,10 +186,16 @@ def costly(data: bytes) -> CostlyPicture:
     return CostlyPicture(f"the {NAMES[format_of(data)]} takes too much memory or time to decode; {advice}")
 
 
+def _brands(data: bytes) -> list[bytes]:
+    """What an ISO base media file says that it is; none for other files."""
+    if data[4:8] != b"ftyp":
+        return []
+    size = min(max(16, int.from_bytes(data[:4])), 256)
+    return [data[8:12], *(data[at : at + 4] for at in range(16, size, 4))]
+
+
 def _kind_of(data: bytes) -> Kind:
-    if data[4:8] == b"ftyp":
-        size = min(max(16, int.from_bytes(data[:4])), 256)
-        brands = [data[8:12], *(data[at : at + 4] for at in range(16, size, 4))]
+    if brands := _brands(data):
         return next((kind for names, kind in _BRANDS if any(brand in names for brand in brands)), _VIDEO)
     for position, signature, kind in _SIGNATURES:
         if data.startswith(signature, position):

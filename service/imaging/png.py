@@ -7,18 +7,22 @@ from collections.abc import Iterator
 
 from service.imaging.kinds import PNG_SIGNATURE, Kind, refusal
 from service.imaging.picture import TooManyParts
-from service.imaging.profiles import ADOBE_RGB, BT_2020, DISPLAY_P3, SRGB, Colours, Primaries, primaries_of
+from service.imaging.profiles import (
+    ADOBE_RGB,
+    BT_2020,
+    DISPLAY_P3,
+    SRGB,
+    Colours,
+    Primaries,
+    coded_colours,
+    primaries_of,
+)
 
 _DEPTH = 24  # where its byte is, and that of the colour type behind it
 _PALETTE = 3
 
 # 20 MB in the smallest chunks that encoders write.
 _MOST_CHUNKS = 50_000
-
-# Codes of ITU-T H.273, which cICP refers to.
-_CODED_PRIMARIES = {1: SRGB, 9: BT_2020, 12: DISPLAY_P3}
-# Exponents of transfer functions; None is sRGB's, with which those of video are shown as well.
-_CODED_EXPONENTS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 
 # Encoders round differently; an exponent this close to sRGB's means sRGB.
 _CHROMATICITY_TOLERANCE = 0.01
@@ -62,9 +66,10 @@ def png_colours(data: bytes) -> Colours | None:
 
 def _coded(code: bytes) -> Colours:
     primaries, transfer, matrix, full_range = code
-    if primaries not in _CODED_PRIMARIES or transfer not in _CODED_EXPONENTS or (matrix, full_range) != (0, 1):
+    colours = coded_colours(primaries, transfer)
+    if colours is None or (matrix, full_range) != (0, 1):
         raise refusal(Kind("a PNG in colours of video or of high dynamic range", "save it as JPEG or PNG in sRGB"))
-    return Colours(_CODED_PRIMARIES[primaries], _CODED_EXPONENTS[transfer])
+    return colours
 
 
 def _primaries(content: bytes) -> Primaries:

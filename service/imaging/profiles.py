@@ -14,6 +14,15 @@ _D50 = (0.9642, 1.0, 0.8249)
 # sRGB's curve (IEC 61966-2-1) as a parametric one: exponent, a, b, c, d.
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
+# Exponents of the transfer functions of ITU-T H.273; None is sRGB's, with which those of video are shown as well.
+_CODED_EXPONENTS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
+# Primaries of video before high definition, in the order of :class:`Primaries`.
+_CODED_VIDEO = {
+    5: (0.3127, 0.3290, 0.640, 0.330, 0.290, 0.600, 0.150, 0.060),
+    6: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    7: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+}
+
 _Vector = tuple[float, float, float]
 
 
@@ -96,6 +105,16 @@ class Colours(NamedTuple):
 
     primaries: Primaries
     exponent: float | None  # of the transfer function; None is sRGB's
+
+
+def coded_colours(primaries: int, transfer: int) -> Colours | None:
+    """The colours of these codes of ITU-T H.273; None for those of other screens and of high dynamic range."""
+    if transfer not in _CODED_EXPONENTS:
+        return None
+    known = {1: SRGB, 9: BT_2020, 12: DISPLAY_P3}.get(primaries)
+    if known is None and primaries in _CODED_VIDEO:
+        known = primaries_of(_CODED_VIDEO[primaries])
+    return Colours(known, _CODED_EXPONENTS[transfer]) if known else None
 
 
 def profile_of(colours: Colours) -> bytes:

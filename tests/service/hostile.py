@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from tests.service.imaging import avif_bombs
+from tests.service.imaging.avifs import avif, grid
 from tests.service.profiles import chain_of_matrices, icc_profile
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 LARGEST = (8000, 5000)  # 40 million pixels, the default limit
 LARGEST_WEBP = (6500, 4000)  # WebP takes four times the memory for a pixel
+LARGEST_AVIF = (6500, 5000)  # with alpha
 BEYOND = (13_000, 13_000)
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
@@ -108,10 +111,18 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
     strip = [(278, 4, 1, 64), (273, 4, 1, 8), (279, 4, 1, len(deflated))]
     ones = np.ones((40, 40))
     data, heic = jpeg(), b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
-    half = [picture_bytes(dark_square(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    half = [picture_bytes(dark_square(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")]
     return {
         "nothing": (400, [b""]),
-        "more than 40 million pixels": (413, [png(BEYOND, 0, bits=1), png((40_000_001, 1), 0, bits=1)]),
+        "more than 40 million pixels": (
+            413,
+            [
+                png(BEYOND, 0, bits=1),
+                png((40_000_001, 1), 0, bits=1),
+                avif([avif_bombs.claiming((65_536, 65_536))]),
+                avif([grid(1, 1, (64, 64), [2]), avif_bombs.claiming((65_536, 65_536))]),
+            ],
+        ),
         "sides of more than 30,000 pixels": (413, [png((1_250_000, 32), 0), png((32, 1_250_000), 0)]),
         "black and white": (415, [png((64, 64), 0, bits=1), picture_bytes(Image.new("1", (64, 64)), "TIFF"), fax()]),
         "text and pages": (415, [b"hello", b"<html><img src=x></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>"]),
@@ -125,6 +136,7 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
                 animation(),
                 picture_bytes(dark_square(), "PNG", save_all=True, append_images=[dark_square(start=9)]),
                 picture_bytes(dark_square(), "TIFF", save_all=True, append_images=[dark_square()]),
+                picture_bytes(dark_square(), "AVIF", save_all=True, append_images=[dark_square(start=9)]),
             ],
         ),
         "grey of unknown range": (
@@ -150,6 +162,7 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
                 data[:2] + b"\xff" * 100_000 + data[2:],
                 png((64, 64), extra=chunk(b"abCd", b"") * 60_000),
                 grey_tiff((278, 4, 1, 1), (273, 4, 60_000, 8), (279, 4, 60_000, 8), pixels=bytes(240_000)),
+                *avif_bombs.too_many().values(),
             ],
         ),
         "more memory or passes than decoding may take": (
@@ -158,6 +171,8 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
                 claiming(picture_bytes(dark_square(), "WEBP"), LARGEST),
                 claiming(with_many_scans(0, "CMYK", subsampling=0), LARGEST),
                 claiming(with_many_scans(80), (6000, 4000)),
+                avif([avif_bombs.claiming(LARGEST)]),
+                *(avif_bombs.with_larger_frame(side) for side in (8_000, 16_000, 65_536)),
             ],
         ),
         "a JPEG of one marker": (422, [data[:4] + bytes(2**21)]),
@@ -219,6 +234,7 @@ LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "JPEG, progressive and turned": lambda: large("JPEG", progressive=True, exif=exif_of(6)),
     "WebP": lambda: picture_bytes(Image.new("RGB", LARGEST_WEBP, (120, 60, 50)), "WEBP"),
     "TIFF": lambda: large("TIFF", compression="tiff_adobe_deflate"),
+    "AVIF": lambda: large("AVIF", speed=10, max_threads=1),
 }
 
 
@@ -241,5 +257,6 @@ def costly_pictures() -> dict[str, bytes]:
         "JPEG": picture_bytes(rgb, "JPEG", quality=50, **tagged),
         "JPEG, progressive": picture_bytes(rgb, "JPEG", quality=50, progressive=True, **tagged),
         "JPEG, CMYK": picture_bytes(rgb.convert("CMYK"), "JPEG", quality=50, exif=exif_of(6)),
+        "AVIF, alpha": picture_bytes(rgba.resize(LARGEST_AVIF), "AVIF", speed=10, max_threads=1, **tagged),
         "TIFF, alpha": picture_bytes(rgba, "TIFF", compression="tiff_deflate", icc_profile=profile),
     }

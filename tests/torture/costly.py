@@ -12,6 +12,8 @@ import httpx
 from PIL import Image
 
 from tests.service import hostile
+from tests.service.imaging import avif_bombs
+from tests.service.imaging.avifs import avif
 from tests.service.tiny_bundle import picture_bytes
 from tests.torture.others import Others
 from tests.torture.plan import Plan
@@ -53,15 +55,18 @@ def bombs() -> dict[str, tuple[int, list[bytes]]]:
     text = zlib.compress(bytes(50_000_000), 9)
     refused = hostile.refused()
     return {
-        "profiles of 125,000 matrices in four formats": (
+        "profiles of 125,000 matrices in five formats": (
             200,
             [
                 picture_bytes(square, kind, icc_profile=hostile.costly_profile())
-                for kind in ("PNG", "JPEG", "TIFF", "WEBP")
+                for kind in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF")
             ],
         ),
         "JPEGs of many scans": (422, [hostile.with_many_scans(200), *refused["a JPEG of one marker"][1]]),
         "more memory or passes": refused["more memory or passes than decoding may take"],
+        "AVIF of many parts": (422, list(avif_bombs.too_many().values())),
+        "AVIF of larger frames": (422, [avif_bombs.with_larger_frame(side) for side in (8_000, 16_000, 65_536)]),
+        "AVIF of more pixels": (413, [avif([avif_bombs.claiming((65_536, 65_536))])]),
         "zTXt and iTXt of 50 MB": (
             422,
             [

@@ -83,6 +83,8 @@ def in_every_format(picture: Path) -> list[bytes]:
         picture_bytes(small, "WEBP"),
         picture_bytes(small, "TIFF", compression="tiff_lzw"),
         picture_bytes(small, "TIFF", compression="jpeg"),
+        picture_bytes(small, "AVIF"),
+        picture_bytes(small.convert("RGBA"), "AVIF", subsampling="4:4:4"),
     ]
 
 

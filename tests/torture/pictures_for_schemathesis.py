@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-PICTURES = st.sampled_from([picture_bytes(dark_square(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF")])
+PICTURES = st.sampled_from([picture_bytes(dark_square(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")])
 
 schemathesis.openapi.format("binary", PICTURES | st.binary(max_size=100))
-for kind in ("jpeg", "png", "webp", "tiff"):
+for kind in ("jpeg", "png", "webp", "tiff", "avif"):
     schemathesis.openapi.media_type(f"image/{kind}", PICTURES)
 
 

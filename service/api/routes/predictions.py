@@ -128,8 +128,8 @@ async def predict(
     """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*`,
     `application/dicom` or `application/octet-stream`.
 
-    JPEG, PNG, WebP, single-page TIFF, BMP or, where the service was installed with it, DICOM of one frame, recognised
-    by content. The uploaded bytes are not kept.
+    JPEG, PNG, WebP, single-page TIFF, BMP, AVIF or, where the service was installed with it, DICOM of one frame,
+    recognised by content. The uploaded bytes are not kept.
     """
     began, settings = perf_counter(), service.settings
     seconds = settings.deadline_seconds

@@ -49,6 +49,7 @@ def planted_pictures(real: Image.Image) -> dict[str, bytes]:
         "JPEG": {**told, "comment": PATIENT.encode(), "xmp": xmp},
         "PNG": {**told, "pnginfo": png},
         "WEBP": {**told, "xmp": xmp},
+        "AVIF": {**told, "xmp": xmp},
         "TIFF": {"icc_profile": _profile(), "tiffinfo": tiff},
     }
     pictures = {}

@@ -17,7 +17,7 @@ from tests.service.wire import check_problem, post
 LARGEST_PICTURE = large("PNG")
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
 def test_a_profile_that_costs_minutes_is_ignored_and_noted(client: TestClient, image_format: str) -> None:
     data = picture_bytes(dark_square(), image_format, icc_profile=costly_profile())
     began = time.monotonic()

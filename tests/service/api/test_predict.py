@@ -53,7 +53,7 @@ def test_form_and_raw_body_give_the_same_answer(client: TestClient, sample_pictu
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_the_content_tells_the_type_whatever_the_header_says(client: TestClient, image_format: str) -> None:
     response = post(client, picture_bytes(dark_square(), image_format), "image/x-whatever; a=b")
     assert response.json()["image"]["format"] == image_format

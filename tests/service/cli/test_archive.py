@@ -22,7 +22,7 @@ def put(folder: Path, *names: str) -> None:
 
 
 def test_pictures_are_found_by_their_suffix_and_in_order(tmp_path: Path) -> None:
-    names = ["a.JPG", "b/c.jpeg", "b/d.jpe", "b/e.jfif", "f.png", "folder.jpg/g.webp", "h.tif", "i.TIFF"]
+    names = ["a.JPG", "b/c.jpeg", "b/d.jpe", "b/e.jfif", "f.png", "folder.jpg/g.webp", "h.tif", "i.TIFF", "j.avif"]
     put(tmp_path, *reversed(names))
     found = find_pictures([tmp_path])
     assert found.pictures == [tmp_path / name for name in names]
@@ -49,7 +49,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
         "y.heif",
         "DICOMDIR",
     )
-    put(tmp_path, "below/x.jp2", "below/x.nef", "below/x.pdf", "below/x.gif")
+    put(tmp_path, "below/x.jp2", "below/x.nef", "below/x.pdf", "below/x.gif", "below/x.avifs")
     found = find_pictures([tmp_path])
     assert found.pictures == [tmp_path / "a.jpg", tmp_path / "b.bmp"]
     assert found.left_out == {
@@ -61,6 +61,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
         "camera raw": 1,
         "PDF": 1,
         "GIF": 1,
+        "AVIF animation": 1,
     }
 
 
@@ -87,12 +88,21 @@ def test_pipes_and_files_that_may_not_be_read_are_no_dicom_files(tmp_path: Path)
     assert found.left_out == {"files without suffix": 2}
 
 
+def test_a_folder_that_two_links_lead_to_is_read_once(tmp_path: Path) -> None:
+    put(tmp_path, "real/a.jpg", "real/b/c.jpg")
+    for name in ("first", "second"):
+        (tmp_path / name).symlink_to("real")
+    found = find_pictures([tmp_path / "first", tmp_path / "second"])
+    assert found.pictures == [tmp_path / "first" / "a.jpg", tmp_path / "first" / "b" / "c.jpg"]
+    assert found.left_out == {"other names of the same pictures": 2}
+
+
 def test_folders_of_systems_are_not_searched(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", ".Trash-1000/files/deleted.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/a.jpg")
-    put(tmp_path, "b/$RECYCLE.BIN/c.jpg", "b/.git/x.png")
+    put(tmp_path, "b/$RECYCLE.BIN/c.jpg", "b/.git/x.png", "c/@EADIR/d.jpg", ".TRASH-1000/e.jpg")
     found = find_pictures([tmp_path])
     assert found.pictures == [tmp_path / "a.jpg"]
-    assert found.left_out == {"hidden and system folders": 5}
+    assert found.left_out == {"hidden and system folders": 7}
     assert find_pictures([tmp_path / ".Trash-1000"]).pictures == [tmp_path / ".Trash-1000/files/deleted.jpg"]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.service.imaging.cases import GREY, PIXELS, SIDE, Case
+from tests.service.imaging.cases import GREY, PIXELS, SIDE, Case, with_alpha
+from tests.service.imaging.oracle import on_white
 
 
 def bmps() -> Iterator[Case]:
@@ -37,6 +38,10 @@ def bmps() -> Iterator[Case]:
     for header, pixels in itertools.product((108, 124), (opaque, clear)):
         name = f"BMP, 32 bits by masks, {header}, alpha {pixels[0, 0, 3]}"
         yield Case(name, bmp(32, pixels, header=header, masks=masks), PIXELS)
+    seen_through = with_alpha(PIXELS)
+    for header in (108, 124):
+        data = bmp(32, seen_through[::-1, :, [2, 1, 0, 3]], header=header, masks=masks)
+        yield Case(f"BMP, 32 bits by masks, {header}, seen through", data, on_white(seen_through))
     turned = np.concatenate([PIXELS[::-1], np.zeros((SIDE, SIDE, 1), np.uint8)], axis=2)
     masks = (0xFF, 0xFF00, 0xFF0000, 0)
     for header in (40, 108):

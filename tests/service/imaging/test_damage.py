@@ -10,6 +10,7 @@ from PIL import Image
 from pydicom import uid
 
 from service.imaging import PictureError, PictureLimits, read_picture
+from tests.service.imaging.avifs import encoded, icc, imir, in_tiles, irot, nclx
 from tests.service.imaging.dicoms import dicom, of_array, of_jpeg, run_lengths
 from tests.service.imaging.pictures import scene, uniform
 from tests.service.profiles import black_only_profile, swapped_linear_profile
@@ -29,6 +30,8 @@ SEEDS = [
     picture_bytes(SCENE, "TIFF", compression="tiff_lzw"),
     picture_bytes(Image.fromarray(scene()[:, :, 0].astype(np.uint16)), "TIFF", compression="tiff_adobe_deflate"),
     picture_bytes(SCENE, "BMP"),
+    *(encoded(scene(), pixelformat=chroma) for chroma in ("444", "420")),
+    in_tiles(scene(100, 70), nclx(1, 13, 6), icc(swapped_linear_profile()), irot(1), imir(0)),
     of_jpeg(picture_bytes(SCENE, "JPEG")),
     of_array(scene()),
     dicom(run_lengths(scene()), SCENE.size, syntax=uid.RLELossless),
@@ -52,4 +55,4 @@ def test_damage_gives_a_picture_or_a_picture_error(seed: bytes, damage: list[tup
     except PictureError:
         return
     assert picture.frame.shape == (32, 32, 3)
-    assert picture.format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DICOM")
+    assert picture.format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "DICOM")

@@ -1,4 +1,4 @@
-"""Pictures made to harm: refused with a reason or answered, in bounded time and memory, by no reader but five."""
+"""Pictures made to harm: refused with a reason or answered, in bounded time and memory, by no reader but six."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_refused(client: TestClient, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["text and pages", "other pictures", "documents", "DICOM data sets", "archives"])
 def test_another_type_is_told_what_is_accepted(client: TestClient, kind: str) -> None:
     for data in REFUSED[kind][1]:
-        check_problem(post(client, data), 415, "JPEG, PNG, WebP, TIFF, BMP or DICOM")
+        check_problem(post(client, data), 415, "JPEG, PNG, WebP, TIFF, BMP, AVIF or DICOM")
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -95,7 +95,7 @@ print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, r
 """
 
 
-@pytest.mark.parametrize("name", ["PNG, alpha", "JPEG, progressive and turned", "WebP"])
+@pytest.mark.parametrize("name", ["PNG, alpha", "JPEG, progressive and turned", "WebP", "AVIF"])
 def test_the_largest_pictures_take_bounded_memory(name: str, tmp_path: Path) -> None:
     """In a process of its own, because its peak counts."""
     (tmp_path / "picture").write_bytes(hostile.LARGEST_PICTURES[name]())
@@ -133,10 +133,10 @@ def test_no_reader_is_there_but_those_of_the_accepted_types(tmp_path: Path) -> N
     command = [sys.executable, "-c", _READERS, str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60)
     readers, order, modules = (line.split() for line in done.stdout.splitlines()[-3:])
-    assert sorted(readers) == sorted(order) == ["BMP", "JPEG", "PNG", "TIFF", "WEBP"]
+    assert sorted(readers) == sorted(order) == ["AVIF", "BMP", "JPEG", "PNG", "TIFF", "WEBP"]
     # Pillow loads three more by itself, without which it cannot be used; nothing finds their way to them. That of
     # JPEG 2000 is for the pixels of DICOM files alone.
-    allowed = {"Bmp", "Gif", "Ppm", "Jpeg", "Jpeg2K", "Mpo", "Png", "Tiff", "WebP"}
+    allowed = {"Avif", "Bmp", "Gif", "Ppm", "Jpeg", "Jpeg2K", "Mpo", "Png", "Tiff", "WebP"}
     assert {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in modules} <= allowed
 
 
@@ -191,6 +191,7 @@ def real_pictures() -> list[bytes]:
         picture_bytes(small, "WEBP"),
         picture_bytes(small, "TIFF", compression="tiff_lzw"),
         picture_bytes(small, "TIFF", compression="jpeg"),
+        picture_bytes(small, "AVIF"),
         picture_bytes(small.convert("L"), "TIFF", compression="tiff_adobe_deflate"),
     ]
 
@@ -273,7 +274,7 @@ COSTLY_PROFILES = {
 }
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("name", COSTLY_PROFILES)
 def test_a_profile_that_costs_minutes_never_reaches_the_colour_engine(
     monkeypatch: pytest.MonkeyPatch, name: str, image_format: str

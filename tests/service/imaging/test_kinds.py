@@ -42,7 +42,7 @@ TGA = picture_bytes(dark_square(), "TGA")
 OTHERS = {
     "HEIC photo": [media(b"heic", b"mif1"), media(b"mif1", b"heic"), media(b"heix"), media(b"msf1", b"hevc")],
     "HEIF photo": [media(b"mif1", b"miaf")],
-    "AVIF": [media(b"avif", b"mif1"), media(b"mif1", b"avif", b"miaf"), media(b"avis")],
+    "AVIF animation": [media(b"avis"), media(b"avif", b"avis"), media(b"avis", b"avif", b"mif1")],
     "raw file": [
         media(b"crx "),
         b"FUJIFILMCCD-RAW 0201",
@@ -128,14 +128,24 @@ def test_every_other_kind_is_named_with_a_way_out(name: str) -> None:
     for data in OTHERS[name]:
         with pytest.raises(UnsupportedPicture, match=name) as refused:
             format_of(data)
-        assert "takes JPEG, PNG, WebP, TIFF, BMP or DICOM" in str(refused.value)
+        assert "takes JPEG, PNG, WebP, TIFF, BMP, AVIF or DICOM" in str(refused.value)
         assert any(verb in str(refused.value) for verb in ("save", "export", "send"))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_accepted_formats_are_recognised_by_their_first_bytes(kind: str) -> None:
     data = picture_bytes(dark_square(), kind)
     assert format_of(data) == format_of(data[:32]) == kind
+
+
+@pytest.mark.parametrize(
+    "brands", [(b"avif", b"mif1"), (b"mif1", b"avif", b"miaf"), (b"mif1", b"miaf", b"avif", b"heic")]
+)
+def test_avif_is_recognised_by_any_of_its_brands(brands: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert format_of(media(*brands)) == "AVIF"
+    monkeypatch.setattr("service.imaging.kinds.READS_AVIF", False)
+    with pytest.raises(UnsupportedPicture, match=r"an AVIF picture, which this installation cannot read: .* JPEG"):
+        format_of(media(*brands))
 
 
 @pytest.mark.parametrize("preamble", [bytes(128), b"II*\0\x54".ljust(128, b"\0"), b"MM\0*".ljust(128, b"\0")])

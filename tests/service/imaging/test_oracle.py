@@ -16,6 +16,7 @@ from PIL import Image
 from service.imaging import UnsupportedPicture, read_picture
 from tests.service.hostile import chunk, exif_of, png
 from tests.service.imaging import oracle
+from tests.service.imaging.avif_cases import avifs
 from tests.service.imaging.bmp_cases import bmps
 from tests.service.imaging.cases import DEEP, GREY, INKS, PIXELS, SIDE, Case, with_alpha
 from tests.service.imaging.pictures import STORED
@@ -88,6 +89,7 @@ NEARLY_LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "TIFF": {"compression": "tiff_lzw"},
     "WEBP": {"lossless": True},
+    "AVIF": {"quality": 98, "subsampling": "4:4:4"},
 }
 
 
@@ -123,6 +125,9 @@ def profiles() -> Iterator[Case]:
         ("gamma 1", [(b"gAMA", struct.pack(">I", 100_000))], "", 1.0),
         ("gamma 1.8", [(b"gAMA", struct.pack(">I", 55_556))], "", 1.8),
         ("gamma 2.2", [(b"gAMA", struct.pack(">I", 45_455))], "", None),
+        ("gamma 2.8", [(b"gAMA", struct.pack(">I", 35_714))], "", 2.8),
+        ("gamma 0.5, a mistake", [(b"gAMA", struct.pack(">I", 200_000))], "", None),
+        ("gamma 3.3, a mistake", [(b"gAMA", struct.pack(">I", 30_303))], "", None),
         ("sRGB and a gamma", [(b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0")], "", None),
         ("cICP sRGB", [(b"cICP", bytes((1, 13, 0, 1)))], "", None),
         ("cICP P3", [(b"cICP", bytes((12, 13, 0, 1)))], "Display P3", None),
@@ -166,7 +171,7 @@ def orientations() -> Iterator[Case]:
             yield Case(f"TIFF of 16 bits, orientation {orientation}, {planes}", data, PIXELS)
 
 
-PARTS: tuple[Callable[[], Iterator[Case]], ...] = (tiffs, jpegs, pngs, webps, bmps, profiles, orientations)
+PARTS: tuple[Callable[[], Iterator[Case]], ...] = (tiffs, jpegs, pngs, webps, bmps, avifs, profiles, orientations)
 CASES = [case for part in PARTS for case in part()]
 
 

@@ -36,7 +36,7 @@ export const text = {
     folder: "Ordner auswählen",
     take: "Foto aufnehmen",
     attach: "Setzen Sie zuerst das Dermatoskop auf die Kamera. Eine Läsion, scharf, etwa ein Drittel des Bildes.",
-    formats: "JPEG, PNG, WebP, TIFF, BMP oder DICOM. Nur an diesen Dienst gesendet; Dateien und ihre Namen werden nicht gespeichert.",
+    formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF oder DICOM. Nur an diesen Dienst gesendet; Dateien und ihre Namen werden nicht gespeichert.",
     examples: "Oder ein Beispiel versuchen",
     impression: "Zuerst nach meinem Eindruck fragen",
     impressionWhy: "Bis dahin bleibt die Antwort verdeckt.",

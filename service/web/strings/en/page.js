@@ -36,7 +36,7 @@ export const text = {
     folder: "Choose a folder",
     take: "Take a photo",
     attach: "Attach the dermatoscope to the camera first. One lesion, in focus, filling a third of the image.",
-    formats: "JPEG, PNG, WebP, TIFF, BMP or DICOM. Sent to this service only; the files and their names are not kept.",
+    formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF or DICOM. Sent to this service only; the files and their names are not kept.",
     examples: "Or try an example",
     impression: "Ask for my impression first",
     impressionWhy: "The answer stays covered until then.",

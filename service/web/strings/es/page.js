@@ -36,7 +36,7 @@ export const text = {
     folder: "Elegir una carpeta",
     take: "Tomar una foto",
     attach: "Acople primero el dermatoscopio a la cámara. Una sola lesión, enfocada, que ocupe un tercio de la imagen.",
-    formats: "JPEG, PNG, WebP, TIFF, BMP o DICOM. Se envían solo a este servicio; no se guardan los archivos ni sus nombres.",
+    formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF o DICOM. Se envían solo a este servicio; no se guardan los archivos ni sus nombres.",
     examples: "O pruebe un ejemplo",
     impression: "Preguntar antes por mi impresión",
     impressionWhy: "La respuesta queda tapada hasta entonces.",
