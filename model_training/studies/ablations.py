@@ -26,13 +26,13 @@ from model_training.training.experiment import Experiment
 
 BASE = "base"
 
-_ACTING_RECIPE = (
+# Modules in the forms that act in their controls, on images that all lie in the same way: docs/modules.md.
+_ACTING_MODULES = (
     "precision=bf16-mixed",
     "network.attention=cosine",
     "network.attention_start=1",
     "network.distinguish_initialisation=he",
     "network.distinguish_norm=input",
-    "recognition.distinguish_weight=0.1",
     "network.classifier_features=all",
     "network.classifier_layers=1",
     "network.classifier_start=regression",
@@ -41,34 +41,24 @@ _ACTING_RECIPE = (
     "area.artefacts=0.5",
     "recognition.artefacts=0.5",
     "recognition.augmentation=strong",
+    "recognition.distinguish_weight=0.1",
+)
+_ACTING_RECIPE = (
+    *_ACTING_MODULES,
     "recognition.epochs=24",
     "recognition.frozen_layers=1",
     "recognition.frozen_branch=true",
     "recognition.new_module_rate=3",
 )
-
-# Features that keep their ImageNet weights, pooled over the view and over the lesion; only D and F learn.
+# All features keep their ImageNet weights.
 _LESION_RECIPE = (
-    "precision=bf16-mixed",
-    "network.attention=cosine",
-    "network.attention_start=1",
-    "network.distinguish_initialisation=he",
-    "network.distinguish_norm=input",
-    "recognition.distinguish_weight=0.1",
-    "network.classifier_features=all",
-    "network.classifier_layers=1",
-    "network.classifier_start=regression",
+    *_ACTING_MODULES,
     "network.lesion_pooling=true",
     "network.second_view=whole",
-    "network.crop_margin=0.25",
-    "network.canonical_orientation=true",
-    "area.artefacts=0.5",
-    "recognition.artefacts=0.5",
-    "recognition.augmentation=strong",
     "recognition.epochs=2",
+    "recognition.frozen_layers=4",
     "recognition.learning_rate=1e-5",
     "recognition.new_module_rate=30",
-    "recognition.frozen_layers=4",
 )
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -160,8 +150,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
     {
         "shipped-recipe": "plain-recipe",
         "acting-recipe": "shipped-recipe",
-        "acting-recipe-no-distinguish": "acting-recipe",
-        "lesion-recipe": "shipped-recipe",
+        **{"acting-recipe-no-distinguish": "acting-recipe", "lesion-recipe": "shipped-recipe"},
     }
 )
 
@@ -177,8 +166,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
     | dict.fromkeys(("acting-recipe-no-distinguish", "lesion-recipe"), "acting-recipe")
 )
 
-# Ablations that change only the evaluation: they use the base's trained network.
-_EVALUATION_ONLY = frozenset({"eight-views"})
+_EVALUATION_ONLY = frozenset({"eight-views"})  # they use the base's trained network
 
 
 def fold_trials(template: Experiment, results: Path, *, config: Path | None, assignments: Sequence[str]) -> list[Trial]:
@@ -198,8 +186,7 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
                 folder=template.folder / "cross-validation" / trained_as / f"fold-{fold + 1}",
                 area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
             )
-            if trained_as != ablation:
-                # Not into the shared folder: it has the base's own evaluation.
+            if trained_as != ablation:  # not into the shared folder: it has the base's own evaluation
                 folder = template.folder / "cross-validation" / ablation / f"fold-{fold + 1}" / "evaluation"
                 experiment = replace(experiment, evaluation_folder=folder)
             trials.append(Trial(name, experiment, "validation", results / name))

@@ -33,8 +33,7 @@ from service.imaging.profiles import ADOBE_RGB, Colours
 warnings.filterwarnings("ignore", module=r"pydicom")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
-# Files of dermatoscopes take about 140.
-_MOST_READS = 5_000
+_MOST_READS = 5_000  # files of dermatoscopes take about 140
 
 PHOTOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.77.1.7",  # dermoscopic photography
@@ -286,7 +285,7 @@ def _scale(content: Dataset) -> float | None:
     if not isinstance(stated, RawDataElement) or not stated.value or len(stated.value) > _SPACING_BYTES:
         return None
     with suppress(ValueError):
-        down, across = (float(part) for part in stated.value.split(b"\\"))
+        down, across = map(float, stated.value.split(b"\\"))
         extent = max(down * content.Rows, across * content.Columns)
         if _LEAST_EXTENT <= extent <= _MOST_EXTENT and math.isclose(down, across, rel_tol=_SQUARE):
             return (down + across) / 2

@@ -184,14 +184,7 @@ EXAMPLE: dict[str, Any] = {
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
-    "image": {
-        "width": 1024,
-        "height": 768,
-        "format": "DICOM",
-        "sha256": "0" * 64,
-        "notes": [],
-        "millimetres_per_pixel": 0.0195,
-    },
+    "image": {"width": 1024, "height": 768, "format": "DICOM", "sha256": "0" * 64, "millimetres_per_pixel": 0.02},
     "attention": {
         "lesion": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/lesion",
         "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",
