@@ -145,7 +145,6 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# Extra baselines, by ablation.
 CONTROLS: Mapping[str, str] = MappingProxyType(
     {
         "shipped-recipe": "plain-recipe",
