@@ -152,8 +152,7 @@ class Timings(Body):
     total: float = Field(ge=0, description="ms from the request to its answer")
 
 
-# Of the probabilities in an answer, and of their sum.
-_ROUNDING = 0.005
+_ROUNDING = 0.005  # of the probabilities in an answer, and of their sum
 
 EXAMPLE: dict[str, Any] = {
     "id": "6d1f0b3c9a524e7f8b2d4c6e8fa01b23",
@@ -184,7 +183,8 @@ EXAMPLE: dict[str, Any] = {
     },
     "lesion": {"found": True, "fraction": 0.31, "crop_box": {"x0": 112, "y0": 80, "x1": 903, "y1": 768}},
     "quality": {"sharpness": 0.44, "dark_share": 0.08, "bright_share": 0.01, "colour": 41.5, "unfamiliarity": 0.97},
-    "image": {"width": 1024, "height": 768, "format": "DICOM", "sha256": "0" * 64, "millimetres_per_pixel": 0.02},
+    "image": {"width": 1024, "height": 768, "format": "DICOM", "sha256": "0" * 64, "notes": []}
+    | {"millimetres_per_pixel": 0.02},
     "attention": {
         "lesion": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/lesion",
         "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",
