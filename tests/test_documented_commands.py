@@ -27,6 +27,7 @@ from service.bundle import Bundle
 from service.cli.main import app as cin
 from tests.conftest import REPOSITORY
 from tests.documented import documented_commands, kind_of
+from tests.service.dicom.results import photograph
 
 pytestmark = pytest.mark.integration
 
@@ -36,12 +37,13 @@ PORT = re.compile(r"(localhost|127\.0\.0\.1):8000")
 
 @pytest.fixture
 def folder(tmp_path: Path, shipped_bundle: Bundle) -> Path:
-    """A working directory like the repository's, with a picture and an archive of one."""
+    """A working directory like the repository's, with an image, an archive of one, and a DICOM file."""
     picture = shipped_bundle.path(shipped_bundle.manifest.canary.picture)
     (tmp_path / "service").symlink_to(REPOSITORY / "service")
     (tmp_path / "archive").mkdir()
     shutil.copy(picture, tmp_path / "archive")
     shutil.copy(picture, tmp_path / "lesion.jpg")
+    (tmp_path / "lesion.dcm").write_bytes(photograph())
     return tmp_path
 
 
@@ -88,7 +90,10 @@ def run_curl(command: str, folder: Path, port: int) -> None:
     words = [PORT.sub(rf"\g<1>:{port}", word) for word in shlex.split(command)]
     done = subprocess.run([*words, "--silent", "--fail-with-body"], cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)
+    if written := re.search(r" -o (\S+)", command):
+        assert b"DICM" in (folder / written[1]).read_bytes()
+    else:
+        assert json.loads(done.stdout)
 
 
 def run_cin(command: str, folder: Path) -> None:

@@ -50,7 +50,8 @@ def test_two_processes_have_the_loss_curve_of_one(trained_by_two: tuple[str, Pat
         for name in ("loss", "learning_rate"):
             assert second[name] == pytest.approx(first[name], rel=1e-4), name
     weights = [load_file(folder / "weights.safetensors") for folder in (tmp_path, by_two)]
-    torch.testing.assert_close(weights[1], weights[0], atol=1e-4, rtol=1e-3)
+    # Sums in another order; CPUs with AVX-512 differ more.
+    torch.testing.assert_close(weights[1], weights[0], atol=5e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("trained_by_two", ["area"], indirect=True)
