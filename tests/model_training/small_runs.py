@@ -63,7 +63,8 @@ def run_small(
     """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
 
     ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging``,
-    ``recognition-without-dropout`` (in small steps) and ``recognition-mixed`` (in bfloat16, strongly augmented).
+    ``area-slow`` and ``recognition-without-dropout`` (in small steps), and ``recognition-mixed`` (in bfloat16, strongly
+    augmented).
     """
     torch.set_num_threads(1)
     frames = small_frames()
@@ -82,6 +83,7 @@ def run_small(
     changes: dict[str, dict[str, Any]]
     if stage_name == "area":
         changes = {"batch-of-three": {"batch_size": 3}, "diverging": {"learning_rate": 1e30}}
+        changes["slow"] = {"learning_rate": 1e-4}
         stage = AreaStage(settings=CONFIG.area.model_copy(update=changes.get(variant)), **common)
     else:
         areas = whole_images(len(frames))._replace(box_B4=torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(len(frames), 1))
