@@ -105,7 +105,7 @@ class _Soak:
                 self._outcome.failed += 1
 
     async def _predict(self, session: aiohttp.ClientSession, data: bytes) -> tuple[int, dict[str, Any]]:
-        async with session.post("/predict", data=data, headers={"Content-Type": "image/jpeg"}) as response:
+        async with session.post("/predict?include=raw", data=data, headers={"Content-Type": "image/jpeg"}) as response:
             return response.status, await response.json(content_type=None)
 
     async def _good(self, session: aiohttp.ClientSession) -> None:
