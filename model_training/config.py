@@ -152,9 +152,9 @@ class AreaConfig(StageConfig):
 
     # Weight of the auxiliary L1 loss against the cross-entropy; 0 switches the auxiliary branch off.
     auxiliary_weight: float = Field(0.1, ge=0)
-    # Number of parts of the training set, each cropped by a network trained on the others. 0: one network crops all,
-    # and crops its training images better than new ones.
-    cross_fit: Literal[0, 2, 3, 4, 5] = 0
+    # Whether each training image is cropped by a network that has not seen it: the first stage of the fold that holds
+    # it out. Otherwise one network crops all, and crops its training images better than new ones.
+    cross_fit: bool = False
 
 
 class RecognitionConfig(StageConfig):
@@ -166,8 +166,9 @@ class RecognitionConfig(StageConfig):
     pairs: Literal["random", "balanced"] = "random"
     # Strength of scaling, shifts and colour changes, which the paper does not mention: ``data/augment.py``.
     augmentation: Literal["light", "strong"] = "light"
-    # Number of residual layers that are frozen at their pretrained weights and statistics, with the stem; 0: none.
-    frozen_layers: int = Field(0, ge=0, le=4)
+    # Number of residual blocks that are frozen at their pretrained weights and statistics, with the stem; 0: none.
+    # ResNet18 has 8.
+    frozen_blocks: int = Field(0, ge=0, le=16)
     # Freeze all of them in the second branch, so that the branches make different errors.
     frozen_branch: bool = False
     # w_j of Eqn 4.
@@ -210,8 +211,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _cross_fits_its_own_pictures(self) -> Self:
-        if self.area.cross_fit and self.data.area_train is not None:
-            raise ValueError("area.cross_fit needs a first stage that learns from data.train: leave out one of the two")
+        if self.area.cross_fit and (self.data.area_train is not None or self.data.holdout is not None):
+            raise ValueError("area.cross_fit needs the folds of data.train: leave out data.area_train and data.holdout")
         return self
 
 

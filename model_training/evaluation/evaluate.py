@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model_training.arrays import Indices, Scores
 from model_training.data.frames import FrameSet
@@ -58,6 +59,23 @@ class _Answers(NamedTuple):
     located: LesionArea
     # Figures of the attention; None for a network without it.
     attention: dict[str, Any] | None
+
+
+def log_prevalence(experiment: Experiment, labels_N: Indices | None = None) -> Tensor:
+    """Logit shift ``[K]`` from the class mix that the weighted loss implies to the mix of ``labels_N``.
+
+    ``labels_N`` defaults to the training set's. All zero with ``evaluation.prevalence = "balanced"``.
+    """
+    train, _ = experiment.training_sets()
+    num_classes = len(train.classes)
+    if experiment.config.evaluation.prevalence == "balanced":
+        return torch.zeros(num_classes)
+
+    def log_shares(labels: Indices) -> Tensor:
+        return (torch.bincount(torch.from_numpy(labels), minlength=num_classes) / len(labels)).log()
+
+    learnt = log_shares(train.labels) if experiment.config.recognition.class_weights == "none" else 0.0
+    return log_shares(train.labels if labels_N is None else labels_N) - learnt
 
 
 def evaluate(
@@ -123,7 +141,7 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
         logits = predict_logits(network, pictures, located, size, device, num_views=num_views)
     if split == "validation" and read_report(experiment, "out-of-fold") is None:
         labels = torch.from_numpy(pictures.labels)
-        here, later = experiment.log_prevalence(pictures.labels), experiment.log_prevalence()
+        here, later = log_prevalence(experiment, pictures.labels), log_prevalence(experiment)
         calibration = fit_calibration(logits, labels, fitted_at_K=here, used_at_K=later)
     else:
         calibration = read_calibration(experiment)

@@ -6,7 +6,6 @@ temperature and thresholds depend less on chance than with a small validation se
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from model_training.config import NUM_FOLDS
 from model_training.evaluation.calibration import fit_calibration
-from model_training.evaluation.evaluate import classification_figures, evaluate, read_calibration
+from model_training.evaluation.evaluate import classification_figures, evaluate, log_prevalence, read_calibration
 from model_training.evaluation.predictions import (
     read_branches,
     rest_from_scored,
@@ -29,33 +28,13 @@ from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 
 
-def fold_experiments(experiment: Experiment) -> list[Experiment]:
-    """The same experiment without each fifth of its training set, in folders below its own.
-
-    Raises ``ValueError`` for an experiment that already holds out a part of the training set.
-    """
-    data = experiment.config.data
-    if data.fold is not None or data.holdout is not None:
-        raise ValueError("data.fold and data.holdout hold out a part of the training set: leave both out")
-    return [
-        replace(
-            experiment,
-            config=experiment.config.model_copy(update={"data": data.model_copy(update={"fold": fold})}),
-            folder=experiment.folder / "folds" / f"fold-{fold + 1}",
-            area_folder=None,
-            evaluation_folder=None,
-        )
-        for fold in range(NUM_FOLDS)
-    ]
-
-
 def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float | None = None) -> dict[str, float]:
     """Train and evaluate the unfinished ones of the five networks, and calibrate the experiment's own.
 
     Writes ``<run>/evaluation/out-of-fold/``, from which :func:`read_calibration` takes the temperature. Raises
     :class:`Interrupted` at ``deadline`` (``time.monotonic``) and after a signal; the next call resumes.
     """
-    folds = fold_experiments(experiment)
+    folds = [experiment.without_fold(fold) for fold in range(NUM_FOLDS)]
     for fold in folds:
         if fold.config.network.lesion_area_attention:
             fold.train_area(deadline=deadline)
@@ -67,8 +46,8 @@ def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float 
     calibration = fit_calibration(
         logits_NBK,
         torch.from_numpy(train.labels),
-        fitted_at_K=experiment.log_prevalence(train.labels),
-        used_at_K=experiment.log_prevalence(),
+        fitted_at_K=log_prevalence(experiment, train.labels),
+        used_at_K=log_prevalence(experiment),
     )
     probabilities_NK, branches_NBK = (each.double().numpy() for each in summed_probabilities(logits_NBK, *calibration))
     scores_NK = rest_from_scored(probabilities_NK, train.classes)

@@ -115,11 +115,16 @@ class FeatureExtraction(nn.Module):
         self.num_channels, self.num_early_channels = last, sum(early)
         self.frozen: list[nn.Module] = []
 
-    def freeze(self, num_layers: int) -> None:
-        """Freeze weights and statistics of the stem and the first ``num_layers`` residual layers; 0: nothing."""
+    def freeze(self, num_blocks: int | None = None) -> None:
+        """Freeze weights and statistics of the stem and the first ``num_blocks`` residual blocks; None: all, 0: none.
+
+        Raises ``ValueError`` when the network has fewer.
+        """
         stages = self.stages
-        first = [stages.conv1, stages.bn1, *map(stages.get_submodule, stages.layer_names[:num_layers])]
-        self.frozen = first if num_layers else []
+        blocks = [block for name in stages.layer_names for block in stages.get_submodule(name).children()]
+        if num_blocks is not None and num_blocks > len(blocks):
+            raise ValueError(f"{stages.network} has {len(blocks)} residual blocks, fewer than {num_blocks} to freeze")
+        self.frozen = [] if num_blocks == 0 else [stages.conv1, stages.bn1, *blocks[:num_blocks]]
         for module in self.frozen:
             module.requires_grad_(False)
 

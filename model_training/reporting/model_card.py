@@ -213,8 +213,8 @@ def _departures(config: Config) -> Iterator[str]:
         yield "The classifier sees the means of all residual layers."
     if network.classifier_start == "regression":
         yield "It starts as a logistic regression on the features of the training images."
-    if second.frozen_layers:
-        yield f"The stem and the first {second.frozen_layers} residual layers keep the weights of their start."
+    if second.frozen_blocks:
+        yield f"The stem and the first {second.frozen_blocks} residual blocks keep the weights of their start."
     if second.frozen_branch:
         yield "The second branch keeps all features of its start."
     if second.new_module_rate != 1:

@@ -46,19 +46,19 @@ _ACTING_MODULES = (
 _ACTING_RECIPE = (
     *_ACTING_MODULES,
     "recognition.epochs=24",
-    "recognition.frozen_layers=1",
+    "recognition.frozen_blocks=2",
     "recognition.frozen_branch=true",
     "recognition.new_module_rate=3",
 )
-# All features keep their ImageNet weights.
+# Only the last residual block learns, with the modules; all others keep their ImageNet weights.
 _LESION_RECIPE = (
     *_ACTING_MODULES,
     "network.lesion_pooling=true",
     "network.second_view=whole",
-    "recognition.epochs=2",
-    "recognition.frozen_layers=4",
-    "recognition.learning_rate=1e-5",
-    "recognition.new_module_rate=30",
+    "area.cross_fit=true",
+    "recognition.epochs=4",
+    "recognition.frozen_blocks=7",
+    "recognition.learning_rate=3e-4",
 )
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -84,7 +84,7 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "canonical-orientation": ("network.canonical_orientation=true",),
         "one-classifier-layer": ("network.classifier_layers=1",),
-        "cross-fitted-crops": ("area.cross_fit=5",),
+        "cross-fitted-crops": ("area.cross_fit=true",),
         "shared-branches": ("network.branches=shared",),
         "no-distinguish": ("network.distinguish=false",),
         "normalised-distinguish": ("network.distinguish_norm=all",),
@@ -124,10 +124,11 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.epochs=24",
             "recognition.augmentation=strong",
         ),
-        # The recipe of the next model, and the same without the distinguish module.
         "acting-recipe": _ACTING_RECIPE,
-        "acting-recipe-no-distinguish": (*_ACTING_RECIPE, "network.distinguish=false"),
+        # The recipe of the next model, and the same without each of the second stage's modules.
         "lesion-recipe": _LESION_RECIPE,
+        "lesion-recipe-no-distinguish": (*_LESION_RECIPE, "network.distinguish=false"),
+        "lesion-recipe-no-attention": (*_LESION_RECIPE, "network.lesion_feature_attention=false"),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
@@ -148,8 +149,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 CONTROLS: Mapping[str, str] = MappingProxyType(
     {
         "shipped-recipe": "plain-recipe",
-        "acting-recipe": "shipped-recipe",
-        **{"acting-recipe-no-distinguish": "acting-recipe", "lesion-recipe": "shipped-recipe"},
+        **dict.fromkeys(("acting-recipe", "lesion-recipe"), "shipped-recipe"),
+        **dict.fromkeys(("lesion-recipe-no-distinguish", "lesion-recipe-no-attention"), "lesion-recipe"),
     }
 )
 
@@ -158,11 +159,11 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
     {
         name: name
         for name in (
-            *("acting-recipe", "artefacts", "canonical-orientation", "cross-fitted-crops", "no-auxiliary-loss"),
-            *("no-start", "shipped-recipe"),
+            *("acting-recipe", "artefacts", "canonical-orientation", "cross-fitted-crops", "lesion-recipe"),
+            *("no-auxiliary-loss", "no-start", "shipped-recipe"),
         )
     }
-    | dict.fromkeys(("acting-recipe-no-distinguish", "lesion-recipe"), "acting-recipe")
+    | dict.fromkeys(("lesion-recipe-no-distinguish", "lesion-recipe-no-attention"), "lesion-recipe")
 )
 
 _EVALUATION_ONLY = frozenset({"eight-views"})  # they use the base's trained network
@@ -178,12 +179,13 @@ def fold_trials(template: Experiment, results: Path, *, config: Path | None, ass
         for ablation in changing:
             name = f"cross-validation/{ablation}/fold-{fold + 1}"
             trained_as = BASE if ablation in _EVALUATION_ONLY else ablation
-            first_stage = _FIRST_STAGES.get(ablation, BASE)
+            first_stages = template.folder / "cross-validation" / "lesion-area" / _FIRST_STAGES.get(ablation, BASE)
             experiment = replace(
                 template,
                 config=load_config(config, [*assignments, *ABLATIONS[ablation], f"data.fold={fold}"]),
                 folder=template.folder / "cross-validation" / trained_as / f"fold-{fold + 1}",
-                area_folder=template.folder / "cross-validation" / "lesion-area" / first_stage / f"fold-{fold + 1}",
+                area_folder=first_stages / f"fold-{fold + 1}",
+                folds_folder=first_stages,
             )
             if trained_as != ablation:  # not into the shared folder: it has the base's own evaluation
                 folder = template.folder / "cross-validation" / ablation / f"fold-{fold + 1}" / "evaluation"
@@ -240,9 +242,7 @@ def _figures(
     gain = _gain(folds, base, classes)
     metrics = {metric: {**columns[metric], **gain["metrics"].get(metric, {})} for metric in columns}
     return {
-        "name": name,
-        "changes": list(ABLATIONS[name]),
-        "folds": [fold + 1 for fold in folds],
+        **{"name": name, "changes": list(ABLATIONS[name]), "folds": [fold + 1 for fold in folds]},
         "shared_folds": gain["shared_folds"],
         "metrics": metrics,
         "epochs": records[0].config["recognition"]["epochs"],

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from model_training.config import Config, StageConfig
+from model_training.config import NUM_FOLDS, Config, StageConfig
 from model_training.data.isic import read_set
 from model_training.evaluation.leakage import refuse_seen_ids
 from model_training.files import write_json
@@ -19,6 +19,7 @@ from model_training.network.lesion_area_attention import LesionAreaAttention
 from model_training.studies.timing import time_area_batch, time_recognition_batch
 from model_training.studies.trials import Trial, TrialError
 from model_training.training.devices import training_precision
+from model_training.training.experiment import Experiment
 from model_training.training.pretrained import Pretrained, load_pretrained
 from model_training.training.recognition import build_network
 from model_training.training.run_folder import RunFolder
@@ -116,7 +117,7 @@ def _check_pretrained(config: Config, loader: _PretrainedLoader) -> None:
 
 def _check_data(trial: Trial, loader: _PretrainedLoader) -> None:
     experiment, config = trial.experiment, trial.config
-    for name in experiment.training_set_names():
+    for name in training_set_names(config):
         read_set(experiment.data, name, allow_missing=config.data.allow_missing)
     if trial.split == "test":
         test = read_set(experiment.data, config.data.test, allow_missing=config.data.allow_missing)
@@ -124,6 +125,21 @@ def _check_data(trial: Trial, loader: _PretrainedLoader) -> None:
         pretrained = loader.load(config.start, config.network.features)
         seen = {sample.id for sample in train.samples} | set(pretrained.seen if pretrained else ())
         refuse_seen_ids([sample.id for sample in test.samples if sample.id in seen], test.name, len(test.samples))
+
+
+def training_set_names(config: Config) -> list[str]:
+    """The official sets that training and validation read."""
+    data = config.data
+    held_out = data.fold is not None or data.holdout is not None
+    names = [data.train, data.area_train, None if held_out else data.validation]
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def _num_training_pictures(experiment: Experiment) -> int:
+    """The approximate number of training images; reads no files."""
+    data = experiment.config.data
+    num = len(read_set(experiment.data, data.train, allow_missing=data.allow_missing).samples)
+    return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
 
 
 class _Estimate:
@@ -137,15 +153,12 @@ class _Estimate:
 
     def seconds_left(self, trial: Trial) -> float:
         config, experiment = trial.config, trial.experiment
-        num_pictures = experiment.num_training_pictures()
+        num_pictures = _num_training_pictures(experiment)
         left = self._left(config, experiment.recognition_run, config.recognition, num_pictures, time_recognition_batch)
-        if config.network.lesion_area_attention and experiment.area_run.path not in self._areas:
-            self._areas.add(experiment.area_run.path)
-            left += self._left(config, experiment.area_run, config.area, num_pictures, time_area_batch)
-            num_parts = config.area.cross_fit
-            for part in range(num_parts):
-                run, num_others = experiment.area_part_run(part), round(num_pictures * (1 - 1 / num_parts))
-                left += self._left(config, run, config.area, num_others, time_area_batch)
+        for first in experiment.first_stages() if config.network.lesion_area_attention else []:
+            if first.area_run.path not in self._areas:
+                self._areas.add(first.area_run.path)
+                left += self._left(config, first.area_run, config.area, _num_training_pictures(first), time_area_batch)
         self.total += left
         return left
 

@@ -35,11 +35,13 @@ def table_trials(
             for system in table.systems():
                 name = f"{table.challenge.name}/{system}/seed-{seed}"
                 own = [*assignments, _AS_PRINTED, *table.challenge.assignments, *SYSTEMS[system], f"seed={seed}"]
+                first_stage = template.folder / table.challenge.name / "lesion-area" / f"seed-{seed}"
                 experiment = replace(
                     template,
                     config=load_config(config, own),
                     folder=template.folder / name,
-                    area_folder=template.folder / table.challenge.name / "lesion-area" / f"seed-{seed}",
+                    area_folder=first_stage,
+                    folds_folder=first_stage / "folds",
                 )
                 trials.setdefault(name, Trial(name, experiment, "test", results / name))
     return list(trials.values())

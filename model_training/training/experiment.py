@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,11 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
-from model_training.arrays import Indices
 from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
 from model_training.data.isic import classes_of, read_set
-from model_training.data.splits import folds_of, hold_out_fold, hold_out_share, without_pictures_of
+from model_training.data.splits import hold_out_fold, hold_out_share, without_pictures_of
 from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import (
@@ -51,18 +49,19 @@ class Experiment:
     cache: Path
     folder: Path
     console: Console
-    # Folders of the first stage and of the evaluations, for experiments that share one of them; default: in ``folder``.
+    # Folders of the first stage, of the first stages of all folds (``area.cross_fit``), and of the evaluations, for
+    # experiments that share one of them; default: in ``folder``.
     area_folder: Path | None = None
+    folds_folder: Path | None = None
     evaluation_folder: Path | None = None
 
     @property
     def area_run(self) -> RunFolder:
         """The run folder of the first stage."""
+        fold = self.config.data.fold
+        if self.config.area.cross_fit and fold is not None:
+            return RunFolder(self._folds / f"fold-{fold + 1}" / "area")
         return RunFolder((self.area_folder or self.folder) / "area")
-
-    def area_part_run(self, part: int) -> RunFolder:
-        """The run folder of the first stage's network trained without ``part`` (from 0) of the training set."""
-        return RunFolder((self.area_folder or self.folder) / f"area-without-part-{part + 1}")
 
     @property
     def recognition_run(self) -> RunFolder:
@@ -73,6 +72,36 @@ class Experiment:
         """The folder of the evaluation on ``split``."""
         return (self.evaluation_folder or self.folder / "evaluation") / split
 
+    @property
+    def _folds(self) -> Path:
+        return self.folds_folder or self.folder / "folds"
+
+    def without_fold(self, fold: int) -> Experiment:
+        """The same experiment without ``fold`` (from 0) of its training set, in a folder below its own.
+
+        Raises ``ValueError`` for an experiment that already holds out a part of the training set.
+        """
+        data = self.config.data
+        if data.fold is not None or data.holdout is not None:
+            raise ValueError("data.fold and data.holdout hold out a part of the training set: leave both out")
+        return replace(
+            self._with_fold(fold),
+            folder=self._folds / f"fold-{fold + 1}",
+            area_folder=None,
+            evaluation_folder=None,
+        )
+
+    def first_stages(self) -> list[Experiment]:
+        """The experiments whose first stages this one uses: itself, and with ``area.cross_fit`` that of every fold."""
+        if not self.config.area.cross_fit:
+            return [self]
+        folds = [self._with_fold(fold) for fold in range(NUM_FOLDS)]
+        return folds if self.config.data.fold is not None else [*folds, self]
+
+    def _with_fold(self, fold: int) -> Experiment:
+        data = self.config.data.model_copy(update={"fold": fold})
+        return replace(self, config=self.config.model_copy(update={"data": data}), folds_folder=self._folds)
+
     def answered_by(self) -> dict[str, Any]:
         """What determines the finished network's answers: its weights and the evaluation settings."""
         stages = {"recognition": self.recognition_run}
@@ -80,22 +109,6 @@ class Experiment:
             stages["area"] = self.area_run
         settings = self.config.evaluation.model_dump(mode="json")
         return settings | {name: run.weights_sha256() for name, run in stages.items()}
-
-    def log_prevalence(self, labels_N: Indices | None = None) -> Tensor:
-        """Logit shift ``[K]`` from the class mix that the weighted loss implies to the mix of ``labels_N``.
-
-        ``labels_N`` defaults to the training set's. All zero with ``evaluation.prevalence = "balanced"``.
-        """
-        train, _ = self.training_sets()
-        num_classes = len(train.classes)
-        if self.config.evaluation.prevalence == "balanced":
-            return torch.zeros(num_classes)
-
-        def log_shares(labels: Indices) -> Tensor:
-            return (torch.bincount(torch.from_numpy(labels), minlength=num_classes) / len(labels)).log()
-
-        learnt = log_shares(train.labels) if self.config.recognition.class_weights == "none" else 0.0
-        return log_shares(train.labels if labels_N is None else labels_N) - learnt
 
     def frames(self, name: str) -> FrameSet:
         """The prepared frames of an official set; prepares them on first use."""
@@ -135,19 +148,6 @@ class Experiment:
             return hold_out_share(train, data.holdout, seed=self.config.seed)
         return train, self.frames(data.validation)
 
-    def training_set_names(self) -> list[str]:
-        """The official sets that training and validation read."""
-        data = self.config.data
-        held_out = data.fold is not None or data.holdout is not None
-        names = [data.train, data.area_train, None if held_out else data.validation]
-        return list(dict.fromkeys(name for name in names if name is not None))
-
-    def num_training_pictures(self) -> int:
-        """The approximate number of training images; reads no files."""
-        data = self.config.data
-        num = len(read_set(self.data, data.train, allow_missing=data.allow_missing).samples)
-        return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
-
     def classes(self) -> tuple[str, ...]:
         """The network's classes, in the order of its outputs."""
         return classes_of(self.config.data.train)
@@ -156,11 +156,9 @@ class Experiment:
         """The set on which thresholds and temperatures are chosen."""
         return self.training_sets()[1]
 
-    def area_sets(self, part: int | None = None) -> tuple[FrameSet, FrameSet]:
-        """Training and validation set of the first stage; with ``part``, that part is the validation set."""
+    def area_sets(self) -> tuple[FrameSet, FrameSet]:
+        """Training and validation set of the first stage."""
         train, validation = self.training_sets()
-        if part is not None:
-            return hold_out_fold(train, part, self.config.area.cross_fit)
         if (name := self.config.data.area_train) is not None:
             return without_pictures_of(self.frames(name), validation), validation
         return train, validation
@@ -170,15 +168,13 @@ class Experiment:
 
         With ``area.cross_fit`` also the networks that crop the training images.
         """
-        self._train_area(self.area_run, None, deadline)
-        for part in range(self.config.area.cross_fit):
-            self._train_area(self.area_part_run(part), part, deadline)
+        for experiment in self.first_stages():
+            experiment._train_area(deadline)
 
-    def _train_area(self, run: RunFolder, part: int | None, deadline: float | None) -> None:
+    def _train_area(self, deadline: float | None) -> None:
+        run = self.area_run
         with self._locked(run, deadline):
-            fabric, train_set, validation_set = self._begin(
-                run, "area", self.area_pretrained, lambda: self.area_sets(part)
-            )
+            fabric, train_set, validation_set = self._begin(run, "area", self.area_pretrained, self.area_sets)
             stage = AreaStage(
                 settings=self.config.area,
                 network=self.config.network,
@@ -241,8 +237,9 @@ class Experiment:
             }
             if stage == "recognition" and self.config.network.lesion_area_attention:
                 provenance["area_weights"] = self.area_run.weights_sha256()
-                if parts := range(self.config.area.cross_fit):
-                    provenance["area_part_weights"] = [self.area_part_run(part).weights_sha256() for part in parts]
+                if self.config.area.cross_fit:
+                    runs = [experiment.area_run for experiment in self.first_stages()]
+                    provenance["cross_fit_weights"] = [run.weights_sha256() for run in runs]
             if fabric.is_global_zero:
                 run.open(self.config, stage, provenance)
                 digests = dict(zip(train_set.ids, picture_digests(train_set.frames), strict=True))
@@ -252,17 +249,13 @@ class Experiment:
     def _train(self, stage: Stage, run: RunFolder, fabric: Fabric, deadline: float | None) -> None:
         train(stage, run, fabric, seed=self.config.seed, console=self.console, deadline=deadline)
 
-    def locator(self, part: int | None = None) -> LesionLocator | None:
-        """The first stage's finished network with the crop; None without lesion area attention.
-
-        With ``part``, the network trained without this part of the training set.
-        """
+    def locator(self) -> LesionLocator | None:
+        """The first stage's finished network with the crop; None without lesion area attention."""
         network = self.config.network
         if not network.lesion_area_attention:
             return None
-        run = self.area_run if part is None else self.area_part_run(part)
         area = LesionAreaAttention(input_size=network.area_size)
-        area.load_state_dict(run.load_weights(self.config, "area"))
+        area.load_state_dict(self.area_run.load_weights(self.config, "area"))
         locator = LesionLocator(
             area,
             size=network.size,
@@ -280,19 +273,18 @@ class Experiment:
 
     def training_areas(self, pictures: FrameSet, device: torch.device) -> LesionArea:
         """The lesion areas of the training set, each by the network that has not seen the image, if any."""
-        num_parts = self.config.area.cross_fit
-        if not self.config.network.lesion_area_attention or num_parts == 0:
+        if not self.config.network.lesion_area_attention or not self.config.area.cross_fit:
             return self.locate(pictures, device)
-        part_N = torch.from_numpy(folds_of(pictures, num_parts))
-        areas = [
-            self.locate(hold_out_fold(pictures, part, num_parts)[1], device, part=part) for part in range(num_parts)
-        ]
-        order_N = torch.cat([(part_N == part).nonzero().squeeze(1) for part in range(num_parts)]).argsort()
+        folds = [self._with_fold(fold) for fold in range(NUM_FOLDS)]
+        held_out = [fold.validation_set() for fold in folds]
+        areas = [fold.locate(images, device) for fold, images in zip(folds, held_out, strict=True)]
+        place = {id: n for n, id in enumerate(id for images in held_out for id in images.ids)}
+        order_N = torch.tensor([place[id] for id in pictures.ids])
         return LesionArea(*(torch.cat(each)[order_N] for each in zip(*areas, strict=True)))
 
-    def locate(self, pictures: FrameSet, device: torch.device, *, part: int | None = None) -> LesionArea:
+    def locate(self, pictures: FrameSet, device: torch.device) -> LesionArea:
         """The lesion area of every image, on the CPU; the whole image without lesion area attention."""
-        locator = self.locator(part)
+        locator = self.locator()
         if locator is None:
             return whole_images(len(pictures))
         return lesion_areas(locator, pictures, device)

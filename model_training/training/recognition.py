@@ -30,9 +30,8 @@ from model_training.training.stage import Batch
 VALIDATION_BATCH = 32
 # Number of validation pairs for the distinguish module's AUC.
 NUM_VALIDATION_PAIRS = 500
-# Residual layers of the feature extraction.
-NUM_LAYERS = 4
-# Ridge penalty of the regression that initialises a classifier; 0.03 to 1 were tried: docs/modules.md.
+# Ridge penalty of a classifier that starts as a regression, there and in the loss that it is then trained with; 0.03 to
+# 1 were tried: docs/modules.md.
 REGRESSION_PENALTY = 0.1
 
 
@@ -64,13 +63,17 @@ def fit_regression(layer: nn.Linear, features_NC: Tensor, labels_N: Tensor, weig
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        penalty = REGRESSION_PENALTY / 2 * layer.weight.square().sum()
-        total = classification_loss(layer(features_NC), labels_N, weights_K) + penalty
+        total = classification_loss(layer(features_NC), labels_N, weights_K) + ridge_penalty(layer)
         total.backward()
         return total
 
     optimiser.step(loss)
     layer.zero_grad()
+
+
+def ridge_penalty(layer: nn.Linear) -> Tensor:
+    """The penalty of a regression on the size of its weights, a scalar."""
+    return REGRESSION_PENALTY / 2 * layer.weight.square().sum()
 
 
 class RecognitionStage:
@@ -105,7 +108,7 @@ class RecognitionStage:
         if pretrained is not None:
             self.module.load_pretrained(pretrained)
         for place, branch in enumerate(self.module.own_branches()):
-            branch.features.freeze(NUM_LAYERS if settings.frozen_branch and place == 1 else settings.frozen_layers)
+            branch.features.freeze(None if settings.frozen_branch and place == 1 else settings.frozen_blocks)
 
     def start(self) -> None:
         """Initialise the classifiers from the features of the training images, where the configuration says so.
@@ -157,11 +160,19 @@ class RecognitionStage:
         output = module(*(self._augmented(*side, batch, generator) for side in zip(batch.loaded, sides, strict=True)))
         labels = [self.labels[side] for side in sides]
         classification = classification_loss(torch.cat(output.logits_BK), torch.cat(labels), self.weights)
+        penalty = self._penalty()
         if output.same_B is None:
-            return {"loss": classification}
+            return {"loss": classification + penalty}
         distinguish = distinguish_loss(output.same_B, *labels)
         loss = total_loss(classification, distinguish, self.settings.distinguish_weight)
-        return {"loss": loss, "classification": classification, "distinguish": distinguish}
+        return {"loss": loss + penalty, "classification": classification, "distinguish": distinguish}
+
+    def _penalty(self) -> Tensor:
+        """That of the classifiers that start as a regression: training goes on with the loss that they minimise."""
+        branches = self.module.own_branches()
+        layers = [branch.classify[0] for branch in branches if branch.start == "regression"]
+        penalties = [ridge_penalty(layer) for layer in layers if isinstance(layer, nn.Linear)]
+        return torch.stack(penalties).sum() / len(branches) if penalties else torch.zeros((), device=self.device)
 
     def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         how = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)

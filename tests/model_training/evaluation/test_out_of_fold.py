@@ -12,10 +12,9 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
-from model_training.config import load_config
+from model_training.config import NUM_FOLDS, load_config
 from model_training.evaluation.calibration import choose_referrals, fit_temperature
 from model_training.evaluation.evaluate import read_calibration, read_report
-from model_training.evaluation.out_of_fold import fold_experiments
 from model_training.evaluation.predictions import read_branches, read_predictions
 from model_training.release.manifest import judged_referrals
 from model_training.training.experiment import Experiment
@@ -57,7 +56,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 def test_every_training_image_is_answered_by_a_network_that_has_not_seen_it(calibrated: Experiment) -> None:
     ids, _ = read_predictions(calibrated.evaluation("out-of-fold") / "predictions.csv", CLASSES)
     assert sorted(ids) == sorted(calibrated.training_sets()[0].ids)
-    for fold in fold_experiments(calibrated):
+    for fold in map(calibrated.without_fold, range(NUM_FOLDS)):
         with (fold.recognition_run.path / "pictures.csv").open() as file:
             seen = {row["id"] for row in csv.DictReader(file)}
         answered, _ = read_predictions(fold.evaluation("validation") / "predictions.csv", CLASSES)
@@ -70,7 +69,7 @@ def test_the_temperature_is_fitted_to_the_folds_own_logits(calibrated: Experimen
     calibration = read_calibration(calibrated)
     (temperature,) = set(calibration.temperature_N.tolist())
     by_id = dict(zip(ids, torch.from_numpy(branches), strict=True))
-    for fold in fold_experiments(calibrated):
+    for fold in map(calibrated.without_fold, range(NUM_FOLDS)):
         answered, _, of_fold = read_branches(fold.evaluation("validation") / "branches.csv")
         own = float(read_calibration(fold).temperature_N[0])
         for id, probabilities in zip(answered, torch.from_numpy(of_fold), strict=True):

@@ -278,10 +278,10 @@ def test_standardised_features_have_mean_0_and_deviation_1() -> None:
     assert standardise(features)[:, 3].abs().max() == 0
 
 
-@pytest.mark.parametrize("layers", [0, 2, 4])
-def test_what_is_frozen_stays(layers: int) -> None:
+@pytest.mark.parametrize("blocks", [0, 4, 7, None])
+def test_what_is_frozen_stays(blocks: int | None) -> None:
     extraction, classifier = FeatureExtraction("resnet18"), nn.Linear(512, 3)
-    extraction.freeze(layers)
+    extraction.freeze(blocks)
     before = {name: value.clone() for name, value in extraction.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in [*extraction.parameters(), *classifier.parameters()] if p.requires_grad], 1)
     extraction.train()
@@ -289,7 +289,13 @@ def test_what_is_frozen_stays(layers: int) -> None:
     optimiser.step()
     changed = {name for name, value in extraction.state_dict().items() if not torch.equal(value, before[name])}
     parts = ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.1.bn2.running_mean")
-    assert all((f"stages.{part}" in changed) == (layers == 0) for part in parts)
+    assert all((f"stages.{part}" in changed) == (blocks == 0) for part in parts)
     parts = ("layer3.0.conv1.weight", "layer3.0.bn1.running_mean", "layer4.0.bn1.bias", "layer4.0.bn1.running_var")
-    assert all((f"stages.{part}" in changed) == (layers < 4) for part in parts)
-    assert layers < 4 or not changed
+    assert all((f"stages.{part}" in changed) == (blocks in (0, 4)) for part in parts)
+    last = ("layer4.1.conv1.weight", "layer4.1.bn2.running_var")
+    assert all((f"stages.{part}" in changed) == (blocks is not None) for part in last)
+
+
+def test_a_network_without_so_many_blocks_says_so() -> None:
+    with pytest.raises(ValueError, match="resnet18 has 8 residual blocks"):
+        FeatureExtraction("resnet18").freeze(9)

@@ -54,7 +54,7 @@ def test_the_card_describes_the_network_it_is_about(
         {"network": {"canonical_orientation": True}},
         {"network": {"classifier_features": "all"}},
         {"network": {"classifier_start": "regression", "classifier_layers": 1}},
-        {"recognition": {"frozen_layers": 2}},
+        {"recognition": {"frozen_blocks": 2}},
         {"recognition": {"frozen_branch": True}},
         {"recognition": {"new_module_rate": 10}},
         {"recognition": {"artefacts": 0.5}},
