@@ -209,10 +209,16 @@ def _departures(config: Config) -> Iterator[str]:
     network, second = config.network, config.recognition
     if network.canonical_orientation:
         yield "Every image is turned and mirrored to one orientation first."
+    if config.area.cross_fit:
+        yield "Training images are cropped by networks that have not seen them."
+    if network.second_view == "whole":
+        yield "The second branch sees the whole image instead of the crop."
     if network.classifier_features == "all":
         yield "The classifier sees the means of all residual layers."
+    if network.lesion_pooling:
+        yield "It also sees their means over the lesion, weighted by its attention map."
     if network.classifier_start == "regression":
-        yield "It starts as a logistic regression on the features of the training images."
+        yield "It starts as a ridge logistic regression on the features of the training images."
     if second.frozen_blocks:
         yield f"The stem and the first {second.frozen_blocks} residual blocks keep the weights of their start."
     if second.frozen_branch:

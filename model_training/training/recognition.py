@@ -67,7 +67,8 @@ def fit_regression(layer: nn.Linear, features_NC: Tensor, labels_N: Tensor, weig
         total.backward()
         return total
 
-    optimiser.step(loss)
+    with torch.autocast(features_NC.device.type, enabled=False):  # LBFGS needs exact gradients
+        optimiser.step(loss)
     layer.zero_grad()
 
 

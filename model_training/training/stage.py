@@ -43,7 +43,7 @@ class Stage(Protocol):
         """The network that is optimised."""
 
     def start(self) -> None:
-        """Called once before the first step, but not when a run resumes."""
+        """Called once before the first step, under the run's autocast, but not when a run resumes."""
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch over all processes, indices ``[sides, batch]``."""

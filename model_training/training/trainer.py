@@ -104,7 +104,8 @@ class _Loop:
             synchronise_batch_norms(stage.module)
         stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not run.checkpoint.is_file():
-            stage.start()
+            with fabric.autocast():
+                stage.start()
         self.module: Any
         self.optimiser: Any
         self.module, self.optimiser = fabric.setup(stage.module, make_optimiser(stage.module, stage.settings))
