@@ -262,10 +262,10 @@ def _check(image: Image.Image, picture_format: Format, limits: PictureLimits, nu
 
 def _check_webp(data: bytes, limits: PictureLimits) -> None:
     """Check what a WebP file states. Opening one takes two canvases of an animation, decoding a copy and an image."""
-    check_webp(data)
     width, height = webp_size(data)
     _check_pixels((width, height), "WEBP", limits)
     _check_memory(16 * width * height, limits)
+    check_webp(data)
 
 
 def _check_memory(num_bytes: int, limits: PictureLimits) -> None:

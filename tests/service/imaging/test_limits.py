@@ -55,3 +55,11 @@ def test_limits_of_pixels_and_sides_are_inclusive() -> None:
         read_picture(data, 32, PictureLimits(max_side=49))
     with pytest.raises(UndecodablePicture, match="each side needs 41 or more"):
         read_picture(data, 32, PictureLimits(min_side=41))
+
+
+def test_a_webp_that_states_a_canvas_of_terabytes_is_refused_by_its_header() -> None:
+    header = b"VP8X" + (10).to_bytes(4, "little") + bytes(4) + b"\xff" * 6
+    picture = picture_bytes(uniform("RGB", (90, 80, 70)), "WEBP")
+    riff = b"RIFF" + (len(picture) - 8 + len(header)).to_bytes(4, "little") + b"WEBP" + header + picture[12:]
+    with pytest.raises(PictureTooLarge, match="16777216 x 16777216"):
+        read_picture(riff, 32)
