@@ -33,9 +33,9 @@ def take(path: Path) -> None:
         expect(page.locator("#view-text")).to_contain_text("attention")
         image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         browser.close()
-    # 128 colours are enough for the page, and a third of the bytes.
+    # 112 colours are enough for the page, and a third of the bytes.
     file = io.BytesIO()
-    image.quantize(128, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    image.quantize(112, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     if file.tell() > MAX_BYTES:
         raise RuntimeError(f"the screenshot has {file.tell():,} bytes, more than {MAX_BYTES:,}")
     path.parent.mkdir(parents=True, exist_ok=True)

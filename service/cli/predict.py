@@ -108,7 +108,7 @@ async def _predict_on_terminal(
 ) -> Summary:
     summary = Summary(len(found.pictures), found.left_out)
     async with predicting(settings, bundle) as predictor:
-        reporting = on_terminal(summary, found.pictures, predictor.point, as_json=as_json)
+        reporting = on_terminal(summary, found.pictures, predictor.point, bundle.manifest.classes, as_json=as_json)
         await _report_all(settings, predictor, found.pictures, overlays, view, reporting)
     return summary
 

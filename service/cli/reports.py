@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.bundle import OperatingPoint
+from service.bundle import DiagnosisClass, OperatingPoint
 from service.cli.archive import list_kinds
 from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
 from service.cli.rows import to_fields
 from service.prediction.schemas import NOTICE, Prediction
+from service.prediction.words import for_what
 
 
 class Outcome(NamedTuple):
@@ -32,8 +33,8 @@ class Outcome(NamedTuple):
     overlays_error: str | None = None
 
 
-# As long as the longest operating point of the shipped model.
-_ADVICE_WIDTH = 16
+# As long as the longest operating point and the longest advice of the shipped model.
+_ADVICE_WIDTH = 24
 
 Report = Callable[[Outcome], None]
 
@@ -68,8 +69,15 @@ class Summary:
 
 
 @contextmanager
-def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, *, as_json: bool) -> Iterator[Report]:
-    """Reports one line for each picture, judged at ``point``."""
+def on_terminal(
+    summary: Summary,
+    paths: Sequence[Path],
+    point: OperatingPoint,
+    classes: Sequence[DiagnosisClass],
+    *,
+    as_json: bool,
+) -> Iterator[Report]:
+    """Reports one line for each picture, judged at ``point`` by a model with these ``classes``."""
     console = _console()
     width = max(len(to_text(path)) for path in paths)
     if not as_json:
@@ -83,7 +91,7 @@ def on_terminal(summary: Summary, paths: Sequence[Path], point: OperatingPoint, 
             fields = {"error": outcome.error} if prediction is None else to_fields(prediction)
             typer.echo(json.dumps({"picture": name, **fields}))
         elif prediction is not None:
-            typer.echo(f"{name:<{width}}  {_row(prediction)}")
+            typer.echo(f"{name:<{width}}  {_row(prediction, classes)}")
         _report_errors(console, outcome if not as_json else outcome._replace(error=None))
 
     yield report
@@ -155,10 +163,10 @@ def _report_to_programs(console: Console, summary: Summary) -> None:
         console.print(json.dumps({"summary": vars(summary)}))
 
 
-def _row(prediction: Prediction) -> str:
+def _row(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
     decision = prediction.decision
     remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
-    advice = {True: "refer", False: "no referral", None: "no assessment"}[decision.refer]
+    advice = {True: "refer", False: f"no referral{for_what(classes)}", None: "no assessment"}[decision.refer]
     shown = decision.malignant_probability is not None
     malignant, threshold = (
         f"{number:.3f}" if shown else "-" for number in (decision.malignant_probability, decision.threshold)

@@ -99,7 +99,7 @@ def _content(
     yield text("HAS OBS CONTEXT", _OBSERVER_MODEL, f"{model.name} {model.version}")
     yield text("HAS OBS CONTEXT", _OBSERVER_SERIAL, model.sha256)
     yield code("HAS CONCEPT MOD", _PROCEDURE, _DERMOSCOPY)
-    yield text("CONTAINS", _CONCLUSION, conclusion(prediction))
+    yield text("CONTAINS", _CONCLUSION, conclusion(prediction, classes))
     # A region is measured (TID 1410) only where there is advice; else the image is evaluated (TID 1501).
     template = "1501" if prediction.decision.refer is None else "1410"
     yield container(_MEASUREMENTS, [container(_GROUP, _group(source, prediction, classes, capture), template)])
@@ -117,7 +117,7 @@ def _group(
         side = source.site_laterality
         yield code("HAS CONCEPT MOD", _SITE, source.site, [code("HAS CONCEPT MOD", _LATERALITY, side)] if side else ())
     yield from _algorithm(prediction)
-    yield code("CONTAINS", _ADVICE, _advice(decision))
+    yield code("CONTAINS", _ADVICE, _advice(decision, classes))
     for reason in decision.reasons:
         yield code("CONTAINS", _reason_for(reason, decision), ours(reason, reason.replace("_", " ")))
     if decision.refer is None:
@@ -144,10 +144,10 @@ def _algorithm(prediction: Prediction) -> Iterator[Dataset]:
     yield code("HAS CONCEPT MOD", _ALGORITHM_FAMILY, ARTIFICIAL_INTELLIGENCE)
 
 
-def _advice(decision: DecisionBody) -> Code:
+def _advice(decision: DecisionBody, classes: Sequence[DiagnosisClass]) -> Code:
     if decision.refer is None:
         return ours("no-assessment", "No assessment, because the image is not suitable")
-    return ours("refer" if decision.refer else "no-referral", advice(decision.refer))
+    return ours("refer" if decision.refer else "no-referral", advice(decision.refer, classes))
 
 
 def _reason_for(reason: Reason, decision: DecisionBody) -> Code:

@@ -36,7 +36,7 @@ def observation(prediction: Prediction, classes: Sequence[DiagnosisClass], subje
         figures: list[Json] = []
     else:
         code = "refer" if decision.refer else "no-referral"
-        value = {"valueCodeableConcept": concept(ours("advice"), code, text=advice(decision.refer))}
+        value = {"valueCodeableConcept": concept(ours("advice"), code, text=advice(decision.refer, classes))}
         figures = _figures(prediction, classes)
     components = [*figures, *(_reason(reason, decision) for reason in decision.reasons)]
     return {
@@ -58,7 +58,7 @@ def observation(prediction: Prediction, classes: Sequence[DiagnosisClass], subje
     } | ({"component": components} if components else {})
 
 
-def report(prediction: Prediction, subject: Json, observation: Json) -> Json:
+def report(prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, observation: Json) -> Json:
     """A preliminary report. It has no ``conclusionCode``: a most probable class is no diagnosis."""
     return {
         "resourceType": "DiagnosticReport",
@@ -70,7 +70,7 @@ def report(prediction: Prediction, subject: Json, observation: Json) -> Json:
         **subject,
         "issued": instant(prediction.created_at),
         "result": [observation],
-        "conclusion": conclusion(prediction),
+        "conclusion": conclusion(prediction, classes),
     }
 
 

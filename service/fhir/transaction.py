@@ -38,7 +38,7 @@ def transaction(
         "device": device(prediction.model, prediction.notice),
         "model-card": model_card(prediction.model, card, refer_to["device"]),
         "observation": observation(prediction, classes, about, refer_to["device"]),
-        "report": report(prediction, about, refer_to["observation"]),
+        "report": report(prediction, classes, about, refer_to["observation"]),
         "provenance": provenance(prediction, results, refer_to["device"], refer_to["model-card"]),
     }
     return {

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from service.bundle import DiagnosisClass
 from service.bundle.base import Interval
 from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import DecisionBody, Performance, Prediction
 
 
-def advice(refer: bool) -> str:
-    """What to do."""
-    return "Referral advised" if refer else "No referral advised"
+def advice(refer: bool, classes: Sequence[DiagnosisClass]) -> str:
+    """What to do, as a model with these ``classes`` advises it."""
+    return "Referral advised" if refer else f"No referral advised{for_what(classes)}"
 
 
-def conclusion(prediction: Prediction) -> str:
+def for_what(classes: Sequence[DiagnosisClass]) -> str:
+    """`` for melanoma`` where that is the only malignant class that was judged; else an empty string."""
+    judged = [each.name.replace("_", " ") for each in classes if each.malignant]
+    return f" for {judged[0]}" if len(judged) == 1 else ""
+
+
+def conclusion(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
     """The advice first, then reasons for caution, then what testing found at the operating point.
 
-    Without advice: the reasons alone, and no number. The most probable class is never part of it: that may be a benign
-    one where a referral is advised.
+    ``classes`` are those of the prediction's model. Without advice: the reasons alone, and no number. The most probable
+    class is never part of it: that may be a benign one where a referral is advised.
     """
     decision = prediction.decision
     if decision.refer is None:
-        return f"{no_assessment(decision)}. {prediction.notice}"
-    parts = [f"{advice(decision.refer)}."]
+        return f"{no_assessment(decision)}. Nothing was assessed, and nothing is ruled out. {prediction.notice}"
+    parts = [f"{advice(decision.refer, classes)}."]
     if decision.reasons:
         parts.append(f"Caution: {in_words(decision.reasons)}.")
     return " ".join([*parts, _tested(decision), prediction.notice])

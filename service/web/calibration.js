@@ -2,7 +2,7 @@
 
 import { button, byId, h } from "./dom.js";
 import { number } from "./format.js";
-import { NARROWEST, scaleOf, WIDEST } from "./scale.js";
+import { NARROWEST, scaleOf, WIDEST } from "./geometry.js";
 import { text } from "./strings.js";
 
 /** @import { Point, Result } from "./types.js" */
@@ -71,7 +71,7 @@ export class Calibration {
     if (this.ends) {
       const said = words.marks[this.ends.length];
       this.say(said);
-      return byId("calibration").replaceChildren(h("p", said), button(words.cancel, () => this.#set(null)));
+      return byId("calibration").replaceChildren(h("p", said), button(text.cancel, () => this.#set(null)));
     }
     const own = result.millimetresWide !== null;
     const known = own ? words.own : scaleOf(result) === null ? words.unknown : words.file;
@@ -95,9 +95,9 @@ export class Calibration {
     return h(
       "form",
       { onsubmit: submit, novalidate: true },
-      h("label", { class: "pick", for: "distance" }, h("span", words.distance), h("span", { class: "unit" }, field, words.unit)),
+      h("label", { class: "pick", for: "distance" }, h("span", words.distance), h("span", { class: "unit" }, field, "mm")),
       invalid,
-      h("div", { class: "actions" }, h("button", { class: "primary" }, words.use), button(words.cancel, () => this.#set(null))),
+      h("div", { class: "actions" }, h("button", { class: "primary" }, words.use), button(text.cancel, () => this.#set(null))),
     );
   }
 

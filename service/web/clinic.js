@@ -1,13 +1,12 @@
-/** The clinic's share of malignant lesions and its operating point: set once, used for every answer. */
+/** The clinic's share of malignant lesions and its operating point: set once, used for every answer; which answers were made for others. */
 
 import { button, h } from "./dom.js";
 import { percent, short, typed } from "./format.js";
-import { predictiveValues } from "./performance.js";
 import { preferences } from "./preferences.js";
 import { text } from "./strings.js";
-import { malignantNames, ownPrevalence, pointName, pointOf, riskOf } from "./wording.js";
+import { malignantNames, ownPrevalence, pointName, pointOf, predictiveValues, riskOf } from "./wording.js";
 
-/** @import { Actions, Interval, OperatingPoint, Result } from "./types.js" */
+/** @import { Actions, Clinic, Interval, Model, OperatingPoint, Result } from "./types.js" */
 
 const LEAST = 0.1; // percent
 const MOST = 99;
@@ -29,7 +28,7 @@ export function clinicOf(result, actions) {
     h("summary", h("h3", words.title), h("span", { class: "fine" }, [preferences.prevalence && short(preferences.prevalence), pointName(point.name)].filter(Boolean).join(" · "))),
     ...(ownPrevalence(manifest) === null ? [] : prevalenceOf(result, actions)),
     h("label", { class: "pick" }, h("span", words.point), h("select", { id: "point", onchange: choose }, ...options)),
-    h("p", { class: "fine" }, words.remembered, " ", words.converted),
+    h("p", { class: "fine" }, words.remembered),
     h("h4", words.values),
     ...valuesOf(point, prediction.decision.prevalence),
   );
@@ -49,7 +48,7 @@ function prevalenceOf({ model: { manifest } }, { adjust }) {
     adjust({ prevalence: field.value === "" ? undefined : Number(field.value) / 100 });
   });
   return [
-    h("label", { class: "pick", for: "prevalence" }, h("span", words.prevalence(malignantNames(manifest).join(" + "))), h("span", { class: "unit" }, field, words.unit)),
+    h("label", { class: "pick", for: "prevalence" }, h("span", words.prevalence(malignantNames(manifest).join(" + "))), h("span", { class: "unit" }, field, "%")),
     invalid,
     preferences.prevalence !== undefined && button(words.own, () => adjust({ prevalence: undefined }), { class: "link", id: "own-mix" }),
   ];
@@ -66,4 +65,20 @@ function valuesOf(point, prevalence) {
     h("dl", { class: "rates values" }, ...entry(words.positive, found.positive), ...entry(words.negative, found.negative)),
     h("p", { class: "fine" }, words.at(short(prevalence)), " ", words.ends),
   ];
+}
+
+/** The reader's choices, as far as a model has them. @param {Model} model @returns {Clinic} */
+export function clinicFor({ manifest }) {
+  const { prevalence, operatingPoint } = preferences;
+  return {
+    prevalence: ownPrevalence(manifest) === null ? undefined : prevalence,
+    operatingPoint: manifest.operating_points.some(({ name }) => name === operatingPoint) ? operatingPoint : undefined,
+  };
+}
+
+/** Whether an answer is for other choices than the reader's. @param {Result} result */
+export function isStale({ prediction: { decision }, model }) {
+  const { prevalence = ownPrevalence(model.manifest), operatingPoint = model.operating_point } = clinicFor(model);
+  const near = decision.prevalence === prevalence || Math.abs((decision.prevalence ?? 0) - (prevalence ?? 0)) < 1e-6;
+  return decision.operating_point !== operatingPoint || !near;
 }

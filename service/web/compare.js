@@ -6,11 +6,11 @@ import { byId, h, icon } from "./dom.js";
 import { describe } from "./figures.js";
 import { nameOf } from "./list.js";
 import { KINDS } from "./overlays.js";
-import { scaleOf } from "./scale.js";
+import { numRegions, scaleOf } from "./geometry.js";
 import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
 import { buttonsOf } from "./viewer_buttons.js";
-import { because, pointName, riskOf, sizeInWords, verdict } from "./wording.js";
+import { adviceOf, because, pointName, riskOf, sizeInWords, verdict } from "./wording.js";
 
 /** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -77,7 +77,7 @@ export class Comparison {
       viewer.show(shown, prediction.image.width, prediction.image.height);
       viewer.millimetres = scaleOf(chosen[index]);
       title.className = `verdict ${kind}`;
-      title.replaceChildren(icon(kind), text.decision[kind]);
+      title.replaceChildren(icon(kind), adviceOf(chosen[index]));
       const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
       at.textContent = [`${nameOf(chosen[index])}.`, ...judged].join(" ");
     }
@@ -105,7 +105,7 @@ export class Comparison {
     viewer.mark({ box: abstained ? null : lesion.crop_box, outline, spot: null, ends: [] });
     viewer.opacity = 0.6;
     viewer.lay(map);
-    const said = summary ? describe(summary, prediction, false) : abstained ? text.viewer.alone : text.viewer.dashes;
+    const said = summary ? describe(summary, prediction, false) : abstained ? "" : text.viewer.dashes(numRegions(outline));
     words.textContent = [said, sizeInWords(result)].filter(Boolean).join(" ");
   }
 }

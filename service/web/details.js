@@ -2,10 +2,9 @@
 
 import { button, h } from "./dom.js";
 import { date, number, percent, rough, short } from "./format.js";
-import { inTesting, isHeldOut } from "./performance.js";
-import { scaleOf } from "./scale.js";
+import { scaleOf } from "./geometry.js";
 import { className, classWithin, text } from "./strings.js";
-import { pointName, pointOf, riskOf } from "./wording.js";
+import { isHeldOut, othersOf, pointName, pointOf, riskOf } from "./wording.js";
 
 /** @import { Actions, Child, Interval, Manifest, Model, OperatingPoint, Prediction, Result, Shares } from "./types.js" */
 
@@ -13,14 +12,17 @@ import { pointName, pointOf, riskOf } from "./wording.js";
 let open = false;
 
 /** @param {Result} result @param {Actions} actions */
-export function detailsOf({ prediction, model }, actions) {
+export function detailsOf(result, actions) {
+  const { prediction, model } = result;
   const { manifest } = model;
   const point = pointOf(prediction, manifest);
   const assessed = riskOf(prediction) !== null;
+  const others = othersOf(result);
   const folded = h(
     "details",
     { class: "details", id: "details", open, ontoggle: () => (open = folded.open) },
     h("summary", h("h3", text.details)),
+    others.length > 0 && h("p", h("strong", `${text.decision.also}:`), " ", others.join(" ")),
     ...(assessed && point ? [performanceOf(point, manifest)] : []),
     ...(assessed ? [probabilitiesOf(prediction, model)] : []),
     ...qualityOf(prediction, manifest),
@@ -44,9 +46,8 @@ function performanceOf(point, manifest) {
   return section(
     "performance",
     `${words.title}: ${pointName(point.name)}`,
-    h("p", inTesting(point, manifest)),
     h("dl", { class: "rates" }, ...rate(words.sensitivity, point.sensitivity, words.sensitivityMeans), ...rate(words.specificity, point.specificity, words.specificityMeans)),
-    h("p", { class: "fine" }, isHeldOut(point) ? `${words.measured(point.measured_on)} ${words.chosen(point.chosen_on ?? "")}` : words.selection(point.measured_on)),
+    h("p", { class: "fine" }, `${words.measured(point.measured_on)} ${isHeldOut(point) ? words.chosen(point.chosen_on ?? "") : words.expectMore}`),
     repeatability && h("p", h("strong", words.repeatability), " ", words.repeats(repeatability.other_advice.value, repeatability.other_advice.low, repeatability.other_advice.high)),
     repeatability && h("p", { class: "fine" }, words.changes(repeatability.median_change, repeatability.percentile_95_change, repeatability.measured_on)),
   );
@@ -68,9 +69,6 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       ...each.map((share) => h("td", percent(share))),
     );
   const only = malignant.length === 1;
-  const apart = classes
-    .map((each) => ({ each, by: Math.abs(branches[0].probabilities[each.name] - branches[1].probabilities[each.name]) }))
-    .reduce((most, each) => (each.by > most.by ? each : most));
   const mix = manifest.prevalence;
   return section(
     "probabilities",
@@ -91,7 +89,6 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       ),
       !only && h("tfoot", row(words.sum, false, decision.malignant_probability, branches.map((branch) => sum(branch.probabilities)), decision.threshold)),
     ),
-    h("p", { class: "fine" }, words.apart(classWithin(apart.each), apart.by)),
     mix && h("p", { class: "fine" }, words.mix(manifest.classes.map((each) => `${classWithin(each)} ${short(mix[each.name])}`))),
   );
 }
@@ -132,7 +129,7 @@ function qualityOf({ quality }, { abstention }) {
 }
 
 /** @param {Prediction} prediction @param {Model} model */
-function doneTo({ image, lesion, timings_ms: times }, { manifest }) {
+function doneTo({ image, lesion }, { manifest }) {
   const words = text.done;
   const { crop_box: box } = lesion;
   const share = ((box.x1 - box.x0) * (box.y1 - box.y0)) / (image.width * image.height);
@@ -147,15 +144,13 @@ function doneTo({ image, lesion, timings_ms: times }, { manifest }) {
       ...image.notes.map((note) => h("li", words.notes[note] ?? note)),
       h("li", same ? words.kept(size) : words.squashed(size, manifest.frame_jpeg_quality)),
       h("li", lesion.found ? words.lesion(lesion.fraction) : words.noLesion),
-      lesion.found && h("li", words.cropped(box, share)),
+      lesion.found && h("li", words.cropped(share)),
     ),
-    h("h5", words.times),
-    h("dl", { class: "times" }, ...Object.entries(words.stages).map(([stage, name]) => h("div", h("dt", name), h("dd", number(times[/** @type {keyof typeof times} */ (stage)]))))),
   );
 }
 
 /** @param {Prediction} prediction @param {Actions} actions */
-function modelOf({ model, created_at: at, expires_at: expires, id, notice }, { showCard }) {
+function modelOf({ model, created_at: at, expires_at: expires, id }, { showCard }) {
   const words = text.model;
   const entry = (name = "", value = "", code = false) => [h("dt", name), h("dd", code ? h("code", value) : value)];
   return section(
@@ -171,7 +166,6 @@ function modelOf({ model, created_at: at, expires_at: expires, id, notice }, { s
       ...entry(words.id, id, true),
     ),
     button(words.card, showCard, { class: "link" }),
-    h("p", { class: "notice", lang: "en" }, notice),
   );
 }
 
@@ -206,7 +200,7 @@ export function differenceOf(one, two) {
       "table",
       { class: "differences" },
       h("caption", words.caption),
-      h("thead", h("tr", h("th", { scope: "col" }, text.probabilities.class), ...["A", "B", words.difference].map((head) => h("th", { scope: "col" }, head)))),
+      h("thead", h("tr", h("th", { scope: "col" }, text.probabilities.class), ...["A", "B", "B − A"].map((head) => h("th", { scope: "col" }, head)))),
       h("tbody", ...rows),
     ),
     !comparable && h("p", sameModel ? words.noDifference : words.models),

@@ -41,6 +41,8 @@ export function setUpFrame(wouldLose) {
   });
 }
 
+/** The dark colours are the first rule of the first style sheet with a condition, which the reader's choice replaces. */
 function setTheme() {
-  if (preferences.theme) document.documentElement.dataset.theme = preferences.theme;
+  const dark = [...document.styleSheets[0].cssRules].find((rule) => rule instanceof CSSMediaRule);
+  if (dark && preferences.theme) dark.media.mediaText = preferences.theme === "dark" ? "screen" : "not all";
 }

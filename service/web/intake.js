@@ -1,9 +1,9 @@
 /** The ways images come in: dropped anywhere, a folder of them too, pasted, chosen, taken, or one of the examples. */
 
-import { byId, h } from "./dom.js";
+import { byId, h, input } from "./dom.js";
 import { text } from "./strings.js";
 
-const EXAMPLES = { melanoma: "/web/examples/ISIC_0001140.jpg", nevus: "/web/examples/ISIC_0013793.jpg" };
+const EXAMPLES = { melanoma: "ISIC_0001140", nevus: "ISIC_0013793" };
 /** What systems leave in folders. */
 const SYSTEM = /^(\.|Thumbs\.db$|desktop\.ini$|__MACOSX$)/i;
 
@@ -18,8 +18,8 @@ export function setUpIntake({ fetched, onFiles, onFail }) {
     const wanted = [...files].filter(({ name }) => !SYSTEM.test(name));
     if (wanted.length) onFiles(wanted, null);
   };
-  for (const [button, input] of [["choose", "file"], ["choose-folder", "folder"], ["take", "camera"]]) {
-    const field = /** @type {HTMLInputElement} */ (byId(input));
+  for (const [button, id] of [["choose", "file"], ["choose-folder", "folder"], ["take", "camera"]]) {
+    const field = input(id);
     byId(button).addEventListener("click", () => field.click());
     field.addEventListener("change", () => {
       take(field.files ?? []);
@@ -40,8 +40,8 @@ export function setUpIntake({ fetched, onFiles, onFail }) {
   });
   addEventListener("paste", (event) => take(event.clipboardData?.files ?? []));
   byId("examples").append(
-    ...Object.entries(EXAMPLES).map(([name, address]) => {
-      const { title, source } = text.examples[name];
+    ...Object.entries(EXAMPLES).map(([name, image]) => {
+      const address = `/web/examples/${image}.jpg`;
       const open = async () => {
         try {
           onFiles([new File([await fetched(address)], "")], name);
@@ -49,7 +49,7 @@ export function setUpIntake({ fetched, onFiles, onFail }) {
           onFail(error, open);
         }
       };
-      return h("li", h("button", { class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", h("strong", title), h("span", { class: "fine" }, source))));
+      return h("li", h("button", { class: "example", onclick: open }, h("img", { src: address, alt: "", width: 96, height: 72 }), h("span", h("strong", text.examples[name].title), h("span", { class: "fine" }, `${image}, CC0`))));
     }),
   );
 }

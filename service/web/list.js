@@ -4,7 +4,7 @@ import { button, byId, h, icon, keepFocus } from "./dom.js";
 import { rough, time } from "./format.js";
 import { problemText, progressText } from "./panels.js";
 import { text } from "./strings.js";
-import { isAnswered, reasonsOf, riskOf, verdict } from "./wording.js";
+import { adviceOf, isAnswered, reasonsOf, riskOf, verdict } from "./wording.js";
 
 /** @import { Item } from "./types.js" */
 
@@ -24,7 +24,7 @@ export function byRisk(items) {
   return items.map((item) => ({ item, key: key(item) })).sort((a, b) => a.key.map((value, at) => value - b.key[at]).find(Boolean) ?? 0).map(({ item }) => item);
 }
 
-/** "2 refer, 1 failed, 5 no referral advised". @param {Item[]} items */
+/** "2 refer, 1 failed, 5 below the threshold". @param {Item[]} items */
 export function summaryOf(items) {
   const count = (/** @type {string[]} */ ...kinds) => items.filter((item) => kinds.includes(kindOf(item))).length;
   return text.session.summary(count("refer"), count("abstained"), count("no_referral"), count("failed"), count("sending", "waiting", "covered"));
@@ -79,9 +79,10 @@ function saidOf(item) {
   if (isAnswered(item)) {
     const kind = verdict(item.prediction);
     const risk = riskOf(item.prediction);
-    const said = text.decision[kind];
-    if (risk === null) return { short: text.session.abstained, aloud: said, more: reasonsOf(item.prediction)[0]?.[1].join(" ") ?? "", icon: kind };
-    const caution = reasonsOf(item.prediction).length ? ` · ${text.decision.caution}` : "";
+    const said = adviceOf(item);
+    const reasons = reasonsOf(item);
+    if (risk === null) return { short: text.session.abstained, aloud: said, more: reasons.join(" "), icon: kind };
+    const caution = reasons.length ? ` · ${text.decision.caution}` : "";
     return { short: rough(risk), aloud: `${said}, ${rough(risk)}`, more: said + caution, icon: kind };
   }
   if (item.state === "answered") return { short: text.session.covered, aloud: text.session.covered, more: "", icon: "problem" };

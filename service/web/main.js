@@ -2,14 +2,14 @@
 
 import { answerOf } from "./answer.js";
 import { Api, isAbort, Problem } from "./api.js";
-import { setUpCard, showCard } from "./card.js";
+import { clinicFor, isStale } from "./clinic.js";
 import { Comparison } from "./compare.js";
+import { askForKey, setUpCard, showCard } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
 import { time } from "./format.js";
 import { setUpFrame } from "./frame.js";
 import { setUpIntake } from "./intake.js";
-import { askForKey } from "./key.js";
 import { byRisk, nameOf, showItemShare, showList, summaryOf } from "./list.js";
 import { Overlays } from "./overlays.js";
 import { askImpression, fillAnswer, hideToast, problemText, say, showNotice, showProblem, showProgress, showShare, showToast } from "./panels.js";
@@ -19,7 +19,6 @@ import { MOST, Session } from "./session.js";
 import { canShrink, shrunk } from "./shrink.js";
 import { text } from "./strings.js";
 import { Uploads } from "./uploads.js";
-import { clinicFor, isStale } from "./wanted.js";
 import { inWords, isAnswered } from "./wording.js";
 
 /** @import { Clinic, Item, Model, Prediction } from "./types.js" */
@@ -216,6 +215,7 @@ function showSession() {
 function look(section) {
   for (const id of ["start", "reading", "comparison"]) byId(id).hidden = id !== section;
   document.body.dataset.section = section;
+  byId("session").classList.toggle("page", section === "list");
   byId("notice").hidden = true;
   if (section !== "comparison") comparison.clear();
   if (section === "reading") return;

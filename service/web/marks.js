@@ -1,8 +1,14 @@
-/** What is drawn over an image: the crop, the lesion's outline, a spot, what is being measured. */
+/** What is drawn over an image (crop, outline, spot, marks of a measurement, scale bar), and what the colours of a map mean. */
 
-import { drawing } from "./dom.js";
+import { byId, drawing, h, setStyle } from "./dom.js";
+import { number } from "./format.js";
+import { roundBelow } from "./geometry.js";
+import { text } from "./strings.js";
 
-/** @import { Box, Marks } from "./types.js" */
+/** @import { Box, MapKind, Marks } from "./types.js" */
+
+const MOST_ON_SCREEN = 110; // CSS pixels, of a scale bar
+const MOST_ON_PAPER = 0.3; // of the image's width
 
 /** @param {Marks} marks */
 export function marksOf({ box, outline, spot, ends }) {
@@ -22,4 +28,37 @@ export function marksOf({ box, outline, spot, ends }) {
     ...(spot ? twice(rectangle(spot), "spot") : []),
     ...(ends.length ? ["measure under", "measure"].map((kind) => drawing("path", { class: kind, d: measure })) : []),
   ];
+}
+
+/** Scale bars: one for the screen, and one for the print, which shows the whole image. */
+export const rulers = () => ["screen", "paper"].map((where) => h("div", { class: `ruler ${where}`, hidden: true, "aria-hidden": "true" }));
+
+/**
+ * @param {HTMLElement[]} both
+ * @param {number | null} millimetres Of a pixel of the image.
+ * @param {number} scale CSS pixels for each pixel of the image.
+ * @param {number} width Of the upright image, pixels.
+ */
+export function drawRulers([screen, paper], millimetres, scale, width) {
+  for (const ruler of [screen, paper]) ruler.hidden = millimetres === null;
+  if (millimetres === null) return;
+  const [onScreen, onPaper] = [(millimetres * MOST_ON_SCREEN) / scale, millimetres * MOST_ON_PAPER * width].map(roundBelow);
+  screen.textContent = `${number(onScreen)} mm`;
+  paper.textContent = `${number(onPaper)} mm`;
+  setStyle(screen, { "--long": `${(onScreen / millimetres) * scale}px` });
+  setStyle(paper, { "--long": `${(100 * onPaper) / (millimetres * width)}%` });
+}
+
+/** What the colours of a map mean. @param {MapKind | null} kind */
+export function showLegend(kind) {
+  byId("legend").hidden = kind === null;
+  if (kind === null) return;
+  const [low, high, unit] = text.overlays.scales[kind];
+  byId("legend").replaceChildren(
+    h("span", { class: "unseen" }, text.overlays.legend(low, high, unit)),
+    h("span", { "aria-hidden": "true" }, low),
+    h("span", { class: "ramp", "aria-hidden": "true" }),
+    h("span", { "aria-hidden": "true" }, high),
+    h("span", { "aria-hidden": "true" }, unit),
+  );
 }

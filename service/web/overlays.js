@@ -3,7 +3,8 @@
 import { Calibration } from "./calibration.js";
 import { byId, h, input, setStyle } from "./dom.js";
 import { cellAt, cellBox, describe, gridOf, middle, tellsRelations } from "./figures.js";
-import { showLegend } from "./legend.js";
+import { numRegions } from "./geometry.js";
+import { showLegend } from "./marks.js";
 import { text } from "./strings.js";
 import { Viewer } from "./viewer.js";
 import { buttonsOf } from "./viewer_buttons.js";
@@ -84,10 +85,12 @@ export class Overlays {
       choices.map(([value, label], index) =>
         h("label", h("input", { type: "radio", name, value, checked: index === 0 }), h("span", label)),
       );
-    const { kinds, branches } = text.overlays;
+    const { kinds, mean } = text.overlays;
     byId("maps").append(...radios("map", [["none", text.overlays.none], ...KINDS.map((kind) => /** @type {[string, string]} */ ([kind, kinds[kind]]))]));
-    byId("branches").append(...radios("branch", [["mean", branches.mean], ["1", branches[1]], ["2", branches[2]]]));
-    byId("keys").append(...text.viewer.keyList.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
+    byId("branches").append(...radios("branch", [["mean", mean], ["1", "1"], ["2", "2"]]));
+    const { zoom, fit, native, turn, full, keyList } = text.viewer;
+    const all = [["+  −", zoom], ["0", fit], ["1", native], ["R", turn], ["F", full], ...keyList];
+    byId("keys").append(...all.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));
     byId("overlays").addEventListener("input", ({ target }) => {
       if (target instanceof HTMLInputElement && LIGHT.includes(target.id)) return this.#light();
       if (target instanceof HTMLInputElement && target.name === "map") this.#release();
@@ -128,12 +131,12 @@ export class Overlays {
     const [result, turn] = [this.#result, ++this.#turn];
     if (!result) return;
     const { prediction } = result;
-    if (prediction.decision.status === "abstained") return this.#tell(text.viewer.alone, false);
+    if (prediction.decision.status === "abstained") return this.#tell("", false);
     const kind = this.#lifted ? "none" : this.#chosen("map");
     const branch = /** @type {Branch} */ (this.#chosen("branch"));
     const onMap = kind !== "none";
-    for (const id of ["opacity", "split"]) input(id).disabled = !onMap;
-    byId("branches", HTMLFieldSetElement).disabled = kind !== "spatial" && kind !== "correlation";
+    for (const id of ["opacity", "split"]) byId(`${id}-label`).hidden = !onMap;
+    byId("branches").hidden = kind !== "spatial" && kind !== "correlation";
     this.viewer.opacity = Number(input("opacity").value) / 100;
     this.viewer.stage.classList.toggle("pointing", kind === "correlation" && tellsRelations(result.model));
     byId("influence").textContent = kind === "spatial" || kind === "correlation" ? influenceInWords(result.model) : kind === "lesion" ? text.overlays.placesCrop : "";
@@ -158,7 +161,8 @@ export class Overlays {
       showLegend(onMap && summary?.evident ? /** @type {MapKind} */ (kind) : null);
       const hint = kind === "correlation" && !spot && tellsRelations(result.model) ? ` ${text.overlays.relate}` : "";
       if (summary) this.#tell(describe(summary, prediction, spot !== null) + hint, true);
-      else this.#tell(this.#lifted ? text.viewer.lifted : this.#alone(), this.#lifted);
+      else if (this.#lifted) this.#tell(text.viewer.lifted, true);
+      else this.#tell(input("show-box").checked || input("show-outline").checked ? text.viewer.dashes(numRegions(outline.outline)) : "", false);
     } catch (error) {
       if (turn === this.#turn) this.fail(error, () => this.draw(), result);
     }
@@ -169,11 +173,6 @@ export class Overlays {
     const said = this.#result ? sizeInWords(this.#result) : "";
     byId("size").textContent = said;
     if (said) this.onChange();
-  }
-
-  #alone() {
-    const marked = input("show-box").checked || input("show-outline").checked;
-    return marked ? text.viewer.dashes : text.viewer.alone;
   }
 
   /** @param {Point[][]} outline */
@@ -192,6 +191,7 @@ export class Overlays {
   #tell(words, aloud) {
     if (byId("view-text").textContent === words) return;
     byId("view-text").textContent = words;
+    byId("view-text").hidden = !words;
     this.viewer.stage.setAttribute("aria-label", words ? `${text.viewer.label}. ${words}` : text.viewer.label);
     if (aloud) this.say(words);
   }

@@ -40,7 +40,7 @@ export function showProgress(item, { giveUp, shrink }) {
   const label = h("p", { id: "progress-label", tabindex: -1 }, progressText(item));
   const bar = h("progress", { id: "progress", max: 1, value: item.share < 1 ? item.share : null, "aria-labelledby": "progress-label" });
   const slow = h("p", { id: "slow", hidden: true }, text.progress.slow, " ", shrink && button(text.progress.shrink, shrink));
-  fillAnswer(h("section", { class: "progress" }, label, bar, slow, button(text.progress.give_up, giveUp, { id: "give-up" })));
+  fillAnswer(h("section", { class: "progress" }, label, bar, slow, button(text.cancel, giveUp, { id: "give-up" })));
   if (secondsLeft(item)) say(`${text.problem.kinds["queue-full"].title}.`);
   else if (item.state === "sending") {
     say(text.progress.waiting);
@@ -62,7 +62,7 @@ export function showShare(item) {
 export function problemText(error) {
   const problem = error instanceof Problem ? error : new Problem("unknown", 0);
   if (!(error instanceof Problem)) console.error(error);
-  const { title, text: what, detail } = text.problem.kinds[problem.kind] ?? text.problem.kinds.unknown;
+  const { title, text: what = text.problem.says, detail } = text.problem.kinds[problem.kind] ?? text.problem.kinds.unknown;
   const known = problem.kind in text.problem.kinds;
   return { problem, title, what: detail || !known ? `${what} ${problem.detail}`.trim() : what };
 }

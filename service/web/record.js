@@ -4,7 +4,7 @@ import { button, h } from "./dom.js";
 import { date } from "./format.js";
 import { say } from "./panels.js";
 import { text } from "./strings.js";
-import { because, inWords, limitsOf, pointName, population, riskOf, sizeInWords, warningOf } from "./wording.js";
+import { because, inWords, limitsOf, pointName, population, riskOf, sizeInWords } from "./wording.js";
 
 /** @import { Result } from "./types.js" */
 
@@ -29,7 +29,7 @@ export function recordOf(result) {
     h("h3", { id: "record-title" }, words.title),
     h("div", { class: "fields" }, field("reference"), field("site")),
     h("p", { class: "fine", id: "record-why" }, words.why),
-    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button(words.json, () => save(result)), said),
+    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button("JSON", () => save(result)), said),
   );
 }
 
@@ -43,11 +43,10 @@ export function asText(result) {
     [reference && `${words.reference}: ${reference}`, site && `${words.site}: ${site}`, date(prediction.created_at)].filter(Boolean).join(" · "),
     inWords(result),
     riskOf(prediction) !== null && `${population(prediction, model.manifest)} ${point}`,
-    warningOf(result),
     sizeInWords(result),
     ...limitsOf(result).map(([title, what]) => `${title}: ${what}`),
     `${words.image}: SHA-256 ${image.sha256}. ${text.model.title}: ${prediction.model.name} ${prediction.model.version}.`,
-    text.statement,
+    `${text.research} ${text.statement}`,
   ].filter(Boolean).join("\n");
 }
 
@@ -58,7 +57,7 @@ export function reportOf({ prediction, model, reference, site, shown }) {
   const { image } = prediction;
   const assessed = riskOf(prediction) !== null;
   return [
-    h("p", h("strong", text.brand), ` · ${date(prediction.created_at)}`),
+    h("p", h("strong", "Clinical-Inspired Network"), ` · ${date(prediction.created_at)}`),
     h("p", { class: "lines" }, line(words.reference, reference), line(words.site, site)),
     h("img", { src: shown, alt: "" }),
     h(

@@ -34,8 +34,6 @@ export interface Prediction {
   image: { width: number; height: number; format: string; sha256: string; notes: string[]; millimetres_per_pixel: number | null };
   attention: { lesion: string; spatial: string | null; correlation: string | null };
   model: { name: string; version: string; sha256: string; variant: string; provider: string };
-  timings_ms: { decode: number; queue: number; inference: number; total: number };
-  notice: string;
 }
 
 export type Interval = { value: number; low: number; high: number };

@@ -2,10 +2,9 @@
 
 import { drawing, h, setStyle } from "./dom.js";
 import { wholePercent } from "./format.js";
-import { marksOf } from "./marks.js";
-import { drawRulers, rulers } from "./ruler.js";
+import { turnedSize, turnStyle, uprightOf } from "./geometry.js";
+import { drawRulers, marksOf, rulers } from "./marks.js";
 import { text } from "./strings.js";
-import { turnedSize, turnStyle, uprightOf } from "./turns.js";
 
 /** @import { Marks, Point, View } from "./types.js" */
 

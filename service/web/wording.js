@@ -1,20 +1,19 @@
 /** What an answer says, in words and bare values; no elements. */
 
 import { plain, short, twoDigits } from "./format.js";
-import { inTesting, isHeldOut } from "./performance.js";
-import { sizeOf } from "./scale.js";
+import { sizeOf } from "./geometry.js";
 import { className, classWithin, text } from "./strings.js";
 
-/** @import { Item, Manifest, Model, OperatingPoint, Prediction, Result, Verdict } from "./types.js" */
+/** @import { Interval, Item, Manifest, Model, OperatingPoint, Prediction, Result, Verdict } from "./types.js" */
 
-/** Skin cancers and a precursor, named as unknown to every model that has no such class. */
-const UNKNOWN = ["basal_cell_carcinoma", "squamous_cell_carcinoma", "actinic_keratosis"];
+/** Skin cancers that are named as unknown to every model that has no such class. */
+const UNKNOWN = ["basal_cell_carcinoma", "squamous_cell_carcinoma"];
 
 /** Below this change of the risk, in nearly all images, a map does not explain it. */
 const SLIGHT = 0.05;
 
-/** What an image lacks comes before what follows from that. */
-const ABSTAINING = ["too_dark", "too_bright", "blurred", "not_dermoscopy", "no_colour", "no_lesion_found"];
+/** Why there is no assessment: each row follows from the ones before it, so that the first one is the reason. */
+const ABSTAINING = [["too_dark", "too_bright"], ["blurred", "no_colour"], ["not_dermoscopy"]];
 
 /** Reasons about the diagnosis: left out where there is no assessment. */
 const OF_THE_ANSWER = ["near_threshold", "branches_disagree", "not_sure"];
@@ -43,16 +42,32 @@ export const pointName = (name) => text.clinic.points[name] ?? plain(name);
 /** @param {Prediction} prediction @param {Manifest} manifest @returns {OperatingPoint | undefined} */
 export const pointOf = ({ decision }, { operating_points }) => operating_points.find(({ name }) => name === decision.operating_point);
 
-/** Each title with its reasons; what prevents an assessment comes first. @param {Prediction} prediction @returns {[string, string[]][]} */
-export function reasonsOf(prediction) {
-  const { reasons, abstained_because: abstaining } = prediction.decision;
-  const words = text.decision;
-  const hidden = riskOf(prediction) === null ? OF_THE_ANSWER : [];
-  const others = reasons.filter((name) => !abstaining.includes(name) && !hidden.includes(name));
-  /** @type {[string, string[]][]} */
-  const all = [[words.abstainedBecause, [...abstaining].sort((a, b) => ABSTAINING.indexOf(a) - ABSTAINING.indexOf(b))], [riskOf(prediction) === null ? words.also : words.caution, others]];
-  return all.filter(([, names]) => names.length).map(([title, names]) => [title, names.map((name) => words.reasons[name] ?? plain(name))]);
+/** The advice, with what alone was judged. @param {Result} result */
+export function adviceOf({ prediction, model: { manifest } }) {
+  const names = malignantNames(manifest);
+  const said = text.decision[verdict(prediction)];
+  return typeof said === "string" ? said : said(names.length === 1 ? names[0] : "");
 }
+
+/** What to heed: why there is no assessment, or why to be careful with it. @param {Result} result @returns {string[]} */
+export function reasonsOf({ prediction }) {
+  const { reasons, abstained_because: abstaining } = prediction.decision;
+  if (riskOf(prediction) === null) return inReasons(ABSTAINING.map((row) => abstaining.filter((name) => row.includes(name))).find((row) => row.length) ?? abstaining);
+  return inReasons(reasons);
+}
+
+/** What else was found of an image without an assessment. @param {Result} result */
+export function othersOf(result) {
+  const shown = reasonsOf(result);
+  const { reasons } = result.prediction.decision;
+  return riskOf(result.prediction) === null ? inReasons(reasons.filter((name) => !OF_THE_ANSWER.includes(name))).filter((said) => !shown.includes(said)) : [];
+}
+
+/** @param {string[]} names */
+const inReasons = (names) => names.map((name) => text.decision.reasons[name] ?? plain(name));
+
+/** @param {Prediction} prediction */
+export const reasonsTitle = (prediction) => (riskOf(prediction) === null ? text.decision.abstainedBecause : text.decision.caution);
 
 /** "Melanoma risk 21%, at or above the decision threshold of 12%." Empty without an assessment. @param {Prediction} prediction @param {Model} model */
 export function because(prediction, { manifest }) {
@@ -64,9 +79,10 @@ export function because(prediction, { manifest }) {
 }
 
 /** What the answer is, for a screen reader's first word. @param {Result} result */
-export function inWords({ prediction, model }) {
-  const reasons = reasonsOf(prediction).map(([title, names]) => `${title}: ${names.join(" ")}`);
-  return [`${text.decision[verdict(prediction)]}.`, because(prediction, model), ...reasons].filter(Boolean).join(" ");
+export function inWords(result) {
+  const { prediction, model } = result;
+  const reasons = reasonsOf(result);
+  return [`${adviceOf(result)}.`, reasons.length && `${reasonsTitle(prediction)}: ${reasons.join(" ")}`, because(prediction, model), notRuledOut(result)].filter(Boolean).join(" ");
 }
 
 /** "Lesion about 6.4 × 4.1 mm ..." Empty where its size is not known. @param {Result} result */
@@ -96,34 +112,59 @@ export function population({ decision: { prevalence } }, manifest) {
 /** Whether a share of malignant lesions is the one that the model is calibrated for. @param {number} prevalence @param {Manifest} manifest */
 export const isOwn = (prevalence, manifest) => Math.abs(prevalence - (ownPrevalence(manifest) ?? -1)) < 1e-6;
 
-/** What no answer says; in the first place a benign one. @param {Result} result */
-export function warningOf({ prediction, model: { manifest } }) {
-  const kind = verdict(prediction);
-  if (kind === "abstained") return "";
-  const { notRuledOut, othersUnknown } = text.decision;
-  return [kind === "no_referral" && notRuledOut(malignantNames(manifest)), unknownTo(manifest).length > 0 && othersUnknown].filter(Boolean).join(" ");
+/** What an answer that is no referral does not say. @param {Result} result */
+export function notRuledOut({ prediction, model: { manifest } }) {
+  const words = text.decision.notRuledOut[verdict(prediction)];
+  return words ? words(malignantNames(manifest)) : "";
 }
 
-/** @param {Manifest} manifest */
-const unknownTo = ({ classes }) => UNKNOWN.filter((name) => classes.every((each) => each.name !== name));
-
-/** The limits in a few lines: what the model knows, what not, how it did. @param {Result} result @returns {[string, string][]} */
+/** The limits of an assessment: how the model did, and what it does not know. @param {Result} result @returns {[string, string][]} */
 export function limitsOf({ prediction, model: { manifest } }) {
+  if (riskOf(prediction) === null) return [];
   const words = text.limits;
   const point = pointOf(prediction, manifest);
-  const names = manifest.classes.map(classWithin);
-  const unknown = unknownTo(manifest).map((name) => text.within(text.classes[name]));
+  const said = point && inTesting(point, manifest);
+  const unknown = UNKNOWN.filter((name) => manifest.classes.every((each) => each.name !== name)).map((name) => text.within(text.classes[name]));
   /** @type {[string, string][]} */
-  const lines = [[words.knows, text.limits.knowsMeans(names)], [words.unknown, words.unknownMeans(unknown)]];
-  if (point && riskOf(prediction) !== null) {
-    const said = inTesting(point, manifest);
-    lines.push(isHeldOut(point) ? [words.testing, said] : [words.atSelection, `${said} ${text.performance.expectMore}`]);
-  }
-  return lines;
+  const lines = said ? [isHeldOut(point) ? [words.testing, said] : [words.atSelection, `${said} ${text.performance.expectMore}`]] : [];
+  return [...lines, [words.unknown, words.unknownMeans(unknown, manifest.classes.map(classWithin))]];
 }
 
 /** The share of malignant lesions that the model's probabilities are calibrated for. @param {Manifest} manifest */
 export function ownPrevalence({ prevalence, classes }) {
   if (prevalence === null) return null;
   return classes.reduce((sum, { name, malignant }) => (malignant ? sum + prevalence[name] : sum), 0);
+}
+
+/** Whether the figures come from images that had no part in choosing the threshold. @param {OperatingPoint} point */
+export const isHeldOut = ({ chosen_on }) => chosen_on !== null && chosen_on !== undefined;
+
+/**
+ * "It missed 15 of 100 melanomas and referred 37 of 100 harmless lesions."
+ * @param {OperatingPoint} point
+ * @param {Manifest} manifest
+ */
+export function inTesting({ sensitivity, specificity }, { classes }) {
+  const [missed, referred] = [sensitivity, specificity].map(({ value }) => Math.round(100 * (1 - value)));
+  const names = text.performance.cases(classes.filter(({ malignant }) => malignant).map(({ name }) => name));
+  return text.performance.said(names, missed, referred);
+}
+
+const share = (right = 0, wrong = 0) => (right + wrong > 0 ? right / (right + wrong) : null);
+
+/**
+ * Share of malignant lesions among those referred, of harmless ones among the others; also at both ends of the intervals.
+ * @param {OperatingPoint} point
+ * @param {number} prevalence
+ * @returns {{ positive: Interval, negative: Interval } | null} null where all are referred, or none.
+ */
+export function predictiveValues({ sensitivity, specificity }, prevalence) {
+  const positive = (found = 0, spared = 0) => share(found * prevalence, (1 - spared) * (1 - prevalence));
+  const negative = (found = 0, spared = 0) => share(spared * (1 - prevalence), (1 - found) * prevalence);
+  const [one, other] = [positive, negative].map((rule) => {
+    const at = (/** @type {keyof Interval} */ end) => rule(sensitivity[end], specificity[end]);
+    const [value, low, high] = [at("value"), at("low"), at("high")];
+    return value === null || low === null || high === null ? null : { value, low, high };
+  });
+  return one && other ? { positive: one, negative: other } : null;
 }

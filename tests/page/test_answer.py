@@ -50,7 +50,7 @@ def rough(share: float) -> str:
 
 def test_the_decision_is_the_services(visit: Visit) -> None:
     page = visit.page
-    for which, statement in enumerate(("Refer", "No referral advised")):
+    for which, statement in enumerate(("Refer", "No referral advised for melanoma")):
         if which:
             page.get_by_role("button", name="New image").click()
         decision = answered(visit, which)["decision"]
@@ -60,7 +60,7 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
         assert (place(page, "risk-mark") >= place(page, "threshold")) is decision["refer"]
         expect(page.locator(".decision")).to_contain_text("population with 18.7% melanoma")
         expect(page.locator("#status")).to_contain_text(statement)
-        expect(page.locator(".decision")).to_contain_text("The software cannot recognise other skin cancers.")
+        expect(page.locator(".decision")).to_contain_text("Where it is rarer, the risk is lower")
         visit.inspect(f"answer-{which}")
     expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
 
@@ -89,11 +89,17 @@ def test_a_referral_below_the_threshold_says_why(visit: Visit) -> None:
 def test_its_limits_are_always_there(visit: Visit) -> None:
     visit.example()
     limits = visit.page.locator(".limits")
-    for said in ("melanoma", "naevus", "basal cell carcinoma", "squamous cell carcinoma", "does not rule them out"):
+    for said in (
+        "Cannot recognise",
+        "basal cell carcinoma",
+        "squamous cell carcinoma",
+        "anything but melanoma",
+        "naevus",
+    ):
         expect(limits).to_contain_text(said)
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
     expect(limits).to_contain_text(f"missed {round(100 * (1 - point.sensitivity.value))} of 100 melanomas")
-    expect(limits).to_contain_text(f"referred {round(10 * (1 - point.specificity.value))} of 10 harmless lesions")
+    expect(limits).to_contain_text(f"referred {round(100 * (1 - point.specificity.value))} of 100 harmless lesions")
 
 
 @pytest.mark.parametrize(
@@ -112,19 +118,22 @@ def test_the_first_screen_has_the_decision_and_the_picture(visit: Visit, size: t
         return box["y"] + box["height"]
 
     assert page.evaluate("scrollY") == 0
-    assert bottom(page.locator(".gauge")) <= height
-    assert bottom(page.locator("#stage")) <= height
+    # On a phone the tools lie over the lower edge.
+    tools = page.locator(".tools").bounding_box()
+    assert tools is not None
+    end = tools["y"] if tools["y"] > height / 2 else height
+    expect(page.get_by_text("not a medical device").filter(visible=True).first).to_be_in_viewport()
+    assert bottom(page.locator(".gauge")) <= end
+    assert bottom(page.locator("#stage")) <= end
     if height > 500:
-        assert bottom(page.locator(".decision")) <= height
-    if height > 500 and width > 500:
-        assert bottom(page.locator(".limits")) <= height
+        assert bottom(page.locator(".decision")) <= end
 
 
 def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:
     prediction = answered(visit)
     page = visit.page
     assert prediction["decision"]["refer"]
-    assert "aevus" not in page.locator(".decision").inner_text().replace("Known diagnosis", "")
+    assert "aevus" not in page.locator(".decision").inner_text().replace(page.locator(".limits").inner_text(), "")
     visit.unfold("details")
     rows = page.locator(".bars tbody tr").all()
     shown = {row.locator(".class").inner_text(): float(row.locator("td.mean").inner_text().rstrip("%")) for row in rows}
@@ -139,10 +148,6 @@ def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:
     assert tick is not None
     assert (tick["x"] - bar["x"]) / bar["width"] == pytest.approx(prediction["decision"]["threshold"], abs=0.01)
     expect(page.locator(".model")).to_contain_text(prediction["model"]["sha256"])
-    expect(page.locator(".model")).to_contain_text(prediction["notice"])
-    # A half is rounded up in the one language and to even in the other.
-    total_ms = float(page.locator(".times dd").last.inner_text().replace(",", ""))
-    assert total_ms == pytest.approx(prediction["timings_ms"]["total"], abs=0.051)
     visit.inspect("details")
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
     for rate in (point.sensitivity, point.specificity):
@@ -152,7 +157,7 @@ def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:
 
 def test_what_was_measured_is_said_in_plain_words(visit: Visit) -> None:
     said = """async ([sensitivity, specificity, chosen_on]) => {
-      const { inTesting, isHeldOut } = await import("/web/performance.js");
+      const { inTesting, isHeldOut } = await import("/web/wording.js");
       const point = { sensitivity, specificity, chosen_on };
       return [inTesting(point, { classes: [{ name: "melanoma", malignant: true }] }), isHeldOut(point)];
     }"""
@@ -163,7 +168,7 @@ def test_what_was_measured_is_said_in_plain_words(visit: Visit) -> None:
         return found
 
     sentence, held_out = words(0.846, 0.634, "validation")
-    assert sentence == "It missed 15 of 100 melanomas (about 1 in 6) and referred 4 of 10 harmless lesions."
+    assert sentence == "It missed 15 of 100 melanomas and referred 37 of 100 harmless lesions."
     assert held_out
     sentence, held_out = words(0.998, 0.97)
     assert sentence == "It missed fewer than 1 of 100 melanomas and referred 3 of 100 harmless lesions."
@@ -199,7 +204,7 @@ def test_the_model_card_is_the_bundles(visit: Visit) -> None:
 
 def test_every_kind_of_markdown_becomes_an_element(visit: Visit) -> None:
     made = """async (text) => {
-      const { cardOf } = await import("/web/card.js");
+      const { cardOf } = await import("/web/dialogs.js");
       const around = document.createElement("div");
       around.append(...cardOf(text));
       const names = [...around.querySelectorAll("*")].map(({ tagName }) => tagName.toLowerCase());

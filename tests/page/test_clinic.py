@@ -106,7 +106,7 @@ def test_another_operating_point_needs_no_upload(visit: Visit, server: Server, d
     with page.expect_response(UPLOAD) as predicted:
         page.set_input_files("#file", data_root / "isic2017" / "ISIC-2017_Validation_Data" / "ISIC_0012254.jpg")
     page.locator(".decision").wait_for()
-    expect(page.locator(".decision h3")).to_have_text("No referral advised")
+    expect(page.locator(".decision h3")).to_have_text("No referral advised for melanoma")
     expect(page.locator(".decision")).to_contain_text("disagree about the diagnosis")
     visit.choose_map("Spatial")
     visit.unfold("clinic")

@@ -13,9 +13,9 @@ from tests.page.conftest import Open, Visit
 
 # Refer, no referral, a decimal, the way to the list.
 SAID = {
-    "en": ("Refer", "No referral advised", "18.7%", "List"),
-    "de": ("Überweisen", "Keine Überweisung empfohlen", "18,7\N{NO-BREAK SPACE}%", "Liste"),
-    "es": ("Derivar", "No se aconseja derivar", "18,7\N{NO-BREAK SPACE}%", "Lista"),
+    "en": ("Refer", "No referral advised for melanoma", "18.7%", "List"),
+    "de": ("Überweisen", "Keine Überweisung wegen Melanom empfohlen", "18,7\N{NO-BREAK SPACE}%", "Liste"),
+    "es": ("Derivar", "No se aconseja derivar por melanoma", "18,7\N{NO-BREAK SPACE}%", "Lista"),
 }
 
 # A function's shape is how many arguments it has; German and Spanish may use fewer, never more.
@@ -63,7 +63,7 @@ def test_an_answer_in_another_language(visit_to: Open, server: Server, language:
     page.get_by_role("button", name=to_the_list, exact=True).click()
     visit.inspect(f"{language}-list")
     words = page.locator("body").inner_text()
-    for english in ("Melanoma risk", "Knows only", "threshold", "Delete", "This session"):
+    for english in ("Melanoma risk", "Cannot recognise", "threshold", "Delete", "This session"):
         assert english not in words
     for width in (320, 390, 1280):
         page.set_viewport_size({"width": width, "height": 800})

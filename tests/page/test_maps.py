@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE
@@ -61,3 +61,23 @@ def test_peaks_are_named_by_the_lesion(visit: Visit) -> None:
     expect(page.locator("#view-text")).to_contain_text("of the lesion")
     for peak in peaks:
         expect(page.locator("#view-text")).to_contain_text(f"({peak['value']:.1f}".rstrip("0").rstrip(".") + "×)")
+
+
+def square(left: int, side: int) -> list[dict[str, int]]:
+    return [{"x": left + x * side, "y": 100 + y * side} for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+
+
+def test_what_the_risk_of_several_regions_covers(visit: Visit) -> None:
+    rings = [square(100, 200), square(400, 50), square(600, 2), square(150, 20)[::-1]]  # two, a speck, and a hole
+
+    def several(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json=response.json() | {"outline": rings})
+
+    said = visit.page.locator("#view-text")
+    visit.example()
+    expect(said).to_contain_text("the outline of the lesion")
+    visit.page.route("**/maps/lesion/summary*", several)
+    visit.page.get_by_role("button", name="New image").click()
+    visit.example(1)
+    expect(said).to_contain_text("the outlines of 2 regions it found; the risk covers all of them together")

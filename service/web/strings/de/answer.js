@@ -2,8 +2,6 @@
 
 import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
 
-/** @import { Box } from "../../types.js" */
-
 /** @type {typeof import("../en/answer.js").text} */
 export const text = {
   classes: {
@@ -12,23 +10,24 @@ export const text = {
     seborrheic_keratosis: "Seborrhoische Keratose",
     basal_cell_carcinoma: "Basalzellkarzinom",
     squamous_cell_carcinoma: "Plattenepithelkarzinom",
-    actinic_keratosis: "Aktinische Keratose",
   },
-  within: (name = "") => name.replace(/^(Seborrhoische|Aktinische) /, (first) => first.toLowerCase()),
+  within: (name = "") => name.replace(/^Seborrhoische /, "seborrhoische "),
 
   decision: {
     refer: "Überweisen",
-    no_referral: "Keine Überweisung empfohlen",
+    no_referral: (judged = "") => `Keine Überweisung${judged && ` wegen ${judged}`} empfohlen`,
     abstained: "Keine Beurteilung: Bild nicht geeignet",
-    risk: (/** @type {string[]} */ names) => `Risiko für ${allOf(names)}`,
-    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+    risk: (names = [""]) => `Risiko für ${allOf(names)}`,
+    because: (names = [""], share = 0, threshold = 0, refer = false) => {
       const [shown, limit] = apart(share, threshold);
       return `Risiko für ${allOf(names)} ${shown}, ${refer ? "an oder über" : "unter"} der Entscheidungsschwelle von ${limit}.`;
     },
     threshold: (share = "") => `Entscheidungsschwelle ${share}`,
-    notRuledOut: (/** @type {string[]} */ names) => `Das schließt ${anyOf(names)} nicht aus.`,
-    othersUnknown: "Andere Hautkrebse erkennt die Software nicht.",
-    ownMix: (names = "", share = "") => `Kalibriert für einen Anteil von ${share} ${names}, die Mischung des Modells.`,
+    notRuledOut: {
+      no_referral: (names) => `Das schließt ${anyOf(names)} nicht aus.`,
+      abstained: (names) => `Nichts wurde beurteilt; ${anyOf(names)} ist nicht ausgeschlossen.`,
+    },
+    ownMix: (names = "", share = "") => `Kalibriert für einen Anteil von ${share} ${names}. Wo er kleiner ist, ist auch das Risiko kleiner.`,
     clinic: (names = "", share = "") => `Für Ihre Praxis mit einem Anteil von ${share} ${names}.`,
     noMix: "Das Modell sagt nicht, für welche Patientengruppe dieses Risiko gilt.",
     setClinic: "Anteil Ihrer Praxis angeben",
@@ -38,16 +37,16 @@ export const text = {
     abstainedBecause: "Warum nicht",
     abstainedWhatNext: "Nehmen Sie ein neues Bild auf oder beurteilen Sie die Läsion ohne diese Software.",
     reasons: {
-      no_lesion_found: "Es wurde keine Läsion gefunden.",
-      lesion_touches_border: "Die Läsion reicht an den Bildrand; ein Teil kann fehlen.",
-      several_lesions: "Es scheinen mehrere Läsionen zu sein; nehmen Sie von jeder ein eigenes Bild auf.",
-      branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig.",
-      near_threshold: "Das Risiko liegt nahe an der Schwelle; ein zweites Bild dieser Läsion kann die Empfehlung ändern.",
+      no_lesion_found: "Es wurde keine Läsion gefunden; sie gehört in die Bildmitte.",
+      lesion_touches_border: "Die Läsion reicht an den Bildrand; ein Teil kann fehlen. Nehmen Sie sie ganz auf.",
+      several_lesions: "Wohl mehrere Läsionen: Das Risiko gilt für alle Umrisse zusammen. Nehmen Sie jede einzeln auf.",
+      branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig; verlassen Sie sich weniger auf diese Antwort.",
+      near_threshold: "Das Risiko liegt nahe an der Schwelle. Nehmen Sie ein zweites Bild dieser Läsion auf: Es kann die Empfehlung ändern.",
       not_sure: "Keine der bekannten Diagnosen ist wahrscheinlich genug: Eine Überweisung wird unabhängig vom Risiko empfohlen.",
-      small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht.",
-      burned_in_annotation: "Die Datei gibt an, dass im Bild Schrift steht; sie kann das Netz irreführen und den Patienten nennen.",
-      recognizable_features: "Die Datei gibt an, dass die Person auf dem Bild erkennbar ist; es zeigt vielleicht mehr als die Läsion.",
-      not_dermoscopy: "Das sieht nicht nach einem dermatoskopischen Bild aus.",
+      small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht; senden Sie das Original.",
+      burned_in_annotation: "Die Datei gibt an, dass im Bild Schrift steht; sie kann das Netz irreführen und den Patienten nennen. Verwenden Sie eines ohne.",
+      recognizable_features: "Die Datei gibt an, dass die Person auf dem Bild erkennbar ist; es zeigt vielleicht mehr als die Läsion. Zeigen Sie nur diese.",
+      not_dermoscopy: "Das sieht nicht nach einem dermatoskopischen Bild aus; verwenden Sie ein Dermatoskop.",
       blurred: "Das Bild ist unscharf; stellen Sie scharf und wiederholen Sie die Aufnahme.",
       too_dark: "Das Bild ist zu dunkel; nehmen Sie mehr Licht.",
       too_bright: "Das Bild ist zu hell; nehmen Sie weniger Licht oder Druck.",
@@ -57,20 +56,16 @@ export const text = {
   },
 
   limits: {
-    title: "Grenzen dieser Antwort",
-    knows: "Kennt nur",
-    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
     unknown: "Erkennt nicht",
-    unknownMeans: (/** @type {string[]} */ names) => `${allOf([...names, "alle anderen Diagnosen"])}. Ausgeschlossen sind sie damit nicht.`,
+    unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anderes als ${allOf(known)}`])}.`,
     testing: "Im Test",
     atSelection: "Wo die Schwelle gewählt wurde",
   },
 
   performance: {
     title: "Wie gut es war",
-    cases: (/** @type {string[]} */ names) => (names.join() === "melanoma" ? "Melanomen" : "bösartigen Läsionen"),
-    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
-      `Übersehen wurden ${missed < 1 ? "weniger als 1" : missed} von 100 ${cases}${oneIn > 1 ? ` (etwa 1 von ${oneIn})` : ""}, überwiesen ${referred < 1 ? "weniger als 1" : referred} von ${of} harmlosen Läsionen.`,
+    cases: (names) => (names.join() === "melanoma" ? "Melanomen" : "bösartigen Läsionen"),
+    said: (cases = "", missed = 0, referred = 0) => `Übersehen wurden ${missed < 1 ? "weniger als 1" : missed} von 100 ${cases}, überwiesen ${referred < 1 ? "weniger als 1" : referred} von 100 harmlosen Läsionen.`,
     expectMore: "Anderswo ist mit mehr Übersehenem zu rechnen.",
     sensitivity: "Sensitivität",
     specificity: "Spezifität",
@@ -78,7 +73,6 @@ export const text = {
     specificityMeans: "der harmlosen Läsionen wurden es nicht",
     interval: (low = 0, high = 0) => `95-%-Intervall ${percent(low)} bis ${percent(high)}`,
     measured: (where = "") => `Gemessen an ${where}.`,
-    selection: (where = "") => `Gemessen an ${where}; anderswo können die Werte schlechter sein.`,
     chosen: (where = "") => `Die Schwelle wurde an ${where} gewählt.`,
     repeatability: "Ein zweites Bild derselben Läsion",
     repeats: (share = 0, low = 0, high = 0) => `ergab bei ${percent(share)} der Paare die andere Empfehlung (95-%-Intervall ${percent(low)} bis ${percent(high)}).`,
@@ -88,12 +82,10 @@ export const text = {
   clinic: {
     title: "Ihre Praxis",
     prevalence: (names = "") => `Anteil von ${names} an Ihren Läsionen`,
-    unit: "%",
     own: "Mischung des Modells verwenden",
     point: "Arbeitspunkt",
     points: { balanced: "Ausgewogen", "high-sensitivity": "Hohe Sensitivität", dermatologist: "Wie Dermatologen" },
     remembered: "Wird in diesem Browser gemerkt und gilt für jede Antwort.",
-    converted: "Risiko und Schwelle werden gemeinsam umgerechnet, die Empfehlung bleibt.",
     values: "Prädiktive Werte in Ihrer Praxis",
     positive: "Von den überwiesenen Läsionen bösartig (PPV)",
     negative: "Von den nicht überwiesenen harmlos (NPV)",
@@ -113,8 +105,7 @@ export const text = {
     malignant: "bösartig",
     sum: "Alle bösartigen Diagnosen",
     threshold: (threshold = 0) => `Entscheidungsschwelle ${rough(threshold)}`,
-    apart: (name = "", shares = 0) => `Am weitesten auseinander liegen die beiden Zweige bei ${name}, um ${number(shares * 100)} Prozentpunkte.`,
-    mix: (/** @type {string[]} */ shares) => `Mischung des Modells: ${allOf(shares)}.`,
+    mix: (shares = [""]) => `Mischung des Modells: ${allOf(shares)}.`,
   },
 
   quality: {
@@ -138,13 +129,11 @@ export const text = {
       profile_ignored: "Farbprofil nicht beachtet.",
       cmyk_without_profile: "Druckfarben (CMYK) ohne Profil; die Farben können abweichen.",
     },
-    squashed: (size = 0, /** @type {number | null} */ quality) => `Auf ${size} × ${size} Bildpunkte gestaucht${quality ? ` und komprimiert (JPEG, Qualität ${quality})` : ""}; feinere Einzelheiten gehen verloren.`,
+    squashed: (size = 0, quality) => `Auf ${size} × ${size} Bildpunkte gestaucht${quality ? ` und komprimiert (JPEG, Qualität ${quality})` : ""}; feinere Einzelheiten gehen verloren.`,
     kept: (size = 0) => `Es hat bereits die ${size} × ${size} Bildpunkte des Netzes.`,
-    cropped: (/** @type {Box} */ box, share = 0) => `Zugeschnitten auf x ${box.x0} bis ${box.x1}, y ${box.y0} bis ${box.y1}: ${percent(share)} des Bildes.`,
+    cropped: (share = 0) => `Zugeschnitten auf ${percent(share)} des Bildes.`,
     lesion: (share = 0) => `Die Läsion bedeckt ${percent(share)} des Bildes.`,
     noLesion: "Es wurde keine Läsion gefunden; verwendet wurde das ganze Bild.",
-    times: "Dauer in Millisekunden",
-    stages: { decode: "Lesen", queue: "Warten", inference: "Netz", total: "Gesamt" },
   },
 
   model: {
@@ -165,7 +154,6 @@ export const text = {
     why: "Wird gedruckt und kopiert, nie gesendet oder gespeichert. Keine Patientennamen.",
     copy: "Für die Akte kopieren",
     copied: "Kopiert.",
-    json: "JSON",
     image: "Bild",
     reader: "Befundet von",
     signature: "Datum und Unterschrift",
@@ -188,7 +176,6 @@ export const text = {
     pick: (side = "") => `Bild ${side}`,
     map: "Karte auf beiden",
     caption: "Wahrscheinlichkeiten beider Bilder und ihr Unterschied, B minus A",
-    difference: "B − A",
     points: (shares = 0) => `${difference(shares)} PP`,
     abstained: "keine Beurteilung",
     linked: "Zoom und Lage sind gekoppelt.",

@@ -2,7 +2,7 @@
 
 import { allOf, number, percent, wholePercent } from "../../format.js";
 
-/** @import { Peak, Summary } from "../../types.js" */
+/** @import { Peak } from "../../types.js" */
 
 const maps = { lesion: "Läsion", spatial: "Räumlich", correlation: "Korrelation" };
 const named = { lesion: "Läsions-Aufmerksamkeit", spatial: "Räumliche Aufmerksamkeit", correlation: "Korrelations-Aufmerksamkeit" };
@@ -20,11 +20,12 @@ function peakAt({ lesion, place }) {
 /** @type {typeof import("../en/page.js").text} */
 export const text = {
   skip: "Zum Bild springen",
-  brand: "Clinical-Inspired Network",
-  purpose: "Melanomrisiko aus einem dermatoskopischen Bild",
-  statement: "Forschungssoftware, kein Medizinprodukt. Nicht für Diagnose, Triage oder Therapieentscheidungen. Die Karten beweisen nicht, dass eine Antwort stimmt.",
+  purpose: "Melanomrisiko aus einem dermatoskopischen Bild.",
+  research: "Forschungssoftware, kein Medizinprodukt.",
+  statement: "Nicht für Diagnose, Triage oder Therapieentscheidungen. Die Karten beweisen nicht, dass eine Antwort stimmt.",
   served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} auf ${provider}`,
   language: "Sprache",
+  cancel: "Abbrechen",
 
   tools: { label: "Werkzeuge", new: "Neues Bild", list: "Liste", compare: "Vergleichen", print: "Drucken", theme: "Hell oder dunkel" },
 
@@ -39,11 +40,10 @@ export const text = {
     formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF oder DICOM. Nur an diesen Dienst gesendet; Dateien und ihre Namen werden nicht gespeichert.",
     examples: "Oder ein Beispiel versuchen",
     impression: "Zuerst nach meinem Eindruck fragen",
-    impressionWhy: "Bis dahin bleibt die Antwort verdeckt.",
   },
   examples: {
-    melanoma: { title: "Dunkle, unregelmäßige Läsion", source: "ISIC_0001140, CC0", known: "Bekannte Diagnose: Melanom. Das mitgelieferte Modell wurde unter anderem daran trainiert." },
-    nevus: { title: "Rote und braune Läsion", source: "ISIC_0013793, CC0", known: "Bekannte Diagnose: Nävus. Das mitgelieferte Modell wurde nicht daran trainiert; seine Schwelle wurde unter anderem daran gewählt." },
+    melanoma: { title: "Dunkle, unregelmäßige Läsion", known: "Bekannte Diagnose: Melanom. Das mitgelieferte Modell wurde unter anderem daran trainiert." },
+    nevus: { title: "Rote und braune Läsion", known: "Bekannte Diagnose: Nävus. Die Schwelle des mitgelieferten Modells wurde unter anderem daran gewählt." },
   },
 
   picture: (count = 0) => `Bild ${count}`,
@@ -56,7 +56,6 @@ export const text = {
     retry: (seconds = 0) => `Der Dienst ist ausgelastet; neuer Versuch in ${seconds} s`,
     slow: "Die Verbindung ist langsam.",
     shrink: "Kleinere Kopie senden",
-    give_up: "Abbrechen",
   },
 
   problem: {
@@ -64,24 +63,25 @@ export const text = {
     another: "Anderes Bild auswählen",
     kept: "Ihr Bild ist noch hier.",
     wait: (seconds = 0) => `Der Dienst bittet, ${seconds} ${seconds === 1 ? "Sekunde" : "Sekunden"} zu warten.`,
+    says: "Der Dienst sagt:",
     kinds: {
-      "malformed-request": { title: "Das ließ sich nicht als Bild senden", text: "Der Dienst sagt:", detail: true },
-      conflict: { title: "Das Bild muss neu gesendet werden", text: "Der Dienst sagt:", detail: true },
+      "malformed-request": { title: "Das ließ sich nicht als Bild senden", detail: true },
+      conflict: { title: "Das Bild muss neu gesendet werden", detail: true },
       "too-large": { title: "Das Bild ist zu groß", text: "Senden Sie eine kleinere Kopie:", detail: true },
       "unsupported-type": { title: "Das ist kein Bild, das der Dienst liest", text: "Es zählt der Inhalt, nicht der Name:", detail: true },
-      "undecodable-picture": { title: "Das Bild ist nicht lesbar", text: "Der Dienst sagt:", detail: true },
-      unauthorized: { title: "Der Dienst verlangt einen Zugangsschlüssel", text: "Fragen Sie die Person, die ihn betreibt." },
+      "undecodable-picture": { title: "Das Bild ist nicht lesbar", detail: true },
+      unauthorized: { title: "Der Dienst verlangt einen Zugangsschlüssel", text: "Fragen Sie den Betreiber." },
       "queue-full": { title: "Der Dienst ist ausgelastet", text: "Er liest so viele Bilder, wie er kann." },
       "rate-limited": { title: "Zu viele Bilder in kurzer Zeit", text: "Ihr Zugang erlaubt im Moment nicht mehr." },
       "not-ready": { title: "Der Dienst ist nicht bereit", text: "Er startet, endet oder hat seinen Selbsttest nicht bestanden." },
-      "insufficient-storage": { title: "Der Dienst hat keinen Platz für eine Antwort", text: "Die Person, die ihn betreibt, muss Platz schaffen." },
+      "insufficient-storage": { title: "Der Dienst hat keinen Platz für eine Antwort", text: "Der Betreiber muss Platz schaffen." },
       "request-timeout": { title: "Das Senden dauerte zu lange", text: "Die Verbindung war zu langsam für den Dienst." },
       "deadline-exceeded": { title: "Keine Antwort in der vorgesehenen Zeit", text: "Der Dienst brauchte zu lange." },
       stalled: { title: "Das Senden kam zum Stillstand", text: "Eine halbe Minute lang wurde nichts gesendet." },
       unreachable: { title: "Der Dienst ist nicht erreichbar", text: "Die Verbindung ist unterbrochen, oder er läuft nicht." },
       "not-found": { title: "Der Dienst hat diese Antwort nicht mehr", text: "Antworten verfallen nach einer Weile. Senden Sie das Bild neu, um mehr davon zu sehen." },
       changed: { title: "Das Modell wurde gerade gewechselt", text: "Senden Sie das Bild neu." },
-      unknown: { title: "Der Dienst hat versagt", text: "Versuchen Sie es noch einmal; hilft das nicht, sagen Sie es der Person, die ihn betreibt." },
+      unknown: { title: "Der Dienst hat versagt", text: "Versuchen Sie es noch einmal; hilft das nicht, sagen Sie es dem Betreiber." },
     },
   },
 
@@ -92,12 +92,12 @@ export const text = {
         refer && `${refer} überweisen`,
         none && `${none} ohne Beurteilung`,
         failed && `${failed} fehlgeschlagen`,
-        below && `${below} ohne Überweisung`,
+        below && `${below} unter der Schwelle`,
         open && `${open} ausstehend`,
       ].filter(Boolean).join(", "),
     abstained: "Keine Beurteilung",
     covered: "Antwort verdeckt",
-    failed: "Fehlgeschlagen",
+    failed: "Fehler",
     retry: (name = "") => `${name} noch einmal versuchen`,
     retryAll: "Alle fehlgeschlagenen noch einmal",
     deleteAll: "Alle löschen",
@@ -129,21 +129,13 @@ export const text = {
     contrast: "Kontrast",
     keys: "Tasten im Betrachter",
     keyList: [
-      ["+  −", "vergrößern, verkleinern"],
-      ["0", "einpassen"],
-      ["1", "echte Bildpunkte"],
-      ["R", "drehen"],
-      ["F", "ganzer Bildschirm"],
-      ["Pfeile", "Bild verschieben; auf der Korrelationskarte eine Stelle wählen"],
-      ["Enter", "zeigen, was mit der Stelle zusammenhängt"],
-      ["Umschalt + Pfeile", "Bild auf der Korrelationskarte verschieben"],
-      ["Esc", "Stelle loslassen"],
-      ["O", "Karte an und aus"],
+      ["Pfeiltasten", "Bild verschieben; auf der Korrelationskarte eine Stelle wählen (mit Umschalt: verschieben)"],
+      ["Enter, Esc", "zeigen, was mit der Stelle zusammenhängt; sie loslassen"],
+      ["O", "Karte ein und aus"],
     ],
     cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
     noPreview: "Der Browser kann das nicht zeigen.",
-    alone: "Das Bild ohne Karte.",
-    dashes: "Gestrichelt: der Ausschnitt, den das Netz beurteilt hat. Durchgezogen: der Umriss der gefundenen Läsion.",
+    dashes: (count = 1) => `Gestrichelt: der Ausschnitt, den das Netz beurteilt hat. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
     lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
   },
 
@@ -159,9 +151,7 @@ export const text = {
       "Nun einen zweiten Strich, möglichst weit entfernt.",
     ],
     distance: "Abstand beider Striche",
-    unit: "mm",
     use: "Übernehmen",
-    cancel: "Abbrechen",
     invalid: (wide = "", least = 0, most = 0) => `Damit wäre das Bild ${wide} mm breit; möglich sind ${least} bis ${most} mm. Prüfen Sie die Länge oder wählen Sie andere Striche.`,
     size: (along = "", across = "", least = false, own = false) => `Läsion ${least ? "mindestens" : "etwa"} ${along} × ${across} mm, längs und quer im Umriss des Netzes; Maßstab ${own ? "vom Befunder kalibriert" : "aus der Datei"}.`,
   },
@@ -172,7 +162,7 @@ export const text = {
     none: "Keine",
     kinds: maps,
     branch: "Zweig",
-    branches: { mean: "Mittel", 1: "1", 2: "2" },
+    mean: "Mittel",
     opacity: "Deckkraft der Karte",
     split: "Ohne | mit Karte",
     box: "Ausschnitt",
@@ -192,7 +182,7 @@ export const text = {
     relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt, um zu sehen, womit das Netz sie verbindet.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt, was damit zusammenhängt.`,
     outside: "Die Stelle liegt außerhalb des Ausschnitts.",
-    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
+    says: (summary, where, spot = false) => {
       const of = summary.region === "crop" ? "des Ausschnitts" : "des Bildes";
       const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", zur gewählten Stelle" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × des Durchschnitts";
@@ -213,7 +203,6 @@ export const text = {
     field: "Schlüssel",
     refused: "Der Dienst hat diesen Schlüssel nicht angenommen.",
     use: "Schlüssel verwenden",
-    cancel: "Abbrechen",
   },
   card: { title: "Modellkarte", close: "Schließen" },
 };

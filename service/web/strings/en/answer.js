@@ -2,7 +2,7 @@
 
 import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
 
-/** @import { Box } from "../../types.js" */
+/** @import { Verdict } from "../../types.js" */
 
 export const text = {
   /** Names of diagnoses, as they stand alone. @type {Record<string, string>} */
@@ -12,24 +12,26 @@ export const text = {
     seborrheic_keratosis: "Seborrhoeic keratosis",
     basal_cell_carcinoma: "Basal cell carcinoma",
     squamous_cell_carcinoma: "Squamous cell carcinoma",
-    actinic_keratosis: "Actinic keratosis",
   },
   /** The same within a sentence. */
   within: (name = "") => name.toLowerCase(),
 
   decision: {
     refer: "Refer",
-    no_referral: "No referral advised",
+    no_referral: (judged = "") => `No referral advised${judged && ` for ${judged}`}`,
     abstained: "No assessment: image not suitable",
-    risk: (/** @type {string[]} */ names) => `${allOf(names)} risk`,
-    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+    risk: (names = [""]) => `${allOf(names)} risk`,
+    because: (names = [""], share = 0, threshold = 0, refer = false) => {
       const [shown, limit] = apart(share, threshold);
       return `${allOf(names)} risk ${shown}, ${refer ? "at or above" : "below"} the decision threshold of ${limit}.`;
     },
     threshold: (share = "") => `Decision threshold ${share}`,
-    notRuledOut: (/** @type {string[]} */ names) => `This does not rule out ${anyOf(names)}.`,
-    othersUnknown: "The software cannot recognise other skin cancers.",
-    ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}, the model's own mix.`,
+    /** @type {Partial<Record<Verdict, (names: string[]) => string>>} */
+    notRuledOut: {
+      no_referral: (names) => `This does not rule out ${anyOf(names)}.`,
+      abstained: (names) => `Nothing was assessed; ${anyOf(names)} is not ruled out.`,
+    },
+    ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}. Where it is rarer, the risk is lower.`,
     clinic: (names = "", share = "") => `For your clinic, where ${share} of lesions are ${names}.`,
     noMix: "The model does not say for which population this risk holds.",
     setClinic: "Set your clinic's share",
@@ -40,16 +42,16 @@ export const text = {
     abstainedWhatNext: "Take another image, or judge the lesion without this software.",
     /** @type {Record<string, string>} */
     reasons: {
-      no_lesion_found: "No lesion was found.",
-      lesion_touches_border: "The lesion reaches the edge of the image; part of it may be missing.",
-      several_lesions: "There seems to be more than one lesion; take one image of each.",
-      branches_disagree: "The two halves of the network disagree about the diagnosis.",
-      near_threshold: "The risk is close to the threshold; a second image of this lesion may change the advice.",
+      no_lesion_found: "No lesion was found; place it in the middle of the image.",
+      lesion_touches_border: "The lesion reaches the edge of the image; part of it may be missing. Take one that shows all of it.",
+      several_lesions: "Probably more than one lesion: the risk is of all outlines together. Take one image of each.",
+      branches_disagree: "The two halves of the network disagree about the diagnosis; rely less on this answer.",
+      near_threshold: "The risk is close to the threshold. Take a second image of this lesion: it may change the advice.",
       not_sure: "None of the diagnoses it knows is likely enough: a referral is advised whatever the risk.",
-      small_picture: "The image has fewer pixels than the network needs.",
-      burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient.",
-      recognizable_features: "The file says that the patient can be recognised in the image; it may show more than the lesion.",
-      not_dermoscopy: "This does not look like a dermoscopic image.",
+      small_picture: "The image has fewer pixels than the network needs; send the original.",
+      burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient. Use one without.",
+      recognizable_features: "The file says that the patient can be recognised in the image; it may show more than the lesion. Show the lesion alone.",
+      not_dermoscopy: "This does not look like a dermoscopic image; use a dermatoscope.",
       blurred: "The image is blurred; focus and take it again.",
       too_dark: "The image is too dark; use more light.",
       too_bright: "The image is too bright; use less light or pressure.",
@@ -59,11 +61,8 @@ export const text = {
   },
 
   limits: {
-    title: "Limits of this answer",
-    knows: "Knows only",
-    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
     unknown: "Cannot recognise",
-    unknownMeans: (/** @type {string[]} */ names) => `${anyOf([...names, "any other diagnosis"])}. This answer does not rule them out.`,
+    unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anything but ${allOf(known)}`])}.`,
     testing: "In testing",
     atSelection: "Where its threshold was chosen",
   },
@@ -72,9 +71,8 @@ export const text = {
     title: "How well it did",
     /** @type {(names: string[]) => string} */
     cases: (names) => (names.join() === "melanoma" ? "melanomas" : "malignant lesions"),
-    /** Of 100 malignant lesions missed; of 10 or 100 harmless ones referred. */
-    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
-      `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases}${oneIn > 1 ? ` (about 1 in ${oneIn})` : ""} and referred ${referred < 1 ? "fewer than 1" : referred} of ${of} harmless lesions.`,
+    /** Of 100 malignant lesions missed, of 100 harmless ones referred. */
+    said: (cases = "", missed = 0, referred = 0) => `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases} and referred ${referred < 1 ? "fewer than 1" : referred} of 100 harmless lesions.`,
     expectMore: "Expect more misses elsewhere.",
     sensitivity: "Sensitivity",
     specificity: "Specificity",
@@ -82,7 +80,6 @@ export const text = {
     specificityMeans: "of harmless lesions were not",
     interval: (low = 0, high = 0) => `95% interval ${percent(low)} to ${percent(high)}`,
     measured: (where = "") => `Measured on ${where}.`,
-    selection: (where = "") => `Measured on ${where}; figures from elsewhere may be worse.`,
     chosen: (where = "") => `The threshold was chosen on ${where}.`,
     repeatability: "A second image of the same lesion",
     repeats: (share = 0, low = 0, high = 0) => `gave the other advice in ${percent(share)} of pairs (95% interval ${percent(low)} to ${percent(high)}).`,
@@ -92,13 +89,11 @@ export const text = {
   clinic: {
     title: "Your clinic",
     prevalence: (names = "") => `Lesions you examine that are ${names}`,
-    unit: "%",
     own: "Use the model's mix",
     point: "Operating point",
     /** @type {Record<string, string>} */
     points: { balanced: "Balanced", "high-sensitivity": "High sensitivity", dermatologist: "As dermatologists" },
     remembered: "Remembered in this browser and used for every answer.",
-    converted: "The risk and its threshold are converted together, so the advice stays.",
     values: "Predictive values in your clinic",
     positive: "Of lesions referred, malignant (PPV)",
     negative: "Of lesions not referred, harmless (NPV)",
@@ -118,8 +113,7 @@ export const text = {
     malignant: "malignant",
     sum: "All malignant diagnoses",
     threshold: (threshold = 0) => `Decision threshold ${rough(threshold)}`,
-    apart: (name = "", shares = 0) => `The two branches differ most in ${name}, by ${number(shares * 100)} percentage points.`,
-    mix: (/** @type {string[]} */ shares) => `The model's own mix: ${allOf(shares)}.`,
+    mix: (shares = [""]) => `The model's own mix: ${allOf(shares)}.`,
   },
 
   quality: {
@@ -147,12 +141,9 @@ export const text = {
     },
     squashed: (size = 0, /** @type {number | null} */ quality) => `Squashed to ${size} × ${size} pixels${quality ? ` and compressed (JPEG, quality ${quality})` : ""}; finer detail is lost.`,
     kept: (size = 0) => `It has the network's ${size} × ${size} pixels already.`,
-    cropped: (/** @type {Box} */ box, share = 0) => `Cropped to x ${box.x0} to ${box.x1}, y ${box.y0} to ${box.y1}: ${percent(share)} of the image.`,
+    cropped: (share = 0) => `Cropped to ${percent(share)} of the image.`,
     lesion: (share = 0) => `The lesion covers ${percent(share)} of the image.`,
     noLesion: "No lesion was found; the whole image was used.",
-    times: "Time taken, in milliseconds",
-    /** @type {Record<string, string>} */
-    stages: { decode: "Decode", queue: "Wait", inference: "Network", total: "Total" },
   },
 
   model: {
@@ -173,7 +164,6 @@ export const text = {
     why: "Printed and copied; never sent or kept. No patient's name.",
     copy: "Copy for the record",
     copied: "Copied.",
-    json: "JSON",
     image: "Image",
     reader: "Read by",
     signature: "Date and signature",
@@ -197,7 +187,6 @@ export const text = {
     pick: (side = "") => `Image ${side}`,
     map: "Map on both",
     caption: "Probabilities of both images and their difference, B less A",
-    difference: "B − A",
     points: (shares = 0) => `${difference(shares)} pp`,
     abstained: "no assessment",
     linked: "Zoom and position are linked.",

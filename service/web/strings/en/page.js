@@ -20,11 +20,12 @@ function peakAt({ lesion, place }) {
 
 export const text = {
   skip: "Skip to the image",
-  brand: "Clinical-Inspired Network",
-  purpose: "Melanoma risk from a dermoscopic image",
-  statement: "Research software, not a medical device. Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
+  purpose: "Melanoma risk from a dermoscopic image.",
+  research: "Research software, not a medical device.",
+  statement: "Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
   served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} on ${provider}`,
   language: "Language",
+  cancel: "Cancel",
 
   tools: { label: "Tools", new: "New image", list: "List", compare: "Compare", print: "Print", theme: "Light or dark" },
 
@@ -39,12 +40,11 @@ export const text = {
     formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF or DICOM. Sent to this service only; the files and their names are not kept.",
     examples: "Or try an example",
     impression: "Ask for my impression first",
-    impressionWhy: "The answer stays covered until then.",
   },
-  /** @type {Record<string, { title: string, source: string, known: string }>} */
+  /** @type {Record<string, { title: string, known: string }>} */
   examples: {
-    melanoma: { title: "Dark, irregular lesion", source: "ISIC_0001140, CC0", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
-    nevus: { title: "Red and brown lesion", source: "ISIC_0013793, CC0", known: "Known diagnosis: naevus. The shipped model was not trained on it; it is one of those on which its threshold was chosen." },
+    melanoma: { title: "Dark, irregular lesion", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
+    nevus: { title: "Red and brown lesion", known: "Known diagnosis: naevus. The shipped model's threshold was chosen on it, among others." },
   },
 
   picture: (count = 0) => `Image ${count}`,
@@ -57,7 +57,6 @@ export const text = {
     retry: (seconds = 0) => `The service is busy; sent again in ${seconds} s`,
     slow: "The connection is slow.",
     shrink: "Send a smaller copy",
-    give_up: "Cancel",
   },
 
   problem: {
@@ -65,13 +64,14 @@ export const text = {
     another: "Choose another image",
     kept: "Your image is still here.",
     wait: (seconds = 0) => `The service asks to wait ${seconds} ${seconds === 1 ? "second" : "seconds"}.`,
-    /** @type {Record<string, { title: string, text: string, detail?: boolean }>} */
+    says: "The service says:",
+    /** @type {Record<string, { title: string, text?: string, detail?: boolean }>} */
     kinds: {
-      "malformed-request": { title: "This could not be sent as an image", text: "The service says:", detail: true },
-      conflict: { title: "The image has to be sent again", text: "The service says:", detail: true },
+      "malformed-request": { title: "This could not be sent as an image", detail: true },
+      conflict: { title: "The image has to be sent again", detail: true },
       "too-large": { title: "The image is too large", text: "Send a smaller copy of it:", detail: true },
       "unsupported-type": { title: "This is not an image the service reads", text: "It looks at the content, not at the name:", detail: true },
-      "undecodable-picture": { title: "The image cannot be read", text: "The service says:", detail: true },
+      "undecodable-picture": { title: "The image cannot be read", detail: true },
       unauthorized: { title: "The service asks for an access key", text: "Ask the person who runs it for one." },
       "queue-full": { title: "The service is busy", text: "It is reading as many images as it can." },
       "rate-limited": { title: "Too many images in a short time", text: "Your access allows no more for the moment." },
@@ -94,7 +94,7 @@ export const text = {
         refer && `${refer} refer`,
         none && `${none} no assessment`,
         failed && `${failed} failed`,
-        below && `${below} no referral advised`,
+        below && `${below} below the threshold`,
         open && `${open} to go`,
       ].filter(Boolean).join(", "),
     abstained: "No assessment",
@@ -131,21 +131,13 @@ export const text = {
     contrast: "Contrast",
     keys: "Keys in the viewer",
     keyList: [
-      ["+  −", "zoom"],
-      ["0", "fit the image"],
-      ["1", "native pixels"],
-      ["R", "turn"],
-      ["F", "full screen"],
-      ["Arrows", "move the image; on the correlation map, choose a spot"],
-      ["Enter", "show what is related to the spot"],
-      ["Shift + arrows", "move the image on the correlation map"],
-      ["Esc", "let go of the spot"],
+      ["Arrows", "move the image; on the correlation map, choose a spot (with Shift: move)"],
+      ["Enter, Esc", "show what is related to the spot; let go of it"],
       ["O", "map on and off"],
     ],
     cannotShow: "The browser cannot show this kind of image; this is what the network was given.",
     noPreview: "The browser cannot show this.",
-    alone: "The image without a map.",
-    dashes: "Dashed: the crop that the network judged. Solid: the outline of the lesion it found.",
+    dashes: (count = 1) => `Dashed: the crop that the network judged. Solid: ${count > 1 ? `the outlines of ${count} regions it found; the risk covers all of them together.` : "the outline of the lesion it found."}`,
     lifted: "Map switched off; press O to see it again.",
   },
 
@@ -161,9 +153,7 @@ export const text = {
       "Now another mark, as far away as possible.",
     ],
     distance: "Distance between both marks",
-    unit: "mm",
     use: "Use",
-    cancel: "Cancel",
     invalid: (wide = "", least = 0, most = 0) => `That would make the image ${wide} mm wide; it may be ${least} to ${most} mm. Check the length, or choose other marks.`,
     size: (along = "", across = "", least = false, own = false) => `Lesion ${least ? "at least" : "about"} ${along} × ${across} mm, along and across the network's outline; scale ${own ? "calibrated by the reader" : "from the file"}.`,
   },
@@ -174,7 +164,7 @@ export const text = {
     none: "None",
     kinds: maps,
     branch: "Branch",
-    branches: { mean: "Mean", 1: "1", 2: "2" },
+    mean: "Mean",
     opacity: "Opacity of the map",
     split: "Without | with the map",
     box: "Crop",
@@ -218,7 +208,6 @@ export const text = {
     field: "Key",
     refused: "The service did not accept that key.",
     use: "Use the key",
-    cancel: "Cancel",
   },
   card: { title: "Model card", close: "Close" },
 };

@@ -2,8 +2,6 @@
 
 import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
 
-/** @import { Box } from "../../types.js" */
-
 /** @type {typeof import("../en/answer.js").text} */
 export const text = {
   classes: {
@@ -12,23 +10,24 @@ export const text = {
     seborrheic_keratosis: "Queratosis seborreica",
     basal_cell_carcinoma: "Carcinoma basocelular",
     squamous_cell_carcinoma: "Carcinoma espinocelular",
-    actinic_keratosis: "Queratosis actínica",
   },
   within: (name = "") => name.toLowerCase(),
 
   decision: {
     refer: "Derivar",
-    no_referral: "No se aconseja derivar",
+    no_referral: (judged = "") => `No se aconseja derivar${judged && ` por ${judged}`}`,
     abstained: "Sin valoración: imagen no apta",
-    risk: (/** @type {string[]} */ names) => `Riesgo de ${allOf(names).toLowerCase()}`,
-    because: (/** @type {string[]} */ names, share = 0, threshold = 0, refer = false) => {
+    risk: (names = [""]) => `Riesgo de ${allOf(names).toLowerCase()}`,
+    because: (names = [""], share = 0, threshold = 0, refer = false) => {
       const [shown, limit] = apart(share, threshold);
       return `Riesgo de ${allOf(names).toLowerCase()} ${shown}, ${refer ? "igual o superior al" : "inferior al"} umbral de decisión de ${limit}.`;
     },
     threshold: (share = "") => `Umbral de decisión ${share}`,
-    notRuledOut: (/** @type {string[]} */ names) => `Esto no descarta ${anyOf(names)}.`,
-    othersUnknown: "El programa no reconoce otros cánceres de piel.",
-    ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}, la mezcla del modelo.`,
+    notRuledOut: {
+      no_referral: (names) => `Esto no descarta ${anyOf(names)}.`,
+      abstained: (names) => `No se ha valorado nada; no se descarta ${anyOf(names)}.`,
+    },
+    ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}. Donde es más raro, el riesgo es menor.`,
     clinic: (names = "", share = "") => `Para su consulta, donde el ${share} de las lesiones son ${names}.`,
     noMix: "El modelo no indica para qué población vale este riesgo.",
     setClinic: "Indicar el porcentaje de su consulta",
@@ -38,16 +37,16 @@ export const text = {
     abstainedBecause: "Por qué no",
     abstainedWhatNext: "Tome otra imagen o valore la lesión sin este programa.",
     reasons: {
-      no_lesion_found: "No se ha encontrado ninguna lesión.",
-      lesion_touches_border: "La lesión llega al borde de la imagen; puede faltar una parte.",
-      several_lesions: "Parece haber más de una lesión; tome una imagen de cada una.",
-      branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico.",
-      near_threshold: "El riesgo está cerca del umbral; una segunda imagen de esta lesión puede cambiar el consejo.",
+      no_lesion_found: "No se ha encontrado ninguna lesión; sitúela en el centro de la imagen.",
+      lesion_touches_border: "La lesión llega al borde de la imagen; puede faltar una parte. Tome una que la muestre entera.",
+      several_lesions: "Probablemente más de una lesión: el riesgo es el de todos los contornos juntos. Tome una imagen de cada una.",
+      branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico; confíe menos en esta respuesta.",
+      near_threshold: "El riesgo está cerca del umbral. Tome una segunda imagen de esta lesión: puede cambiar el consejo.",
       not_sure: "Ningún diagnóstico conocido es suficientemente probable: se aconseja derivar sea cual sea el riesgo.",
-      small_picture: "La imagen tiene menos píxeles de los que necesita la red.",
-      burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente.",
-      recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen; puede mostrar más que la lesión.",
-      not_dermoscopy: "No parece una imagen dermatoscópica.",
+      small_picture: "La imagen tiene menos píxeles de los que necesita la red; envíe el original.",
+      burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente. Use una sin texto.",
+      recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen; puede mostrar más que la lesión. Muestre solo la lesión.",
+      not_dermoscopy: "No parece una imagen dermatoscópica; use un dermatoscopio.",
       blurred: "La imagen está borrosa; enfoque y repítala.",
       too_dark: "La imagen está demasiado oscura; use más luz.",
       too_bright: "La imagen está demasiado clara; use menos luz o presión.",
@@ -57,20 +56,16 @@ export const text = {
   },
 
   limits: {
-    title: "Límites de esta respuesta",
-    knows: "Solo conoce",
-    knowsMeans: (/** @type {string[]} */ names) => `${allOf(names)}.`,
-    unknown: "No puede reconocer",
-    unknownMeans: (/** @type {string[]} */ names) => `${names.join(", ")} ni ningún otro diagnóstico. Esta respuesta no los descarta.`,
+    unknown: "No reconoce",
+    unknownMeans: (others = [""], known = [""]) => `${others.join(", ")} ni otra cosa que ${anyOf(known)}.`,
     testing: "En las pruebas",
     atSelection: "Donde se eligió el umbral",
   },
 
   performance: {
     title: "Resultados medidos",
-    cases: (/** @type {string[]} */ names) => (names.join() === "melanoma" ? "melanomas" : "lesiones malignas"),
-    said: (cases = "", missed = 0, oneIn = 0, referred = 0, of = 10) =>
-      `Pasó por alto ${missed < 1 ? "menos de 1" : missed} de cada 100 ${cases}${oneIn > 1 ? ` (cerca de 1 de cada ${oneIn})` : ""} y derivó ${referred < 1 ? "menos de 1" : referred} de cada ${of} lesiones benignas.`,
+    cases: (names) => (names.join() === "melanoma" ? "melanomas" : "lesiones malignas"),
+    said: (cases = "", missed = 0, referred = 0) => `Pasó por alto ${missed < 1 ? "menos de 1" : missed} de cada 100 ${cases} y derivó ${referred < 1 ? "menos de 1" : referred} de cada 100 lesiones benignas.`,
     expectMore: "En otros lugares cabe esperar más omisiones.",
     sensitivity: "Sensibilidad",
     specificity: "Especificidad",
@@ -78,7 +73,6 @@ export const text = {
     specificityMeans: "de las lesiones benignas no se derivaron",
     interval: (low = 0, high = 0) => `intervalo del 95 %: ${percent(low)} a ${percent(high)}`,
     measured: (where = "") => `Medido en ${where}.`,
-    selection: (where = "") => `Medido en ${where}; en otros lugares puede ser peor.`,
     chosen: (where = "") => `El umbral se eligió en ${where}.`,
     repeatability: "Una segunda imagen de la misma lesión",
     repeats: (share = 0, low = 0, high = 0) => `dio el consejo contrario en ${percent(share)} de los pares (intervalo del 95 %: ${percent(low)} a ${percent(high)}).`,
@@ -88,12 +82,10 @@ export const text = {
   clinic: {
     title: "Su consulta",
     prevalence: (names = "") => `Lesiones que usted examina que son ${names}`,
-    unit: "%",
     own: "Usar la mezcla del modelo",
     point: "Punto de trabajo",
     points: { balanced: "Equilibrado", "high-sensitivity": "Alta sensibilidad", dermatologist: "Como dermatólogos" },
     remembered: "Se recuerda en este navegador y vale para todas las respuestas.",
-    converted: "El riesgo y su umbral se convierten juntos, así que el consejo no cambia.",
     values: "Valores predictivos en su consulta",
     positive: "De las lesiones derivadas, malignas (VPP)",
     negative: "De las no derivadas, benignas (VPN)",
@@ -113,8 +105,7 @@ export const text = {
     malignant: "maligno",
     sum: "Todos los diagnósticos malignos",
     threshold: (threshold = 0) => `Umbral de decisión ${rough(threshold)}`,
-    apart: (name = "", shares = 0) => `Donde más difieren las dos ramas es en ${name}, ${number(shares * 100)} puntos porcentuales.`,
-    mix: (/** @type {string[]} */ shares) => `La mezcla del modelo: ${allOf(shares)}.`,
+    mix: (shares = [""]) => `La mezcla del modelo: ${allOf(shares)}.`,
   },
 
   quality: {
@@ -138,13 +129,11 @@ export const text = {
       profile_ignored: "Perfil de color no aplicado.",
       cmyk_without_profile: "Tintas de imprenta (CMYK) sin perfil; los colores pueden no ser exactos.",
     },
-    squashed: (size = 0, /** @type {number | null} */ quality) => `Reducida a ${size} × ${size} píxeles${quality ? ` y comprimida (JPEG, calidad ${quality})` : ""}; se pierden los detalles más finos.`,
+    squashed: (size = 0, quality) => `Reducida a ${size} × ${size} píxeles${quality ? ` y comprimida (JPEG, calidad ${quality})` : ""}; se pierden los detalles más finos.`,
     kept: (size = 0) => `Ya tiene los ${size} × ${size} píxeles de la red.`,
-    cropped: (/** @type {Box} */ box, share = 0) => `Recortada a x ${box.x0} a ${box.x1}, y ${box.y0} a ${box.y1}: ${percent(share)} de la imagen.`,
+    cropped: (share = 0) => `Recortada a ${percent(share)} de la imagen.`,
     lesion: (share = 0) => `La lesión ocupa ${percent(share)} de la imagen.`,
     noLesion: "No se encontró ninguna lesión; se usó la imagen entera.",
-    times: "Tiempo empleado, en milisegundos",
-    stages: { decode: "Lectura", queue: "Espera", inference: "Red", total: "Total" },
   },
 
   model: {
@@ -165,7 +154,6 @@ export const text = {
     why: "Se imprime y se copia; nunca se envía ni se guarda. Sin nombres de pacientes.",
     copy: "Copiar para la historia",
     copied: "Copiado.",
-    json: "JSON",
     image: "Imagen",
     reader: "Leído por",
     signature: "Fecha y firma",
@@ -188,7 +176,6 @@ export const text = {
     pick: (side = "") => `Imagen ${side}`,
     map: "Mapa en ambas",
     caption: "Probabilidades de ambas imágenes y su diferencia, B menos A",
-    difference: "B − A",
     points: (shares = 0) => `${difference(shares)} pp`,
     abstained: "sin valoración",
     linked: "El zoom y la posición van juntos.",

@@ -2,7 +2,7 @@
 
 import { allOf, number, percent, wholePercent } from "../../format.js";
 
-/** @import { Peak, Summary } from "../../types.js" */
+/** @import { Peak } from "../../types.js" */
 
 const maps = { lesion: "Lesión", spatial: "Espacial", correlation: "Correlación" };
 const named = { lesion: "Atención a la lesión", spatial: "Atención espacial", correlation: "Atención de correlación" };
@@ -20,11 +20,12 @@ function peakAt({ lesion, place }) {
 /** @type {typeof import("../en/page.js").text} */
 export const text = {
   skip: "Ir a la imagen",
-  brand: "Clinical-Inspired Network",
-  purpose: "Riesgo de melanoma a partir de una imagen dermatoscópica",
-  statement: "Programa de investigación, no es un producto sanitario. No apto para diagnóstico, triaje ni decisiones de tratamiento. Los mapas no prueban que una respuesta sea correcta.",
+  purpose: "Riesgo de melanoma a partir de una imagen dermatoscópica.",
+  research: "Programa de investigación, no es un producto sanitario.",
+  statement: "No apto para diagnóstico, triaje ni decisiones de tratamiento. Los mapas no prueban que una respuesta sea correcta.",
   served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} en ${provider}`,
   language: "Idioma",
+  cancel: "Cancelar",
 
   tools: { label: "Herramientas", new: "Nueva imagen", list: "Lista", compare: "Comparar", print: "Imprimir", theme: "Claro u oscuro" },
 
@@ -39,11 +40,10 @@ export const text = {
     formats: "JPEG, PNG, WebP, TIFF, BMP, AVIF o DICOM. Se envían solo a este servicio; no se guardan los archivos ni sus nombres.",
     examples: "O pruebe un ejemplo",
     impression: "Preguntar antes por mi impresión",
-    impressionWhy: "La respuesta queda tapada hasta entonces.",
   },
   examples: {
-    melanoma: { title: "Lesión oscura e irregular", source: "ISIC_0001140, CC0", known: "Diagnóstico conocido: melanoma. El modelo incluido se entrenó con ella, entre otras." },
-    nevus: { title: "Lesión roja y marrón", source: "ISIC_0013793, CC0", known: "Diagnóstico conocido: nevus. El modelo incluido no se entrenó con ella; es una de las que sirvieron para elegir su umbral." },
+    melanoma: { title: "Lesión oscura e irregular", known: "Diagnóstico conocido: melanoma. El modelo incluido se entrenó con ella, entre otras." },
+    nevus: { title: "Lesión roja y marrón", known: "Diagnóstico conocido: nevus. El umbral del modelo incluido se eligió con ella, entre otras." },
   },
 
   picture: (count = 0) => `Imagen ${count}`,
@@ -56,7 +56,6 @@ export const text = {
     retry: (seconds = 0) => `El servicio está ocupado; nuevo intento en ${seconds} s`,
     slow: "La conexión es lenta.",
     shrink: "Enviar una copia más pequeña",
-    give_up: "Cancelar",
   },
 
   problem: {
@@ -64,12 +63,13 @@ export const text = {
     another: "Elegir otra imagen",
     kept: "Su imagen sigue aquí.",
     wait: (seconds = 0) => `El servicio pide esperar ${seconds} ${seconds === 1 ? "segundo" : "segundos"}.`,
+    says: "El servicio dice:",
     kinds: {
-      "malformed-request": { title: "No se pudo enviar como imagen", text: "El servicio dice:", detail: true },
-      conflict: { title: "Hay que enviar la imagen de nuevo", text: "El servicio dice:", detail: true },
+      "malformed-request": { title: "No se pudo enviar como imagen", detail: true },
+      conflict: { title: "Hay que enviar la imagen de nuevo", detail: true },
       "too-large": { title: "La imagen es demasiado grande", text: "Envíe una copia más pequeña:", detail: true },
       "unsupported-type": { title: "No es una imagen que el servicio lea", text: "Cuenta el contenido, no el nombre:", detail: true },
-      "undecodable-picture": { title: "No se puede leer la imagen", text: "El servicio dice:", detail: true },
+      "undecodable-picture": { title: "No se puede leer la imagen", detail: true },
       unauthorized: { title: "El servicio pide una clave de acceso", text: "Pídala a la persona que lo administra." },
       "queue-full": { title: "El servicio está ocupado", text: "Está leyendo todas las imágenes que puede." },
       "rate-limited": { title: "Demasiadas imágenes en poco tiempo", text: "Su acceso no permite más por ahora." },
@@ -92,7 +92,7 @@ export const text = {
         refer && `${refer} derivar`,
         none && `${none} sin valoración`,
         failed && `${failed} con error`,
-        below && `${below} sin derivación`,
+        below && `${below} bajo el umbral`,
         open && `${open} pendientes`,
       ].filter(Boolean).join(", "),
     abstained: "Sin valoración",
@@ -129,21 +129,13 @@ export const text = {
     contrast: "Contraste",
     keys: "Teclas del visor",
     keyList: [
-      ["+  −", "acercar y alejar"],
-      ["0", "ajustar la imagen"],
-      ["1", "píxeles originales"],
-      ["R", "girar"],
-      ["F", "pantalla completa"],
-      ["Flechas", "mover la imagen; en el mapa de correlación, elegir un punto"],
-      ["Intro", "mostrar lo relacionado con el punto"],
-      ["Mayús + flechas", "mover la imagen en el mapa de correlación"],
-      ["Esc", "soltar el punto"],
+      ["Flechas", "mover la imagen; en el mapa de correlación, elegir un punto (con Mayús: mover)"],
+      ["Intro, Esc", "mostrar lo relacionado con el punto; soltarlo"],
       ["O", "mostrar u ocultar el mapa"],
     ],
     cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió la red.",
     noPreview: "El navegador no puede mostrarla.",
-    alone: "La imagen sin mapa.",
-    dashes: "Línea discontinua: el recorte que valoró la red. Línea continua: el contorno de la lesión encontrada.",
+    dashes: (count = 1) => `Línea discontinua: el recorte que valoró la red. Línea continua: ${count > 1 ? `los contornos de ${count} zonas encontradas; el riesgo es el de todas juntas.` : "el contorno de la lesión encontrada."}`,
     lifted: "Mapa oculto; pulse O para verlo de nuevo.",
   },
 
@@ -159,9 +151,7 @@ export const text = {
       "Ahora otra marca, lo más lejos posible.",
     ],
     distance: "Distancia entre ambas marcas",
-    unit: "mm",
     use: "Usar",
-    cancel: "Cancelar",
     invalid: (wide = "", least = 0, most = 0) => `Así la imagen mediría ${wide} mm de ancho; puede medir de ${least} a ${most} mm. Revise la longitud o elija otras marcas.`,
     size: (along = "", across = "", least = false, own = false) => `Lesión de ${least ? "al menos" : "unos"} ${along} × ${across} mm, a lo largo y a lo ancho del contorno de la red; escala ${own ? "calibrada por quien la lee" : "del archivo"}.`,
   },
@@ -172,7 +162,7 @@ export const text = {
     none: "Ninguno",
     kinds: maps,
     branch: "Rama",
-    branches: { mean: "Media", 1: "1", 2: "2" },
+    mean: "Media",
     opacity: "Opacidad del mapa",
     split: "Sin | con el mapa",
     box: "Recorte",
@@ -192,7 +182,7 @@ export const text = {
     relate: "Elija un punto dentro del recorte para ver con qué lo relaciona la red.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Punto en la fila ${row} de ${rows}, columna ${column} de ${columns}. Intro muestra lo relacionado.`,
     outside: "El punto está fuera del recorte.",
-    says: (/** @type {Summary} */ summary, /** @type {string | null} */ where, spot = false) => {
+    says: (summary, where, spot = false) => {
       const of = summary.region === "crop" ? "del recorte" : "de la imagen";
       const name = summary.map === "lesion" ? named.lesion : `${named[summary.map]}, ${branches[summary.branch]}${spot ? ", relacionada con el punto" : ""}`;
       const unit = summary.map === "lesion" ? "" : " × la media";
@@ -213,7 +203,6 @@ export const text = {
     field: "Clave",
     refused: "El servicio no aceptó esa clave.",
     use: "Usar la clave",
-    cancel: "Cancelar",
   },
   card: { title: "Ficha del modelo", close: "Cerrar" },
 };

@@ -1,8 +1,45 @@
-/** The model card's Markdown as elements: headings, paragraphs, lists, tables, bold, italics and code; that is all a card has. */
+/** The dialogs: for the access key, and with the model card. */
 
-import { byId, h } from "./dom.js";
+import { Problem } from "./api.js";
+import { byId, h, input } from "./dom.js";
 
 /** @import { Child } from "./types.js" */
+
+/**
+ * The field is cleared at once; the key is kept by who asked.
+ * @param {boolean} refused Whether another key was tried before.
+ * @returns {Promise<string>} Rejects with a {@link Problem} when none is given.
+ */
+export function askForKey(refused) {
+  const dialog = byId("key", HTMLDialogElement);
+  const field = input("key-field");
+  const form = byId("key-form", HTMLFormElement);
+  byId("key-refused").hidden = !refused;
+  return new Promise((resolve, reject) => {
+    const done = new AbortController();
+    const listen = { signal: done.signal };
+    const submit = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const key = field.value.trim();
+      if (!key) return;
+      dialog.close();
+      resolve(key);
+    };
+    form.addEventListener("submit", submit, listen);
+    byId("key-cancel").addEventListener("click", () => dialog.close(), listen);
+    dialog.addEventListener(
+      "close",
+      () => {
+        field.value = "";
+        done.abort();
+        reject(new Problem("unauthorized", 401)); // nothing, once it is resolved
+      },
+      listen,
+    );
+    dialog.showModal();
+    field.focus();
+  });
+}
 
 /** @param {string} markdown */
 export function showCard(markdown) {
@@ -18,7 +55,7 @@ export function setUpCard() {
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
 }
 
-/** @param {string} markdown @returns {HTMLElement[]} */
+/** Headings, paragraphs, lists, tables, bold, italics and code: that is all the Markdown of a card has. @param {string} markdown @returns {HTMLElement[]} */
 export function cardOf(markdown) {
   const blocks = markdown.replaceAll(/<!--.*?-->/gs, "").split(/\n\s*\n/);
   return blocks.flatMap((block) => blockOf(block.split("\n").filter((line) => line.trim() && !PLOT.test(line.trim()))));
