@@ -225,7 +225,7 @@ def _stated_colours(items: Items, primary: int, header: SequenceHeader) -> tuple
     return codes, profile
 
 
-_OF_VIDEO = Kind("an AVIF in colours of video or of high dynamic range", "save it as JPEG or PNG in sRGB")
+_OF_VIDEO = Kind("an AVIF in colours of video or of high dynamic range")
 
 
 def _colours(codes: Codes) -> Colours | None:

@@ -20,9 +20,9 @@ import PIL.BmpImagePlugin
 import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 import PIL.WebPImagePlugin
-from PIL import Image, ImageChops, ImagePalette
+from PIL import Image, ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import COLORMAP, TiffImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from service.imaging import avif_decoder
 from service.imaging.avif import read_avif
@@ -31,6 +31,7 @@ from service.imaging.frame import Framed, Stated, forget_xmp, to_frame
 from service.imaging.jpeg import Jpeg, check_jpeg, completed
 from service.imaging.jpeg_decoder import load_jpeg
 from service.imaging.kinds import FORMATS, NAMES, Format, Kind, costly, damaged, format_of, refusal
+from service.imaging.palettes import check_palette, scale_palette
 from service.imaging.picture import (
     DEFAULT_LIMITS,
     Caution,
@@ -46,7 +47,7 @@ from service.imaging.picture import (
 )
 from service.imaging.png import png_colours
 from service.imaging.structure import check_parts, check_tiles, decoding_bytes, decoding_samples
-from service.imaging.tiff_jpeg import check_jpegs
+from service.imaging.tiff_parts import check_tiff_parts
 from service.imaging.webp import check_webp, webp_size
 
 # In Pillow's error when a native decoder has found no memory.
@@ -113,7 +114,7 @@ def read_picture(
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
     """As :func:`read_picture`; also raises ``MemoryError``, which is no fault of the picture's."""
     if not data:
-        raise EmptyPicture("the picture is empty; send the bytes of one")
+        raise EmptyPicture("the file is empty (0 bytes): copy it again from where it comes")
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
@@ -195,8 +196,9 @@ def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) ->
     if isinstance(image, JpegImageFile) and jpeg is not None:
         return _load_jpeg(image, data, reduction, jpeg)
     if isinstance(image, TiffImageFile):
-        check_jpegs(image, data)
+        check_tiff_parts(image, data)
     image.load()
+    check_palette(image)
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
         image.putalpha(255)  # nothing was written to that channel
     return image
@@ -229,16 +231,9 @@ def _prepare(image: Image.Image, data: bytes, reduction: int) -> None:
     if isinstance(image, JpegImageFile) and reduction > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
     if isinstance(image, TiffImageFile):
-        _scale_palette(image)
+        scale_palette(image)
     if image.format == "BMP" and (profile := bmp_profile(data)):
         image.info["icc_profile"] = profile
-
-
-def _scale_palette(image: TiffImageFile) -> None:
-    """Take a palette of 8 bits, which some software writes, as it is meant; Pillow makes it black."""
-    values = image.tag_v2.get(COLORMAP, ())
-    if image.mode in ("P", "PA") and values and max(values) < 256:
-        image.palette = ImagePalette.raw("RGB;L", bytes(values))
 
 
 def _recompress(image: Image.Image, quality: int) -> Image.Image:
@@ -278,9 +273,12 @@ def _check_pixels(size: tuple[int, int], picture_format: Format, limits: Picture
     most = limits.max_pixels_of(picture_format)
     if width * height > most:
         kind = f"{'an' if picture_format == 'AVIF' else 'a'} {NAMES[picture_format]}"
-        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {most:,} in all for {kind}")
-    if max(size) > limits.max_side:
-        raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limits.max_side:,} for a side")
+        limit = f"{most:,} in all for {kind}"
+    elif max(size) > limits.max_side:
+        limit = f"{limits.max_side:,} for a side"
+    else:
+        return
+    raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limit}; save it smaller, as JPEG")
 
 
 def _check_size(size: tuple[int, int], picture_format: Format, limits: PictureLimits) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from service.imaging.kinds import Kind, refusal
-from service.imaging.picture import TooManyParts
+from service.imaging.picture import MissingData, TooManyParts
 
 # Cameras write about twenty segments, progressive pictures about ten scans.
 _MOST_SEGMENTS = 2_000
@@ -32,10 +32,6 @@ _FROM_DEVICE = "export it as an ordinary JPEG from the software that it comes fr
 _LEAST_GAP = 1024  # bytes
 # One for each row of blocks of the tallest picture; of more, only the markers are counted.
 _MOST_INTERVALS = 4096
-
-
-class MissingData(ValueError):  # noqa: N818 - the file is at fault
-    """Data of some pixels are missing."""
 
 
 class Frame(NamedTuple):
@@ -125,7 +121,7 @@ def _check_frame(marker: int, header: bytes) -> None:
     if marker in _SEQUENTIAL_OR_PROGRESSIVE and len(header) == 8:
         bits, channels = header[2], header[7]
         if bits == 12:
-            raise refusal(Kind("a JPEG of 12 bits a channel", "save it as JPEG of 8 bits"))
+            raise refusal(Kind("a JPEG of 12 bits a channel, as medical devices write it", _FROM_DEVICE))
         if channels not in (1, 3, 4):
             raise refusal(Kind(f"a JPEG of {channels} channels", "save it as JPEG in RGB"))
 

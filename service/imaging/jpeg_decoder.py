@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from service.imaging.jpeg import Jpeg, MissingData, intervals
+from service.imaging.jpeg import Jpeg, intervals
+from service.imaging.picture import MissingData
 
 # A byte of ones, which are no code: some 17 of them end a block or a part of one.
 _ONES = b"\xff\0"

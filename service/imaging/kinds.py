@@ -54,7 +54,9 @@ _DICOM_DATA_SET = Kind("a DICOM data set without the header of a file", f"store 
 _ARCHIVE = Kind("a compressed archive", "send the pictures in it, one by one")
 _DRAWING = Kind("a Windows metafile", _DOCUMENT)
 _VIDEO = Kind("a video", "send a photo instead")
+_BASE64 = Kind("a picture written as text (base64)", "decode it first, and send its bytes")
 _VOLUME = Kind("a NIfTI volume", _DOCUMENT)
+_WITHOUT_CONTENT = Kind("a file of zeros, whose content was lost", "send a copy that opens in a photo app")
 _CHANGED = Kind("a file whose bytes were changed as if it were text", "send the original file, as it is")
 
 # How DICOM data sets begin that have no preamble: a group, an element and its type or, without types, its length.
@@ -72,6 +74,12 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\xff\x4f\xff\x51", Kind("a JPEG 2000 picture")),
     (0, b"II\xbc\x01", Kind("a JPEG XR picture")),
     (0, b"8BPS", Kind("a Photoshop document")),
+    (0, b"gimp xcf", Kind("a GIMP document")),
+    (0, b"AT&TFORM", Kind("a DjVu document", _DOCUMENT)),
+    (0, b"ZISRAWFILE", Kind("a microscope's file", _DOCUMENT)),
+    (0, b"DDS ", Kind("a DDS picture")),
+    (0, b"\x01\xda", Kind("an SGI picture")),
+    (0, b"\x59\xa6\x6a\x95", Kind("a Sun raster picture")),
     (0, b"v/1\x01", Kind("an OpenEXR picture")),
     (0, b"#?RADIANCE", Kind("a Radiance HDR picture")),
     (0, b"SIMPLE  =", Kind("a FITS file")),
@@ -118,9 +126,11 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (8, b"AVI ", _VIDEO),
     # QuickTime without a brand.
     *((4, box, _VIDEO) for box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
-    (1, b"PNG", _CHANGED),  # its line ends are there to tell
-    (3, b"PNG", _CHANGED),
+    *((position, b"PNG", _CHANGED) for position in (1, 2, 3)),  # its line ends are there to tell
+    (0, b"\xc3\xbf\xc3\x98\xc3\xbf", _CHANGED),
     (0, 2 * b"\xef\xbf\xbd", _CHANGED),
+    (0, b"\0\5\x16\7", Kind("a Mac's notes on a file", "send the file of the same name without ._ at its beginning")),
+    *((0, start, _BASE64) for start in (b"data:image/", b"/9j/", b"iVBORw0KGgo", b"SUkqA", b"UklGR")),
 )
 
 # ISO base media files, by their major brand; HEIF's own brands say nothing, so the compatible ones count.
@@ -176,7 +186,9 @@ def refusal(kind: Kind) -> UnsupportedPicture:
 def damaged(data: bytes) -> UndecodablePicture:
     """Why a file of an accepted format cannot be decoded."""
     picture_format = format_of(data)
-    advice = f"send the original file again, or {EXPORT if picture_format == 'DICOM' else _SAVE}"
+    # Saved again, what is grey for want of data would be taken for the picture.
+    instead = EXPORT if picture_format == "DICOM" else "if a photo app shows it whole, save it there as JPEG"
+    advice = f"copy or send the original file again, or {instead}"
     return UndecodablePicture(f"the {NAMES[picture_format]} is truncated or corrupt; {advice}")
 
 
@@ -202,6 +214,8 @@ def _kind_of(data: bytes) -> Kind:
             return kind
     if _is_targa(data):
         return Kind("a Targa picture")
+    if data.count(0) == len(data):
+        return _WITHOUT_CONTENT
     if JPEG_SIGNATURE in data[:_MOST_STRAY] or PNG_SIGNATURE in data[:_MOST_STRAY]:
         return Kind("a picture behind bytes that are not its own")
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -213,7 +227,9 @@ def _kind_of(data: bytes) -> Kind:
 
 
 def _is_text(start: bytes) -> bool:
-    return bool(start) and all(byte >= 32 or byte in b"\t\r\n" for byte in start)
+    """Whether these are printable characters, nearly all in UTF-8."""
+    text = start.decode(errors="ignore")
+    return len(start) < 2 * len(text.encode()) and all(char >= " " or char in "\t\r\n" for char in text)
 
 
 def _is_targa(data: bytes) -> bool:

@@ -55,6 +55,10 @@ class TooManyParts(ValueError):  # noqa: N818
     """Decoding would take too long; the text says of what there are too many."""
 
 
+class MissingData(ValueError):  # noqa: N818
+    """Data of some pixels are missing."""
+
+
 # A JPEG decodes to half its sides in a quarter of the memory, which is more than the network takes.
 _REDUCTION = 2
 

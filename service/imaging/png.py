@@ -68,7 +68,7 @@ def _coded(code: bytes) -> Colours:
     primaries, transfer, matrix, full_range = code
     colours = coded_colours(primaries, transfer)
     if colours is None or (matrix, full_range) != (0, 1):
-        raise refusal(Kind("a PNG in colours of video or of high dynamic range", "save it as JPEG or PNG in sRGB"))
+        raise refusal(Kind("a PNG in colours of video or of high dynamic range"))
     return colours
 
 

@@ -21,13 +21,13 @@ _MOST_VALUES = 8
 _MOST_TAGS = 4_000
 
 _SUBFILE, _OLD_SUBFILE = 254, 255
-_BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
+_BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 258, 259, 262, 266
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
 _CHANNELS, _GREATEST, _PLANES, _PREDICTOR, _PALETTE, _SUB_DIRECTORIES = 277, 281, 284, 317, 320, 330
 _INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT = 332, 336, 338, 339
 _DNG_VERSION = 50706
 _READ = {
-    *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS),
+    *(_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIP_OFFSETS, _TILE_OFFSETS),
     *(_CHANNELS, _GREATEST, _PLANES, _PREDICTOR, _PALETTE, _SUB_DIRECTORIES),
     *(_INKS, _DOT_RANGE, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION),
 }
@@ -67,7 +67,10 @@ _COMPRESSIONS = {
     32773: "PackBits",
     32946: "deflate",
     33003: "JPEG 2000",
+    33004: "JPEG 2000",
     33005: "JPEG 2000",
+    34676: "SGI LogLuv",
+    34677: "SGI LogLuv",
     34712: "JPEG 2000",
     34887: "LERC",
     34925: "LZMA",
@@ -102,7 +105,7 @@ _EXTRAS: dict[tuple[int, int], tuple[_Extras, _Extras]] = {
 
 
 _ADVICE = "save it as TIFF in RGB of 8 or 16 bits with LZW or no compression, or as JPEG"
-_NUMBERS = {2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
+_NUMBERS = {0: "undefined ", 1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
 _MEANINGS = {0: "another channel", 1: "premultiplied alpha", 2: "alpha"}
 
 
@@ -171,21 +174,24 @@ def _check_layout(page: _Directory) -> None:
         return
     if depths == {1}:
         raise refusal(Kind("a TIFF in black and white without shades, such as a fax", "save the photo as JPEG"))
-    numbers = _NUMBERS.get(max(kinds), "")
+    numbers = _NUMBERS.get(max(kinds), "unknown ")
     what = _PHOTOMETRICS.get(photometric, "colours of an unknown kind")
     more = f" with {', '.join(_MEANINGS.get(one, 'unknown channels') for one in extra)}" if extra else ""
     if photometric == 2 and colours > 3:
         more = " with a channel of unknown meaning"
     how = _COMPRESSIONS.get(compression, "an unknown compression")
-    text = f"a TIFF of {channels} x {depth} {numbers}bits in {what}{more}, {how}{', in separate planes' * in_planes}"
+    bits = f"{channels} x {depth}" if len(depths) == 1 else " + ".join(map(str, page.values[_BITS]))
+    text = f"a TIFF of {bits} {numbers}bits in {what}{more}, {how}{', in separate planes' * in_planes}"
     raise refusal(Kind(text, _ADVICE))
 
 
 def _check_meaning(page: _Directory, photometric: int, depth: int, compression: int) -> None:
-    """Refuse values of which decoders make different pictures: they do not fill their bits, are inks other than cyan,
-    magenta, yellow and black, do not fit the palette, or may be differences."""
+    """Refuse values of which decoders make different pictures: they do not fill their bits or have them in another
+    order, are inks other than cyan, magenta, yellow and black, do not fit the palette, or may be differences."""
     if depth == 16 and 0 < (greatest := max(page.values.get(_GREATEST, (0,)))) < 2**15:
         raise refusal(Kind(f"a TIFF of {greatest.bit_length()} bits in 16", _ADVICE))
+    if depth > 1 and page.get(_FILL_ORDER, 1) != 1:
+        raise refusal(Kind("a TIFF with the bits of its bytes in reverse order", _ADVICE))
     if photometric == 5 and page.get(_INKS, 1) != 1:
         raise refusal(Kind("a TIFF in inks other than cyan, magenta, yellow and black", _ADVICE))
     if photometric == 5 and page.values.get(_DOT_RANGE, (0, 2**depth - 1))[:2] != (0, 2**depth - 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.imaging.jpeg import MissingData
+from service.imaging.picture import MissingData
 
 # Encoders write runs of zeros for one shade only, up to 0.71 bytes for a block of 16 x 16 pixels.
 _BLOCK = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
 import zipfile
@@ -92,6 +93,8 @@ OTHERS = {
         bytes(byte & 0x7F for byte in PNG),
         JPEG.decode(errors="replace").encode(),
         PNG.decode(errors="replace").encode(),
+        JPEG.decode("latin-1").encode(),
+        PNG.decode("latin-1").encode(),
     ],
     "OpenEXR": [b"v/1\1" + bytes(20)],
     "Radiance": [b"#?RADIANCE\n"],
@@ -103,17 +106,30 @@ OTHERS = {
     "PDF": [b"%PDF-1.7\n"],
     "PostScript": [b"%!PS-Adobe-3.0", b"\xc5\xd0\xd3\xc6" + bytes(20)],
     "Photoshop": [b"8BPS" + bytes(20)],
+    "GIMP": [b"gimp xcf v011"],
+    "DjVu": [b"AT&TFORM" + bytes(20)],
+    "microscope": [b"ZISRAWFILE" + bytes(20)],
+    "DDS": [b"DDS \x7c" + bytes(20)],
+    "SGI": [picture_bytes(dark_square(), "SGI")],
+    "Sun": [b"\x59\xa6\x6a\x95" + bytes(20)],
     "ZIP": [archive()],
     "web page": [b"<html></html>", b"\xef\xbb\xbf\n <svg/>"],
     "text": [
         b"hello",
+        "Muttermal, rechts: \u4e2d\u6587".encode(),
+        "\u0440\u043e\u0434\u0438\u043d\u043a\u0430".encode(),
+        b"caf\xe9",
         b"BMW is text, too, and no bitmap",
         "hello".encode("utf-16"),
         b"\xfe\xff" + "hi".encode("utf-16-be"),
     ],
+    "text \\(base64\\)": [base64.b64encode(JPEG), b"data:image/png;base64," + base64.b64encode(PNG)],
+    "file of zeros": [bytes(100)],
+    "Mac's notes": [b"\0\5\x16\7" + bytes(100)],
     "bytes that are not its own": [b"\r\n" + JPEG],
     "no kind": [
-        bytes(100),
+        b"\xff\xd8",
+        b"\xff" * 100,
         b"\x01\x02",
         b"BM" + bytes(40),
         b"\0\0\2" + bytes(20),

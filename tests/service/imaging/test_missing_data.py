@@ -154,6 +154,47 @@ def test_a_jpeg_of_another_size_than_its_strip(sides: tuple[int, int]) -> None:
     refuse(data[:header] + struct.pack(">HH", *sides) + data[header + 4 :])
 
 
+DEFLATED = [{"compression": "tiff_adobe_deflate"}, {"compression": "tiff_adobe_deflate", "strip_size": 30_000}]
+
+
+@pytest.mark.parametrize("options", DEFLATED, ids=["one strip", "strips"])
+def test_a_deflated_tiff_with_a_changed_byte(options: dict[str, Any]) -> None:
+    """Its checksum tells, at which libtiff does not look."""
+    data = bytearray(picture_bytes(lesion(), "TIFF", **options))
+    read_picture(bytes(data), 64)
+    for position in np.linspace(0.1, 0.9, 20) * len(data):
+        changed = data.copy()
+        changed[int(position)] ^= 0x55
+        refuse(bytes(changed))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_a_compressed_tiff_that_states_no_length(compression: str) -> None:
+    """It is as long as the file."""
+    data = picture_bytes(lesion(), "TIFF", compression=compression, strip_size=2**24)
+    start, lengths = data.rindex(struct.pack("<HHI", 279, 4, 1)), struct.pack("<H", 65_000)
+    read_picture(data[:start] + lengths + data[start + 2 :], 64)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "zstd", "tiff_adobe_deflate", "lzma"])
+def test_a_compressed_tiff_with_a_gap_of_zeros(compression: str) -> None:
+    data = picture_bytes(lesion(), "TIFF", compression=compression)
+    read_picture(data, 64)
+    for start in np.linspace(0.1, 0.7, 4) * len(data):
+        refuse(data[: int(start)] + bytes(2048) + data[int(start) + 2048 :])
+    shade = picture_bytes(Image.new("RGB", (2000, 2000)), "TIFF", compression=compression)
+    assert read_picture(shade, 64).width == 2000
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "BMP"])
+def test_a_palette_lacks_colours(image_format: str) -> None:
+    """Their pixels would be black."""
+    image = lesion().quantize(200)
+    read_picture(picture_bytes(image, image_format), 64)
+    image.putpalette(image.getpalette()[:300])  # type: ignore[index]
+    refuse(picture_bytes(image, image_format))
+
+
 @pytest.mark.parametrize("options", [{"quality": 90}, {"lossless": True}], ids=["lossy", "lossless"])
 def test_a_webp_that_ends_with_zeros(options: dict[str, Any]) -> None:
     data = picture_bytes(lesion(), "WEBP", **options)

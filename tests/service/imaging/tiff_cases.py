@@ -129,8 +129,16 @@ def tiffs() -> Iterator[Case]:
         "of a range": (336, "B", 2, (16, 235), True),
     }.items():
         yield Case(f"TIFF, inks {name}", tiff(INKS, photometric="separated", extratags=[extra_tag]), refused="inks")
-    undefined = written("<", {258: (3, 8), 259: (3, 1), 262: (3, 1), 277: (3, 1), 339: (3, 4)}, GREY.tobytes())
-    yield Case("TIFF, undefined", undefined, refused="undefined")
+    for kind in (0, 4):
+        tags = {258: (3, 8), 259: (3, 1), 262: (3, 1), 277: (3, 1), 339: (3, kind)}
+        yield Case(f"TIFF, undefined {kind}", written("<", tags, GREY.tobytes()), refused="1 x 8 undefined bits")
+    yield from reversed_tiffs()
+    alike = struct.pack("<3H", 8, 8, 8)
+    for depths in ((8, 8, 16), (5, 6, 5)):
+        data = tiff(PIXELS, photometric="rgb").replace(alike, struct.pack("<3H", *depths), 1)
+        yield Case(f"TIFF, {depths} bits", data, refused=re.escape(" + ".join(map(str, depths)) + " bits"))
+    inks = tiff(INKS, photometric="separated", compression="jpeg", rowsperstrip=16)
+    yield Case("TIFF, JPEG in CMYK", inks)
     yield from contradictory_tiffs()
     yield Case("TIFF, CIELab", tiff(PIXELS, photometric="cielab"), refused="CIELab")
     yield Case("TIFF, bilevel", tiff(GREY > 128, photometric="minisblack"), refused="black and white")
@@ -138,6 +146,19 @@ def tiffs() -> Iterator[Case]:
         yield Case(f"TIFF, {bits} bits of grey, {order}", shallow_tiff(bits, ORDERS[order]), coarse(bits))
     for subsampling, code in itertools.product(((1, 1), (2, 2)), (1, 5)):
         yield Case(f"TIFF, YCbCr, {subsampling}, {code}", ycbcr_tiff(subsampling, code), PIXELS)
+
+
+def reversed_tiffs() -> Iterator[Case]:
+    """Those with the lowest bit of a byte first: decoders disagree where a value is not a byte."""
+    reverse = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+    modes: dict[str, tuple[dict[int, tuple[int, int]], bytes]] = {
+        "grey": ({258: (3, 8), 262: (3, 1), 277: (3, 1)}, GREY.tobytes()),
+        "grey 16": ({258: (3, 16), 262: (3, 1), 277: (3, 1)}, (GREY.astype("<u2") * 257).tobytes()),
+        "CMYK": ({258: (3, 8), 262: (3, 5), 277: (3, 4)}, INKS.tobytes()),
+    }
+    for name, (tags, content) in modes.items():
+        data = written("<", tags | {259: (3, 1), 266: (3, 2)}, content.translate(reverse))
+        yield Case(f"TIFF, {name}, bits reversed", data, refused="reverse order")
 
 
 def contradictory_tiffs() -> Iterator[Case]:
