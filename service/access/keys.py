@@ -205,16 +205,12 @@ class LiveKeys:
         self._looked = clock()
         self._stamp = _stamp(path)
         self._error: AccessError | None = None
-        self._by_digest: dict[str, StoredKey] = {}
-        self._keep(read_keys(path))
-
-    def _keep(self, file: KeyFile) -> None:
-        self._by_digest = {key.sha256: key for key in file.keys}
+        self._callers = _callers(read_keys(path))
 
     @property
     def named(self) -> set[str]:
         """Client and id of every live key."""
-        return {key.name for key in self._by_digest.values()}
+        return {caller.name for caller in self._callers.values()}
 
     @property
     def failure(self) -> AccessError | None:
@@ -231,11 +227,7 @@ class LiveKeys:
         """
         if (failure := self.failure) is not None:
             raise failure
-        found = self._by_digest.get(digest_of(key)) if _KEY.fullmatch(key) else None
-        if found is None:
-            return None
-        others = (k.name for k in self._by_digest.values() if k.client == found.client and k != found)
-        return Caller(found.name, counted_as=found.client, other_keys=tuple(others))
+        return self._callers.get(digest_of(key)) if _KEY.fullmatch(key) else None
 
     def look_again(self) -> tuple[set[str], set[str]]:
         """Reload the key file if it changed; returns the keys added and removed. Blocks on the disk.
@@ -248,12 +240,25 @@ class LiveKeys:
             return set(), set()
         before = self.named
         try:
-            self._keep(read_keys(self._path))
+            self._callers = _callers(read_keys(self._path))
         except AccessError as error:
             self._error = error
             raise
         self._looked, self._stamp, self._error = now, stamp, None
         return self.named - before, before - self.named
+
+
+def _callers(file: KeyFile) -> dict[str, Caller]:
+    """The callers by their keys' digests: every request looks for one, so none may take longer where keys are many."""
+    of_client: dict[str, set[str]] = {}
+    for key in file.keys:
+        of_client.setdefault(key.client, set()).add(key.name)
+    return {
+        key.sha256: Caller(
+            key.name, counted_as=key.client, other_keys=tuple(sorted(of_client[key.client] - {key.name}))
+        )
+        for key in file.keys
+    }
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -27,8 +27,8 @@ from service.audit.chain import EMPTY, ChainError, Entry, Head, follow, to_line
 MAX_BYTES = 32 * 2**20
 _LOCK_SECONDS = 10.0
 _GAP = "gap"
-# Bytes of an entry that is looked at alone.
-_LONGEST_LINE = 2**20
+# Bytes of an entry that is looked at alone: the first one after a start may name every key of a large file.
+_LONGEST_LINE = 16 * 2**20
 
 
 class AuditError(RuntimeError):

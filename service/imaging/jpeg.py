@@ -30,8 +30,9 @@ _JPEG_LS = 0xF7
 _FROM_DEVICE = "export it as an ordinary JPEG from the software that it comes from"
 
 _LEAST_GAP = 1024  # bytes
-# One for each row of blocks of the tallest picture; of more, only the markers are counted.
-_MOST_INTERVALS = 4096
+# Of a scan: one for each row of blocks of the tallest picture. Of all: those of ten scans, as progressive pictures have
+# them. Of more, only the markers are counted, because each takes the decoder some twenty calls.
+_MOST_INTERVALS, _MOST_INTERVALS_OF_ALL = 4096, 40_960
 
 
 class Frame(NamedTuple):
@@ -163,11 +164,12 @@ def intervals(data: bytes, jpeg: Jpeg) -> list[Interval]:
                 raise MissingData("there is a gap")
         if scan.interval:  # without, the decoder takes such a marker for the scan's end
             expected = -(-_num_units(jpeg.frame, scan) // scan.interval) - 1
+            is_followed = expected <= _MOST_INTERVALS and len(ends) + expected <= _MOST_INTERVALS_OF_ALL
             count = 0
             for count, found in enumerate(_RESTART_MARKER.finditer(data, scan.start, scan.end), 1):
                 if found[1][0] & 7 != (count - 1) % 8 or count > expected + 1:
                     raise MissingData("a restart marker is missing")
-                if expected <= _MOST_INTERVALS:
+                if is_followed:
                     ends.append(Interval(found.start(), scan.is_refinement))
             # Some encoders write one more after the last interval.
             if count not in (expected, expected + 1):

@@ -21,7 +21,7 @@ from service.problems import HEAD_TOO_LARGE, MALFORMED, NOT_READY, REQUEST_TIMEO
 from service.server.eviction import gives_way
 from service.server.lingering import LingeringTransport
 from service.server.open_files import room_for_connections
-from service.server.strict_http import MAX_TARGET_BYTES, StrictConnection
+from service.server.strict_http import MAX_HEADERS, MAX_TARGET_BYTES, StrictConnection
 
 Closed = Literal["head_timeout", "body_timeout", "unread", "head_too_large", "malformed", "pipelined", "too_many"]
 Phase = Literal["head", "body", "answer", "closing"]
@@ -171,7 +171,10 @@ class GuardedProtocol(H11Protocol):
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
             most = self._limits.max_head_bytes
-            detail = f"the address has more than {MAX_TARGET_BYTES:,} bytes, or with headers {most:,}; send fewer"
+            detail = (
+                f"the address has more than {MAX_TARGET_BYTES:,} bytes, or with headers {most:,}, "
+                f"or there are more than {MAX_HEADERS} headers; send fewer"
+            )
             self._refuse("head_too_large", HEAD_TOO_LARGE, detail)
         else:
             self._refuse("malformed", MALFORMED, "this is not HTTP, or not a request this server takes")

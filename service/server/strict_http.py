@@ -13,6 +13,10 @@ _BYTES_PER_CHUNK = 512
 # Valid addresses have less than a quarter of this, and parsing a query costs more than parsing the head.
 MAX_TARGET_BYTES = 2048
 
+# Browsers and proxies send some thirty. Each takes the parser microseconds, before anything is known of the client.
+MAX_HEADERS = 100
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _WHOLE_ADDRESS = re.compile(rb"https?://(?P<host>[^/?#]+)(?P<path>/.*)")
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:@\[\]-]*")
 # Control characters in a path: a pattern that ends with $ accepts a line break, an exact comparison does not.
@@ -23,9 +27,9 @@ _WISHES = frozenset({b"upgrade", b"http2-settings"})
 class StrictConnection(h11.Connection):
     """The server's side of one connection.
 
-    Heads of more than ``max_head_bytes``, addresses of more than ``MAX_TARGET_BYTES``, control characters in paths, and
-    requests with an ambiguous length are errors. Upgrade headers are removed (RFC 9110 section 7.8). An answer sent
-    before the end of its request carries ``Connection: close``.
+    Heads of more than ``max_head_bytes`` or ``MAX_HEADERS``, addresses of more than ``MAX_TARGET_BYTES``, control
+    characters in paths, and requests with an ambiguous length are errors. Upgrade headers are removed (RFC 9110 section
+    7.8). An answer sent before the end of its request carries ``Connection: close``.
     """
 
     def __init__(self, max_head_bytes: int) -> None:
@@ -35,6 +39,8 @@ class StrictConnection(h11.Connection):
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """See :meth:`h11.Connection.next_event`."""
+        if self.their_state is h11.IDLE:
+            self._check_number_of_headers()
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._num_chunks = self._num_bytes = 0
@@ -46,6 +52,13 @@ class StrictConnection(h11.Connection):
             if self._num_chunks > _FREE_CHUNKS + self._num_bytes // _BYTES_PER_CHUNK:
                 raise h11.RemoteProtocolError("too many small chunks")
         return event
+
+    def _check_number_of_headers(self) -> None:
+        """Count the lines of a head before it is parsed."""
+        received, _ = self.trailing_data
+        end = _END_OF_HEAD.search(received)
+        if received.count(b"\n", 0, end.start() if end else len(received)) > MAX_HEADERS:
+            raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
 
     def _check(self, request: h11.Request) -> None:
         size = len(request.method) + len(request.target) + sum(len(n) + len(v) + 4 for n, v in request.headers)

@@ -76,6 +76,17 @@ def with_many_scans(num: int, mode: str = "RGB", **options: object) -> bytes:
     return data[:-2] + num * scan + data[-2:]
 
 
+def with_restarts(side: int) -> bytes:
+    """A grey progressive JPEG of ``side`` x ``side`` blocks, each of which is an interval in each of 64 scans."""
+    frame = segment(0xC2, struct.pack(">BHHB", 8, 8 * side, 8 * side, 1) + b"\1\x11\0")
+    # Both tables have one code of one bit: no difference, or the end of the block.
+    tables = segment(0xC4, bytes((0x00, 1, *bytes(16)))) + segment(0xC4, bytes((0x10, 1, *bytes(16))))
+    blocks = b"".join(b"\x7f\xff%c" % (0xD0 + number % 8) for number in range(side**2 - 1)) + b"\x7f"
+    headers = (segment(0xDA, bytes((1, 1, 0, place, place, 0))) for place in range(64))
+    start = b"\xff\xd8" + segment(0xDB, bytes((0, *[1] * 64))) + frame + tables + segment(0xDD, b"\0\1")
+    return start + b"".join(header + blocks for header in headers) + b"\xff\xd9"
+
+
 def claiming(data: bytes, size: tuple[int, int]) -> bytes:
     """A progressive JPEG or a lossy WebP whose header states another size."""
     width, height = size
@@ -204,6 +215,7 @@ def accepted() -> dict[str, bytes]:
         "PNG and page": png((64, 64)) + b"<html><script>alert(1)</script></html>",
         "page in a comment": data[:2] + segment(0xFE, b"<html><script>alert(1)</script></html>") + data[2:],
         "100 scans": with_many_scans(85),
+        "262,144 intervals in 64 scans": with_restarts(64),
         "huge EXIF": png((64, 64), extra=chunk(b"eXIf", bytes(5_000_000))),
         "60,000 EXIF entries": png((64, 64), extra=chunk(b"eXIf", exif + bytes(300_000))),
         "huge XMP": png((64, 64), extra=chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x:x>" * 500_000)),

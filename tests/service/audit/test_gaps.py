@@ -139,18 +139,19 @@ def test_several_writers_record_one_gap(path: Path) -> None:
     assert [(entry["what"], entry["seq"]) for entry in entries_of(path)] == [("gap", 4)]
 
 
-def test_a_writer_that_begins_the_next_file_and_one_that_archives_leave_no_gap(path: Path) -> None:
+@pytest.mark.parametrize("first", ["h", "h" * 2**21], ids=["short", "as the one that names very many keys"])
+def test_a_writer_that_begins_the_next_file_and_one_that_archives_leave_no_gap(path: Path, first: str) -> None:
     idle, busy = AuditFile(path), AuditFile(path, max_bytes=300)
     append(idle, "a")
     for name in "bcdef":
         append(busy, name * 100)
     assert len(list(path.parent.glob("audit-*.jsonl"))) > 1
     append(idle, "g")
-    append(busy, "h")
+    append(busy, first)
     for older in path.parent.glob("audit-*.jsonl"):
         older.unlink()
     append(idle, "i")
-    assert [entry["what"] for entry in entries_of(path)] == ["h", "i"]
+    assert [entry["what"] for entry in entries_of(path)] == [first, "i"]
 
 
 def test_what_others_append_is_checked(path: Path) -> None:

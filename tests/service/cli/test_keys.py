@@ -63,7 +63,10 @@ def test_a_client_has_two_keys_at_most_to_go_over(path: Path) -> None:
         _create(path)
     keys = LiveKeys(path)
     assert _client_of(keys, old) == _client_of(keys, new) == "clinic"
-    first = read_keys(path).keys[0].id
+    first, second = (key.id for key in read_keys(path).keys)
+    caller = keys.caller_of(old)
+    assert caller is not None
+    assert caller.owners == (f"clinic:{first}", f"clinic:{second}")
     _revoke(path, first)
     assert keys.look_again() == (set(), {f"clinic:{first}"})
     assert keys.look_again() == (set(), set())

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from service.imaging import UndecodablePicture, read_picture
+from service.imaging.jpeg import check_jpeg, intervals
+from tests.service import hostile
 from tests.service.tiny_bundle import picture_bytes
 
 END = b"\xff\xd9"
@@ -113,6 +115,15 @@ def test_very_many_intervals() -> None:
     starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
     refuse(data[: starts[500]] + data[starts[508] :])
     refuse(data[: starts[0]] + b"\xff\xd0" * 5_000_000 + END)
+
+
+def test_many_intervals_in_many_scans() -> None:
+    """Each takes the decoder calls, so only the markers of the last scans are counted."""
+    data = hostile.with_restarts(64)
+    assert 64**2 < len(intervals(data, check_jpeg(data))) < 50_000
+    read_picture(data, 64)
+    last = data.rindex(b"\xff\xd5")
+    refuse(data[:last] + data[last + 2 :])
 
 
 def test_a_damaged_interval() -> None:

@@ -47,6 +47,16 @@ def test_a_head_just_below_the_limit(served: Served) -> None:
     assert answer.status_code == 431
 
 
+@pytest.mark.parametrize(("num", "status"), [(100, 200), (101, 431), (7_000, 431)])
+def test_headers_are_counted_before_they_are_parsed(served: Served, num: int, status: int) -> None:
+    """Lines of the body do not count."""
+    more = b"a:\r\n" * (num - 2)
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n" + more + b"\r\n"
+    with connect(served.address) as connection:
+        connection.sendall(head + b"\n" * 500)
+        assert statuses(read_answer(connection)) == [status]
+
+
 def test_an_address_has_a_limit_of_its_own(served: Served) -> None:
     assert httpx.get(f"{served.url}/healthz?{'a=&' * 600}").status_code == 200
     answer = httpx.get(f"{served.url}/healthz?{'a=&' * 700}")
