@@ -14,7 +14,7 @@ from service.api.dependencies import ADMITTED, admit, require_known_parameters
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
 from service.api.other_origins import OtherOrigins
-from service.api.routes import admission, attention, batches, health, model, page, predictions
+from service.api.routes import admission, attention, batches, follow_up, health, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
 from service.prediction.metrics import PredictionMetrics
@@ -58,7 +58,13 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
     guards = [Depends(admit), Depends(require_known_parameters)]
-    for routes in (batches, predictions, attention, model):  # batches first: /v1/predictions/batch is not an id
+    for routes in (
+        batches,
+        predictions,
+        attention,
+        follow_up,
+        model,
+    ):  # batches first: /v1/predictions/batch is not an id
         app.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
     app.include_router(admission.router)  # identifies its caller, and does not count the request
     for public in (health, reference):

@@ -22,6 +22,8 @@ from service.health import Health
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
 from service.inference.memory import give_back_freed
+from service.ledger.file import LedgerError
+from service.ledger.ledger import Ledger
 from service.metrics import Metrics
 from service.storage.records import Records
 from service.storage.store import Purged, RecordsError
@@ -115,6 +117,15 @@ async def watch_store(records: Records) -> None:
         await asyncio.sleep(STORE_SECONDS)
         with suppress(RecordsError):  # logged, and kept in ``records``
             await records.check()
+
+
+async def watch_ledger(ledger: Ledger, metrics: Metrics) -> None:
+    """Check the ledger, for readiness."""
+    while True:
+        with suppress(LedgerError):  # logged, and kept in ``ledger``
+            await ledger.check()
+        metrics.ledger_ok.set(not ledger.failing)
+        await asyncio.sleep(STORE_SECONDS)
 
 
 async def reload_keys(keys: LiveKeys, changes: AccessChanges) -> None:

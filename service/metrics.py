@@ -55,6 +55,8 @@ class Metrics:
         self.audit_entries = self._counter("audit_entries", "Entries of the audit log", "outcome")
         self.audit_free_bytes = self._gauge("audit_free_bytes", "Room left for the audit log; NaN where there is none")
         self.audit_free_bytes.set(math.nan)
+        self.ledger_ok = self._gauge("ledger_ok", "1 while the ledger can be written; NaN where there is none")
+        self.ledger_ok.set(math.nan)
         self.purged = self._counter("purged", "Kept predictions that went by themselves", "reason")
         # Series that exist from the start can be queried before their first event.
         for stage in get_args(Stage):

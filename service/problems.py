@@ -35,6 +35,7 @@ METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed"
 NOT_ACCEPTABLE = ProblemType("not-acceptable", 406, "Not in an accepted media type")
 REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
 CONFLICT = ProblemType("conflict", 409, "The request does not fit an earlier one")
+NO_LEDGER = ProblemType("no-ledger", 409, "This service keeps no ledger")
 TOO_LARGE = ProblemType("too-large", 413, "The picture is too large")
 UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
 UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")

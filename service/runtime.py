@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from service import background
 from service.access.keys import LiveKeys
@@ -29,6 +29,8 @@ from service.inference.answers import EngineError
 from service.inference.engine import Engine
 from service.inference.network import Network
 from service.inference.sessions import GpuOptions
+from service.ledger.file import LedgerFile
+from service.ledger.ledger import Ledger
 from service.prediction.describe import make_examiner
 from service.prediction.idempotency import Idempotency
 from service.prediction.metrics import PredictionMetrics
@@ -56,11 +58,18 @@ class Service:
     admission: Admission
     keys: LiveKeys | None
     records: Records
+    ledger: Ledger
     overlays: OverlayCache
     audit: AuditLog
     access_changes: AccessChanges
     idempotency: Idempotency
     metrics: PredictionMetrics
+
+
+class _Kept(NamedTuple):  # of predictions
+    records: Records
+    ledger: Ledger
+    audit: AuditLog
 
 
 @asynccontextmanager
@@ -70,8 +79,8 @@ async def running(
     """Load, warm up, check the canary; then a service that takes requests until the end of the block.
 
     ``on_fatal`` is called with the reason when the process should end; ``outcome_of`` names an error in the audit log.
-    Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`AccessError` or
-    :class:`AuditError` when the service cannot start.
+    Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`LedgerError`,
+    :class:`AccessError` or :class:`AuditError` when the service cannot start.
     """
     # First, because it loads while the network does.
     with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
@@ -107,6 +116,7 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
         await network.batcher.stop()
         service.predictor.decoders.close()
         await service.records.drain()
+        await service.ledger.close()
         with suppress(AuditError):
             await service.access_changes.write()
             await service.audit.record("stop", reason=health.failure)
@@ -122,20 +132,11 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
 
     Raises :class:`BundleError` or :class:`EngineError` when the bundle cannot run with these settings.
     """
-    metrics, records = PredictionMetrics(), Records(None)
-    audit = AuditLog(None, metrics=metrics)
+    metrics = PredictionMetrics()
+    kept = _Kept(Records(None), Ledger(None), AuditLog(None, metrics=metrics))
     with ForkServer() as fork_server:
-        predictor = _build_predictor(
-            settings,
-            bundle,
-            metrics,
-            records,
-            audit,
-            fork_server,
-            on_fatal=lambda reason: None,
-            outcome_of=lambda error: "failed",
-            max_costly=None,
-        )
+        no_one, failed = (lambda reason: None), (lambda error: "failed")
+        predictor = _build_predictor(settings, bundle, metrics, kept, fork_server, no_one, failed, max_costly=None)
         network = predictor.network
         try:
             network.batcher.start()
@@ -144,9 +145,10 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
             await predictor.health.shut_down()
             await network.batcher.stop()
             predictor.decoders.close()
-            await audit.close()
+            await kept.audit.close()
+            await kept.ledger.close()
             network.close()
-            records.close()
+            kept.records.close()
 
 
 async def _warm_up_decoders(predictor: Predictor) -> None:
@@ -161,19 +163,17 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
 
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     settings, changes, health = service.settings, service.access_changes, service.health
+    purge_seconds = min(background.PURGE_SECONDS, settings.record_ttl_seconds)
     work = [
         background.watch_canary(health, every_seconds=settings.canary_seconds),
         background.watch_decoder(health, service.predictor.check_decoder, every_seconds=settings.canary_seconds),
         background.watch_store(service.records),
         background.purge(
-            service.records,
-            service.overlays,
-            service.audit,
-            changes,
-            service.metrics,
-            every_seconds=min(background.PURGE_SECONDS, settings.record_ttl_seconds),
+            service.records, service.overlays, service.audit, changes, service.metrics, every_seconds=purge_seconds
         ),
     ]
+    if settings.ledger is not None:
+        work.append(background.watch_ledger(service.ledger, service.metrics))
     if settings.audit is not None:
         work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
@@ -197,13 +197,11 @@ def _build_service(
     settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf, fork_server: ForkServer
 ) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
-    audit_file = None if settings.audit is None else AuditFile(settings.audit)
-    audit = AuditLog(audit_file, metrics=metrics)
+    audit = AuditLog(None if settings.audit is None else AuditFile(settings.audit), metrics=metrics)
     bundle = load_bundle(settings.bundle)
     records = Records(_open_store(settings))
-    predictor = _build_predictor(
-        settings, bundle, metrics, records, audit, fork_server, on_fatal=on_fatal, outcome_of=outcome_of
-    )
+    kept = _Kept(records, Ledger(None if settings.ledger is None else LedgerFile(settings.ledger)), audit)
+    predictor = _build_predictor(settings, bundle, metrics, kept, fork_server, on_fatal, outcome_of)
     network = predictor.network
     admission = Admission(
         RateLimit(settings.caller_rate),
@@ -224,6 +222,7 @@ def _build_service(
         admission=admission,
         keys=keys,
         records=records,
+        ledger=kept.ledger,
         overlays=OverlayCache(),
         audit=audit,
         access_changes=AccessChanges(audit),
@@ -237,12 +236,11 @@ def _build_predictor(
     settings: Settings,
     bundle: Bundle,
     metrics: PredictionMetrics,
-    records: Records,
-    audit: AuditLog,
+    kept: _Kept,
     fork_server: ForkServer,
-    *,
     on_fatal: OnFatal,
     outcome_of: OutcomeOf,
+    *,
     max_costly: int | None = 4,  # at most one per client; each holds a slot for seconds
 ) -> Predictor:
     point = bundle.manifest.operating_point(settings.operating_point)
@@ -283,11 +281,12 @@ def _build_predictor(
         health=health,
         point=point,
         examiner=make_examiner(bundle, settings.abstain),
-        records=records,
-        audit=audit,
+        records=kept.records,
+        ledger=kept.ledger,
+        audit=kept.audit,
         metrics=metrics,
         outcome_of=outcome_of,
-        lifetime=None if records.store is None else timedelta(seconds=settings.record_ttl_seconds),
+        lifetime=None if kept.records.store is None else timedelta(seconds=settings.record_ttl_seconds),
     )
 
 

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         "default: none",
     )
     audit: Path | None = Field(None, description="file of the audit log; default: none is written")
+    ledger: Path | None = Field(
+        None,
+        description="file of the ledger (SQLite), which keeps answers and what clinicians say of them, without images; "
+        "default: nothing outlives CIN_RECORD_TTL_SECONDS",
+    )
 
     variant: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto", description="precision variant; auto: the fastest the bundle has for the provider: fp16, int8 or fp32"

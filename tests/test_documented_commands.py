@@ -48,7 +48,7 @@ def folder(tmp_path: Path, shipped_bundle: Bundle) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """``make serve`` on a free port: the port and the process."""
     if not (REPOSITORY / ".venv" / ".serve-ready").exists():
         pytest.skip("there is no .venv yet; make test makes it")
@@ -56,7 +56,7 @@ def served() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CIN_")}
-    environment["CIN_PORT"] = str(port)
+    environment |= {"CIN_PORT": str(port), "CIN_LEDGER": str(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")}
     # A process group of its own, which gets what a terminal would send to make and the service alike.
     process = subprocess.Popen(
         ["make", "serve"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, start_new_session=True

@@ -52,6 +52,11 @@ class Caller:
     other_keys: tuple[str, ...] = ()
 
     @property
+    def client(self) -> str:
+        """Whose key it is. The ledger belongs to the client, because it outlives keys."""
+        return self.name.partition(":")[0]
+
+    @property
     def owners(self) -> tuple[str, ...]:
         """The owners whose predictions the caller may read."""
         return (self.name, *self.other_keys)

@@ -79,7 +79,7 @@ ObjectsQuery = Annotated[
 async def choose_form(request: Request, service: ServiceDep, view: ViewDep, subject: SubjectQuery = None) -> Form:
     """How to answer with a kept prediction. Raises the 406 of a media type that is not offered, and the 400 of
     parameters that do not go with it."""
-    return await _form(service, view, _media_type(request, _KEPT, "a kept prediction is sent as"), subject)
+    return await _form(service, view, media_type_for(request, _KEPT, "a kept prediction is sent as"), subject)
 
 
 async def choose_form_of_new(
@@ -91,7 +91,7 @@ async def choose_form_of_new(
 ) -> Form:
     """How to answer with a new prediction. Raises as :func:`choose_form` does: here, before an image is judged for an
     answer that cannot be sent."""
-    media_type = _media_type(request, _NEW, "a prediction is sent as")
+    media_type = media_type_for(request, _NEW, "a prediction is sent as")
     if media_type in dicom_answer.OFFERED:
         _require_no(subject=subject)
         _require_not_raw(view, "a DICOM object")
@@ -125,10 +125,10 @@ def _require_not_raw(view: View, what: str) -> None:
 
 async def require_json(request: Request) -> None:
     """Raises the 406 of a request that does not accept JSON."""
-    _media_type(request, {JSON: _KEPT[JSON]}, "a batch is only sent as")
+    media_type_for(request, {JSON: _KEPT[JSON]}, "a batch is only sent as")
 
 
-def _media_type(request: Request, offered: Mapping[str, Parameters], told: str) -> str:
+def media_type_for(request: Request, offered: Mapping[str, Parameters], told: str) -> str:
     accept = ", ".join(request.headers.getlist("accept"))
     if len(accept) > _LONGEST_ACCEPT:
         raise ServiceError(MALFORMED, f"Accept: more than {_LONGEST_ACCEPT} characters; send fewer")

@@ -270,10 +270,10 @@ async def find_record(service: Service, caller: Caller, id: str, *, what: str) -
     return record
 
 
-async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str) -> None:
+async def note_access(service: Service, caller: Caller, what: str, id: str, outcome: str, **more: str) -> None:
     """Write an access to a prediction to the audit log; an id that is none of ours may be any text, and is left out."""
     named = {"id": id} if is_id(id) else {}
-    await service.audit.record(what, by=caller.name, **named, outcome=outcome)
+    await service.audit.record(what, by=caller.name, **named, **more, outcome=outcome)
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -24,6 +24,7 @@ from service.imaging import (
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
+from service.ledger.file import LedgerError, LedgerFull
 from service.prediction.predictor import FAILURES
 from service.problems import (
     CONFLICT,
@@ -99,6 +100,12 @@ def problem_of(error: BaseException) -> ServiceError:
             return ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})
         case RecordsError():
             detail = "predictions could not be kept or reached; try again later"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
+        case LedgerFull():
+            detail = "the ledger has no room, and nothing is answered that it could not keep; try again later"
+            return ServiceError(INSUFFICIENT_STORAGE, detail)
+        case LedgerError():
+            detail = "the ledger cannot be used, and nothing is answered that it could not keep; try again later"
             return ServiceError(NOT_READY, detail, headers=_LATER)
         case AuditError():
             detail = "the audit log cannot be written, and nothing is answered without it; try again later"

@@ -8,13 +8,16 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from service.api.feedback import FeedbackRequest
 from service.bundle import Manifest
 from service.fhir.example import SCHEMA as FHIR_TRANSACTION
+from service.ledger.entries import OTHER_DIAGNOSES
 from service.prediction.schemas import COMPONENT
 from service.problems import Problem
 
 _TAGS = [
     {"name": "predictions", "description": "Send pictures, read what was answered, delete it."},
+    {"name": "follow-up", "description": "The same lesion over time, what clinicians say, recalls. Needs a ledger."},
     {"name": "maps", "description": "Where the network looked."},
     {"name": "model", "description": "Which model answers, and how good it is."},
     {"name": "operation", "description": "For load balancers and monitoring."},
@@ -42,7 +45,9 @@ def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
     components = schema["components"]["schemas"]
     components["Problem"] = Problem.model_json_schema()
     components["FhirTransaction"] = FHIR_TRANSACTION
+    components["FeedbackRequest"] = FeedbackRequest.model_json_schema()
     components["Diagnosis"] = {"type": "string", "description": "A class of the model."}
+    components["ClinicalDiagnosis"] = {"type": "string", "description": "A class of the model, or another diagnosis."}
     components["OperatingPointName"] = {"type": "string", "description": "An operating point of the model."}
     if manifest is not None:
         labels = ", ".join(f"`{c.name}` ({c.label})" for c in manifest.classes)
@@ -50,6 +55,9 @@ def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
             "enum": [c.name for c in manifest.classes],
             "description": f"A class of the model: {labels}.",
         }
+        components["ClinicalDiagnosis"]["enum"] = list(
+            dict.fromkeys((*(c.name for c in manifest.classes), *OTHER_DIAGNOSES))
+        )
         components["OperatingPointName"] |= {
             "enum": [point.name for point in manifest.operating_points],
             "description": f"An operating point of the model; `{manifest.default_operating_point}` by default.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -11,12 +11,17 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service.ledger.entries import LABEL_LENGTH
 from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
 
 FIELD = "image"
-# A client's own name for a picture of a batch.
-REFERENCE = "reference"
+# Texts of a batch, as many as pictures: the client's own name for each, its lesion, and the visit.
+REFERENCE, LESION, VISIT = "reference", "lesion", "visit"
 REFERENCE_LENGTH = 128
+_TEXTS = {REFERENCE: REFERENCE_LENGTH, LESION: LABEL_LENGTH, VISIT: len("2026-01-31")}
+
+# Of a body that is JSON: these are a handful of words.
+_JSON_BYTES = 4096
 
 # Python keeps every other name that it is asked for, and some codecs raise errors of their own.
 _CHARSETS = frozenset({b"utf-8", b"us-ascii", b"iso-8859-1"})
@@ -47,7 +52,7 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
     """
     kind = _kind(request)
     if kind == "multipart/form-data":
-        (picture,), _ = await _read_form(request, limits, max_files=1)
+        (picture,), _ = await _read_form(request, limits, {}, max_files=1)
         return picture
     if kind.startswith("image/") or kind in _BODIES:
         return b"".join([chunk async for chunk in _received(request, limits, limits.max_bytes)])
@@ -59,16 +64,24 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
 
 async def read_uploads(
     request: Request, limits: UploadLimits, *, max_files: int
-) -> tuple[list[bytes], list[str] | None]:
+) -> tuple[list[bytes], dict[str, list[str]]]:
     """The bytes of one to ``max_files`` pictures, of the largest size on average: multipart fields ``image``; and their
-    references, if the form has as many fields ``reference``.
+    texts, by the names of the fields that the form has as many of: ``reference``, ``lesion``, ``visit``.
 
     Raises :class:`ServiceError`: too large in all, malformed, not here in time, or no form; and what ``limits.take``
     raises.
     """
     if _kind(request) != "multipart/form-data":
         raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
-    return await _read_form(request, limits, max_files=max_files, references=True)
+    return await _read_form(request, limits, _TEXTS, max_files=max_files)
+
+
+async def read_json(request: Request, ends: float) -> bytes:
+    """The bytes of a small JSON body. Raises :class:`ServiceError`: too large, not here in time, or of another type."""
+    if _kind(request) != "application/json":
+        raise ServiceError(MALFORMED, "send a body of type application/json")
+    limits = UploadLimits(_JSON_BYTES, ends, take=lambda num_bytes: None)
+    return b"".join([chunk async for chunk in _received(request, limits, _JSON_BYTES)])
 
 
 def _kind(request: Request) -> str:
@@ -76,15 +89,13 @@ def _kind(request: Request) -> str:
 
 
 async def _read_form(
-    request: Request, limits: UploadLimits, *, max_files: int, references: bool = False
-) -> tuple[list[bytes], list[str] | None]:
+    request: Request, limits: UploadLimits, texts: Mapping[str, int], *, max_files: int
+) -> tuple[list[bytes], dict[str, list[str]]]:
+    """The files, and the texts by field; ``texts`` has the most characters of each field."""
     limit = max_files * (limits.max_bytes + MULTIPART_OVERHEAD)
     files = "one file" if max_files == 1 else f"one to {max_files} files"
-    rest = (
-        f"as many fields {REFERENCE} of at most {REFERENCE_LENGTH} characters, or none"
-        if references
-        else "nothing else"
-    )
+    allowed = ", ".join(f"{name} (at most {most} characters)" for name, most in texts.items())
+    rest = f"as many fields {allowed}, or none" if texts else "nothing else"
     malformed = ServiceError(
         MALFORMED,
         f"send a multipart form with {files} in the field {FIELD} and {rest}; all else belongs in the address",
@@ -100,7 +111,7 @@ async def _read_form(
         request.headers,
         chunks,
         max_files=max_files,
-        max_fields=max_files if references else 0,
+        max_fields=max_files * len(texts),
         max_part_size=4 * REFERENCE_LENGTH,  # bytes, in UTF-8
     )
     parser.spool_max_size = limit  # uploads never touch a disk
@@ -109,16 +120,18 @@ async def _read_form(
     except MultiPartException as error:
         raise malformed from error
     try:
-        files_of = [value for name, value in form.multi_items() if name == FIELD and isinstance(value, UploadFile)]
-        named = [value for name, value in form.multi_items() if name == REFERENCE and isinstance(value, str)]
-        if (
-            not files_of
-            or len(files_of) + len(named) != len(form.multi_items())
-            or len(named) not in (0, len(files_of))
-            or any(len(reference) > REFERENCE_LENGTH for reference in named)
-        ):
+        files_of: list[UploadFile] = []
+        texts_of: dict[str, list[str]] = {}
+        for name, value in form.multi_items():
+            if name == FIELD and isinstance(value, UploadFile):
+                files_of.append(value)
+            elif isinstance(value, str) and len(value) <= texts.get(name, -1):
+                texts_of.setdefault(name, []).append(value)
+            else:
+                raise malformed
+        if not files_of or any(len(each) != len(files_of) for each in texts_of.values()):
             raise malformed
-        return [await upload.read() for upload in files_of], named or None
+        return [await upload.read() for upload in files_of], texts_of
     finally:
         await form.close()
 

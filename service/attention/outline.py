@@ -12,6 +12,8 @@ Ring = NDArray[np.float64]  # [corners, 2], x and y
 
 # More crossings of the level than this times the sum of the sides are noise; outlining them would take seconds.
 _MOST_CROSSINGS = 32
+# Directions in which a ring is measured, over half a turn.
+_NUM_ANGLES = 180
 
 
 def contours(values: NDArray[Any], level: float) -> list[Ring]:
@@ -30,6 +32,14 @@ def contours(values: NDArray[Any], level: float) -> list[Ring]:
     height, width = values.shape
     # The padding shifts everything by one cell; the middle of a cell is half a cell from its corner.
     return [np.clip((np.asarray(line)[:-1] - 0.5) / (width, height), 0.0, 1.0) for line in lines]
+
+
+def diameters(ring: Ring) -> tuple[float, float]:
+    """The longest diameter of a ring and its width across that, in the ring's unit; within 1 of 20,000."""
+    angles = np.arange(_NUM_ANGLES) * (np.pi / _NUM_ANGLES)
+    extents = np.ptp(ring @ np.array([np.cos(angles), np.sin(angles)]), axis=0)
+    longest = int(extents.argmax())
+    return float(extents[longest]), float(extents[(longest + _NUM_ANGLES // 2) % _NUM_ANGLES])
 
 
 def signed_area(ring: Ring) -> float:

@@ -12,7 +12,11 @@ import typer
 
 from service.audit.chain import ChainError, Head, Verdict, verify
 from service.cli.common import refuse
+from service.cli.feedback import open_ledger
 from service.fhir.audit_event import audit_event
+from service.ledger.file import LedgerError
+from service.ledger.verification import heads_in
+from service.ledger.verification import verify as verify_ledger
 
 app = typer.Typer(no_args_is_help=True, help="The audit log, in the file that CIN_AUDIT names.")
 
@@ -21,9 +25,12 @@ Files = Annotated[list[Path], typer.Argument(help="The log's files, the oldest f
 
 @app.command("verify")
 def verify_files(
-    files: Files,
+    files: Annotated[list[Path] | None, typer.Argument(help="The log's files, the oldest first.")] = None,
     head: Annotated[
         str | None, typer.Option(help="What cin audit head printed earlier: must be an entry of this log.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="The file that CIN_LEDGER names: check it, and that it has what the log knows.")
     ] = None,
 ) -> None:
     """Check that no entry was changed, added, moved or removed. If one was: its line, and exit code 1."""
@@ -31,12 +38,35 @@ def verify_files(
         noted = None if head is None else Head.parse(head)
     except ValueError as error:
         refuse(str(error))
+    if not files and (ledger is None or noted is not None):
+        refuse("name the log's files, the oldest first", wrong_usage=True)
+    if files:
+        _verify_log(files, noted, head)
+    if ledger is not None:
+        _verify_ledger(ledger, files or ())
+
+
+def _verify_log(files: Sequence[Path], noted: Head | None, head: str | None) -> None:
     verdict = _verified(files, noted)
     if not verdict.seen:
         refuse(f"entry {head} is not in this log: its end was cut off, or it is another log")
     typer.echo(f"{verdict.num_entries} entries, from {verdict.first} to {verdict.head.seq}, head {verdict.head}")
     if verdict.first > 1:
         typer.echo(f"cin: the {verdict.first - 1} entries before are in older files, which were not checked", err=True)
+
+
+def _verify_ledger(path: Path, files: Sequence[Path]) -> None:
+    file = open_ledger(path)
+    try:
+        found = verify_ledger(file, heads_in(_lines(files, {})))
+    except LedgerError as error:
+        refuse(f"{path}: {error}")
+    finally:
+        file.close()
+    typer.echo(
+        f"ledger: {found.num_answers} answers, {found.num_feedback} times feedback, {found.num_erased} entries erased, "
+        f"head {found.head or 'none'}"
+    )
 
 
 @app.command("head")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, bundle, dicom, keys
+from service.cli import audit, bundle, dicom, feedback, keys
 from service.cli.predict import predict
 from service.cli.serve import serve
 
@@ -40,6 +40,7 @@ app.command()(predict)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(dicom.app, name="dicom")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from service.prediction.schemas import Prediction
 
 # These mean something only where a service keeps the prediction.
-_NOT_WRITTEN = {"id", "created_at", "expires_at", "attention", "timings_ms"}
+_NOT_WRITTEN = {"id", "created_at", "expires_at", "attention", "follow_up", "timings_ms"}
 
 
 def to_fields(prediction: Prediction) -> dict[str, Any]:

@@ -28,11 +28,19 @@ _DESTINATION = concept(DICOM, "110152", "Destination Role ID")
 _APPLICATION = concept(DICOM, "110150", "Application")
 _CUSTODIAN = concept(hl7("provenance-participant-type"), "custodian", "Custodian")
 _READ = _Request("Read", "read", "R", client=_DESTINATION, server=_SOURCE)
+_CREATE = _Request("Create", "create", "C", client=_SOURCE, server=_DESTINATION)
+_DELETE = _Request("Delete", "delete", "D", client=_APPLICATION, server=_CUSTODIAN)
 _REQUESTS = {
-    "prediction": _Request("Create", "create", "C", client=_SOURCE, server=_DESTINATION),
+    "prediction": _CREATE,
     "prediction-read": _READ,
     "attention-read": _READ,
-    "prediction-delete": _Request("Delete", "delete", "D", client=_APPLICATION, server=_CUSTODIAN),
+    "prediction-delete": _DELETE,
+    "feedback": _CREATE,
+    "lesion-read": _READ,
+    "lesions-read": _READ,
+    "worklist-read": _READ,
+    "recalls-read": _READ,
+    "lesion-delete": _DELETE,
 }
 _ACTIVITY, _ALERT = ("110100", "Application Activity"), ("110113", "Security Alert")
 _CHANGED_USERS = ("110137", "User Security Attributes Changed")

@@ -11,6 +11,7 @@ from service.bundle import Bundle, FeatureDistance, OperatingPoint, Quality, mea
 from service.imaging import Picture
 from service.inference.answers import Answer
 from service.inference.engine import Engine
+from service.ledger.entries import FollowUp
 from service.prediction.decision import decide, diagnosis, pixel_box, rounded
 from service.prediction.schemas import (
     AbstainChoice,
@@ -82,6 +83,7 @@ def describe(
     examiner: Examiner | None,
     stages: Stages,
     lifetime: timedelta | None,
+    follow_up: FollowUp | None,
 ) -> Prediction:
     """The prediction ``id``: diagnosis, decision at ``point``, lesion, quality; it expires after ``lifetime``."""
     manifest = engine.bundle.manifest
@@ -120,6 +122,7 @@ def describe(
             variant=engine.variant.name,
             provider=engine.provider,
         ),
+        follow_up=follow_up,
         attention=_links(id, has_feature_attention=answer.spatial_attention is not None),
         timings_ms=stages.timings(),
     )

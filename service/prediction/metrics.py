@@ -12,6 +12,7 @@ from service.bundle.abstention import ABSTAINS
 from service.bundle.drift_reference import PROBABILITY_EDGES
 from service.inference.answers import Answer
 from service.inference.sessions import Provider
+from service.ledger.entries import Feedback, Opinion
 from service.metrics import Metrics
 from service.prediction.decision import REASONS, Status
 from service.prediction.schemas import Prediction
@@ -20,6 +21,7 @@ SHARES = PROBABILITY_EDGES[1:]
 COLOURS = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0)
 DISTANCES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 5.0)
 ADVICE = {True: "refer", False: "no_referral", None: "none"}
+HISTOLOGY = {True: "malignant", False: "benign", None: "none"}
 
 
 class PredictionMetrics(Metrics):
@@ -52,7 +54,16 @@ class PredictionMetrics(Metrics):
             "The bundle's share of pictures with a probability above one edge and at most the other",
             *("diagnosis", "over", "le"),
         )
+        self._feedback = self._counter(
+            "feedback",
+            "Feedback of clinicians, by the advice, their opinion and histology",
+            "advice",
+            "opinion",
+            "histology",
+        )
         # Series that exist from the start can be queried before their first event.
+        for labels in itertools.product(ADVICE.values(), (*get_args(Opinion), "none"), HISTOLOGY.values()):
+            self._feedback.labels(*labels)
         for reason in REASONS:
             self._cautions.labels(reason)
         for abstains in ABSTAINS:
@@ -71,6 +82,11 @@ class PredictionMetrics(Metrics):
         for name, expected in ({} if manifest.reference is None else manifest.reference.probabilities).items():
             for (over, to), share in zip(itertools.pairwise(expected.edges), expected.shares, strict=True):
                 self._reference.labels(name, str(over), str(to)).set(share)
+
+    def observe_feedback(self, refer: bool | None, feedback: Feedback) -> None:
+        """Count what a clinician said of an answer."""
+        histology = HISTOLOGY[feedback.histology_malignant]
+        self._feedback.labels(ADVICE[refer], feedback.opinion or "none", histology).inc()
 
     def observe(self, answer: Answer, prediction: Prediction) -> None:
         """Count one prediction."""

@@ -1,7 +1,7 @@
 """One image's transaction, for HTTP and the command line: decode, infer, describe, keep, audit.
 
-The commit stores the prediction, writes it to the audit log and counts it. Any failure before that rolls it back: the
-record is deleted, and the audit log gets the reason.
+The commit stores the prediction, writes it to the ledger and the audit log and counts it. Any failure before that rolls
+it back: record and ledger entry are deleted, and the audit log gets the reason.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
 
@@ -18,6 +18,7 @@ import numpy as np
 from service.access.keys import Caller
 from service.admission.admission import Busy
 from service.attention.overlay import AttentionMaps
+from service.audit.chain import Head
 from service.audit.file import AuditError
 from service.audit.log import AuditHangs, AuditLog
 from service.bundle import OperatingPoint
@@ -28,7 +29,11 @@ from service.imaging.fork_server import DecoderError
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.batching import Stopped
 from service.inference.network import Network
+from service.ledger.entries import FollowUp
+from service.ledger.file import LedgerError
+from service.ledger.ledger import Ledger
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
+from service.prediction.ledger_entry import ledger_entry
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
 from service.problems import ServiceError
@@ -36,7 +41,10 @@ from service.storage.records import Records
 from service.storage.store import Record, RecordExists, RecordsError
 
 # What :meth:`Predictor.predict` raises; everything else is a bug.
-FAILURES = (ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, AuditError, MemoryError)
+FAILURES = (
+    *(ServiceError, Busy, PictureError, DecoderError, EngineError, Stopped, RecordsError, LedgerError, AuditError),
+    MemoryError,
+)
 
 _GIVEN_UP = "given-up"
 _CANARY = "the canary picture"  # its own client, so that it does not wait for other clients' images
@@ -44,11 +52,13 @@ _CANARY = "the canary picture"  # its own client, so that it does not wait for o
 
 @dataclass(frozen=True)
 class Result:
-    """A committed prediction, as a model and as the kept JSON, with the maps that overlays are drawn from."""
+    """A committed prediction, as a model and as the kept JSON, with the maps that overlays are drawn from, and the
+    head of the ledger that has it."""
 
     prediction: Prediction
     json: str
     maps: AttentionMaps
+    ledger: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,21 @@ class Predictor:
     point: OperatingPoint
     examiner: Examiner | None
     records: Records
+    ledger: Ledger
     audit: AuditLog
     metrics: PredictionMetrics
     outcome_of: Callable[[BaseException], str]
     lifetime: timedelta | None  # of predictions; None: they are not kept
 
     async def predict(
-        self, data: bytes, caller: Caller, point: OperatingPoint, *, began: float, id: str | None = None
+        self,
+        data: bytes,
+        caller: Caller,
+        point: OperatingPoint,
+        *,
+        began: float,
+        id: str | None = None,
+        follow_up: FollowUp | None = None,
     ) -> Result:
         """The prediction for the bytes of one image, with ``id`` or a random id.
 
@@ -82,14 +100,14 @@ class Predictor:
         try:
             picture, answer, stages = await self._infer(data, caller, began)
             engine = self.network.engine
-            prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime)
+            prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime, follow_up)
             result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
             entry["id"] = id
-            await self._commit(result, answer, entry)
+            await self._commit(result, answer, entry, caller)
         except BaseException as error:
             await self._roll_back(entry, error)
             raise
-        return result
+        return replace(result, ledger=entry.get("ledger"))
 
     async def check_decoder(self) -> None:
         """Decode the canary image like a request's image; a wrong frame makes the service unhealthy.
@@ -105,10 +123,12 @@ class Predictor:
 
     def take_back(self, result: Result, caller: Caller) -> None:
         """Roll back a committed prediction that did not reach its client."""
-        self._give_up({**self._entry(caller), "id": result.prediction.id})
+        ledger = {} if result.ledger is None else {"ledger": result.ledger}
+        self._give_up({**self._entry(caller), "id": result.prediction.id, **ledger})
 
     def _entry(self, caller: Caller) -> dict[str, str]:
-        """The fields of every audit entry about an image; :meth:`_commit` adds the ``id``."""
+        """The fields of every audit entry about an image; :meth:`predict` adds the ``id``, :meth:`_commit` the head of
+        the ``ledger``."""
         engine = self.network.engine
         return {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
@@ -130,14 +150,22 @@ class Predictor:
         self.metrics.stages.labels("inference").observe(stages.inference)
         return picture, answer, stages
 
-    async def _commit(self, result: Result, answer: Answer, entry: dict[str, str]) -> None:
-        """Store the prediction, write it to the audit log and count it; the service may fail during each wait."""
+    async def _commit(self, result: Result, answer: Answer, entry: dict[str, str], caller: Caller) -> None:
+        """Store the prediction, write it to ledger and audit log and count it; the service may fail during each wait.
+
+        The audit log names the ledger's head, so a ledger that was written again contradicts it.
+        """
         try:
             await self.records.put(entry["id"], Record(entry["by"], result.json, result.maps))
         except RecordExists:
             del entry["id"]  # the record belongs to another request, and stays
             raise
         self.health.require_ready()
+        if self.ledger.kept:
+            manifest = self.network.bundle.manifest
+            head = await self.ledger.add(ledger_entry(result.prediction, result.maps, manifest, caller.client))
+            entry["ledger"] = str(head)
+            self.health.require_ready()
         await self.audit.record("prediction", **entry, outcome="answered")
         self.health.require_ready()
         self.metrics.observe(answer, result.prediction)
@@ -161,5 +189,6 @@ class Predictor:
         self._discard(entry)
         self.audit.note("prediction", **entry, outcome=outcome)
 
-    def _discard(self, entry: dict[str, str]) -> asyncio.Future[None]:
-        return self.records.discard(entry.get("id"), entry["by"])
+    def _discard(self, entry: dict[str, str]) -> asyncio.Future[tuple[None, None]]:
+        head = Head.parse(entry["ledger"]) if "ledger" in entry else None
+        return asyncio.gather(self.records.discard(entry.get("id"), entry["by"]), self.ledger.withdraw(head))

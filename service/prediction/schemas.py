@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from service.bundle import Manifest, OperatingPoint
 from service.bundle.base import Interval
 from service.imaging import NOTES, Note
+from service.ledger.entries import FollowUp
 from service.prediction.decision import REASONS, Reason, Status
 from service.problems import Problem
 
@@ -190,13 +191,8 @@ EXAMPLE: dict[str, Any] = {
         "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",
         "correlation": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/correlation",
     },
-    "model": {
-        "name": "cin-isic2017",
-        "version": "1.0.0",
-        "sha256": "0" * 64,
-        "variant": "fp32",
-        "provider": "cuda",
-    },
+    "model": {"name": "cin-isic2017", "version": "1.0.0", "sha256": "0" * 64, "variant": "fp32", "provider": "cuda"},
+    "follow_up": {"lesion": "L-0012", "visit": "2026-01-01"},
     "timings_ms": {"decode": 5.1, "queue": 0.1, "inference": 9.8, "total": 15.6},
     "notice": NOTICE,
 }
@@ -225,6 +221,8 @@ class Prediction(Body):
     quality: QualityBody | None = Field(description="null when the model has no limits, or they are not asked for")
     image: ImageBody = Field(description="what was sent")
     model: ModelBody = Field(description="which model answered")
+    # Predictions that an earlier version kept have none.
+    follow_up: FollowUp | None = Field(None, description="which lesion it is, at which visit; null: not said")
     notice: str = Field(NOTICE, description="to be shown with the answer")
     attention: AttentionLinks = Field(description="where the attention maps are")
     timings_ms: Timings = Field(description="how long it took, in milliseconds")

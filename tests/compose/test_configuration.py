@@ -203,6 +203,8 @@ def test_who_publishes_it_elsewhere_must_have_keys_or_say_that_anyone_may(config
     assert there["CIN_KEYS"] == "/keys/keys.json"
     assert here["CIN_AUDIT"] == "/audit/audit.jsonl"
     assert not environment(AUDIT_FILE="")["CIN_AUDIT"]
+    assert not here["CIN_LEDGER"]
+    assert environment(LEDGER_FILE="/audit/ledger.sqlite")["CIN_LEDGER"] == "/audit/ledger.sqlite"
 
 
 def test_prometheus_asks_where_no_key_is_needed_and_nobody_else_does(services: Config) -> None:

@@ -24,14 +24,17 @@ from service.api.dependencies import (
     unless_client_leaves,
 )
 from service.api.error_handlers import EXPECTED, problem_of
-from service.api.upload import FIELD, REFERENCE, REFERENCE_LENGTH, UploadLimits, read_uploads
+from service.api.following import follow_ups
+from service.api.upload import FIELD, LESION, REFERENCE, REFERENCE_LENGTH, VISIT, UploadLimits, read_uploads
 from service.bundle import OperatingPoint
+from service.ledger.entries import LABEL, LABEL_LENGTH, FollowUp
 from service.prediction.predictor import Predictor, Result
 from service.prediction.schemas import BatchAnswers
 from service.prediction.views import View
 from service.problems import (
     DEADLINE,
     MALFORMED,
+    NO_LEDGER,
     NOT_ACCEPTABLE,
     NOT_READY,
     QUEUE_FULL,
@@ -52,6 +55,8 @@ _FORM = {
     "properties": {
         FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
         REFERENCE: {"type": "array", "items": {"type": "string", "maxLength": REFERENCE_LENGTH}},
+        LESION: {"type": "array", "items": {"type": "string", "pattern": f"^$|{LABEL}", "maxLength": LABEL_LENGTH}},
+        VISIT: {"type": "array", "items": {"type": "string", "format": "date"}},
     },
     "additionalProperties": False,
 }
@@ -60,6 +65,7 @@ _ERRORS = (
     MALFORMED,
     NOT_ACCEPTABLE,
     REQUEST_TIMEOUT,
+    NO_LEDGER,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     QUEUE_FULL,
@@ -82,7 +88,7 @@ async def create_predictions(
     request: Request, service: ServiceDep, caller: CallerDep, point: PointDep, view: ViewDep
 ) -> Response:
     """Judge several dermoscopy pictures: a multipart form with the field `image` once for each, and none or as many
-    fields `reference`, which come back with the answers.
+    fields `reference`, which come back with the answers; `lesion`, empty where a picture has none; and `visit`.
 
     The answers come in the order of the pictures: each a prediction, or the problem with that picture.
     """
@@ -92,10 +98,11 @@ async def create_predictions(
     try:
         with service.admission.enter(caller.counted_as, most) as entry:
             limits = UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes)
-            pictures, references = await read_uploads(request, limits, max_files=most)
+            pictures, texts = await read_uploads(request, limits, max_files=most)
+            followed = follow_ups(service, len(pictures), texts.get(LESION), texts.get(VISIT))
             await require_live_key(request, service)
             entry.take_slots(len(pictures))
-            work = predict_all(service.predictor, pictures, caller, point, began=began, ends=ends)
+            work = predict_all(service.predictor, pictures, caller, point, followed, began=began, ends=ends)
             outcomes = await unless_client_leaves(request, work)
     except (ClientGone, ClientDisconnect):
         return Response(status_code=499)
@@ -105,19 +112,26 @@ async def create_predictions(
     except ServiceError:
         _take_back(service.predictor, outcomes, caller)
         raise
-    body = _to_json(service, outcomes, references or [None] * len(outcomes), view)
+    body = _to_json(service, outcomes, texts.get(REFERENCE) or [None] * len(outcomes), view)
     return Response(body, media_type="application/json")
 
 
 async def predict_all(
-    predictor: Predictor, pictures: Sequence[bytes], caller: Caller, point: OperatingPoint, *, began: float, ends: float
+    predictor: Predictor,
+    pictures: Sequence[bytes],
+    caller: Caller,
+    point: OperatingPoint,
+    followed: Sequence[FollowUp | None],
+    *,
+    began: float,
+    ends: float,
 ) -> list[Result | ServiceError]:
     """The outcome of each picture by ``ends``, in the event loop's time. When cancelled, none of them is kept."""
 
-    async def predict_one(data: bytes) -> Result | ServiceError:
+    async def predict_one(data: bytes, follow_up: FollowUp | None) -> Result | ServiceError:
         try:
             async with asyncio.timeout_at(ends):
-                return await predictor.predict(data, caller, point, began=began)
+                return await predictor.predict(data, caller, point, began=began, follow_up=follow_up)
         except TimeoutError:
             detail = "no answer in the time that the whole request has; send this picture again"
             return ServiceError(DEADLINE, detail)
@@ -127,7 +141,7 @@ async def predict_all(
     tasks: list[asyncio.Task[Result | ServiceError]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks += [group.create_task(predict_one(data)) for data in pictures]
+            tasks += [group.create_task(predict_one(*each)) for each in zip(pictures, followed, strict=True)]
     except BaseException:
         done = [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
         _take_back(predictor, done, caller)

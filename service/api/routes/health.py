@@ -20,8 +20,8 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: the canary picture got its known answer, keys, audit log and store of predictions
-    work."""
+    """Whether requests are taken: the canary picture got its known answer, keys, audit log, ledger and store of
+    predictions work."""
     reason = service.health.not_ready_because()
     if reason is None and service.health.draining:
         reason = "shutting down"
@@ -31,6 +31,8 @@ async def readyz(service: ServiceDep, response: Response) -> Readiness:
         reason = "the audit log takes no entries"
     if reason is None and service.records.failing:
         reason = "predictions cannot be kept"
+    if reason is None and service.ledger.failing:
+        reason = "the ledger cannot be written"
     if reason is None and service.predictor.decoders.failing:
         reason = "pictures cannot be decoded"
     response.status_code = 200 if reason is None else 503

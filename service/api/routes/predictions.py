@@ -32,9 +32,12 @@ from service.api.dependencies import (
 )
 from service.api.dicom_answer import Made, Objects
 from service.api.error_handlers import outcome_of
+from service.api.following import FollowUpDep
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
 from service.bundle import OperatingPoint
+from service.ledger.entries import FollowUp
+from service.ledger.file import LedgerError
 from service.prediction.predictor import Result
 from service.prediction.schemas import Prediction, read_prediction
 from service.prediction.views import View, at_point
@@ -43,6 +46,7 @@ from service.problems import (
     DEADLINE,
     INSUFFICIENT_STORAGE,
     MALFORMED,
+    NO_LEDGER,
     NOT_ACCEPTABLE,
     NOT_FOUND,
     NOT_READY,
@@ -78,6 +82,7 @@ _ERRORS = (
     NOT_ACCEPTABLE,
     REQUEST_TIMEOUT,
     CONFLICT,
+    NO_LEDGER,
     TOO_LARGE,
     UNSUPPORTED_TYPE,
     UNDECODABLE,
@@ -123,6 +128,7 @@ async def predict(
     caller: CallerDep,
     point: PointDep,
     form: NewFormDep,
+    follow_up: FollowUpDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*`,
@@ -140,7 +146,8 @@ async def predict(
             await require_live_key(request, service)
             id = None
             if idempotency_key is not None:
-                asked = (caller.name, idempotency_key, point.name, service.network.bundle.sha256)
+                asked = [caller.name, idempotency_key, point.name, service.network.bundle.sha256]
+                asked += [] if follow_up is None else [follow_up.lesion, str(follow_up.visit)]
                 id = await asyncio.to_thread(service.idempotency.id_of, data, *asked)
             with service.idempotency.under_way(id) if id else nullcontext():
                 again = await _earlier(service, caller, id) if id else None
@@ -155,7 +162,7 @@ async def predict(
                     return _created(request, service, again.prediction, form, made=made)
                 async with asyncio.timeout_at(ends):
                     entry.take_slots()
-                    judging = _judge(service, data, caller, point, form, began=began, id=id)
+                    judging = _judge(service, data, caller, point, form, follow_up, began=began, id=id)
                     result, made = await unless_client_leaves(request, judging)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
@@ -204,7 +211,7 @@ async def get_prediction(
     responses=documented(NOT_FOUND, NOT_READY),
 )
 async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> None:
-    """Delete a prediction with everything kept of it."""
+    """Delete a prediction with everything kept of it, in the ledger too."""
     if not is_id(id):
         await note_access(service, caller, "prediction-delete", id, "not-found")
         raise unknown_prediction()
@@ -212,23 +219,34 @@ async def delete_prediction(id: str, service: ServiceDep, caller: CallerDep) -> 
     await note_access(service, caller, "prediction-delete", id, "requested")
     try:
         deleted = any([await service.records.delete(id, owner) for owner in caller.owners])
-    except RecordsError as error:
+        erased = await service.ledger.erase(lambda file: file.erase(caller.client, id=id))
+    except (RecordsError, LedgerError) as error:
         service.audit.note("prediction-delete", by=caller.name, id=id, outcome=outcome_of(error))
         raise
     if deleted:
         service.overlays.forget(id)
     with suppress(AuditError):  # that it was asked for is written down, and it cannot be undone
-        await note_access(service, caller, "prediction-delete", id, "done" if deleted else "not-found")
-    if not deleted:
+        noted = {"ledger": str(erased)} if erased else {}
+        outcome = "done" if deleted or erased else "not-found"
+        await note_access(service, caller, "prediction-delete", id, outcome, **noted)
+    if not deleted and not erased:
         raise unknown_prediction()
 
 
 async def _judge(
-    service: Service, data: bytes, caller: Caller, point: OperatingPoint, form: Form, *, began: float, id: str | None
+    service: Service,
+    data: bytes,
+    caller: Caller,
+    point: OperatingPoint,
+    form: Form,
+    follow_up: FollowUp | None,
+    *,
+    began: float,
+    id: str | None,
 ) -> tuple[Result, Made | None]:
     """The prediction for one picture, and the DICOM objects about it, if they are wanted; both or neither."""
     source = await dicom_answer.source_of(service, caller, data) if form.objects else None
-    result = await service.predictor.predict(data, caller, point, began=began, id=id)
+    result = await service.predictor.predict(data, caller, point, began=began, id=id, follow_up=follow_up)
     if form.objects is None or source is None:
         return result, None
     try:

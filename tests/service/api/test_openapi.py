@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +30,12 @@ def test_docs_show_a_schema_whose_example_is_valid(client: TestClient) -> None:
     assert prediction.diagnosis == max(prediction.probabilities, key=prediction.probabilities.__getitem__)
 
 
-def test_a_real_answer_has_exactly_the_documented_fields(start: Start, examining_bundle: Bundle) -> None:
-    with start(bundle=examining_bundle.folder) as client:
+def test_a_real_answer_has_exactly_the_documented_fields(
+    start: Start, examining_bundle: Bundle, tmp_path: Path
+) -> None:
+    with start(bundle=examining_bundle.folder, ledger=tmp_path / "ledger.sqlite") as client:
         (example,) = client.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["examples"]
-        answer = client.post("/predict", content=PICTURE, headers=HEADERS).json()
+        answer = client.post("/predict?lesion=L-0012", content=PICTURE, headers=HEADERS).json()
 
     def shape(value: Any) -> Any:
         return {k: shape(v) for k, v in value.items()} if isinstance(value, dict) else None

@@ -146,9 +146,8 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
             ends = asyncio.get_running_loop().time() + 30
             two = [PICTURE, PICTURE]
             predictor = service.predictor
-            work = predict_all(
-                predictor, two, Caller(ANYONE, ANYONE), predictor.point, began=time.perf_counter(), ends=ends
-            )
+            caller, began = Caller(ANYONE, ANYONE), time.perf_counter()
+            work = predict_all(predictor, two, caller, predictor.point, [None, None], began=began, ends=ends)
             task = asyncio.create_task(work)
             while not predictions(log):
                 await asyncio.sleep(0.01)

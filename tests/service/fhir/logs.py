@@ -23,9 +23,14 @@ def used_log(bundle: Bundle, folder: Path) -> Path:
     """The log of a service that predicted, showed, refused and deleted, and entries about the log itself."""
     log, keys = folder / "audit.jsonl", folder / "keys.json"
     headers = {"Authorization": f"Bearer {create_key(keys, 'clinic', announce=lambda key: None)}"}
-    settings = Settings(bundle=bundle.folder, provider="cpu", inference_threads=1, keys=keys, audit=log)
+    kept = {"keys": keys, "audit": log, "ledger": folder / "ledger.sqlite"}
+    settings = Settings.model_validate({"bundle": bundle.folder, "provider": "cpu", "inference_threads": 1, **kept})
     with TestClient(create_app(settings)) as client:
-        id = client.post("/predict", files=FORM, headers=headers).json()["id"]
+        id = client.post("/predict?lesion=L-1", files=FORM, headers=headers).json()["id"]
+        client.post(f"/v1/predictions/{id}/feedback", json={"opinion": "agree"}, headers=headers)
+        for path in ("lesions", "lesions/L-1", "worklist", "recalls"):
+            assert client.get(f"/v1/{path}", headers=headers).status_code == 200
+        client.delete("/v1/lesions/L-2", headers=headers)
         client.post("/predict", files={"image": b"%PDF-1.7"}, headers=headers)
         accept = headers | {"Accept": "application/fhir+json"}
         assert client.get(f"/v1/predictions/{id}?subject=Patient/Zaphod", headers=accept).status_code == 200

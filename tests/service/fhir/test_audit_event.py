@@ -41,6 +41,13 @@ def only(events: Events, what: str, outcome: str | None = None) -> tuple[dict[st
         ("prediction-read", "not-found", None, "4"),
         ("prediction-delete", "requested", None, "0"),
         ("prediction-delete", "done", "Delete", "0"),
+        ("feedback", "done", "Create", "0"),
+        ("lesion-read", "done", None, "0"),
+        ("lesions-read", "done", None, "0"),
+        ("worklist-read", "done", None, "0"),
+        ("recalls-read", "done", None, "0"),
+        ("lesion-delete", "requested", None, "0"),
+        ("lesion-delete", "not-found", None, "4"),
     ],
 )
 def test_a_request_follows_its_pattern(events: Events, what: str, outcome: str, pattern: str | None, code: str) -> None:
