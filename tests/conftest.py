@@ -23,6 +23,7 @@ TESTS = REPOSITORY / "tests"
 # name, or by what they stand on.
 INTEGRATION = (
     "compose",
+    "helm",
     "model_training/cli",
     "model_training/data/audit/test_audit.py",
     "model_training/data/audit/test_real_sets.py",

@@ -15,6 +15,7 @@ KINDS = {
     "cin-train ": "train",
     ".venv/bin/python -m openapi_python_client ": "client",
     "docker compose ": "compose",
+    "helm ": "helm",
     "echo ": "shell",
 }
 _SETTINGS = re.compile(r"^(?:[A-Z_]+=\S+ )*")

@@ -99,6 +99,9 @@ def run_curl(command: str, folder: Path, port: int) -> None:
 def run_cin(command: str, folder: Path) -> None:
     if command.startswith("CIN_KEYS=") and " keys create " not in command:
         run_cin(f"{command.partition(' ')[0]} .venv/bin/cin keys create clinic-0", folder)
+    if " results " in command:
+        for i in (1, 2, 3):
+            run_cin(f".venv/bin/cin predict archive --shard {i}/3 --out part-{i}.jsonl", folder)
     words = command.replace(".venv/bin/cin ", f"{shlex.quote(CIN)} ")
     done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -145,6 +148,10 @@ def test_a_documented_command(command: str, folder: Path, request: pytest.Fixtur
         plan_make(command)
     elif kind == "compose":
         plan_compose(command)
+    elif kind == "helm":  # with a cluster; what it renders is in tests/helm
+        named = [REPOSITORY / word for word in shlex.split(command) if word.startswith("docker/")]
+        assert named
+        assert all(path.exists() for path in named)
     else:
         assert kind == "shell", "nothing here runs it"
         subprocess.run(command, shell=True, cwd=folder, check=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from service.cli.lists import is_list, read_list
+from service.cli.paths import RealPaths, identity, place_of
+from service.cli.shards import Shard
 from service.imaging.kinds import DICOM_START, READS_AVIF, READS_DICOM, is_dicom
 
 _AVIF_SUFFIXES = frozenset({".avif"})
@@ -42,6 +46,9 @@ _OTHER_FORMATS = {
     for suffix in suffixes.split()
 }
 
+# Counted when they are left out.
+UNREADABLE = "unreadable folders"
+
 # Folders of systems and storage devices: deleted pictures, thumbnails, and macOS's additions to ZIP archives.
 _SYSTEM_FOLDERS = frozenset(
     {
@@ -68,33 +75,51 @@ class Found(NamedTuple):
     left_out: Counter[str]
 
 
-def find_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> Found:
-    """The files among ``paths``, and the pictures in the folders among them and below, by their suffix and in order;
-    DICOM files also without suffix and with others, by their content.
+def find_pictures(paths: Iterable[Path]) -> Found:
+    """All pictures at once, as :func:`list_pictures` lists them.
 
-    A picture with several names, as by links, is taken once, by the first of them. Below these folders, hidden and
-    system folders, symlinked folders and folders of overlays are not searched. ``own`` are files and folders of the
-    command itself, which are not counted. Raises :class:`ArchiveError` for a folder without pictures, and for one that
-    may not be read: its pictures would be missing silently.
+    Raises :class:`ArchiveError` also for a folder that may not be read: its pictures would be missing silently.
     """
-    own_places = frozenset(map(place_of, own))
-    pictures: dict[str, Path] = {}
     left_out: Counter[str] = Counter()
-    for path in paths:
-        inside = _search(path, own_places) if path.is_dir() else Found([path], Counter())
-        left_out += inside.left_out
-        if not inside.pictures:
-            but = f"; left out: {list_kinds(inside.left_out)}" if inside.left_out else ""
-            raise ArchiveError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
-        for picture in inside.pictures:
-            if pictures.setdefault(os.path.realpath(picture), picture) != picture:
-                left_out["other names of the same pictures"] += 1
-    return Found(list(pictures.values()), left_out)
+    return Found(list(list_pictures(paths, left_out, onerror=_refuse)), left_out)
 
 
-def place_of(path: Path) -> Path:
-    """Where a file or a link is, however its folder is spelled."""
-    return Path(os.path.realpath(path.parent), path.name)
+def list_pictures(
+    paths: Iterable[Path],
+    left_out: Counter[str],
+    *,
+    own: Iterable[Path] = (),
+    shard: Shard | None = None,
+    onerror: Callable[[OSError], object] = lambda _: None,
+) -> Iterator[Path]:
+    """The files among ``paths`` and in the lists among them, and the pictures in the folders and below, by their suffix
+    and in order; DICOM files also without suffix and with others, by their content.
+
+    Memory holds the names of one folder, and digests of all pictures. A picture with several names, as by links, is
+    taken once, by the first of them; of the pictures, ``shard`` takes its own. Below these folders, hidden and system
+    folders, symlinked folders and folders of overlays are not searched. ``own`` are files and folders of the command
+    itself; whatever else is left out is counted in ``left_out``. ``onerror`` gets the error of each folder that may not
+    be read. Raises :class:`ArchiveError` for a folder without pictures.
+    """
+    search, seen = _Search(frozenset(str(place_of(path)) for path in own), left_out, onerror), dict[bytes, int]()
+    num_seen = 0
+    for picture in search.all(paths):
+        key, name = identity(picture.real_path), hash(picture.path)
+        if seen.setdefault(key, name) != name:
+            left_out["other names of the same pictures"] += 1
+        if len(seen) == num_seen:
+            continue
+        num_seen += 1
+        if shard is None or shard.has(picture.relative):
+            yield picture.path
+
+
+def require_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> None:
+    """Raises what :func:`list_pictures` would, after the first picture of each folder."""
+    search = _Search(frozenset(str(place_of(path)) for path in own), Counter(), lambda _: None)
+    for path in _with_listed(paths):
+        if path.is_dir():
+            next(search.below(path))
 
 
 def list_kinds(left_out: Counter[str]) -> str:
@@ -102,53 +127,132 @@ def list_kinds(left_out: Counter[str]) -> str:
     return ", ".join(f"{kind}: {num}" for kind, num in sorted(left_out.items()))
 
 
-def _search(root: Path, own: frozenset[Path]) -> Found:
-    pictures: list[Path] = []
-    left_out: Counter[str] = Counter()
-    for folder, folders, files in os.walk(root, onerror=_unreadable):
-        place = Path(os.path.realpath(folder))
-        if OVERLAYS_MARKER in files:
-            left_out["folders of overlays"] += place not in own
-            folders.clear()
-            continue
-        kinds = {name: _reason_to_skip(Path(folder, name)) for name in folders}
-        folders[:] = [name for name, kind in kinds.items() if kind is None]
-        for name in files:
-            if place / name in own:
+class _Picture(NamedTuple):
+    path: Path
+    relative: str  # to the folder that is searched; of others, the path
+    real_path: str
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search for pictures."""
+
+    own: frozenset[str]
+    left_out: Counter[str]
+    onerror: Callable[[OSError], object]
+
+    def all(self, paths: Iterable[Path]) -> Iterator[_Picture]:
+        """The pictures among and below ``paths``."""
+        real_paths = RealPaths()
+        for path in _with_listed(paths):
+            if path.is_dir():
+                yield from self.below(path)
+            else:
+                yield _Picture(path, str(path), real_paths.of(path))
+
+    def below(self, root: Path) -> Iterator[_Picture]:
+        """The pictures in a folder and below; raises :class:`ArchiveError` when there are none."""
+        before, is_empty = self.left_out.copy(), True
+        for picture in self._walk(root, os.path.realpath(root).rstrip(os.sep), ""):
+            is_empty = False
+            yield picture
+        if is_empty:
+            here = self.left_out - before
+            but = f"; left out: {list_kinds(here)}" if here else ""
+            raise ArchiveError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
+
+    def _walk(self, folder: Path, real_path: str, relative: str) -> Iterator[_Picture]:
+        try:
+            entries = _read_folder(folder)
+        except OSError as error:
+            self.left_out[UNREADABLE] += 1
+            self.onerror(error)
+            return
+        if OVERLAYS_MARKER in entries.names:
+            if real_path not in self.own:
+                self.left_out["folders of overlays"] += 1
+            return
+        for name in sorted(entries.names):
+            path, place, is_link = folder / name, f"{real_path}{os.sep}{name}", name in entries.links
+            if name in entries.folders:
+                kind = _reason_to_skip(name, is_link=is_link)
+                if kind is None:
+                    yield from self._walk(path, place, f"{relative}{name}/")
+            elif place in self.own:
                 continue
-            path = Path(folder, name)
-            kinds[name] = _kind_unless_picture(path)
-            if kinds[name] is None:
-                pictures.append(path)
-        left_out.update(kind for kind in kinds.values() if kind is not None)
-    return Found(sorted(pictures), left_out)
+            else:
+                kind = _kind_unless_picture(path, is_regular=name not in entries.special)
+                if kind is None:
+                    yield _Picture(path, relative + name, os.path.realpath(path) if is_link else place)
+            if kind is not None:
+                self.left_out[kind] += 1
 
 
-def _reason_to_skip(folder: Path) -> str | None:
-    if folder.name.startswith(".") or folder.name.lower() in _SYSTEM_FOLDERS:
+class _Entries(NamedTuple):
+    """The names in a folder."""
+
+    names: list[str]
+    folders: set[str]  # links to folders among them
+    links: set[str]
+    special: set[str]  # neither folders nor regular files: pipes, devices, broken links
+
+
+def _read_folder(folder: Path) -> _Entries:
+    """Raises ``OSError`` for a folder that may not be read."""
+    found = _Entries([], set(), set(), set())
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found.names.append(entry.name)
+            if entry.is_file(follow_symlinks=False):  # asks nothing of the disk
+                continue
+            if entry.is_symlink():
+                found.links.add(entry.name)
+            with suppress(OSError):  # a loop of links
+                if entry.is_dir():
+                    found.folders.add(entry.name)
+                    continue
+                if entry.is_file():
+                    continue
+            found.special.add(entry.name)
+    return found
+
+
+def _with_listed(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not is_list(path) or _is_dicom(path):
+            yield path
+            continue
+        is_empty = True
+        for listed in read_list(path):
+            is_empty = False
+            yield listed
+        if is_empty:
+            raise ArchiveError(f"{path} lists no pictures; write one path on a line")
+
+
+def _reason_to_skip(name: str, *, is_link: bool) -> str | None:
+    if name.startswith(".") or name.lower() in _SYSTEM_FOLDERS:
         return "hidden and system folders"
-    return "symlinked folders" if folder.is_symlink() else None
+    return "symlinked folders" if is_link else None
 
 
-def _kind_unless_picture(path: Path) -> str | None:
+def _kind_unless_picture(path: Path, *, is_regular: bool) -> str | None:
     suffix = path.suffix.lower()
     if path.name.startswith("."):  # macOS adds one to each picture on foreign disks: ``._name.jpg``
         return "hidden files"
     if suffix in SUFFIXES:
-        return None if path.is_file() else "pipes, devices and broken links"
+        return None if is_regular else "pipes, devices and broken links"
     # The name of a DICOM file may be a number with points in it.
-    if suffix not in _OTHER_FORMATS and path.name != _DICOM_CONTENTS and READS_DICOM and _is_dicom(path):
+    if suffix not in _OTHER_FORMATS and path.name != _DICOM_CONTENTS and READS_DICOM and is_regular and _is_dicom(path):
         return None
     return _OTHER_FORMATS.get(suffix, "other files" if suffix else "files without suffix")
 
 
 def _is_dicom(path: Path) -> bool:
-    with suppress(OSError):
-        if path.is_file():  # opening a pipe may never end
-            with path.open("rb") as file:
-                return is_dicom(file.read(DICOM_START))
+    with suppress(OSError), path.open("rb") as file:  # never a pipe, which may never end
+        return is_dicom(file.read(DICOM_START))
     return False
 
 
-def _unreadable(error: OSError) -> None:
+def _refuse(error: OSError) -> None:
     raise ArchiveError(f"cannot read the folder {error.filename}: {error.strerror}") from error

@@ -6,8 +6,10 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from service.imaging import PictureTooLarge
 
@@ -42,7 +44,15 @@ def scratch_of(path: Path) -> Path:
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Write ``data`` to ``path``; with ``durable`` it is on the disk before the file of that name is replaced.
+    """Write ``data`` to ``path``, as :func:`replacing` does."""
+    with replacing(path, durable=durable) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """A scratch file that takes the place of the file ``path`` when the block ends; with ``durable``, once it is on the
+    disk.
 
     Mode, owner, group and extended attributes of a file that is replaced are kept. The caller excludes other writers
     of this path. Raises :class:`NotARegularFile` when something else has that name, a link included, and other
@@ -56,7 +66,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     mode = 0o666 if replaced is None else 0o600  # no wider than the replaced file's, at any time
     try:
         with open(scratch, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

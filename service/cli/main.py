@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, bundle, dicom, feedback, keys
+from service.cli import audit, bundle, dicom, feedback, keys, results
 from service.cli.predict import predict
 from service.cli.serve import serve
 
@@ -37,6 +37,7 @@ def options(
 
 app.command()(serve)
 app.command()(predict)
+app.add_typer(results.app, name="results")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

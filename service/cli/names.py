@@ -38,6 +38,8 @@ def to_path(text: str) -> str:
 
 def as_written_now(text: str) -> str:
     """What :func:`to_text` gives for a name in a file of an earlier version, which wrote names as they were."""
+    if "%" not in text and not _NOT_PLAIN.search(text):
+        return text
     decoded = unquote_to_bytes(text.encode(*_ENCODING)).decode(*_ENCODING)
     return text if _encode(decoded) == text else _encode(text)
 

@@ -12,9 +12,10 @@ from typing import get_args
 from filelock import FileLock
 
 from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, encode, render
-from service.cli.archive import OVERLAYS_MARKER, ArchiveError, place_of
+from service.cli.archive import OVERLAYS_MARKER, ArchiveError
 from service.cli.files import replace_file
-from service.cli.results_file import Source
+from service.cli.paths import place_of
+from service.cli.tables import Source
 
 # Written last: where it is, the others are.
 _LAST: MapKind = "lesion"

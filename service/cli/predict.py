@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from service.access.keys import ANYONE, Caller
 from service.bundle import Bundle, BundleError, load_bundle
-from service.cli import ctrl_c
-from service.cli.archive import ArchiveError, Found, find_pictures
+from service.cli import ctrl_c, merging
+from service.cli.archive import ArchiveError, list_pictures, require_pictures
 from service.cli.common import read_settings, refuse
 from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
-from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal
-from service.cli.results_file import JudgedBy, ResultsFile, Source, files_of, prevalence_text
+from service.cli.parquet import WRITES_PARQUET
+from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal, unreadable_folder
+from service.cli.results_file import ResultsFile, files_of
+from service.cli.shards import Shard
+from service.cli.tables import JudgedBy, Source, prevalence_text
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError
@@ -43,12 +46,17 @@ def _never(_: Path) -> None:
 
 
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures, and folders of them.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Dermoscopy pictures, folders of them, and lists of paths (.txt).")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture, one a line.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="File for the answers, .jsonl or .csv; repeat the command to resume.")
+        Path | None, typer.Option(help="File for the answers, .jsonl, .csv or .parquet; repeat the command to resume.")
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder to write the attention overlays into.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts, each for another machine.")
+    ] = None,
     operating_point: Annotated[
         str | None, typer.Option(help="The model's; default: CIN_OPERATING_POINT, or the model's default.")
     ] = None,
@@ -70,9 +78,15 @@ def predict(
             settings = read_settings(operating_point=operating_point)
             if as_json and out is not None:
                 refuse(
-                    "--json is for the terminal; with --out the file's name says how: .jsonl or .csv", wrong_usage=True
+                    "--json is for the terminal; with --out the file's name says how: .jsonl, .csv or .parquet",
+                    wrong_usage=True,
                 )
-            complete = _predict(settings, pictures, View(prevalence, raw), as_json=as_json, out=out, overlay=overlay)
+            table = _appended(out)
+            own = [*([] if out is None else files_of(out)), *([] if table is None else files_of(table))]
+            archive = Archive(pictures, [*own, *([] if overlay is None else [overlay])], _shard(shard))
+            complete = _predict(settings, archive, View(prevalence, raw), as_json=as_json, out=table, overlay=overlay)
+            if out is not None and table not in (None, out):
+                merging.merge(merging.survey([table]), out)
     except (ArchiveError, BundleError, EngineError, ViewError) as error:
         refuse(str(error))
     except BrokenPipeError:
@@ -86,37 +100,75 @@ def predict(
         raise typer.Exit(1)
 
 
+class Archive(NamedTuple):
+    """What to predict; it may be too much for a list."""
+
+    paths: Sequence[Path]
+    own: Sequence[Path]  # files and folders of the command
+    shard: Shard | None
+
+    def pictures(
+        self, left_out: Counter[str] | None = None, onerror: Callable[[OSError], object] = lambda _: None
+    ) -> Iterator[Path]:
+        """List the pictures, as :func:`list_pictures`."""
+        left_out = Counter() if left_out is None else left_out
+        return list_pictures(self.paths, left_out, own=self.own, shard=self.shard, onerror=onerror)
+
+
+def _appended(out: Path | None) -> Path | None:
+    """The file that answers are appended to, which Parquet does not allow."""
+    if out is None or out.suffix.lower() != ".parquet":
+        return out
+    if not WRITES_PARQUET:
+        refuse("install the service with its extra [parquet]")
+    return out.with_suffix(".jsonl")
+
+
+def _shard(text: str | None) -> Shard | None:
+    try:
+        return None if text is None else Shard.parse(text)
+    except ValueError as error:
+        refuse(f"--shard: {error}", wrong_usage=True)
+
+
 def _predict(
-    settings: Settings, pictures: Sequence[Path], view: View, *, as_json: bool, out: Path | None, overlay: Path | None
+    settings: Settings, archive: Archive, view: View, *, as_json: bool, out: Path | None, overlay: Path | None
 ) -> bool:
     """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
-    own = [*([] if out is None else files_of(out)), *([] if overlay is None else [overlay])]
-    found = find_pictures(pictures, own)
+    require_pictures(archive.paths, archive.own)
     overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
     if view.prevalence is not None:
         calibrated_prevalence(bundle.manifest)  # before anything is written
     if out is None:
-        work = _predict_on_terminal(settings, bundle, found, overlays, view, as_json=as_json)
+        left_out: Counter[str] = Counter()
+        pictures = list(archive.pictures(left_out, unreadable_folder))
+        work = _predict_on_terminal(settings, bundle, pictures, left_out, overlays, view, as_json=as_json)
     else:
-        work = _predict_into_file(settings, bundle, found, overlays, view, out)
+        work = _predict_into_file(settings, bundle, archive, overlays, view, out)
     return ctrl_c.run(work).complete
 
 
 async def _predict_on_terminal(
-    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, view: View, *, as_json: bool
+    settings: Settings,
+    bundle: Bundle,
+    pictures: Sequence[Path],
+    left_out: Counter[str],
+    overlays: OverlayFolder | None,
+    view: View,
+    *,
+    as_json: bool,
 ) -> Summary:
-    summary = Summary(len(found.pictures), found.left_out)
+    summary = Summary(len(pictures), left_out)
     async with predicting(settings, bundle) as predictor:
-        reporting = on_terminal(summary, found.pictures, predictor.point, bundle.manifest.classes, as_json=as_json)
-        await _report_all(settings, predictor, found.pictures, overlays, view, reporting)
+        reporting = on_terminal(summary, pictures, predictor.point, bundle.manifest.classes, as_json=as_json)
+        await _report_all(settings, predictor, pictures, overlays, view, reporting)
     return summary
 
 
 async def _predict_into_file(
-    settings: Settings, bundle: Bundle, found: Found, overlays: OverlayFolder | None, view: View, out: Path
+    settings: Settings, bundle: Bundle, archive: Archive, overlays: OverlayFolder | None, view: View, out: Path
 ) -> Summary:
-    summary = Summary(len(found.pictures), found.left_out)
     async with predicting(settings, bundle) as predictor:
         judged_by = JudgedBy(
             bundle.sha256,
@@ -126,11 +178,24 @@ async def _predict_into_file(
             prevalence_text(bundle.manifest.malignant_prevalence if view.prevalence is None else view.prevalence),
         )
         with ResultsFile(out, bundle.manifest, judged_by, raw=view.raw) as file:
-            summary.answered_before = sum(map(file.has, found.pictures))
-            left = [p for p in found.pictures if not _is_complete(file.source_of(p), p, overlays)]
-            reporting = into_file(summary, file, predictor.point, num_left=len(left))
+            summary, num_left = await _count(archive, file, overlays)
+            left = (p for p in archive.pictures() if not _is_complete(file.source_of(p), p, overlays))
+            reporting = into_file(summary, file, predictor.point, num_left=num_left)
             await _report_all(settings, predictor, left, overlays, view, reporting, file.source_of)
     return summary
+
+
+async def _count(archive: Archive, file: ResultsFile, overlays: OverlayFolder | None) -> tuple[Summary, int]:
+    """The counts before anything is predicted, and how many pictures have not all that is asked for."""
+    summary, num_left = Summary(0, Counter()), 0
+    for picture in archive.pictures(summary.left_out, unreadable_folder):
+        source = file.source_of(picture)
+        summary.pictures += 1
+        summary.answered_before += source is not None
+        num_left += not _is_complete(source, picture, overlays)
+        if summary.pictures % 1000 == 0:
+            await asyncio.sleep(0)  # for Ctrl-C
+    return summary, num_left
 
 
 def _is_complete(answered: Source | None, picture: Path, overlays: OverlayFolder | None) -> bool:
@@ -140,7 +205,7 @@ def _is_complete(answered: Source | None, picture: Path, overlays: OverlayFolder
 async def _report_all(
     settings: Settings,
     predictor: Predictor,
-    paths: Sequence[Path],
+    paths: Iterable[Path],
     overlays: OverlayFolder | None,
     view: View,
     reporting: AbstractContextManager[Report],

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.bundle import DiagnosisClass, OperatingPoint
-from service.cli.archive import list_kinds
+from service.cli.archive import UNREADABLE, list_kinds
 from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
 from service.cli.rows import to_fields
@@ -54,7 +54,7 @@ class Summary:
     @property
     def complete(self) -> bool:
         """Whether every picture has all that was asked for."""
-        return not (self.failed or self.without_overlays)
+        return not (self.failed or self.without_overlays or self.left_out[UNREADABLE])
 
     def add(self, outcome: Outcome, *, for_overlays: bool = False) -> None:
         """Count an outcome; ``for_overlays`` when an earlier command has counted the answer."""
@@ -79,7 +79,7 @@ def on_terminal(
 ) -> Iterator[Report]:
     """Reports one line for each picture, judged at ``point`` by a model with these ``classes``."""
     console = _console()
-    width = max(len(to_text(path)) for path in paths)
+    width = max((len(to_text(path)) for path in paths), default=0)
     if not as_json:
         advice = f"{point.name:<{_ADVICE_WIDTH}}"
         typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9} {'threshold':>9}  {'most probable':<26} reasons")
@@ -136,6 +136,11 @@ def into_file(summary: Summary, file: ResultsFile, point: OperatingPoint, *, num
     console.print(_performance(point))
     console.print(NOTICE)
     _report_to_programs(console, summary)
+
+
+def unreadable_folder(error: OSError) -> None:
+    """Report a folder that may not be read."""
+    typer.echo(f"{to_text(error.filename)}: cannot read the folder: {error.strerror}", err=True)
 
 
 def _performance(point: OperatingPoint) -> str:

@@ -1,78 +1,38 @@
 """The file of ``cin predict --out``: JSON lines or CSV by its name, and resumable.
 
 Every outcome is appended as it comes, as one line: :mod:`service.cli.names` keeps line breaks out of it. The next
-command cuts off a half-written line, and repeats pictures that failed.
+command cuts off a half-written line, and repeats pictures that failed. It reads the file once, row by row, and keeps 48
+bytes of each; so the file needs no index beside it, which could contradict it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from service.bundle import Manifest
 from service.cli.archive import ArchiveError
-from service.cli.files import replace_file, scratch_of
-from service.cli.names import as_written_now, printable, to_path, to_text
-from service.cli.rows import columns, csv_line, to_cells, to_fields
-from service.prediction.decision import Status
+from service.cli.files import replacing, scratch_of
+from service.cli.names import printable, to_path, to_text
+from service.cli.paths import RealPaths, identity
+from service.cli.rows import to_fields
+from service.cli.tables import Csv, JsonLines, JudgedBy, NotAnswers, Row, Source, name_in
 from service.prediction.schemas import Prediction
 
-# Names in files of earlier versions need not be UTF-8.
-_ENCODING = ("utf-8", "surrogateescape")
-
-# How a JSON line begins.
-_LINE = '{"picture": '
-
-
-class JudgedBy(NamedTuple):
-    """What makes answers comparable: one file holds only answers that agree in all of it."""
-
-    model_sha256: str
-    variant: str
-    operating_point: str
-    abstains: str
-    prevalence: str
-
-    def differences(self, other: JudgedBy) -> str:
-        """What differs, with the settings that change it."""
-        names = (
-            *("model (CIN_BUNDLE)", "variant (CIN_VARIANT)", "operating point (CIN_OPERATING_POINT)", "CIN_ABSTAIN"),
-            "prevalence (--prevalence)",
-        )
-        pairs = zip(names, self, other, strict=True)
-        return ", ".join(f"{name} {ours:.16}, not {theirs:.16}" for name, ours, theirs in pairs if ours != theirs)
-
-
-def prevalence_text(prevalence: float | None) -> str:
-    """A prevalence as it stands in a table."""
-    return "" if prevalence is None else str(prevalence)
+# What becomes of a row when a file is continued.
+_KEEP, _REWRITE, _LEAVE_OUT = range(3)
 
 
 def files_of(out: Path) -> list[Path]:
     """The files that a command makes or writes for the results file ``out``."""
     target = Path(os.path.realpath(out))  # a link's target is written, not the link
-    return [out, target, scratch_of(target), _lock_of(target)]
-
-
-class Source(NamedTuple):
-    """What an answer and its overlays were made from."""
-
-    image_sha256: str
-    model_sha256: str
-    variant: str
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> Self:
-        """The source of a prediction."""
-        return cls(prediction.image.sha256, prediction.model.sha256, prediction.model.variant)
+    return [out, target, scratch_of(target), lock_of(target)]
 
 
 class ResultsFile:
@@ -90,7 +50,7 @@ class ResultsFile:
         """
         suffix = path.suffix.lower()
         if suffix not in (".jsonl", ".csv"):
-            raise ArchiveError(f"{path}: results are written as .jsonl or .csv")
+            raise ArchiveError(f"{path}: results are written as .jsonl or .csv, or .parquet")
         if path.is_dir():
             raise ArchiveError(f"{path} is a folder; name a file in it")
         self._path = Path(os.path.realpath(path))
@@ -101,8 +61,9 @@ class ResultsFile:
         # Replacing a file needs no permission to write to it, and root needs none at all.
         if self._path.exists() and not (self._path.stat().st_mode & 0o222 and os.access(self._path, os.W_OK)):
             raise ArchiveError(f"{path} is read-only; make it writable or choose another --out")
-        self._columns = columns([c.name for c in manifest.classes]) if suffix == ".csv" else None
-        self._lock = FileLock(_lock_of(self._path))
+        self._table = Csv([c.name for c in manifest.classes]) if suffix == ".csv" else JsonLines()
+        self._judged_by, self._real_paths = judged_by, RealPaths()
+        self._lock = FileLock(lock_of(self._path))
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -112,7 +73,7 @@ class ResultsFile:
                 f"{path} cannot be written: {error.strerror} in its folder; choose another --out"
             ) from error
         try:
-            self._done = self._begin(judged_by, raw=raw)
+            self._done = self._begin(raw=raw)
             self._file = self._path.open("ab", buffering=0)
         except BaseException:
             self._unlock()
@@ -131,16 +92,19 @@ class ResultsFile:
     def _unlock(self) -> None:
         # Removed while it is locked; filelock does not take one that was removed for a lock.
         with suppress(OSError):
-            _lock_of(self._path).unlink()
+            lock_of(self._path).unlink()
         self._lock.release()
 
     def has(self, picture: Path) -> bool:
         """Whether a picture, by any of its names, had an answer when the file was opened."""
-        return self.source_of(picture) is not None
+        return identity(self._real_paths.of(picture)) in self._done
 
     def source_of(self, picture: Path) -> Source | None:
         """What the answer that a picture had then was made from."""
-        return self._done.get(os.path.realpath(picture))
+        image_sha256 = self._done.get(identity(self._real_paths.of(picture)))
+        if image_sha256 is None:
+            return None
+        return Source(image_sha256.hex(), self._judged_by.model_sha256, self._judged_by.variant)
 
     def add(self, picture: Path, prediction: Prediction | None, error: str | None) -> None:
         """Append the outcome of one picture.
@@ -150,15 +114,14 @@ class ResultsFile:
         """
         row: dict[str, Any] = {"picture": to_text(self._name_of(picture)), "error": error and printable(error)}
         if prediction is not None:
-            fields = to_fields(prediction) if self._columns is None else to_cells(prediction)
-            row = {"picture": row["picture"], **fields}
+            row = {"picture": row["picture"], **to_fields(prediction)}
         try:
             now = _identity(self._path.stat())
         except FileNotFoundError:
             now = None
         if now != self._written:
-            raise ArchiveError(f"{self._path} was removed or changed by another program; repeat the command")
-        left = memoryview(self._line(row).encode(*_ENCODING))
+            raise self._changed()
+        left = memoryview(self._table.line(row))
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -166,30 +129,59 @@ class ResultsFile:
             raise self._unwritable(failure) from failure
         self._written = _identity(os.fstat(self._file.fileno()))
 
-    def _begin(self, judged_by: JudgedBy, *, raw: bool) -> dict[str, Source]:
-        """Rewrite the file with its complete answers only; their sources by the real paths of their pictures."""
-        answered = [row for row in self._rows() if not row.get("error")]
-        for row in answered:
-            if differences := self._judged_by(row).differences(judged_by):
-                raise ArchiveError(f"{self._path} holds answers of {differences}; choose another --out")
-            if self._status(row) == "abstained" and bool(row.get("diagnosis")) != raw:
-                said = "without" if raw else "with"
-                raise ArchiveError(f"{self._path} was begun {said} --raw; choose another --out")
-            row["picture"] = as_written_now(str(row["picture"]))
-        sources = {self._real_path(row): self._source(row) for row in answered}
-        # Without errors and half-written lines: those pictures are repeated.
-        text = self._head() + "".join(map(self._line, answered))
+    def _begin(self, *, raw: bool) -> dict[bytes, bytes]:
+        """Read the answers, and rewrite a file that holds more than these; their images' digests by the identity of
+        their pictures."""
+        done: dict[bytes, bytes] = {}
+        actions, num_bytes = bytearray(), len(self._table.head)
         try:
-            replace_file(self._path, text.encode(*_ENCODING), durable=True)
-        except OSError as failure:
-            raise self._unwritable(failure) from failure
-        return sources
+            for record in self._records():
+                num_bytes += len(record)
+                row = self._table.parse(record)
+                if row.get("error"):
+                    actions.append(_LEAVE_OUT)
+                    continue
+                self._check(row, raw=raw)
+                name = name_in(row)
+                actions.append(_KEEP if name == row["picture"] and not record.endswith(b"\r\n") else _REWRITE)
+                path = os.path.join(self._path.parent, to_path(name))  # noqa: PTH118 - of very many
+                done[identity(self._real_paths.of(path))] = self._table.image_sha256(row)
+        except NotAnswers as why:
+            raise ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out") from why
+        # Errors and half-written lines are left out: those pictures are repeated.
+        if any(actions) or not self._path.exists() or self._path.stat().st_size != num_bytes:
+            try:
+                with replacing(self._path, durable=True) as file:
+                    file.write(self._table.head)
+                    file.writelines(self._kept(actions))
+            except OSError as failure:
+                raise self._unwritable(failure) from failure
+            except ValueError as error:  # it has other rows than just now
+                raise self._changed() from error
+        return done
 
-    def _real_path(self, row: dict[str, Any]) -> str:
-        try:
-            return os.path.realpath(self._path.parent / to_path(row["picture"]))
-        except ValueError as error:  # NUL
-            raise self._something_else(f"the name {row['picture']:.40}: {error}") from None
+    def _check(self, row: Row, *, raw: bool) -> None:
+        """Raises :class:`ArchiveError` for an answer that was judged otherwise."""
+        judged_by = self._table.judged_by(row)
+        if judged_by != self._judged_by:
+            differences = judged_by.differences(self._judged_by)
+            raise ArchiveError(f"{self._path} holds answers of {differences}; choose another --out")
+        if self._table.is_raw(row) not in (None, raw):
+            said = "without" if raw else "with"
+            raise ArchiveError(f"{self._path} was begun {said} --raw; choose another --out")
+
+    def _records(self) -> Iterator[bytes]:
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                yield from self._table.records(file)
+
+    def _kept(self, actions: Iterable[int]) -> Iterator[bytes]:
+        for record, action in zip(self._records(), actions, strict=True):
+            if action == _KEEP:
+                yield record
+            elif action == _REWRITE:
+                row = self._table.parse(record)
+                yield self._table.line({**row, "picture": name_in(row)})
 
     def _name_of(self, picture: Path) -> str:
         if picture.is_absolute():
@@ -200,72 +192,15 @@ class ResultsFile:
         folder = f"{self._path.parent}{os.sep}"
         return path.removeprefix(folder)
 
-    def _judged_by(self, row: dict[str, Any]) -> JudgedBy:
-        try:
-            if self._columns is not None:
-                return JudgedBy(*(str(row[field]) for field in JudgedBy._fields))
-            model, decision = row["model"], row["decision"]
-            fields = (model["sha256"], model["variant"], decision["operating_point"], decision["abstains"])
-            return JudgedBy(*map(str, (*fields, prevalence_text(decision["prevalence"]))))
-        except (KeyError, TypeError):
-            raise self._something_else("an answer without its model") from None
-
-    def _status(self, row: dict[str, Any]) -> object:
-        """``abstained``, ``ok`` or ``caution``; earlier versions had other words."""
-        status: object = row["status"] if self._columns is not None else row["decision"].get("status")
-        if status not in get_args(Status):
-            raise self._something_else("answers of an earlier version")
-        return status
-
-    def _source(self, row: dict[str, Any]) -> Source:
-        try:
-            image_sha256 = row["sha256"] if self._columns is not None else row["image"]["sha256"]
-        except (KeyError, TypeError):
-            raise self._something_else("an answer without its picture's digest") from None
-        judged_by = self._judged_by(row)
-        return Source(str(image_sha256), judged_by.model_sha256, judged_by.variant)
-
-    def _something_else(self, why: object) -> ArchiveError:
-        return ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out")
+    def _changed(self) -> ArchiveError:
+        return ArchiveError(f"{self._path} was removed or changed by another program; repeat the command")
 
     def _unwritable(self, failure: OSError) -> ArchiveError:
         return ArchiveError(f"{self._path}: {failure.strerror}; repeat the command to resume")
 
-    def _head(self) -> str:
-        return "" if self._columns is None else csv_line(self._columns)
 
-    def _line(self, row: dict[str, Any]) -> str:
-        if self._columns is None:
-            return json.dumps(row) + "\n"
-        return csv_line([row.get(column, "") for column in self._columns])
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """The rows up to the last complete line."""
-        if not self._path.is_file():
-            return []
-        text = self._path.read_bytes().decode(*_ENCODING).removeprefix("\ufeff")  # Excel's mark of UTF-8
-        text, half = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
-        half = half.rstrip("\0")  # a loss of power leaves zeros
-        try:
-            # A half-written line begins in a known way; in a table, all lines after the header are its rows.
-            begun = half.startswith(_LINE) if self._columns is None else bool(text)
-            if not begun and not (self._head() or _LINE).startswith(half):
-                raise ValueError("its last line is another's")
-            if self._columns is None:
-                rows = [json.loads(line) for line in text.splitlines()]
-            else:
-                head, *cells = csv.reader(io.StringIO(text, newline="")) if text else [self._columns]
-                if head != self._columns:
-                    raise ValueError(f"its columns are {', '.join(head):.60}, not {', '.join(self._columns):.30}...")
-                rows = [dict(zip(head, row, strict=True)) for row in cells]
-            if not all(isinstance(row, dict) and "picture" in row for row in rows):
-                raise ValueError("it holds something else")
-        except (ValueError, csv.Error) as error:
-            raise self._something_else(error) from error
-        return rows
-
-
-def _lock_of(path: Path) -> Path:
+def lock_of(path: Path) -> Path:
+    """The lock of who writes to a results file."""
     return path.with_name(f".{path.name}.lock")
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from service.bundle import Bundle
 from service.cli.archive import find_pictures
-from service.cli.results_file import JudgedBy, ResultsFile
+from service.cli.results_file import ResultsFile
+from service.cli.tables import JudgedBy
 from tests.conftest import REPOSITORY
 from tests.odd_archive import ODD_NAMES, write_odd_archive
 from tests.service.cli.conftest import cin

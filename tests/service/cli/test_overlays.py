@@ -14,7 +14,7 @@ from PIL import Image
 from service.bundle import Bundle
 from service.cli.archive import ArchiveError, find_pictures
 from service.cli.overlays import OverlayFolder
-from service.cli.results_file import Source
+from service.cli.tables import Source
 from tests.service.attention.maps import maps
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.bundle import Bundle
-from service.cli.results_file import JudgedBy, ResultsFile
+from service.cli.results_file import ResultsFile
+from service.cli.tables import JudgedBy
 from tests.service.cli.conftest import cin
 
 

