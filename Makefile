@@ -162,7 +162,7 @@ reproduce: $(VENV)/.test-ready
 GPU_RUN ?= runs/gpu
 GPU_CONFIG ?= model_training/configs/isic2017.toml
 GPU_BENCH ?= --only ours
-TRAIN_ON_GPU = $(BIN)/cin-train $1 --config $(GPU_CONFIG) --run $(GPU_RUN) $(GPU_TRAIN)
+TRAIN_ON_GPU = $(BIN)/cin-train $1 --config $(GPU_CONFIG) --run $(GPU_RUN) --set accelerator=cuda $(GPU_TRAIN)
 gpu: $(VENV)/.test-ready
 	$(call TRAIN_ON_GPU,area)
 	$(call TRAIN_ON_GPU,recognition)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from service.bundle import DiagnosisClass
 
 NUM_FOLDS = 5
 
@@ -25,9 +27,19 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+SPLITS = ("train", "validation", "test")
+
+TableName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 class DataConfig(_Section):
     """The image sets, and the resolution of their prepared frames."""
 
+    # Own images: the name of each table and its file below the data folder (``data/table.py``). The table ``clinic``
+    # gives the sets clinic-train, clinic-validation and clinic-test, or clinic if it has no column ``split``.
+    tables: dict[TableName, PurePosixPath] = {}
+    # The classes of the tables, in the order of the network's outputs.
+    classes: tuple[DiagnosisClass, ...] = ()
     train: str = "isic2017-train"
     validation: str = "isic2017-validation"
     test: str = "isic2017-test"
@@ -45,6 +57,27 @@ class DataConfig(_Section):
     copies_jpeg_quality: int | None = Field(None, ge=1, le=95)
     # Continue when images or masks are missing (an image without a mask trains the recognition stage only).
     allow_missing: bool = False
+
+    def is_own(self, name: str) -> bool:
+        """Whether the set ``name`` comes from a table, and not from the challenges."""
+        return name.partition("-")[0] in self.tables
+
+    @model_validator(mode="after")
+    def _tables_have_files_and_classes(self) -> Self:
+        if not self.tables:
+            return self
+        for name, file in self.tables.items():
+            if name in ("isic2016", "isic2017"):
+                raise ValueError(f"{name} is a challenge: give the table another name")
+            # A path of this machine would go into the bundle.
+            if file.is_absolute() or ".." in file.parts:
+                raise ValueError(f"the file of {name} is given from the data folder, without leaving it: not {file}")
+        names, roles = [each.name for each in self.classes], {each.role for each in self.classes}
+        if not {"malignant", "benign"} <= roles:
+            raise ValueError("tables need classes: name, label and role of each, at least one malignant and one benign")
+        if len(set(names)) < len(names):
+            raise ValueError(f"two classes have the name {next(n for n in names if names.count(n) > 1)}")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_hold_out(self) -> Self:
@@ -194,6 +227,8 @@ class Config(_Section):
     # "auto": bf16-mixed where the hardware multiplies bfloat16 matrices (GPUs; CPUs with AMX or AVX512_BF16), else
     # float32.
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    # "cuda" refuses to train without a GPU; "auto" takes one where there is one.
+    accelerator: Literal["auto", "cuda", "cpu"] = "auto"
     # Pretrained weights: "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or
     # "none".
     start: str = "torchvision"

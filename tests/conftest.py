@@ -62,6 +62,7 @@ LONGEST = (
     "small_experiment",
     "compose",
     "finished_tables",
+    "model_training/release/test_own_data.py",
     "model_training/training/test_distributed.py",
     "model_training/studies/test_distinguish_control.py",
     "page",

@@ -1,12 +1,14 @@
 """Synthetic dermoscopy: a seeded generator of pictures that look enough like it for tests without any data.
 
 Skin with texture, one lesion with an irregular border, hair, a vignette. The class shows in the lesion alone: melanomas
-are dark, two-coloured and ragged; seborrheic keratoses yellowish with bright dots; nevi brown, even and round.
+are dark, two-coloured and ragged; seborrheic keratoses yellowish with bright dots; nevi brown, even and round. Tables
+have two classes more: basal cell carcinomas are pink, others are green.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,21 @@ from model_training.data.isic import CLASSES_2017
 
 Pixels = NDArray[np.uint8]
 
-_BASE_COLOURS = {"melanoma": (70, 45, 45), "seborrheic_keratosis": (175, 130, 70), "nevus": (125, 75, 50)}
-_RAGGEDNESS = {"melanoma": 0.30, "seborrheic_keratosis": 0.12, "nevus": 0.05}
+_BASE_COLOURS = {
+    "melanoma": (70, 45, 45),
+    "seborrheic_keratosis": (175, 130, 70),
+    "nevus": (125, 75, 50),
+    "basal_cell_carcinoma": (215, 110, 130),
+    "other": (90, 120, 80),
+}
+_RAGGEDNESS = {
+    "melanoma": 0.30,
+    "seborrheic_keratosis": 0.12,
+    "nevus": 0.05,
+    "basal_cell_carcinoma": 0.15,
+    "other": 0.10,
+}
+FIVE_CLASSES = ("melanoma", "basal_cell_carcinoma", "seborrheic_keratosis", "nevus", "other")
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class SyntheticPicture:
 
 
 def synthesise(diagnosis: str, size: int, rng: np.random.Generator) -> SyntheticPicture:
-    """Draw one picture of ``size`` x ``size`` pixels with a lesion of ``diagnosis``, one of the ISIC 2017 classes."""
+    """Draw one picture of ``size`` x ``size`` pixels with a lesion of ``diagnosis``, one of ``FIVE_CLASSES``."""
     mask = _lesion_mask(size, _RAGGEDNESS[diagnosis], rng)
     skin = np.array([222, 176, 150]) + rng.normal(0, 10, 3)
     picture = np.broadcast_to(skin, (size, size, 3)) + _texture(size, 5, rng)[..., None] * 8
@@ -129,6 +144,25 @@ def write_isic2016(root: Path, *, size: int, train: int, test: int, seed: int) -
         _write_pictures(drawn, pictures, masks, "_Segmentation")
         rows = [[id, malignant if p.diagnosis == "melanoma" else benign] for id, p in drawn.items()]
         _write_rows(base / f"{stem}3_{split}_GroundTruth.csv", rows)
+
+
+def write_table(root: Path, name: str, *, size: int, splits: Mapping[str, int], seed: int) -> Path:
+    """Write a table of own pictures of ``FIVE_CLASSES`` into the folder ``name`` below ``root``; returns its file.
+
+    The classes take turns, so many pictures a split; the split "" writes none. Two neighbours are one patient.
+    """
+    rng = np.random.default_rng(seed)
+    folder = root / name
+    rows = [["id", "image", "mask", "label", *(["split"] if "" not in splits else []), "group"]]
+    for split, count in splits.items():
+        drawn = {f"case-{split}{i}": synthesise(FIVE_CLASSES[i % 5], size, rng) for i in range(count)}
+        _write_pictures(drawn, folder / "pictures", folder / "masks", "")
+        for i, (id, picture) in enumerate(drawn.items()):
+            own = [split] if split else []
+            paths = [f"pictures/{id}.jpg", f"masks/{id}.png"]
+            rows.append([id, *paths, picture.diagnosis, *own, f"patient-{split}{i // 2}"])
+    _write_rows(folder / f"{name}.csv", rows)
+    return folder / f"{name}.csv"
 
 
 def _write_pictures(drawn: dict[str, SyntheticPicture], pictures: Path, masks: Path, mask_suffix: str) -> None:

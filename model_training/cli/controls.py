@@ -18,6 +18,7 @@ from model_training.cli.options import (
     make_experiment,
 )
 from model_training.config import NUM_FOLDS
+from model_training.data.isic import CLASSES_2017
 from model_training.files import write_text
 from model_training.studies.control_report import control_table
 from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, control_data, run_control
@@ -45,6 +46,8 @@ def controls(
     if unknown := sorted(set(recipe or ()) - set(names)):
         raise ValueError(f"there is no recipe {unknown[0]}; choose among {', '.join(names)}")
     experiment = make_experiment(config, set_, data, cache, Path("runs"))
+    if experiment.classes() != CLASSES_2017:
+        raise ValueError("the controls are about the classes of ISIC 2017: set data.train=isic2017-train")
     if experiment.recognition_pretrained is None:
         raise ValueError("frozen features need pretrained weights: set start")
     records = Records(results / f"{study}.json")

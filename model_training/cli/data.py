@@ -74,9 +74,12 @@ def prepare(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """Decode the training and validation images once, for all later commands."""
+    """Decode the training and validation images once, for all later commands; of own tables the test images, too."""
     experiment = make_experiment(config, set_, data, cache, Path())
-    for frames in experiment.training_sets():
+    test = experiment.config.data.test
+    # Before somebody trains for days.
+    tested = [experiment.frames(test)] if experiment.config.data.is_own(test) else []
+    for frames in [*experiment.training_sets(), *tested]:
         masks = int(frames.has_mask.sum())
         experiment.console.print(f"{frames.name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")
 

@@ -33,7 +33,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. network.size=224."),
 ]
 DataOption = Annotated[
-    Path, typer.Option("--data", envvar="CIN_DATA", help="Folder that holds isic2016/ and isic2017/.")
+    Path, typer.Option("--data", envvar="CIN_DATA", help="Folder that holds isic2016/, isic2017/ and own tables.")
 ]
 CacheOption = Annotated[
     Path, typer.Option("--cache", envvar="CIN_CACHE", help="Folder for decoded pictures, shared by runs.")

@@ -113,8 +113,13 @@ def report(
 def export(
     run: RunOption,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    name: Annotated[str, typer.Option(help="The model's name.")] = "cin-isic2017",
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; default: cin- and the name of its table, or challenge.")
+    ] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0.0",
+    licence: Annotated[
+        str | None, typer.Option(help="Of the weights; default: Apache-2.0 for the challenges, else none stated.")
+    ] = None,
     photographs: PhotographsOption = None,
     figures: FiguresOption = None,
     dirty: Annotated[bool, typer.Option("--dirty", help="Export although the code differs from its commit.")] = False,
@@ -129,7 +134,16 @@ def export(
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     shown = None if photographs is None else data / photographs
-    bundle = export_bundle(experiment, out, name=name, version=version, ledger=ledger, photographs=shown, dirty=dirty)
+    bundle = export_bundle(
+        experiment,
+        out,
+        name=name,
+        version=version,
+        licence=licence,
+        ledger=ledger,
+        photographs=shown,
+        dirty=dirty,
+    )
     report_abstention(bundle, figures)
     size = sum((bundle.folder / file).stat().st_size for file in bundle.manifest.files)
     experiment.console.print(f"{bundle.folder}: {size / 1e6:.1f} MB, sha256 {bundle.sha256}", highlight=False)

@@ -24,7 +24,7 @@ from model_training.cli.options import (
     deadline_after,
     make_experiment,
 )
-from model_training.data.isic import DatasetError, read_set
+from model_training.data.pictures import DatasetError
 from model_training.studies.ablation_report import write_ablation_result
 from model_training.studies.ablations import BASE, ablation_result, fold_trials
 from model_training.studies.paper_tables import TABLES, Table
@@ -74,7 +74,7 @@ def reproduce(
         _run(chosen, left, template.console, ledger=ledger, deadline=deadline)
     finally:
         for each in tables:
-            _write_table(each, trials, data, results, template.console)
+            _write_table(each, trials, results, template.console)
 
 
 @command
@@ -106,7 +106,7 @@ def ablations(
     try:
         _run(chosen, left, template.console, ledger=LEDGER, deadline=deadline)
     finally:
-        _write_ablations(trials, data, results, template.console)
+        _write_ablations(trials, results, template.console)
 
 
 # The name in the command lines of earlier results.
@@ -122,19 +122,19 @@ def _run(
         raise TrialError(f"{len(unfinished)} of {len(trials)} trials cannot be run here; the plan says why")
 
 
-def _write_ablations(trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+def _write_ablations(trials: Sequence[Trial], results: Path, console: Console) -> None:
     try:
-        train = read_set(data, trials[0].config.data.train, allow_missing=True)
+        train = trials[0].experiment.sets.read(trials[0].config.data.train, allow_missing=True)
     except DatasetError as error:
         console.print(f"the ablations are not compared: {error}", highlight=False, markup=False)
     else:
         write_ablation_result(ablation_result(trials, train, command=command_line()), results)
 
 
-def _write_table(table: Table, trials: Sequence[Trial], data: Path, results: Path, console: Console) -> None:
+def _write_table(table: Table, trials: Sequence[Trial], results: Path, console: Console) -> None:
     own = [trial for trial in trials if trial.name.startswith(f"{table.challenge.name}/")]
     try:
-        test = read_set(data, own[0].config.data.test, allow_missing=True)
+        test = own[0].experiment.sets.read(own[0].config.data.test, allow_missing=True)
     except DatasetError as error:
         console.print(f"table {table.number} is not written: {error}", highlight=False, markup=False)
     else:

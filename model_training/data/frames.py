@@ -8,7 +8,6 @@ labels, frame size, format version), so a stale set is never read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_training.data.isic import PictureSet, Sample
+from model_training.data.masks import LESION_ABOVE, MaskError, read_mask
+from model_training.data.pictures import PictureSet, Sample, listed
 from model_training.data.tensors import frame_tensor
 from model_training.network.orientation import canonical_orientation, orient
 from service.imaging import PictureError, PictureLimits, read_picture
@@ -53,6 +53,8 @@ class FrameSet:
     masks: NDArray[np.uint8]  # [N, F, F], 0 or 255; all zero where has_mask is False
     has_mask: NDArray[np.bool_]  # [N]
     labels: NDArray[np.int64]  # [N], index into classes
+    # The group of each image, None for a group of its own; None for a set without groups.
+    groups: tuple[str | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,8 +71,8 @@ def prepare_frames(
     """Prepare ``pictures`` in ``cache``, unless that was done before, and open them.
 
     With ``canonical``, frames and masks are in the orientation of :mod:`model_training.network.orientation`.
-    The folder appears complete or not at all. Raises :class:`FrameError` for an image or mask that cannot be read, and
-    for a mask of another shape than its image.
+    The folder appears complete or not at all. Raises :class:`FrameError` for images or masks that cannot be read, and
+    for masks of another shape than their images: for all of them together.
     """
     digest = _digest(pictures, frame_size, canonical)
     folder = cache / f"{pictures.name}-{frame_size}-{digest[:16]}"
@@ -113,6 +115,7 @@ def _open(folder: Path) -> FrameSet:
         masks=np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False),
         has_mask=np.asarray(about["has_mask"], dtype=np.bool_),
         labels=np.asarray(about["labels"], dtype=np.int64),
+        groups=tuple(about["groups"]) if "groups" in about else None,
     )
 
 
@@ -120,7 +123,8 @@ def _digest(pictures: PictureSet, frame_size: int, canonical: bool) -> str:
     orientation = " canonical" if canonical else ""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {frame_size} {pictures.name} {pictures.classes}{orientation}".encode())
     for sample in pictures.samples:
-        digest.update(f"\n{sample.id} {sample.label} ".encode())
+        group = "" if sample.group is None else f"{sample.group!r} "
+        digest.update(f"\n{sample.id} {sample.label} {group}".encode())
         for path in (sample.picture, sample.mask):
             digest.update(_file_digest(path) if path else b"-")
     return digest.hexdigest()
@@ -145,19 +149,30 @@ def _write(
     frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
     masks = np.lib.format.open_memmap(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
 
-    def read(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        frame, mask = _read_sample(sample, frame_size)
+    def read(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | FrameError:
+        try:
+            frame, mask = _read_sample(sample, frame_size)
+        except FrameError as error:
+            return error
         return _oriented(frame, mask) if canonical else (frame, mask)
 
+    problems: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for index, (frame, mask) in enumerate(pool.map(read, pictures.samples)):
-            frames[index] = frame
-            if mask is not None:
-                masks[index] = mask
+        for index, found in enumerate(pool.map(read, pictures.samples)):
+            if isinstance(found, FrameError):
+                problems.append(str(found))
+            else:
+                frames[index], mask = found
+                if mask is not None:
+                    masks[index] = mask
             progress(index + 1, total)
+    if problems:
+        raise FrameError(listed(f"{pictures.name} cannot be prepared", problems))
     frames.flush()
     masks.flush()
+    groups = [sample.group for sample in pictures.samples]
     about = {
+        **({"groups": groups} if any(groups) else {}),
         "name": pictures.name,
         "digest": digest,
         "classes": pictures.classes,
@@ -169,23 +184,20 @@ def _write(
 
 
 def _read_sample(sample: Sample, frame_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    where = "" if sample.listed is None else f"{sample.listed}: "
     try:
-        picture = read_picture(sample.picture.read_bytes(), frame_size, TRAINING_LIMITS)
-    except PictureError as error:
-        raise FrameError(f"{sample.picture}: {error}") from error
+        data = sample.picture.read_bytes()
+        picture = read_picture(data, frame_size, TRAINING_LIMITS)
+    except (OSError, PictureError) as error:
+        raise FrameError(f"{where}{sample.picture}: {error}") from error
     if sample.mask is None:
         return picture.frame, None
     try:
-        with Image.open(io.BytesIO(sample.mask.read_bytes()), formats=("PNG",)) as image:
-            mask = image.convert("L")
-    except (OSError, ValueError) as error:
-        raise FrameError(f"{sample.mask}: not a readable mask ({error})") from error
-    if mask.size != (picture.width, picture.height):
-        raise FrameError(
-            f"{sample.mask}: {mask.size[0]} x {mask.size[1]}, its picture is {picture.width} x {picture.height}"
-        )
+        mask = read_mask(sample, data, (picture.width, picture.height))
+    except MaskError as error:
+        raise FrameError(f"{where}{sample.mask}: {error}") from error
     resized = np.asarray(mask.resize((frame_size, frame_size), Image.Resampling.BILINEAR))
-    return picture.frame, np.where(resized > 128, 255, 0).astype(np.uint8)
+    return picture.frame, np.where(resized > LESION_ABOVE, 255, 0).astype(np.uint8)
 
 
 def _oriented(

@@ -10,33 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_training.data.pictures import DatasetError, PictureSet, Sample
+from service.bundle import DiagnosisClass
+
+DIAGNOSES = {
+    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", role="malignant", snomed_ct="93655004"),
+    "seborrheic_keratosis": DiagnosisClass(
+        name="seborrheic_keratosis", label="Seborrheic keratosis", role="benign", snomed_ct="25499005"
+    ),
+    "nevus": DiagnosisClass(name="nevus", label="Nevus", role="benign", snomed_ct="400096001"),
+    "benign": DiagnosisClass(name="benign", label="Benign", role="benign"),
+    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", role="malignant", snomed_ct="93655004"),
+}
 CLASSES_2016 = ("benign", "malignant")
 CLASSES_2017 = ("melanoma", "seborrheic_keratosis", "nevus")
-
-
-class DatasetError(ValueError):
-    """The folder does not hold the official set; the text names files or ids and says what to do."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image; ``label`` is the index of its class in the set's ``classes``."""
-
-    id: str
-    picture: Path
-    mask: Path | None
-    label: int
-
-
-@dataclass(frozen=True)
-class PictureSet:
-    """One official set, and the ids whose image or mask is missing."""
-
-    name: str
-    classes: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    missing_pictures: tuple[str, ...]
-    missing_masks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,9 +69,20 @@ _LAYOUTS = {
 SET_NAMES = tuple(_LAYOUTS)
 
 
-def classes_of(name: str) -> tuple[str, ...]:
-    """The classes of the official set ``name``, in the order of its labels."""
-    return _LAYOUTS[name].classes
+@dataclass(frozen=True)
+class OfficialSets:
+    """The official sets below ``root``, as a source of sets."""
+
+    root: Path
+    names = SET_NAMES
+
+    def classes(self, name: str) -> tuple[DiagnosisClass, ...]:
+        """The classes of the challenge, in the order of its labels."""
+        return tuple(DIAGNOSES[each] for each in _LAYOUTS[name].classes)
+
+    def read(self, name: str, *, allow_missing: bool) -> PictureSet:
+        """As :func:`read_set`."""
+        return read_set(self.root, name, allow_missing=allow_missing)
 
 
 def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSet:

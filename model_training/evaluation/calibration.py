@@ -8,6 +8,7 @@ underconfidence.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from model_training.arrays import Flags, Indices, Scores
 from model_training.metrics import rates, wilson_interval
-from service.bundle import Interval, NotSure, OperatingPoint
+from service.bundle import DiagnosisClass, Interval, NotSure, OperatingPoint, is_unsure
 
 
 class Calibration(NamedTuple):
@@ -176,14 +177,20 @@ def measure(
 
 
 def choose_referrals(
-    malignant_N: Flags, scores_N: Scores, probabilities_NK: Scores, *, chosen_on: str, with_rule: bool
+    malignant_N: Flags,
+    scores_N: Scores,
+    probabilities_NK: Scores,
+    classes: Sequence[DiagnosisClass],
+    *,
+    chosen_on: str,
+    with_rule: bool,
 ) -> tuple[list[OperatingPoint], NotSure | None]:
     """The operating points and, with ``with_rule``, the "not sure" rule for use with the default one."""
     points = operating_points(malignant_N, scores_N, measured_on=chosen_on)
     if not with_rule:
         return points, None
     default = next(point for point in points if point.name == DEFAULT_POINT)
-    referred_N = scores_N >= default.threshold
+    referred_N = (scores_N >= default.threshold) | is_unsure(probabilities_NK, None, classes)
     return points, choose_not_sure(probabilities_NK, malignant_N, referred_N, chosen_on=chosen_on)
 
 

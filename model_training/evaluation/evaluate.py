@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model_training.arrays import Indices, Scores
 from model_training.data.frames import FrameSet
+from model_training.data.splits import check_outcomes
 from model_training.evaluation.calibration import Calibration, fit_calibration
 from model_training.evaluation.leakage import overlap, refuse_seen_pictures
 from model_training.evaluation.module_report import attention_report
@@ -72,7 +73,9 @@ def log_prevalence(experiment: Experiment, labels_N: Indices | None = None) -> T
         return torch.zeros(num_classes)
 
     def log_shares(labels: Indices) -> Tensor:
-        return (torch.bincount(torch.from_numpy(labels), minlength=num_classes) / len(labels)).log()
+        # A class without an image counts as half of one: its share is not known to be zero.
+        counts = torch.bincount(torch.from_numpy(labels), minlength=num_classes).clamp(min=0.5)
+        return (counts / len(labels)).log()
 
     learnt = log_shares(train.labels) if experiment.config.recognition.class_weights == "none" else 0.0
     return log_shares(train.labels if labels_N is None else labels_N) - learnt
@@ -93,6 +96,8 @@ def evaluate(
     if split == "test" and not purpose:
         raise ValueError("the test split is read for a purpose, which the ledger keeps: say it with --purpose")
     pictures = experiment.validation_set() if split == "validation" else experiment.frames(experiment.config.data.test)
+    if split == "test" and experiment.config.data.is_own(pictures.name):
+        check_outcomes(pictures, experiment.sets.classes(pictures.name))
     seen = overlap(experiment, pictures)
     if not force:
         refuse_seen_pictures(seen, pictures)
@@ -133,7 +138,7 @@ def evaluate(
 
 def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answers:
     """Run the network on ``pictures``; on validation, unless there are out-of-fold answers, fit the temperature too."""
-    config, device, own_classes = experiment.config, inference_device(), experiment.classes()
+    config, device, own_classes = experiment.config, inference_device(experiment.config), experiment.classes()
     network = experiment.recognition_network(len(own_classes)).to(device)
     located = experiment.locate(pictures, device)
     with torch.inference_mode():

@@ -1,7 +1,7 @@
 """``predictions.csv`` and ``truth.csv`` in the format of the official scorer (isic-challenge-scoring).
 
-A set of two classes has one column, ``malignant``; the three classes of 2017 have two. The probability of the class
-without a column is one minus the others.
+The classes of 2016 have one column, ``malignant``; those of 2017 have two. The probability of the class without a
+column is one minus the others. Any other classes have a column each.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from model_training.arrays import Scores
+from model_training.data.isic import CLASSES_2016, CLASSES_2017
 from model_training.files import write_table
+
+# Of each challenge's classes, the one that is not scored.
+_WITHOUT_COLUMN = {frozenset(CLASSES_2016): "benign", frozenset(CLASSES_2017): "nevus"}
 
 
 def scored_classes(classes: Sequence[str]) -> list[int]:
-    """Indices of the classes that the challenge scores, in the order of its columns."""
-    return (
-        [classes.index("malignant")] if "malignant" in classes else [i for i, c in enumerate(classes) if c != "nevus"]
-    )
+    """Indices of the classes that have a column and figures: of a challenge those that it scores, else all."""
+    return [k for k, name in enumerate(classes) if name != _WITHOUT_COLUMN.get(frozenset(classes))]
 
 
 def write_predictions(path: Path, ids: Sequence[str], probabilities_NK: Scores, classes: Sequence[str]) -> None:
@@ -96,10 +98,10 @@ def answers_for(classes: Sequence[str], answers: Tensor, own_classes: Sequence[s
 
 
 def rest_from_scored(probabilities_NK: Scores, classes: Sequence[str]) -> Scores:
-    """``probabilities_NK`` with the class without a column set to one minus the scored ones."""
+    """``probabilities_NK`` with the class without a column, if any, set to one minus the scored ones."""
     columns = scored_classes(classes)
-    rest = next(i for i in range(len(classes)) if i not in columns)
     completed = probabilities_NK.copy()
-    # In float32 the sum of the scored ones may exceed one by rounding.
-    completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
+    for rest in set(range(len(classes))) - set(columns):
+        # In float32 the sum of the scored ones may exceed one by rounding.
+        completed[:, rest] = np.maximum(0.0, 1.0 - completed[:, columns].sum(axis=1))
     return completed

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.arrays import Frames, Scores
+from model_training.arrays import Frames, Indices, Scores
+from model_training.data.splits import kept_together
 from model_training.evaluation.calibration import proportion
 from model_training.evaluation.test_ledger import record_reading
 from model_training.release.parity import Outputs, run_onnx, usable
@@ -96,7 +97,13 @@ def add_abstention(
             purpose=purpose,
             photographs=photographs,
         )
-        card = with_abstention(bundle.model_card(), abstention, name=manifest.name, version=version)
+        card = with_abstention(
+            bundle.model_card(),
+            abstention,
+            name=manifest.name,
+            version=version,
+            dermoscopy=experiment.dermoscopy_names(),
+        )
         files[MODEL_CARD_NAME].write_text(card, encoding="utf-8")
         fields = manifest.model_dump(exclude={"schema_version", "files"})
         return write_bundle(out, files=files, manifest={**fields, "version": version, "abstention": abstention})
@@ -124,7 +131,8 @@ def fit_abstention(
         found = run_onnx(graphs["fp32"], frames, needed, batch=1)
         fit_feature_distance(found[FEATURES], num_components=NUM_COMPONENTS).save(gaussian_file)
         gaussian = read_feature_distance(gaussian_file)
-        limits = fit_limits(frames, found, gaussian, fitted_on=f"{train.name} ({len(train)})")
+        groups_N = None if train.groups is None else kept_together(train)
+        limits = fit_limits(frames, found, gaussian, fitted_on=f"{train.name} ({len(train)})", groups_N=groups_N)
     sets = [NamedFrames(validation.name, np.asarray(validation.frames))]
     sets += [] if photographs is None else [photographs]
     test = None if purpose is None else experiment.frames(experiment.config.data.test)
@@ -157,13 +165,15 @@ def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> N
     return NamedFrames(folder.name, np.stack(frames))
 
 
-def fit_limits(frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fitted_on: str) -> Abstention:
+def fit_limits(
+    frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fitted_on: str, groups_N: Indices | None = None
+) -> Abstention:
     """The limits that exclude the constant shares of the training images; not yet evaluated."""
     qualities = [measure_quality(*pair, gaussian) for pair in zip(frames, found[FEATURES], strict=True)]
     fractions = found[LESION_FRACTION]
     return Abstention(
         familiarity=FAMILIARITY_NAME,
-        max_unfamiliarity=float(np.quantile(cross_fitted_distances(found[FEATURES]), 1 - DISTANT_SHARE)),
+        max_unfamiliarity=float(np.quantile(cross_fitted_distances(found[FEATURES], groups_N), 1 - DISTANT_SHARE)),
         min_sharpness=float(np.quantile([q.sharpness for q in qualities], POOR_SHARE)),
         max_dark_share=float(np.quantile([q.dark_share for q in qualities], 1 - POOR_SHARE)),
         max_bright_share=float(np.quantile([q.bright_share for q in qualities], 1 - POOR_SHARE)),
@@ -173,9 +183,13 @@ def fit_limits(frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fit
     )
 
 
-def cross_fitted_distances(features_N2C: NDArray[np.float32]) -> Scores:
-    """The distance ``[N]`` of each image's features from a Gaussian fitted to the other folds."""
-    fold_N = np.random.default_rng(0).permutation(len(features_N2C)) % NUM_FOLDS
+def cross_fitted_distances(features_N2C: NDArray[np.float32], groups_N: Indices | None = None) -> Scores:
+    """The distance ``[N]`` of each image's features from a Gaussian fitted to the other folds.
+
+    Images with the same number in ``groups_N`` are in one fold.
+    """
+    group_N = np.arange(len(features_N2C)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    fold_N = (np.random.default_rng(0).permutation(group_N.max() + 1) % NUM_FOLDS)[group_N]
     distance_N = np.empty(len(features_N2C))
     for fold in range(NUM_FOLDS):
         gaussian = fit_feature_distance(features_N2C[fold_N != fold], num_components=NUM_COMPONENTS)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from model_training.arrays import Frames
 from model_training.data.frames import FrameSet
-from model_training.data.isic import read_set
 from model_training.evaluation.evaluate import read_calibration, read_report
 from model_training.release.abstention import NamedFrames, fit_abstention, read_frames
 from model_training.release.deployed import DeployedCIN, fold_batch_norms, output_specs, round_weights
@@ -28,7 +28,7 @@ from model_training.release.parity import (
 )
 from model_training.release.variants import PRECISIONS, JudgedGraph, Precision, convert_and_judge
 from model_training.reporting.abstention_card import with_abstention
-from model_training.reporting.model_card import model_card
+from model_training.reporting.model_card import LICENCE, model_card
 from model_training.reporting.report import write_report
 from model_training.reporting.summary_card import with_summary
 from model_training.training.experiment import Experiment
@@ -59,6 +59,7 @@ class _Export(NamedTuple):
     experiment: Experiment
     name: str
     version: str
+    licence: str
     ledger: Path
     scratch: Path
     validation: FrameSet
@@ -76,8 +77,9 @@ def export_bundle(
     experiment: Experiment,
     out: Path,
     *,
-    name: str,
+    name: str | None = None,
     version: str,
+    licence: str | None = None,
     ledger: Path,
     photographs: Path | None = None,
     dirty: bool = False,
@@ -97,6 +99,9 @@ def export_bundle(
             "the code differs from its commit, so the bundle could not be made again: commit, or use --dirty"
         )
     config = experiment.config
+    is_own = config.data.is_own(config.data.train)
+    own_name = name or f"cin-{config.data.train.partition('-')[0]}"
+    own_licence = licence or ("No licence stated" if is_own else LICENCE)
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
     # Wrong arguments must fail here: the rest takes minutes, and may read the test set.
@@ -110,7 +115,7 @@ def export_bundle(
         with_feature_attention=config.network.lesion_feature_attention,
     )
     with tempfile.TemporaryDirectory() as folder:
-        export = _Export(experiment, name, version, ledger, Path(folder), validation, specs)
+        export = _Export(experiment, own_name, version, own_licence, ledger, Path(folder), validation, specs)
         unrounded_graph = export.scratch / "float32.onnx"
         float32 = _build_float32(export, trained, unrounded_graph)
         built = [float32, *_build_variants(export, unrounded_graph, float32.files[CANARY_PICTURE_NAME])]
@@ -180,12 +185,18 @@ def _pass_gate(export: _Export, trained: DeployedCIN, rounded: DeployedCIN, grap
 
 
 def _write_canary(export: _Export, network: DeployedCIN) -> dict[str, Path]:
-    """The original file of the first validation image, and the network's outputs for it."""
-    data = export.experiment.config.data
-    source = data.validation if data.fold is None and data.holdout is None else data.train
-    samples = {sample.id: sample for sample in read_set(export.experiment.data, source, allow_missing=True).samples}
+    """The first validation image, and the network's outputs for it.
+
+    An official image is the original file. Of an own one only the frame is shipped: its file may name a patient.
+    """
+    data, sets = export.experiment.config.data, export.experiment.sets
     picture, expected = export.scratch / CANARY_PICTURE_NAME, export.scratch / CANARY_OUTPUTS_NAME
-    picture.write_bytes(samples[export.validation.ids[0]].picture.read_bytes())
+    if data.is_own(data.train):
+        Image.fromarray(np.asarray(export.validation.frames[0])).save(picture, "JPEG", quality=95)
+    else:
+        source = data.validation if data.fold is None and data.holdout is None else data.train
+        samples = {sample.id: sample for sample in sets.read(source, allow_missing=True).samples}
+        picture.write_bytes(samples[export.validation.ids[0]].picture.read_bytes())
     outputs: dict[str, Any] = run_torch(network, _canary_frame(export, picture), export.specs, batch=1)
     np.savez_compressed(expected, **outputs)
     return {CANARY_PICTURE_NAME: picture, CANARY_OUTPUTS_NAME: expected}
@@ -241,7 +252,13 @@ def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFr
     report = write_report(experiment, scratch / "report")
     files |= {path.name: path for path in report.files}
     manifest = manifest_fields(
-        experiment, export.validation, export.specs, variants, name=export.name, version=export.version
+        experiment,
+        export.validation,
+        export.specs,
+        variants,
+        name=export.name,
+        version=export.version,
+        licence=export.licence,
     )
     card = model_card(manifest, experiment.config, report.judgement)
     files[FAMILIARITY_NAME] = scratch / FAMILIARITY_NAME
@@ -257,6 +274,7 @@ def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFr
     )
     files[MODEL_CARD_NAME] = scratch / MODEL_CARD_NAME
     manifest["abstention"] = abstention
-    card = with_abstention(card, abstention, name=export.name, version=export.version)
+    names = experiment.dermoscopy_names()
+    card = with_abstention(card, abstention, name=export.name, version=export.version, dermoscopy=names)
     files[MODEL_CARD_NAME].write_text(with_summary(card, manifest), encoding="utf-8")
     return write_bundle(out, files=files, manifest=manifest)

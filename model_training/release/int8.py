@@ -69,6 +69,9 @@ def quantise(graph: Path, out: Path, frames: NDArray[np.uint8]) -> None:
         for node in model.graph.node
         if node.op_type == "Conv" and any(name in weights and _QUANTISED_WEIGHTS.search(name) for name in node.input)
     ]
+    # ONNX Runtime takes whole strides alone.
+    stride = min(_CALIBRATION_STRIDE, len(frames))
+    frames = frames[: len(frames) // stride * stride]
     with redirect_stdout(io.StringIO()):  # it prints every step
         quantize_static(
             prepared,
@@ -85,7 +88,7 @@ def quantise(graph: Path, out: Path, frames: NDArray[np.uint8]) -> None:
                 "ActivationSymmetric": False,
                 "WeightSymmetric": True,
                 "CalibPercentile": RANGE_PERCENTILE,
-                "CalibStridedMinMax": _CALIBRATION_STRIDE,
+                "CalibStridedMinMax": stride,
             },
         )
     prepared.unlink()

@@ -12,30 +12,19 @@ from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import DEFAULT_POINT, choose_referrals, measure
 from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, read_report
 from model_training.evaluation.predictions import read_predictions
-from model_training.reporting.model_card import INTENDED_USE, LICENCE
+from model_training.reporting.model_card import INTENDED_USE
 from model_training.training.experiment import Experiment
 from model_training.training.run_folder import git_commit, stage_config
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
     Canary,
-    DiagnosisClass,
     Provenance,
     TensorSpec,
     Variant,
     is_unsure,
     measure_reference,
 )
-
-CLASSES = {
-    "melanoma": DiagnosisClass(name="melanoma", label="Melanoma", malignant=True, snomed_ct="93655004"),
-    "seborrheic_keratosis": DiagnosisClass(
-        name="seborrheic_keratosis", label="Seborrheic keratosis", malignant=False, snomed_ct="25499005"
-    ),
-    "nevus": DiagnosisClass(name="nevus", label="Nevus", malignant=False, snomed_ct="400096001"),
-    "benign": DiagnosisClass(name="benign", label="Benign", malignant=False),
-    "malignant": DiagnosisClass(name="malignant", label="Malignant (melanoma)", malignant=True, snomed_ct="93655004"),
-}
 
 
 def manifest_fields(
@@ -46,6 +35,7 @@ def manifest_fields(
     *,
     name: str,
     version: str,
+    licence: str,
 ) -> dict[str, Any]:
     """The manifest's fields except ``abstention``; the first image of ``validation`` is the canary."""
     data = experiment.config.data
@@ -53,7 +43,7 @@ def manifest_fields(
     return {
         "name": name,
         "version": version,
-        "classes": [CLASSES[c] for c in validation.classes],
+        "classes": list(experiment.diagnoses()),
         "frame_size": data.frame_size,
         "frame_jpeg_quality": data.copies_jpeg_quality,
         "network_size": experiment.config.network.size,
@@ -71,19 +61,21 @@ def manifest_fields(
         "default_operating_point": DEFAULT_POINT,
         "reference": measure_reference(probabilities, list(validation.classes), measured_on=validation.name),
         "provenance": _provenance(experiment),
-        "licence": LICENCE,
+        "licence": licence,
         "intended_use": INTENDED_USE,
         "canary": Canary(
             picture=CANARY_PICTURE_NAME,
             outputs=CANARY_OUTPUTS_NAME,
             tolerance=1e-3,
-            source=f"{validation.ids[0]} of {validation.name}, CC0",
+            source=f"a frame of {validation.name}"
+            if data.is_own(data.train)
+            else f"{validation.ids[0]} of {validation.name}, CC0",
         ),
     }
 
 
 class _Evaluated(NamedTuple):
-    """The answers to a set of N images of known diagnosis."""
+    """The answers to those N images of a set that are known to be malignant or benign."""
 
     name: str
     malignant_N: Flags
@@ -93,17 +85,19 @@ class _Evaluated(NamedTuple):
 
 def _evaluated(experiment: Experiment) -> list[_Evaluated]:
     """The evaluated sets, in the order of ``EVALUATIONS``."""
-    classes = experiment.classes()
-    malignant_K = np.array([CLASSES[c].malignant for c in classes])
+    diagnoses = experiment.diagnoses()
+    malignant_K, unknown_K = (np.array([each.role == role for each in diagnoses]) for role in ("malignant", "unknown"))
     found = []
     for split in EVALUATIONS:
         if (report := read_report(experiment, split)) is None:
             continue
         folder = experiment.evaluation(split)
-        ids, probabilities_NK = read_predictions(folder / "predictions.csv", classes)
-        _, truth_NK = read_predictions(folder / "truth.csv", classes)
-        malignant_N, scores_N = malignant_K[truth_NK.argmax(axis=1)], probabilities_NK[:, malignant_K].sum(axis=1)
-        found.append(_Evaluated(f"{report['set']} ({len(ids)} pictures)", malignant_N, scores_N, probabilities_NK))
+        ids, probabilities_NK = read_predictions(folder / "predictions.csv", experiment.classes())
+        labels_N = read_predictions(folder / "truth.csv", experiment.classes())[1].argmax(axis=1)
+        known_N = ~unknown_K[labels_N]
+        malignant_N, shares_NK = malignant_K[labels_N[known_N]], probabilities_NK[known_N]
+        name = f"{report['set']} ({len(ids)} pictures)"
+        found.append(_Evaluated(name, malignant_N, shares_NK[:, malignant_K].sum(axis=1), shares_NK))
     return found
 
 
@@ -117,6 +111,7 @@ def judged_referrals(experiment: Experiment) -> dict[str, Any]:
         first.malignant_N,
         first.scores_N,
         first.probabilities_NK,
+        experiment.diagnoses(),
         chosen_on=first.name,
         with_rule=read_report(experiment, "out-of-fold") is not None,
     )
@@ -129,7 +124,7 @@ def judged_referrals(experiment: Experiment) -> dict[str, Any]:
             last.scores_N,
             measured_on=last.name,
             chosen_on=first.name if others else None,
-            unsure_N=is_unsure(last.probabilities_NK, rule),
+            unsure_N=is_unsure(last.probabilities_NK, rule, experiment.diagnoses()),
         )
         for point in chosen
     ]

@@ -90,7 +90,7 @@ def advise(bundle: Bundle, frames: Frames) -> Advice:
     found = run_onnx(bundle.path(bundle.variant("fp32").file), frames, specs, batch=1)
     malignancy_N = found["probabilities"][:, [c.malignant for c in manifest.classes]].sum(axis=1)
     withheld_N = np.array([abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)])
-    unsure_N = is_unsure(found["probabilities"], manifest.not_sure)
+    unsure_N = is_unsure(found["probabilities"], manifest.not_sure, manifest.classes)
     refers_N = (unsure_N | (malignancy_N >= manifest.operating_point().threshold)) & ~withheld_N
     return Advice(found["probabilities"], malignancy_N, withheld_N, refers_N)
 

@@ -58,19 +58,20 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
         found = run_onnx(graph, frames, specs, batch=1)
         withheld = [abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)]
         probabilities_NK = found["probabilities"]
-        unsure_N = is_unsure(probabilities_NK, manifest.not_sure)
+        unsure_N = is_unsure(probabilities_NK, manifest.not_sure, manifest.classes)
         return Answers(probabilities_NK[:, malignant_K].sum(axis=1), unsure_N, np.array(withheld))
 
     point, labels_N = manifest.operating_point(), malignant_K[images.labels]
+    known_N = np.array([c.role != "unknown" for c in manifest.classes])[images.labels]
 
     def figures_of(answers: Answers) -> dict[str, Any]:
         rates = measure(
             point.name,
             point.threshold,
-            labels_N,
-            answers.scores_N,
+            labels_N[known_N],
+            answers.scores_N[known_N],
             measured_on=images.name,
-            unsure_N=answers.unsure_N,
+            unsure_N=answers.unsure_N[known_N],
         )
         shares = {"sensitivity": rates.sensitivity, "specificity": rates.specificity}
         return {**{name: share.model_dump() for name, share in shares.items()}, "withheld": _share(answers.withheld_N)}

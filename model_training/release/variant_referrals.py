@@ -25,6 +25,7 @@ def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]
     """
     manifest = bundle.manifest
     malignant_K = np.array([c.malignant for c in manifest.classes])
+    known_N = np.array([c.role != "unknown" for c in manifest.classes])[pictures.labels]
     specs = [spec for spec in manifest.outputs if spec.name == "probabilities"]
     frames, scores, unsure = np.asarray(pictures.frames), {}, {}
     for variant in sorted(manifest.variants, key=lambda v: v.name != "fp32"):
@@ -32,17 +33,17 @@ def compare_referrals(bundle: Bundle, pictures: FrameSet) -> list[dict[str, Any]
         if usable(provider, graph):
             found = run_onnx(graph, frames, specs, batch=1, provider=provider)["probabilities"]
             scores[variant.name] = found[:, malignant_K].sum(axis=1)
-            unsure[variant.name] = is_unsure(found, manifest.not_sure)
+            unsure[variant.name] = is_unsure(found, manifest.not_sure, manifest.classes)
     rows = []
     for point in manifest.operating_points:
         for name, scores_N in scores.items():
             rates = measure(
                 point.name,
                 point.threshold,
-                malignant_K[pictures.labels],
-                scores_N,
+                malignant_K[pictures.labels][known_N],
+                scores_N[known_N],
                 measured_on=pictures.name,
-                unsure_N=unsure[name],
+                unsure_N=unsure[name][known_N],
             )
             refers_N, float32_N = (unsure[which] | (scores[which] >= point.threshold) for which in (name, "fp32"))
             changed_N = refers_N != float32_N

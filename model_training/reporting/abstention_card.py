@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from model_training.data.isic import SET_NAMES
 from model_training.reporting.text import table
 from service.bundle import Abstention, MeasuredAbstention
 
@@ -31,27 +30,30 @@ Shares without advice with their 95 % intervals (Wilson); a picture may have sev
 """
 
 
-def with_abstention(card: str, abstention: Abstention, *, name: str, version: str) -> str:
-    """``card`` with the title ``name version``, and a section on these limits before that on the export gate."""
+def with_abstention(card: str, abstention: Abstention, *, name: str, version: str, dermoscopy: Collection[str]) -> str:
+    """``card`` with the title ``name version``, and a section on these limits before that on the export gate.
+
+    ``dermoscopy`` has the names of the measured sets that are dermoscopy.
+    """
     card = re.sub(rf"\A# {re.escape(name)} .*", f"# {name} {version}", card)
     card = re.sub(rf"{_TITLE}\n.*?(?=^## |\Z)", "", card, flags=re.DOTALL | re.MULTILINE)
     section = _SECTION.format(
         title=_TITLE,
         measured=table(["Set", "Variant", "Pictures", "Without advice", "Reasons"], _rows(abstention.measured)),
-        misses=_misses(abstention.measured),
+        misses=_misses(abstention.measured, dermoscopy),
         **abstention.model_dump(exclude={"measured", "familiarity"}),
     )
     before, gate, after = card.partition("## Export gate")
     return f"{before}{section}\n{gate}{after}"
 
 
-def _misses(measured: list[MeasuredAbstention]) -> str:
+def _misses(measured: list[MeasuredAbstention], dermoscopy: Collection[str]) -> str:
     """The aims, and the sets that miss them."""
     aims = f"Aimed at: at most {MOST_DERMOSCOPY:.0%} of dermoscopy pictures, at least {LEAST_OTHERS:.0%} of others."
     missed = [
         f"`{m.measured_on}` with {m.variant}"
         for m in measured
-        if (m.abstained.value > MOST_DERMOSCOPY if m.measured_on in SET_NAMES else m.abstained.value < LEAST_OTHERS)
+        if (m.abstained.value > MOST_DERMOSCOPY if m.measured_on in dermoscopy else m.abstained.value < LEAST_OTHERS)
     ]
     return f"\n{aims}" + (f" **Missed by {', '.join(missed)}.**" if missed else "") + "\n"
 

@@ -19,17 +19,19 @@ def figures_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join([header, *rows])
 
 
-def rare_class_note(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """A warning if melanoma is seldom the class of highest probability on the last set; else empty."""
+def rare_class_note(metrics: Mapping[str, Mapping[str, float]], malignant: Sequence[str]) -> str:
+    """A warning if a ``malignant`` class is seldom that of highest probability on the last set; else empty."""
     name, figures = list(metrics.items())[-1]
     told = [
-        f"{task} is the class of highest probability for {figures[key]:.0%} of its pictures in `{name}`"
-        for task in ("melanoma", "malignant")
+        f"{task.replace('_', ' ')} is the class of highest probability for {figures[key]:.0%} of its pictures in "
+        f"`{name}`"
+        for task in malignant
         if (key := f"{task}_sensitivity_argmax") in figures and figures[key] < 0.5
     ]
     if not told:
         return ""
-    sentence = told[0][0].upper() + told[0][1:]
+    sentence = "; ".join(told)
+    sentence = sentence[0].upper() + sentence[1:]
     return (
         f"\n**{sentence}**: where a class is rare, another one is nearly always likelier. Whether somebody should look "
         "closer is what the operating points are for, not the class of highest probability.\n"

@@ -10,6 +10,7 @@ from typing import Any
 
 from model_training.config import Config
 from model_training.data.augment import AUGMENTATIONS
+from model_training.reporting.origin import origin_texts
 from model_training.reporting.text import partitions
 
 _CHECKLIST = """\
@@ -19,45 +20,41 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 ## Data
 
-1. **Image types.** Dermoscopic still pictures of one skin lesion each, from the ISIC archive.
-2. **Image artefacts.** Hairs, rulers, ink, gel bubbles and dark corners occur in all sets; none was removed or marked.
-   Coloured calibration patches occur with benign lesions only (Nauta et al., 2021): a network may take them for a sign.
-3. **Technical acquisition details.** Several dermatoscopes and cameras; the labels do not say which took a picture.
+1. **Image types.** {image_types}
+2. **Image artefacts.** {artefacts}
+3. **Technical acquisition details.** {devices}
 4. **Pre-processing.** Turned upright, converted to sRGB, squashed to {frame_size} x {frame_size} pixels. {copies}
    {augmentation}
 5. **Synthetic images.** None, neither for training nor for the figures.
-6. **Public images referenced.** Challenges of the International Skin Imaging Collaboration: ISBI 2016 (Gutman et al.,
-   arXiv:1605.01397), ISIC 2017 (Codella et al., arXiv:1710.05006). CC0.
+6. **Public images referenced.** {references}
 7. **Patient-level metadata.** Not recorded in the labels used; nothing but pixels goes into the network.
-8. **Skin colour.** Not recorded. Dark skin is rare in public dermoscopy sets.
-9. **Biases from patient information.** None enters through metadata. Which patients and clinics the archive holds is a
+8. **Skin colour.** {skin}
+9. **Biases from patient information.** None enters through metadata. Which patients and clinics the sets hold is a
    bias of its own, of unknown size.
 10. **Dataset partitions.** {partitions} A test set that shares an id with the training set is refused, equal pixels are
-    reported. Patients are not identified: one may be on both sides.
+    reported. {patients}
 11. **Sample sizes.** {sizes}.
-12. **External test set.** None: the test set comes from the same archive. Some of its pictures look like training
-    pictures (`cin-train audit` lists them).
-13. **Multivendor images.** Yes, mixed; not labelled, so not measured apart.
+12. **External test set.** {external}
+13. **Multivendor images.** {vendors}
 14. **Class distribution and balance.** {balance}.
 15. **Out-of-distribution images.** None in these sets. Every picture gets one of the classes, also one that shows none;
     the model card says which get no advice, and how many of other kinds were told apart, where some were counted.
 
 ## Technique
 
-16. **Labelling.** Diagnoses and lesion outlines as the challenges published them; outlines drawn by clinical experts.
-17. **Accepted diagnostic labels.** The challenges' own: {classes}.
-18. **Histopathological review of malignancies.** As published by the challenges; not recorded for each picture.
+16. **Labelling.** {labelling}
+17. **Accepted diagnostic labels.** {labels}: {classes}.
+18. **Histopathological review of malignancies.** {histology}
 19. **Algorithm development.** Clinical-Inspired Network (Liu et al., MICCAI 2020), start: {start}, input of
     {size} x {size} pixels. The configuration is in the bundle's manifest, the decisions are in `docs/paper.md`.
 
 ## Technical assessment
 
-20. **Public evaluation.** Weights, code and service are open: `POST /predict` takes any picture. `cin-train evaluate`
+20. **Public evaluation.** {openness} `POST /predict` takes any picture. `cin-train evaluate`
     gave the figures, which need the run's own weights to be repeated; these are rounded to float16 in the bundle.
 21. **Performance measures.** AUC with 95 % bootstrap interval: {aucs}. Operating points, predictive values, calibration
     and risk-coverage curves are in the model card.
-22. **Benchmarking and novelty.** `docs/reproduction.md` compares the network with itself without its parts, and with
-    systems that the paper compares with, under one protocol, which need not be this run's. The network is the
+22. **Benchmarking and novelty.** {benchmark} The network is the
     paper's; no novelty is claimed.
 23. **Bias assessment.** Not possible without patient metadata; not done.
 
@@ -65,8 +62,8 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 24. **Use cases and target conditions.** Research on dermoscopic pictures of one pigmented lesion. Not a medical device;
     not for mucosa, nails, clinical photographs or other diagnoses.
-25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{chosen_on}`, which holds
-    far more melanomas than a clinic sees; the model card gives predictive values for lower prevalences.
+25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{chosen_on}`, {enriched};
+    the model card gives predictive values for lower prevalences.
 """
 
 
@@ -85,6 +82,7 @@ def clear_derm(
         else "Training read the originals."
     )
     return _CHECKLIST.format(
+        **origin_texts(config),
         frame_size=data.frame_size,
         copies=copies,
         augmentation=_augmentation(config),

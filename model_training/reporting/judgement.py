@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from model_training.evaluation.calibration import (
 from model_training.evaluation.predictions import read_branches, read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, risk_coverage_area, stratified_resamples
 from model_training.metrics import area_under_roc, average_precision
-from service.bundle import NotSure, OperatingPoint, is_unsure
+from service.bundle import DiagnosisClass, NotSure, OperatingPoint, is_unsure
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.10, 0.20)
 SENSITIVITIES = (0.82, 0.89, 0.95)
@@ -40,12 +40,23 @@ SENSITIVITIES = (0.82, 0.89, 0.95)
 class Answers:
     """The network's probabilities for the N images of a set, and their labels."""
 
-    classes: tuple[str, ...]
+    diagnoses: tuple[DiagnosisClass, ...]
     labels: Indices  # [N]
     branches: NDArray[np.float64]  # [N, B, K], calibrated
     temperature: Scores  # [B]
     log_prevalence: Scores  # [K]
     num_resamples: int = NUM_RESAMPLES
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(each.name for each in self.diagnoses)
+
+    @cached_property
+    def of_known_role(self) -> Answers:
+        """Those to images that are known to be malignant or benign."""
+        known_N = np.array([each.role != "unknown" for each in self.diagnoses])[self.labels]
+        return self if known_N.all() else replace(self, labels=self.labels[known_N], branches=self.branches[known_N])
 
     @property
     def probabilities(self) -> Scores:
@@ -62,8 +73,13 @@ class Answers:
     @property
     def malignant(self) -> tuple[Flags, Scores]:
         """Which images show a malignant lesion, and the malignant probability; ``[N]`` each."""
-        k = next(i for i, name in enumerate(self.classes) if name in ("melanoma", "malignant"))
-        return self.labels == k, self.probabilities[:, k]
+        malignant_K = np.array([each.malignant for each in self.diagnoses])
+        return malignant_K[self.labels], self.probabilities[:, malignant_K].sum(axis=1)
+
+    @property
+    def scored(self) -> list[int]:
+        """The scored classes that the set has images of."""
+        return [k for k in scored_classes(self.classes) if k in self.labels]
 
     @property
     def wrong(self) -> Flags:
@@ -87,14 +103,14 @@ class Answers:
         return list(stratified_resamples(self.labels, self.num_resamples, seed=0))
 
 
-def read_answers(folder: Path, calibration: Calibration) -> Answers:
+def read_answers(folder: Path, calibration: Calibration, diagnoses: tuple[DiagnosisClass, ...]) -> Answers:
     """The answers in the evaluation ``folder``. Raises ``ValueError`` when its files do not list the same images."""
     answered, classes, branches_NBK = read_branches(folder / "branches.csv")
     ids, truth = read_predictions(folder / "truth.csv", classes)
     if ids != answered:
         raise ValueError(f"{folder}: branches.csv and truth.csv list different pictures; evaluate that split again")
     return Answers(
-        classes,
+        diagnoses,
         truth.argmax(axis=1),
         branches_NBK,
         calibration.temperature_N.double().numpy(),
@@ -108,15 +124,17 @@ def judge(sets: Mapping[str, Answers], *, choose_rule: bool = False) -> dict[str
     With ``choose_rule`` the "not sure" rule is chosen too, and the operating points include it.
     """
     name, chosen_on = next(iter(sets.items()))
+    judged = chosen_on.of_known_role
     points, rule = choose_referrals(
-        *chosen_on.malignant, chosen_on.probabilities, chosen_on=name, with_rule=choose_rule
+        *judged.malignant, judged.probabilities, judged.diagnoses, chosen_on=name, with_rule=choose_rule
     )
     return {name: _judge_set(answers, points, name, rule) for name, answers in sets.items()}
 
 
 def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, rule: NotSure | None) -> dict[str, Any]:
-    malignant, scores = answers.malignant
-    unsure = is_unsure(answers.probabilities, rule)
+    judged = answers.of_known_role
+    malignant, scores = judged.malignant
+    unsure = is_unsure(judged.probabilities, rule, judged.diagnoses)
     measured = [measure(p.name, p.threshold, malignant, scores, measured_on=name, unsure_N=unsure) for p in points]
     prevalence = float(malignant.mean())
     shares = [share for share in PREVALENCES if not math.isclose(share, prevalence)]
@@ -128,7 +146,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, ru
             "before": _calibration(answers, answers.uncalibrated),
             "after": _calibration(answers, answers.probabilities),
         },
-        "specificity_at_sensitivity": {str(se): _specificity_at(se, answers) for se in SENSITIVITIES},
+        "specificity_at_sensitivity": {str(se): _specificity_at(se, judged) for se in SENSITIVITIES},
         "operating_points": [
             {
                 **point.model_dump(mode="json"),
@@ -149,7 +167,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, ru
 
 
 def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
-    """AUC and AP of each scored class against the rest."""
+    """AUC and AP of each scored class against the rest, without classes that the set has no image of."""
 
     def against_the_rest(measure: Callable[[Flags, Scores], float], k: int) -> dict[str, float]:
         truth, scores = answers.labels == k, answers.probabilities[:, k]
@@ -158,7 +176,7 @@ def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
     measures = {"auc": area_under_roc, "ap": average_precision}
     return {
         answers.classes[k]: {name: against_the_rest(measure, k) for name, measure in measures.items()}
-        for k in scored_classes(answers.classes)
+        for k in answers.scored
     }
 
 

@@ -20,6 +20,7 @@ from model_training.reporting.card_tables import (
     rare_class_note,
     specificities_table,
 )
+from model_training.reporting.origin import origin_texts
 from model_training.reporting.text import partitions
 from service.bundle import NotSure
 
@@ -38,8 +39,8 @@ _CARD = """\
 
 **Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
 other than {classes}. Every picture gets one of these, also one that shows none of them, and
-also one that gets no advice. Performance by skin tone, age, sex or site was not measured. The challenge sets hold far
-more melanomas than a clinic sees: predictive values do not carry over.
+also one that gets no advice. Performance by skin tone, age, sex or site was not measured.
+{mix}
 
 ## Data
 
@@ -57,8 +58,7 @@ Start of the weights: {start}.
 `half`: probability above 0.5, as the challenge scores it. Measured in PyTorch with the weights as trained; the gate
 below says how little their rounding to float16 for this bundle changes. `mean_box_iou` is about the boxes that are
 cropped, the margin around the lesion included. Figures on a test set flatter as far as earlier ones were known when
-the configuration was chosen: `results/test-ledger.jsonl` in the repository lists every reading,
-`docs/reproduction.md` what came of it.
+the configuration was chosen: {readings}
 
 {figures}
 {rare}
@@ -80,7 +80,7 @@ precision refers some pictures near a threshold otherwise, which its gate does n
 
 {points}
 {point_notes}{not_sure}
-Where melanoma is rarer, referrals are less often right. Positive / negative predictive value by prevalence, with the
+{rarer} Positive / negative predictive value by prevalence, with the
 rates measured on `{measured_on}`:
 
 {predictive_values}
@@ -119,6 +119,7 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
     provenance = manifest["provenance"]
     train, chosen_on = next(iter(provenance.data)), next(iter(judgement))
     return _CARD.format(
+        **origin_texts(config),
         name=manifest["name"],
         version=manifest["version"],
         licence=manifest["licence"],
@@ -138,7 +139,7 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         exported_at=provenance.config["export"]["git_commit"],
         temperature=", ".join(f"{t:.3f}" for t in manifest["temperature"]),
         figures=figures_table(provenance.metrics),
-        rare=rare_class_note(provenance.metrics),
+        rare=rare_class_note(provenance.metrics, [c.name for c in manifest["classes"] if c.malignant]),
         discrimination=discrimination_table(judgement),
         points=operating_points_table(judgement),
         point_notes=operating_point_notes(judgement),

@@ -13,7 +13,6 @@ from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_curve, roc_
 
 from model_training.arrays import Scores
 from model_training.evaluation.calibration import reliability
-from model_training.evaluation.predictions import scored_classes
 from model_training.evaluation.statistics import risk_coverage
 from model_training.files import replace_atomically
 from model_training.reporting.judgement import Answers
@@ -46,7 +45,7 @@ def _tasks(answers: Answers) -> list[tuple[str, str, Scores, Scores]]:
     """Key, display name, truth and probability of each scored class."""
     return [
         (answers.classes[k], answers.classes[k].replace("_", " "), answers.labels == k, answers.probabilities[:, k])
-        for k in scored_classes(answers.classes)
+        for k in answers.scored
     ]
 
 

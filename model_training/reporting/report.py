@@ -65,13 +65,13 @@ def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[st
         report = read_report(experiment, split)
         if report is not None:
             name = report["set"]
-            found[name] = read_answers(experiment.evaluation(split), calibration)
-            seen[name] = report["seen_in_training"]
-            if found[name].classes != experiment.classes():
+            if split == "test" and experiment.sets.classes(name) != experiment.diagnoses():
                 raise RunError(
                     f"{name} has other classes than the model, which cannot be judged by it; set data.test to a set of "
                     "its own and run: cin-train evaluate --split test"
                 )
+            found[name] = read_answers(experiment.evaluation(split), calibration, experiment.diagnoses())
+            seen[name] = report["seen_in_training"]
     return found, seen
 
 

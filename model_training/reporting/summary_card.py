@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from service.bundle import MeasuredAbstention, NotSure, OperatingPoint, Repeatability
 
 _TITLE = "## For clinicians"
 
-# Diagnoses that need a referral and are in no class of the challenges.
-_UNKNOWN = "basal cell carcinoma, squamous cell carcinoma, actinic keratosis, Merkel cell carcinoma"
+# Diagnoses that need a referral, named unless the model has a class of them.
+_UNKNOWN = ("basal cell carcinoma", "squamous cell carcinoma", "actinic keratosis", "Merkel cell carcinoma")
 
 _SETS: Mapping[str, str] = {
     **{f"isic{year}-{part}": f"the ISIC {year} {part} set" for year in (2016, 2017) for part in ("validation", "test")},
@@ -25,11 +25,11 @@ _SECTION = """\
 {title}
 
 **What it does.** It reads one dermoscopic image of one lesion and advises a referral when the probability of
-{malignant} reaches a threshold. Read that advice, not the most probable diagnosis: where melanoma is rare, another
+{malignant} reaches a threshold. Read that advice, not the most probable diagnosis: where {one} is rare, another
 diagnosis is nearly always more probable, also where a referral is right.
 
-**What it knows.** {num_classes} diagnoses: {classes}. **It cannot recognise anything else**, such as {unknown}: every
-image is judged as one of these, and "no referral" rules none of the others out.
+**What it knows.** {num_classes} diagnoses: {classes}. {of_unknown_role}**It cannot recognise anything
+else**{unknown}: every image is judged as one of these, and "no referral" rules none of the others out.
 
 **How good it is.** {performance}
 
@@ -51,7 +51,9 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         malignant=" or ".join(malignant),
         num_classes=_NUMBERS.get(len(classes), str(len(classes))),
         classes=", ".join(c.label.lower() for c in classes),
-        unknown=_UNKNOWN,
+        one=malignant[0] if len(malignant) == 1 else "each of these",
+        of_unknown_role=_of_unknown_role([c.label.lower() for c in classes if c.role == "unknown"]),
+        unknown=_unknown({c.name.replace("_", " ") for c in classes}),
         performance=_performance(point, malignant),
         repeatability=_repeatability(manifest.get("repeatability")),
         not_sure=_not_sure(manifest.get("not_sure")),
@@ -62,6 +64,20 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
 
 def _about(rest: str) -> str:
     return rest.lstrip().removeprefix(_ABOUT).lstrip()
+
+
+def _of_unknown_role(labels: Sequence[str]) -> str:
+    if not labels:
+        return ""
+    return (
+        f"Whether {' or '.join(labels)} is malignant is open: a referral is advised where it is the most probable, and "
+        "such lesions are in none of the figures below. "
+    )
+
+
+def _unknown(known: Collection[str]) -> str:
+    names = [name for name in _UNKNOWN if name.lower() not in known]
+    return f", such as {', '.join(names)}" if names else ""
 
 
 def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
@@ -75,7 +91,8 @@ def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
         f"{where}, at `{point.name}`: of 100 lesions with {' or '.join(malignant)} it refers {100 * found.value:.0f} "
         f"({_interval(found.low, found.high)}) and misses {100 * (1 - found.value):.0f}; of 100 others it refers "
         f"{100 * (1 - left.value):.0f} ({_interval(1 - left.high, 1 - left.low)}) for nothing. Intervals are 95 %. "
-        "Such sets hold far more melanomas than a clinic sees, so most referrals there would be of harmless lesions."
+        f"Such sets hold far more {'melanomas' if list(malignant) == ['melanoma'] else 'malignant lesions'} than a "
+        "clinic sees, so most referrals there would be of harmless lesions."
     )
 
 

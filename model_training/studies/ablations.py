@@ -17,7 +17,7 @@ import numpy as np
 
 from model_training.arrays import Indices, Scores
 from model_training.config import NUM_FOLDS, load_config
-from model_training.data.isic import PictureSet
+from model_training.data.pictures import PictureSet
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
 from model_training.metrics import area_under_roc

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from model_training.config import NUM_FOLDS, Config, StageConfig
-from model_training.data.isic import read_set
 from model_training.evaluation.leakage import refuse_seen_ids
 from model_training.files import write_json
 from model_training.network.feature_extraction import FeatureNetwork
@@ -118,17 +117,16 @@ def _check_pretrained(config: Config, loader: _PretrainedLoader) -> None:
 def _check_data(trial: Trial, loader: _PretrainedLoader) -> None:
     experiment, config = trial.experiment, trial.config
     for name in training_set_names(config):
-        read_set(experiment.data, name, allow_missing=config.data.allow_missing)
+        experiment.sets.read(name)
     if trial.split == "test":
-        test = read_set(experiment.data, config.data.test, allow_missing=config.data.allow_missing)
-        train = read_set(experiment.data, config.data.train, allow_missing=config.data.allow_missing)
+        test, train = experiment.sets.read(config.data.test), experiment.sets.read(config.data.train)
         pretrained = loader.load(config.start, config.network.features)
         seen = {sample.id for sample in train.samples} | set(pretrained.seen if pretrained else ())
         refuse_seen_ids([sample.id for sample in test.samples if sample.id in seen], test.name, len(test.samples))
 
 
 def training_set_names(config: Config) -> list[str]:
-    """The official sets that training and validation read."""
+    """The sets that training and validation read."""
     data = config.data
     held_out = data.fold is not None or data.holdout is not None
     names = [data.train, data.area_train, None if held_out else data.validation]
@@ -136,9 +134,9 @@ def training_set_names(config: Config) -> list[str]:
 
 
 def _num_training_pictures(experiment: Experiment) -> int:
-    """The approximate number of training images; reads no files."""
+    """The approximate number of training images; decodes none."""
     data = experiment.config.data
-    num = len(read_set(experiment.data, data.train, allow_missing=data.allow_missing).samples)
+    num = len(experiment.sets.read(data.train).samples)
     return round(num * (1 - (1 / NUM_FOLDS if data.fold is not None else data.holdout or 0)))
 
 

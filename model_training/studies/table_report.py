@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_training.arrays import Indices, Scores
-from model_training.data.isic import PictureSet
+from model_training.data.pictures import PictureSet
 from model_training.evaluation.evaluate import classification_figures
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, delong_test, implied_accuracy, stratified_resamples

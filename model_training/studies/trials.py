@@ -146,11 +146,11 @@ def only(variants: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    """The configuration without keys that depend on the machine: the path of the weights, and the precision.
+    """The configuration without keys that depend on the machine: the path of the weights, precision, accelerator.
 
     Keys that are newer than an outcome get their defaults.
     """
-    return config.model_dump(mode="json", exclude={"start", "precision"})
+    return config.model_dump(mode="json", exclude={"start", "precision", "accelerator"})
 
 
 def run_trials(trials: Sequence[Trial], console: Console, *, ledger: Path, deadline: float | None = None) -> None:

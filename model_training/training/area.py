@@ -13,7 +13,7 @@ from model_training.config import AreaConfig, NetworkConfig
 from model_training.data.artefacts import with_artefacts
 from model_training.data.augment import LIGHT, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
-from model_training.data.isic import DatasetError
+from model_training.data.pictures import DatasetError
 from model_training.data.sampling import random_batches
 from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
 from model_training.metrics import jaccard

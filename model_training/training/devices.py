@@ -11,8 +11,15 @@ from lightning_fabric import Fabric
 from model_training.config import Config
 
 
+class DeviceError(ValueError):
+    """The device that was asked for is not there; the text says what to change."""
+
+
 def make_fabric(config: Config) -> Fabric:
-    """Devices and precision for training: one GPU, the CPU, or this process's device under torchrun."""
+    """Devices and precision for training: one GPU, the CPU, or this process's device under torchrun.
+
+    Raises :class:`DeviceError` as :func:`uses_gpu` does.
+    """
     precision: Any = training_precision(config)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -21,7 +28,7 @@ def make_fabric(config: Config) -> Fabric:
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_this_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        accelerator="cuda" if uses_gpu(config) else "cpu",
         devices=on_this_node,
         num_nodes=num_processes // on_this_node,
         strategy="ddp" if num_processes > 1 else "auto",
@@ -29,20 +36,30 @@ def make_fabric(config: Config) -> Fabric:
     )
 
 
+def uses_gpu(config: Config) -> bool:
+    """Whether a GPU is used. Raises :class:`DeviceError` when there is none and ``accelerator`` is cuda."""
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "accelerator is cuda, but PyTorch finds no GPU here: install a driver and a PyTorch for CUDA, or set "
+            "accelerator=auto"
+        )
+    return config.accelerator != "cpu" and torch.cuda.is_available()
+
+
 def training_precision(config: Config) -> str:
     """``32-true`` or ``bf16-mixed``: ``config.precision``, with ``auto`` resolved for this machine."""
     if config.precision != "auto":
         return config.precision
-    return "bf16-mixed" if _multiplies_bfloat16() else "32-true"
+    return "bf16-mixed" if _multiplies_bfloat16(config) else "32-true"
 
 
-def _multiplies_bfloat16() -> bool:
-    if torch.cuda.is_available():
+def _multiplies_bfloat16(config: Config) -> bool:
+    if uses_gpu(config):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # AVX-512's bfloat16 instruction is enough: it makes ResNet18 nearly twice as fast.
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
-def inference_device() -> torch.device:
-    """The device that finished networks run on: a GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def inference_device(config: Config) -> torch.device:
+    """The device that finished networks run on. Raises :class:`DeviceError` as :func:`uses_gpu` does."""
+    return torch.device("cuda" if uses_gpu(config) else "cpu")

@@ -17,8 +17,8 @@ from rich.progress import Progress
 
 from model_training.config import NUM_FOLDS, Config
 from model_training.data.frames import FrameSet, picture_digests, prepare_frames
-from model_training.data.isic import classes_of, read_set
-from model_training.data.splits import hold_out_fold, hold_out_share, without_pictures_of
+from model_training.data.sets import Sets
+from model_training.data.splits import training_parts, without_pictures_of
 from model_training.files import folder_lock
 from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.network.lesion_area_attention import (
@@ -34,11 +34,12 @@ from model_training.training.recognition import RecognitionStage, build_network
 from model_training.training.run_folder import RunFolder
 from model_training.training.stage import Stage
 from model_training.training.trainer import train
+from service.bundle import DiagnosisClass
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One configuration with its folders: ``data`` has the official sets, ``cache`` the prepared frames.
+    """One configuration with its folders: ``data`` has the sets, ``cache`` the prepared frames.
 
     Properties and methods that read a run raise :class:`~model_training.training.run_folder.RunError` if it does not
     exist.
@@ -110,9 +111,14 @@ class Experiment:
         settings = self.config.evaluation.model_dump(mode="json")
         return settings | {name: run.weights_sha256() for name, run in stages.items()}
 
+    @property
+    def sets(self) -> Sets:
+        """Every set that the configuration may name."""
+        return Sets(self.data, self.config.data)
+
     def frames(self, name: str) -> FrameSet:
-        """The prepared frames of an official set; prepares them on first use."""
-        pictures = read_set(self.data, name, allow_missing=self.config.data.allow_missing)
+        """The prepared frames of the set ``name``; prepares them on first use."""
+        pictures = self.sets.read(name)
         if pictures.missing_pictures or pictures.missing_masks:
             self.console.print(
                 f"{name}: continues without {len(pictures.missing_pictures)} missing pictures "
@@ -139,18 +145,20 @@ class Experiment:
         return load_pretrained(self.config.start, self.config.network.features)
 
     def training_sets(self) -> tuple[FrameSet, FrameSet]:
-        """The training set and the validation set, which is its own set or a held-out part of the training set."""
-        data = self.config.data
-        train = self.frames(data.train)
-        if data.fold is not None:
-            return hold_out_fold(train, data.fold)
-        if data.holdout is not None:
-            return hold_out_share(train, data.holdout, seed=self.config.seed)
-        return train, self.frames(data.validation)
+        """The training set and the validation set (:func:`~model_training.data.splits.training_parts`)."""
+        return training_parts(self.sets, self.frames, seed=self.config.seed)
+
+    def diagnoses(self) -> tuple[DiagnosisClass, ...]:
+        """The network's classes with their roles, in the order of its outputs."""
+        return self.sets.classes(self.config.data.train)
 
     def classes(self) -> tuple[str, ...]:
-        """The network's classes, in the order of its outputs."""
-        return classes_of(self.config.data.train)
+        """The names of the network's classes, in the order of its outputs."""
+        return tuple(each.name for each in self.diagnoses())
+
+    def dermoscopy_names(self) -> set[str]:
+        """The names of the sets that are evaluated, all of dermoscopy."""
+        return {self.validation_set().name, self.config.data.test}
 
     def validation_set(self) -> FrameSet:
         """The set on which thresholds and temperatures are chosen."""

@@ -47,20 +47,27 @@ class RunFolder:
     def open(self, config: Config, stage: str, provenance: Mapping[str, Any]) -> None:
         """Start a run, or check that the folder has the same run and record its resumption.
 
-        Raises :class:`RunError` when the folder holds a run with another configuration or other ``provenance``: data,
-        pretrained weights, first stage or precision.
+        A run may be given more epochs, unless its schedule depends on their number. Raises :class:`RunError` when the
+        folder holds a run with another configuration or other ``provenance``: data, pretrained weights, first stage or
+        precision.
         """
         resolved = stage_config(config, stage)
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "config.json").is_file():
-            self._check_unchanged("configuration", self._config(stage), resolved)
-            before = self.read_json("run.json")
+            before, begun_with = self.read_json("run.json"), self._config(stage)
+            extended = _has_more_epochs(begun_with, resolved, stage)
+            if not extended:
+                self._check_unchanged("configuration", begun_with, resolved)
             for what in sorted(provenance.keys() - {"start"}):
                 # The file name of the pretrained weights may change; "start_sha256" identifies them.
                 value = provenance[what]
                 begun = before.get(what, value)
                 hint = f"set precision={begun} to resume it, " if what == "precision" else ""
                 self._check_unchanged(_CALLED.get(what, what), {what: begun}, {what: value}, hint)
+            if extended:
+                # First, because they are not the weights of the new configuration.
+                self.weights.unlink(missing_ok=True)
+                self.write_json("config.json", resolved)
             if not self.weights.is_file():
                 resumed = [*before.get("resumed", []), environment()]
                 self.write_json("run.json", {**before, "resumed": resumed})
@@ -155,6 +162,13 @@ class RunFolder:
     def _check_finished(self) -> None:
         if not self.weights.is_file():
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
+
+
+def _has_more_epochs(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> bool:
+    """Whether ``new`` asks for more epochs, and for nothing else that matters to ``stage``."""
+    if differences(old, new) != [f"{stage}.epochs"] or new[stage]["schedule"] == "cosine":
+        return False
+    return bool(new[stage]["epochs"] > old[stage]["epochs"])
 
 
 # Names of the ``provenance`` fields in error messages.

@@ -12,6 +12,7 @@ from service.bundle.abstention import (
 from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.bundle import Bundle, check_target, file_sha256, load_bundle, write_bundle
 from service.bundle.canary import differences, interpret, malignancy
+from service.bundle.classes import DiagnosisClass, Role
 from service.bundle.drift_reference import Reference, measure_reference
 from service.bundle.feature_distance import FeatureDistance, fit_feature_distance, read_feature_distance
 from service.bundle.manifest import (
@@ -25,7 +26,6 @@ from service.bundle.manifest import (
     AttentionInfluence,
     Canary,
     CanaryPrediction,
-    DiagnosisClass,
     Manifest,
     OperatingPoint,
     Provenance,
@@ -64,6 +64,7 @@ __all__ = [
     "Record",
     "Reference",
     "Repeatability",
+    "Role",
     "TensorSpec",
     "Variant",
     "beyond_limits",

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle.abstention import measure_quality
+from service.bundle.classes import DiagnosisClass
 from service.bundle.feature_distance import FeatureDistance, Features
 from service.bundle.image_quality import Frame
-from service.bundle.manifest import CanaryClass, CanaryDecision, CanaryPrediction, DiagnosisClass, Manifest
+from service.bundle.manifest import CanaryClass, CanaryDecision, CanaryPrediction, Manifest
 
 # Between CPUs, GPUs and decoder versions, quality and feature distance change by less than this.
 _RELATIVE, _ABSOLUTE = 0.05, 0.01

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from service.bundle.abstention import Abstention, Quality
 from service.bundle.base import BundleError, Interval, Probability, Record
+from service.bundle.classes import DiagnosisClass
 from service.bundle.drift_reference import Reference
 from service.bundle.not_sure import NotSure
 
@@ -27,17 +28,6 @@ FAMILIARITY_NAME = "familiarity.npz"
 FEATURES = "features"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class DiagnosisClass(Record):
-    """One output class, in the order of the probabilities."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["melanoma"], description="its name for programs")
-    label: str = Field(examples=["Melanoma"], description="its name for people")
-    malignant: bool = Field(description="whether its probability counts for a referral")
-    snomed_ct: str | None = Field(
-        None, pattern=r"^[0-9]{6,18}$", examples=["93655004"], description="SNOMED CT concept; since schema 6"
-    )
 
 
 class TensorSpec(Record):
@@ -204,8 +194,8 @@ class Manifest(Record):
             raise ValueError(f"unknown default operating point {self.default_operating_point!r}")
         if not any(c.malignant for c in self.classes):
             raise ValueError("no class is marked malignant, so no referral could ever be advised")
-        if all(c.malignant for c in self.classes):
-            raise ValueError("every class is marked malignant, so a referral would always be advised")
+        if all(c.role != "benign" for c in self.classes):
+            raise ValueError("no class is marked benign, so a referral would always be advised")
         names: dict[str, Sequence[str]] = {
             "classes": [c.name for c in self.classes],
             "operating points": [p.name for p in self.operating_points],

@@ -133,7 +133,8 @@ def decide(
         reasons.append("branches_disagree")
     if is_near_threshold(malignant, point.threshold, manifest.repeatability):
         reasons.append("near_threshold")
-    if unsure := bool(is_unsure([rounded(float(share)) for share in answer.probabilities], manifest.not_sure)):
+    shares = [rounded(float(share)) for share in answer.probabilities]
+    if unsure := bool(is_unsure(shares, manifest.not_sure, manifest.classes)):
         reasons.append("not_sure")
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")

@@ -85,7 +85,7 @@ function probabilitiesOf({ probabilities, branches, decision }, { manifest }) {
       ),
       h(
         "tbody",
-        ...classes.map((each) => row(className(each), each.malignant, probabilities[each.name], branches.map((branch) => branch.probabilities[each.name]), only && each.malignant ? decision.threshold : null)),
+        ...classes.map((each) => row(each.role === "unknown" ? words.unknown(className(each)) : className(each), each.malignant, probabilities[each.name], branches.map((branch) => branch.probabilities[each.name]), only && each.malignant ? decision.threshold : null)),
       ),
       !only && h("tfoot", row(words.sum, false, decision.malignant_probability, branches.map((branch) => sum(branch.probabilities)), decision.threshold)),
     ),

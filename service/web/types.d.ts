@@ -74,7 +74,7 @@ export interface Abstention {
 export interface Manifest {
   name: string;
   version: string;
-  classes: { name: string; label: string; malignant: boolean }[];
+  classes: { name: string; label: string; malignant: boolean; role: "malignant" | "benign" | "unknown" }[];
   frame_size: number;
   frame_jpeg_quality: number | null;
   outputs: { name: string; shape: (number | string)[] }[];

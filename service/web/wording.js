@@ -123,10 +123,10 @@ export function limitsOf({ prediction, model: { manifest } }) {
   if (riskOf(prediction) === null) return [];
   const words = text.limits;
   const point = pointOf(prediction, manifest);
-  const said = point && inTesting(point, manifest);
   const unknown = UNKNOWN.filter((name) => manifest.classes.every((each) => each.name !== name)).map((name) => text.within(text.classes[name]));
   /** @type {[string, string][]} */
-  const lines = said ? [isHeldOut(point) ? [words.testing, said] : [words.atSelection, `${said} ${text.performance.expectMore}`]] : [];
+  // The images that chose the threshold say too little of how many others it misses.
+  const lines = point ? [[words.testing, isHeldOut(point) ? inTesting(point, manifest) : words.notMeasured]] : [];
   return [...lines, [words.unknown, words.unknownMeans(unknown, manifest.classes.map(classWithin))]];
 }
 

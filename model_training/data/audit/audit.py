@@ -19,7 +19,8 @@ from rich.progress import Progress as ProgressBar
 from model_training.data.audit.examine import Examined, examine
 from model_training.data.audit.near_duplicates import similar_pairs
 from model_training.data.download.official import CLASS_COUNTS, SHARED_IDS
-from model_training.data.isic import SET_NAMES, DatasetError, PictureSet, read_set
+from model_training.data.isic import SET_NAMES, read_set
+from model_training.data.pictures import DatasetError, PictureSet
 
 MELANOMA = frozenset({"melanoma", "malignant"})
 

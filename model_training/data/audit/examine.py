@@ -14,7 +14,7 @@ from PIL import Image
 
 from model_training.data.audit.near_duplicates import Greys, small_grey
 from model_training.data.frames import TRAINING_LIMITS
-from model_training.data.isic import PictureSet, Sample
+from model_training.data.pictures import PictureSet, Sample
 from service.imaging import PictureError, read_picture
 
 # A 256-pixel copy is hashed without being resized.

@@ -68,7 +68,7 @@ def download_challenge(
     from the known one; ``files`` replaces the official list. Calling again completes an interrupted call.
 
     Raises :class:`DownloadError` when a file cannot be obtained, and
-    :class:`~model_training.data.isic.DatasetError` when the files do not make complete sets.
+    :class:`~model_training.data.pictures.DatasetError` when the files do not make complete sets.
     """
     if challenge not in OFFICIAL_FILES:
         raise DownloadError(f"there is no challenge {challenge!r}; choose {' or '.join(OFFICIAL_FILES)}")

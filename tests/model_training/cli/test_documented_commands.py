@@ -14,7 +14,12 @@ from tests.conftest import REPOSITORY
 from tests.documented import commands_of
 from tests.model_training.conftest import SETTINGS, SmallExperiment
 
-COMMANDS = [command.replace(".venv/bin/cin-train", "cin-train") for command in commands_of("train")]
+# Those on own images are tried in ``release/test_own_data.py``.
+COMMANDS = [
+    command.replace(".venv/bin/cin-train", "cin-train")
+    for command in commands_of("train")
+    if "--config clinic.toml" not in command
+]
 # These would take hours, or gigabytes.
 PLANNED = {"ablations": "--plan", "reproduce": "--plan", "download": "--help"}
 

@@ -12,7 +12,8 @@ from PIL import Image
 import model_training.data.frames as frames_module
 from model_training.data.augment import LIGHT, STRONG, Augmentation, change_colours, random_colours, random_views
 from model_training.data.frames import FrameError, FrameSet, prepare_frames
-from model_training.data.isic import PictureSet, read_set
+from model_training.data.isic import read_set
+from model_training.data.pictures import PictureSet
 from model_training.data.sampling import random_batches, random_pair_batches
 from service.imaging import read_picture
 from tests.synthetic import write_isic2017

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model_training.data.isic import DatasetError, read_set
+from model_training.data.isic import read_set
+from model_training.data.pictures import DatasetError
 from tests.synthetic import write_isic2016, write_isic2017
 
 

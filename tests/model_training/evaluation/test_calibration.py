@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_curve
 
+from model_training.data.isic import CLASSES_2017, DIAGNOSES
 from model_training.evaluation.calibration import (
     SENSITIVITIES,
     brier_score,
@@ -17,7 +18,9 @@ from model_training.evaluation.calibration import (
     reliability,
     specificity_at,
 )
-from service.bundle import is_unsure
+from service.bundle import DiagnosisClass, is_unsure
+
+KNOWN = [DIAGNOSES[name] for name in CLASSES_2017]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_the_rule_for_unsure_answers_costs_what_it_may() -> None:
     referred = probabilities[:, 0] >= 0.3
     rule = choose_not_sure(probabilities, malignant, referred, chosen_on="here", cost=0.05)
     assert rule is not None
-    unsure = is_unsure(probabilities, rule)
+    unsure = is_unsure(probabilities, rule, KNOWN)
     num_benign = int((~malignant).sum())
     more = int((unsure & ~referred & ~malignant).sum())
     assert more == int(0.05 * num_benign)
@@ -98,7 +101,13 @@ def test_the_rule_for_unsure_answers_costs_what_it_may() -> None:
 
 
 def test_no_answer_is_unsure_without_a_rule() -> None:
-    assert not is_unsure([[0.34, 0.33, 0.33]], None).any()
+    assert not is_unsure([[0.34, 0.33, 0.33]], None, KNOWN).any()
+
+
+def test_an_answer_of_unknown_role_is_unsure() -> None:
+    """Whatever its probability, where it is the likeliest."""
+    classes = [*KNOWN, DiagnosisClass(name="other", label="Other", role="unknown")]
+    assert is_unsure([[0.1, 0.1, 0.2, 0.6], [0.1, 0.1, 0.5, 0.3]], None, classes).tolist() == [True, False]
 
 
 def test_predictive_values_by_counting() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from model_training.arrays import Scores
-from model_training.data.isic import CLASSES_2017
+from model_training.data.isic import CLASSES_2017, DIAGNOSES
 from model_training.reporting.judgement import Answers
 from service.bundle import Provenance
 
@@ -20,7 +20,8 @@ def answers_of(
     log_prevalence: tuple[float, ...] = (0.0, 0.0, 0.0),
 ) -> Answers:
     """A tenth of the usual bootstrap samples, which take most of the time."""
-    return Answers(CLASSES_2017, np.array(labels), branches_NBK, np.array(temperature), np.array(log_prevalence), 200)
+    diagnoses = tuple(DIAGNOSES[name] for name in CLASSES_2017)
+    return Answers(diagnoses, np.array(labels), branches_NBK, np.array(temperature), np.array(log_prevalence), 200)
 
 
 def random_answers(num: int = 90, *, seed: int = 0, same_branches: bool = False) -> Answers:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from model_training.config import Config
+from model_training.data.isic import SET_NAMES
 from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.model_card import model_card
@@ -93,7 +94,9 @@ def test_the_shipped_card_and_checklist_have_the_figures_that_are_written_today(
     fields = {**manifest.model_dump(), "classes": manifest.classes, "variants": manifest.variants}
     card = model_card({**fields, "provenance": provenance}, config, figures["sets"])
     assert manifest.abstention is not None
-    card = with_abstention(card, manifest.abstention, name=manifest.name, version=manifest.version)
+    card = with_abstention(
+        card, manifest.abstention, name=manifest.name, version=manifest.version, dermoscopy=SET_NAMES
+    )
     assert figures_in(bundle.model_card()) == figures_in(card)
     checklist = clear_derm(config, start=figures["start"], counts=figures["pictures"], judgement=figures["sets"])
     assert figures_in(bundle.path("CLEAR_DERM.md").read_text(encoding="utf-8")) == figures_in(checklist)

@@ -65,7 +65,8 @@ def test_answers_to_other_questions_are_refused(small_experiment: SmallExperimen
     for name in ("branches.csv", "truth.csv"):
         shutil.copy(small_experiment.run / "evaluation" / "test" / name, tmp_path / name)
     calibration = Calibration(torch.ones(2), torch.zeros(3))
-    assert len(read_answers(tmp_path, calibration).labels) == 12
+    diagnoses = small_experiment.experiment().diagnoses()
+    assert len(read_answers(tmp_path, calibration, diagnoses).labels) == 12
     shutil.copy(small_experiment.run / "evaluation" / "validation" / "truth.csv", tmp_path / "truth.csv")
     with pytest.raises(ValueError, match="evaluate that split again"):
-        read_answers(tmp_path, calibration)
+        read_answers(tmp_path, calibration, diagnoses)

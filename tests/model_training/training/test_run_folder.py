@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from model_training.config import Config
 from model_training.files import Interrupted, folder_lock
@@ -49,6 +50,29 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path: Path, changed: str, wha
     run.open(Config(start="elsewhere/b.pth"), "recognition", provenance | {"start": "b.pth"})
     with pytest.raises(RunError, match=what):
         run.open(Config(), "recognition", provenance | {changed: {"set": "2"} if changed == "data" else "2"})
+
+
+def with_epochs(epochs: int, **settings: str) -> Config:
+    return Config.model_validate({"recognition": {"epochs": epochs, **settings}})
+
+
+def test_a_run_may_get_more_epochs(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(with_epochs(2), "recognition", {})
+    run.save_weights({"a": torch.zeros(1)})
+    run.open(with_epochs(4), "recognition", {})
+    with pytest.raises(RunError, match="finish this stage first"):
+        run.load_weights(with_epochs(4), "recognition")
+    for other in (with_epochs(3), with_epochs(5, optimiser="adamw")):
+        with pytest.raises(RunError, match="another configuration"):
+            run.open(other, "recognition", {})
+
+
+def test_a_schedule_that_depends_on_the_number_of_epochs_gets_no_more(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(with_epochs(2, schedule="cosine"), "recognition", {})
+    with pytest.raises(RunError, match=r"recognition\.epochs differ"):
+        run.open(with_epochs(4, schedule="cosine"), "recognition", {})
 
 
 def test_a_run_goes_on_in_its_precision_on_another_machine(tmp_path: Path) -> None:

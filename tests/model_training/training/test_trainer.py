@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from model_training.config import Config, StageConfig
-from model_training.data.isic import DatasetError
+from model_training.data.pictures import DatasetError
 from model_training.files import Interrupted, replace_atomically
 from model_training.training.area import AreaStage
-from model_training.training.devices import make_fabric, training_precision
+from model_training.training.devices import DeviceError, inference_device, make_fabric, training_precision
 from model_training.training.optimisation import learning_rate
 from model_training.training.run_folder import RunError, RunFolder
 from model_training.training.trainer import TrainingError
@@ -91,6 +91,17 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
     assert training_precision(Config(precision="auto")) == precision
     assert training_precision(Config(precision="32-true")) == "32-true"
+
+
+def test_a_gpu_that_was_asked_for_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for begin in (make_fabric, inference_device):
+        with pytest.raises(DeviceError, match=r"finds no GPU here.*accelerator=auto"):
+            begin(Config(accelerator="cuda"))
+    assert inference_device(Config()).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert inference_device(Config()).type == "cuda"
+    assert inference_device(Config(accelerator="cpu")).type == "cpu"
 
 
 def test_kill_9_and_resume_end_in_the_same_weights(

@@ -42,7 +42,7 @@ def swap_labels(_: Path, fields: Fields) -> None:
 def mark(name: str, malignant: bool) -> Change:
     def change(_: Path, fields: Fields) -> None:
         (chosen,) = (c for c in fields["classes"] if c["name"] == name)
-        chosen["malignant"] = malignant
+        chosen.update(malignant=malignant, role="malignant" if malignant else "benign")
 
     return change
 
@@ -54,7 +54,7 @@ def move_the_mark(folder: Path, fields: Fields) -> None:
 
 def mark_all(_: Path, fields: Fields) -> None:
     for c in fields["classes"]:
-        c["malignant"] = True
+        c.update(malignant=True, role="malignant")
 
 
 def point(index: int, **changes: Any) -> Change:
@@ -109,7 +109,7 @@ def nan(array: np.ndarray) -> np.ndarray:
 
 # What no bundle can mean is found when it is loaded; the word is in the reason.
 IMPOSSIBLE: dict[str, tuple[Change, str]] = {
-    "every class malignant": (mark_all, "every class is marked malignant"),
+    "every class malignant": (mark_all, "no class is marked benign"),
     "threshold 0": (point(0, threshold=0), "operating_points.0.threshold"),
     "threshold 1": (point(1, threshold=1), "operating_points.1.threshold"),
     "infinite threshold": (point(0, threshold=float("inf")), "operating_points.0.threshold"),

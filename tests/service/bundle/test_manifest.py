@@ -127,7 +127,21 @@ WRONG: dict[str, tuple[Callable[[Fields], None], str]] = {
     ),
     "one class": (only("classes", 0), "classes"),
     "two classes of one name": (repeat("classes", 2), "two classes share a name"),
-    "nothing malignant": (set_("classes", 0, "malignant", to=False), "no class is marked malignant"),
+    "nothing malignant": (
+        lambda fields: fields["classes"][0].update(malignant=False, role="benign"),
+        "no class is marked malignant",
+    ),
+    "nothing benign": (
+        lambda fields: fields.update(
+            classes=[{**c, "role": "malignant", "malignant": True} for c in fields["classes"]]
+        ),
+        "no class is marked benign",
+    ),
+    "malignant by one field alone": (
+        set_("classes", 0, "malignant", to=False),
+        "has the role malignant, but malignant",
+    ),
+    "another role": (set_("classes", 0, "role", to="harmless"), "classes.0.role"),
     "class with a space": (set_("classes", 0, "name", to="malignant melanoma"), "classes.0.name"),
     "no variant": (only("variants"), "variants"),
     "unknown variant": (set_("variants", 0, "name", to="int4"), "variants.0.name"),

@@ -127,6 +127,15 @@ def test_when_no_class_is_likely_enough_a_referral_is_advised(manifest: Manifest
     assert decide(_answer(0.31), manifest, point, width=500, height=600).refer is False, "without the rule"
 
 
+def test_where_a_class_of_unknown_role_is_the_likeliest_a_referral_is_advised(manifest: Manifest) -> None:
+    other = DiagnosisClass(name="other", label="Other", role="unknown")
+    open_ = manifest.model_copy(update={"classes": [manifest.classes[0], other, manifest.classes[2]]})
+    for melanoma, unsure in ((0.2, True), (0.6, False)):
+        decision = decide(_answer(melanoma), open_, open_.operating_point(), width=500, height=600)
+        assert (decision.refer, "not_sure" in decision.reasons) == (True, unsure)
+        assert decision.malignancy == pytest.approx(melanoma)
+
+
 def test_branches_that_name_different_diagnoses(manifest: Manifest) -> None:
     branches = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], np.float32)
     assert "branches_disagree" in _reasons(replace(_answer(), branch_probabilities=branches), manifest)

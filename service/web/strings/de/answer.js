@@ -59,7 +59,7 @@ export const text = {
     unknown: "Erkennt nicht",
     unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anderes als ${allOf(known)}`])}.`,
     testing: "Im Test",
-    atSelection: "Wo die Schwelle gewählt wurde",
+    notMeasured: "Nicht getestet: wie viele bösartige Läsionen es übersieht, wurde nicht gemessen.",
   },
 
   performance: {
@@ -98,11 +98,12 @@ export const text = {
   probabilities: {
     title: "Wahrscheinlichkeiten nach Diagnose",
     caption: "Kalibrierte Wahrscheinlichkeiten, bösartige Diagnosen zuerst",
-    warning: "Entscheiden Sie nicht nach der wahrscheinlichsten Diagnose: wo Melanome selten sind, ist fast immer eine andere wahrscheinlicher.",
+    warning: "Entscheiden Sie nicht nach der wahrscheinlichsten Diagnose: wo bösartige Läsionen selten sind, ist fast immer eine andere wahrscheinlicher.",
     class: "Diagnose",
     mean: "Mittel",
     branch: "Zweig",
     malignant: "bösartig",
+    unknown: (name = "") => `${name} (ob bösartig, ist offen)`,
     sum: "Alle bösartigen Diagnosen",
     threshold: (threshold = 0) => `Entscheidungsschwelle ${rough(threshold)}`,
     mix: (shares = [""]) => `Mischung des Modells: ${allOf(shares)}.`,

@@ -64,7 +64,7 @@ export const text = {
     unknown: "Cannot recognise",
     unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anything but ${allOf(known)}`])}.`,
     testing: "In testing",
-    atSelection: "Where its threshold was chosen",
+    notMeasured: "Not tested: how many malignant lesions it misses was not measured.",
   },
 
   performance: {
@@ -106,11 +106,12 @@ export const text = {
   probabilities: {
     title: "Probabilities by diagnosis",
     caption: "Calibrated probabilities, malignant diagnoses first",
-    warning: "Do not decide by the most probable diagnosis: where melanoma is rare, another one is nearly always more probable.",
+    warning: "Do not decide by the most probable diagnosis: where malignant lesions are rare, another one is nearly always more probable.",
     class: "Diagnosis",
     mean: "Mean",
     branch: "Branch",
     malignant: "malignant",
+    unknown: (name = "") => `${name} (may be malignant or not)`,
     sum: "All malignant diagnoses",
     threshold: (threshold = 0) => `Decision threshold ${rough(threshold)}`,
     mix: (shares = [""]) => `The model's own mix: ${allOf(shares)}.`,

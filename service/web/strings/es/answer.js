@@ -59,7 +59,7 @@ export const text = {
     unknown: "No reconoce",
     unknownMeans: (others = [""], known = [""]) => `${others.join(", ")} ni otra cosa que ${anyOf(known)}.`,
     testing: "En las pruebas",
-    atSelection: "Donde se eligió el umbral",
+    notMeasured: "Sin probar: no se ha medido cuántas lesiones malignas pasa por alto.",
   },
 
   performance: {
@@ -98,11 +98,12 @@ export const text = {
   probabilities: {
     title: "Probabilidades por diagnóstico",
     caption: "Probabilidades calibradas, primero los diagnósticos malignos",
-    warning: "No decida por el diagnóstico más probable: donde el melanoma es raro, casi siempre hay otro más probable.",
+    warning: "No decida por el diagnóstico más probable: donde las lesiones malignas son raras, casi siempre hay otro más probable.",
     class: "Diagnóstico",
     mean: "Media",
     branch: "Rama",
     malignant: "maligno",
+    unknown: (name = "") => `${name} (puede ser maligno o no)`,
     sum: "Todos los diagnósticos malignos",
     threshold: (threshold = 0) => `Umbral de decisión ${rough(threshold)}`,
     mix: (shares = [""]) => `La mezcla del modelo: ${allOf(shares)}.`,

@@ -16,7 +16,8 @@ from model_training.data.download import download
 from model_training.data.download.download import file_sums, read_sums
 from model_training.data.download.official import OfficialFile
 from model_training.data.download.unzip import ArchiveError, DownloadError
-from model_training.data.isic import DatasetError, read_set
+from model_training.data.isic import read_set
+from model_training.data.pictures import DatasetError
 from tests.model_training.data.download.challenge import Challenge, set_names
 from tests.model_training.data.download.server import Server
 from tests.model_training.locks import held_by_another_process
