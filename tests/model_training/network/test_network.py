@@ -282,20 +282,17 @@ def test_standardised_features_have_mean_0_and_deviation_1() -> None:
 def test_what_is_frozen_stays(blocks: int | None) -> None:
     extraction, classifier = FeatureExtraction("resnet18"), nn.Linear(512, 3)
     extraction.freeze(blocks)
+    with pytest.raises(ValueError, match="resnet18 has 8 residual blocks"):
+        extraction.freeze(9)
     before = {name: value.clone() for name, value in extraction.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in [*extraction.parameters(), *classifier.parameters()] if p.requires_grad], 1)
     extraction.train()
     classifier(extraction(torch.rand(4, 3, 64, 64))[-1].mean(dim=(2, 3))).square().mean().backward()
     optimiser.step()
     changed = {name for name, value in extraction.state_dict().items() if not torch.equal(value, before[name])}
-    parts = ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.1.bn2.running_mean")
-    assert all((f"stages.{part}" in changed) == (blocks == 0) for part in parts)
-    parts = ("layer3.0.conv1.weight", "layer3.0.bn1.running_mean", "layer4.0.bn1.bias", "layer4.0.bn1.running_var")
-    assert all((f"stages.{part}" in changed) == (blocks in (0, 4)) for part in parts)
-    last = ("layer4.1.conv1.weight", "layer4.1.bn2.running_var")
-    assert all((f"stages.{part}" in changed) == (blocks is not None) for part in last)
-
-
-def test_a_network_without_so_many_blocks_says_so() -> None:
-    with pytest.raises(ValueError, match="resnet18 has 8 residual blocks"):
-        FeatureExtraction("resnet18").freeze(9)
+    for parts, learn in (
+        (("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.1.bn2.running_mean"), blocks == 0),
+        (("layer3.0.conv1.weight", "layer4.0.bn1.bias", "layer4.0.bn1.running_var"), blocks in (0, 4)),
+        (("layer4.1.conv1.weight", "layer4.1.bn2.running_var"), blocks is not None),
+    ):
+        assert all((f"stages.{part}" in changed) == learn for part in parts)
