@@ -56,7 +56,7 @@ _FORM = {
         FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
         REFERENCE: {"type": "array", "items": {"type": "string", "maxLength": REFERENCE_LENGTH}},
         LESION: {"type": "array", "items": {"type": "string", "pattern": f"^$|{LABEL}", "maxLength": LABEL_LENGTH}},
-        VISIT: {"type": "array", "items": {"type": "string", "format": "date"}},
+        VISIT: {"type": "array", "items": {"type": "string", "pattern": r"^$|^\d{4}-\d{2}-\d{2}$"}},  # a date or empty
     },
     "additionalProperties": False,
 }
