@@ -108,6 +108,8 @@ class Table(ABC):
             row = self._parse(record)
         except ValueError as error:
             raise NotAnswers(error) from error
+        except RecursionError:  # of the standard library's parser; ours refuses it as a ValueError
+            raise NotAnswers("a row that is nested too deeply") from None
         if not isinstance(row, dict) or "picture" not in row:
             raise NotAnswers("it holds something else")
         return row
@@ -214,7 +216,10 @@ class Csv(Table):
         return row
 
     def _parse(self, record: bytes) -> Any:
-        return dict(zip(self.columns, _cells(record), strict=True))
+        cells = _cells(record)
+        if len(cells) != len(self.columns):
+            raise NotAnswers(f"a row has {len(cells)} cells, not {len(self.columns)}")
+        return dict(zip(self.columns, cells, strict=True))
 
     def _status(self, row: Row) -> object:
         return row["status"]

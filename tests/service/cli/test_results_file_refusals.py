@@ -55,6 +55,19 @@ def test_answers_that_were_judged_otherwise_are_not_mixed_in(
     assert out.read_text() == others
 
 
+def test_a_row_with_other_cells_is_named_and_the_table_left_alone(
+    environment: dict[str, str], archive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.csv"
+    assert cin("predict", archive, "--out", out, **environment).exit_code == 0
+    with_a_blank_line = out.read_bytes() + b"\n"
+    out.write_bytes(with_a_blank_line)
+    result = cin("predict", archive, "--out", out, **environment)
+    assert result.exit_code == 1
+    assert "a row has 0 cells" in result.stderr
+    assert out.read_bytes() == with_a_blank_line
+
+
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
@@ -68,6 +81,7 @@ def test_answers_that_were_judged_otherwise_are_not_mixed_in(
         ("results.csv", "my notes", "choose another --out"),
         ("results.jsonl", '{"a": 1}', "choose another --out"),
         ("results.csv", "x" * 200_000 + "\n", "choose another --out"),
+        pytest.param("results.jsonl", '{"a": ' + "[" * 9_999 + "]" * 9_999 + "}\n", "nested too deeply", id="nested"),
     ],
 )
 def test_files_that_are_something_else_are_left_alone(
