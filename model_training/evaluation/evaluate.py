@@ -82,13 +82,20 @@ def log_prevalence(experiment: Experiment, labels_N: Indices | None = None) -> T
 
 
 def evaluate(
-    experiment: Experiment, split: Split, *, ledger: Path, purpose: str = "", force: bool = False
+    experiment: Experiment,
+    split: Split,
+    *,
+    ledger: Path,
+    purpose: str = "",
+    force: bool = False,
+    with_faithfulness: bool = True,
 ) -> dict[str, float]:
     """Evaluate on a split, write the results to ``<run>/evaluation/<split>/``, and return the figures.
 
     Without out-of-fold answers, the temperature is fitted on the validation split, and later read from its
     ``report.json``.
     ``ledger`` records each reading of the test split, with its ``purpose`` and figures, before anything is written.
+    ``with_faithfulness``: see :func:`~model_training.evaluation.module_report.attention_report`.
     Raises ``ValueError`` for the test split without a purpose, and for a set whose classes do not follow from the
     model's (:func:`~model_training.evaluation.predictions.answers_for`); :class:`LeakageError` when the model has seen
     test images, unless ``force`` is set, which writes the overlap into the report instead.
@@ -103,7 +110,7 @@ def evaluate(
         refuse_seen_pictures(seen, pictures)
     for sentence in seen.as_sentences(pictures.name, len(pictures)):
         experiment.console.print(sentence, highlight=False)
-    answers = _answer(experiment, split, pictures)
+    answers = _answer(experiment, split, pictures, with_faithfulness=with_faithfulness)
     metrics: dict[str, float] = {"num_pictures": len(pictures)}
     metrics |= classification_figures(pictures.labels, answers.scores_NK, pictures.classes)
     lesions = None
@@ -136,7 +143,7 @@ def evaluate(
     return metrics
 
 
-def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answers:
+def _answer(experiment: Experiment, split: Split, pictures: FrameSet, *, with_faithfulness: bool) -> _Answers:
     """Run the network on ``pictures``; on validation, unless there are out-of-fold answers, fit the temperature too."""
     config, device, own_classes = experiment.config, inference_device(experiment.config), experiment.classes()
     network = experiment.recognition_network(len(own_classes)).to(device)
@@ -159,7 +166,8 @@ def _answer(experiment: Experiment, split: Split, pictures: FrameSet) -> _Answer
     # On a set with other classes the labels are not the network's.
     if config.network.lesion_feature_attention and pictures.classes == own_classes:
         views = torch.cat(list(views_of(network, pictures, located, size, device)))
-        attention = attention_report(network, views, pictures.labels, scored_classes(own_classes))
+        scored = scored_classes(own_classes)
+        attention = attention_report(network, views, pictures.labels, scored, with_faithfulness=with_faithfulness)
     return _Answers(scores, branches.double().numpy(), calibration, located, attention)
 
 

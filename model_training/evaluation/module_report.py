@@ -57,17 +57,25 @@ def probabilities(network: ClinicalInspiredNetwork, views_NCSS: Tensor) -> Tenso
 
 
 def attention_report(
-    network: ClinicalInspiredNetwork, views_NCSS: Tensor, labels_N: Indices, scored: Sequence[int]
+    network: ClinicalInspiredNetwork,
+    views_NCSS: Tensor,
+    labels_N: Indices,
+    scored: Sequence[int],
+    *,
+    with_faithfulness: bool = True,
 ) -> dict[str, Any]:
     """All figures of the attention, with the mean AUC of the ``scored`` classes with and without it.
 
-    Deletion and insertion are measured on evenly spaced images. Raises as :func:`attention_figures`.
+    Deletion and insertion, which take minutes on a CPU, are measured on evenly spaced images. Raises as
+    :func:`attention_figures`.
     """
     figures: dict[str, Any] = dict(attention_figures(network, views_NCSS))
     with torch.no_grad():
         figures["mean_auc"] = _mean_auc(probabilities(network, views_NCSS), labels_N, scored)
         with attention_switched_off(network):
             figures["mean_auc_without_attention"] = _mean_auc(probabilities(network, views_NCSS), labels_N, scored)
+    if not with_faithfulness:
+        return figures
     some = views_NCSS[:: max(1, len(views_NCSS) // NUM_FAITHFULNESS)][:NUM_FAITHFULNESS]
     return {**figures, "faithfulness_images": len(some), "faithfulness": faithfulness_figures(network, some)}
 

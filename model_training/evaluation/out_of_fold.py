@@ -39,7 +39,7 @@ def answer_out_of_fold(experiment: Experiment, *, ledger: Path, deadline: float 
         if fold.config.network.lesion_area_attention:
             fold.train_area(deadline=deadline)
         fold.train_recognition(deadline=deadline)
-        evaluate(fold, "validation", ledger=ledger)
+        evaluate(fold, "validation", ledger=ledger, with_faithfulness=False)
     train = experiment.training_sets()[0]
     answered = dict(pair for fold in folds for pair in _logits(fold).items())
     logits_NBK = torch.stack([answered[id] for id in train.ids])

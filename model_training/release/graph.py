@@ -35,8 +35,9 @@ def export_graph(network: DeployedCIN, path: Path, *, frame_size: int, specs: Se
 
 
 def ship_graph(graph: Path, path: Path) -> None:
-    """Check the graph and write it for a bundle: large float32 weights stored as float16, no stack traces."""
+    """Check the graph and write it for a bundle: equal weights once, large ones as float16, no stack traces."""
     model = onnx.load(graph)
+    share_equal_weights(model)
     store_half_precision(model)
     forget_stack_traces(model)
     onnx.checker.check_model(model, full_check=True)
@@ -49,6 +50,22 @@ def forget_stack_traces(model: onnx.ModelProto) -> None:
         kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
+
+
+def share_equal_weights(model: onnx.ModelProto) -> None:
+    """Keep each large weight once: layers that were frozen in training are the same in both branches."""
+    kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    first_of = {weight.name: weight.name for weight in model.graph.initializer}
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.size < MIN_HALF_PRECISION_SIZE:
+            continue
+        first_of[weight.name] = kept.setdefault((weight.data_type, values.shape, values.tobytes()), weight.name)
+    distinct = [weight for weight in model.graph.initializer if first_of[weight.name] == weight.name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(distinct)
+    for node in model.graph.node:
+        node.input[:] = [first_of.get(name, name) for name in node.input]
 
 
 def store_half_precision(model: onnx.ModelProto) -> None:

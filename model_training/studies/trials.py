@@ -52,6 +52,8 @@ class TrialRecord(BaseModel):
     area_sha256: str | None = None
     # The learnt alpha and beta of Eqn 3, and alpha of attention residual blocks.
     attention_weights: dict[str, float] = {}
+    # What switching the attention off changes, and how P is used; empty without it, and in older outcomes.
+    attention: dict[str, float] = {}
     # Figures on the set that the temperatures were fitted on.
     validation: dict[str, float]
     evaluated_on: str
@@ -187,10 +189,10 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
     experiment.train_recognition(deadline=deadline)
     run = experiment.recognition_run
     about = run.read_json("run.json")
-    validation = evaluate(experiment, "validation", ledger=ledger)
+    validation = evaluate(experiment, "validation", ledger=ledger, with_faithfulness=False)
     metrics = validation
     if trial.split == "test":
-        metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name)
+        metrics = evaluate(experiment, "test", ledger=ledger, purpose=trial.name, with_faithfulness=False)
     evaluated = experiment.evaluation(trial.split)
     report = read_json(evaluated / "report.json", mend="run again: cin-train evaluate")
     record = TrialRecord(
@@ -204,6 +206,7 @@ def run_trial(trial: Trial, *, ledger: Path, deadline: float | None = None) -> T
         seconds={stage: run.training_seconds() for stage, run in runs.items()},
         area_sha256=runs["area"].weights_sha256() if "area" in runs else None,
         attention_weights=attention_weights(run.load_weights(trial.config, "recognition")),
+        attention=report["attention"] or {},
         validation=validation,
         evaluated_on=report["set"],
         digest=report["digest"],
