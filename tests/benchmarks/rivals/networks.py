@@ -84,7 +84,14 @@ def _eager(bundle: Any) -> Any:
     cin = build_network(network, num_classes=num_classes)
     calibration = Calibration(torch.ones(2), torch.zeros(num_classes))
     device = "cuda" if ON_GPU else "cpu"
-    deployed = DeployedCIN(locator, cin, size=network.size, calibration=calibration).eval().to(device)
+    deployed = DeployedCIN(
+        locator,
+        cin,
+        size=network.size,
+        calibration=calibration,
+        canonical_orientation=network.canonical_orientation,
+    )
+    deployed = deployed.eval().to(device)
 
     def run(frames: NDArray[np.uint8]) -> list[NDArray[Any]]:
         with torch.inference_mode():
