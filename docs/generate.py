@@ -148,6 +148,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "table-2": reproduction_tables.table_2,
     "table-3": lambda: reproduction_tables.systems_of_2017(3),
     "cross-validation": reproduction_tables.cross_validation,
+    "recipes": reproduction_tables.recipes,
     "releases": reproduction_tables.releases,
     "training-mix": reproduction_tables.training_mix,
     "abstention": reproduction_tables.abstention,

@@ -42,10 +42,28 @@ def cross_validation() -> str:
     return table(["Variant", *heads], rows)
 
 
+def recipes() -> str:
+    """The folds of the recipes of two releases, by seed."""
+    rows = []
+    for recipe, folder, seed in (
+        ("lesion-recipe", "choices-at-224", 0),
+        ("lesion-recipe", "choices-at-224-seed-1", 1),
+        ("shipped-recipe", "choices-at-128", 0),
+    ):
+        name = f"{folder}/trials/cross-validation/{recipe}"
+        folds = [read(f"{name}/fold-{fold}/trial.json") for fold in range(1, 6)]
+        means = [fold["metrics"]["mean_auc"] for fold in folds]
+        size = folds[0]["config"]["network"]["size"]
+        cells = [*(f"{mean:.3f}" for mean in means), f"{sum(means) / len(means):.3f}"]
+        rows.append([f"`{recipe}`", str(size), str(seed), *cells])
+    folds_of = [f"Fold {fold}" for fold in range(1, 6)]
+    return table(["Recipe", "Pixels", "Seed", *folds_of, "Mean"], rows)
+
+
 def releases() -> str:
     equal = read("training-mix.json")["mean_auc_with_equal_classes"]
     rows = []
-    for version in ("1.1.0", "1.2.0", "1.4.0"):
+    for version in ("1.1.0", "1.2.0", "1.4.0", "2.0.0"):
         name = f"cin-isic2017-{version}"
         both = [read(f"{name}/{split}.json")["metrics"] for split in ("validation", "test")]
         level = [f"{equal[name][split]:.3f}" for split in ("validation", "test")] if name in equal else None
@@ -56,12 +74,13 @@ def releases() -> str:
 
 
 def training_mix() -> str:
+    version = RELEASE.rpartition("-")[2]
     rows = []
     for row in read("training-mix.json")["rows"]:
         pair, gain = [row[task] for task in TASKS[:2]], row["release_minus_this"]
         cells = [f"{value:.3f}" for value in (*pair, sum(pair) / 2)]
         rows.append([f"`{row['system']}`", *cells, interval(gain, "+.3f")])
-    return table(["System", "Melanoma, test", "SK, test", "Mean, test", "1.4.0 minus this, mean"], rows)
+    return table(["System", "Melanoma, test", "SK, test", "Mean, test", f"{version} minus this, mean"], rows)
 
 
 def abstention() -> str:
@@ -70,7 +89,8 @@ def abstention() -> str:
         num = round(row["abstained"]["value"] * row["num_pictures"])
         text = f"{num} of {row['num_pictures']}: {interval(row['abstained'], '.1%')}"
         cells.setdefault(row["measured_on"], {})[row["variant"]] = text
-    return table(["Set", "fp32", "int8"], ([f"`{name}`", row["fp32"], row["int8"]] for name, row in cells.items()))
+    variants = list(dict.fromkeys(variant for row in cells.values() for variant in row))
+    return table(["Set", *variants], ([f"`{name}`", *(row[v] for v in variants)] for name, row in cells.items()))
 
 
 def robustness() -> str:

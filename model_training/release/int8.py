@@ -33,7 +33,7 @@ RANGE_PERCENTILE = 99.999
 # Images whose activations are in memory at the same time.
 _CALIBRATION_STRIDE = 4
 
-_QUANTISED_WEIGHTS = re.compile(r"branches\.\d\.features\.stages\.layer[34]\.")
+_QUANTISED_WEIGHTS = re.compile(r"branches\.\d\.features\.stages\.layer[234]\.")
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
