@@ -63,7 +63,7 @@ def recipes() -> str:
 def releases() -> str:
     equal = read("training-mix.json")["mean_auc_with_equal_classes"]
     rows = []
-    for version in ("1.1.0", "1.2.0", "1.4.0", "2.0.0"):
+    for version in ("1.1.0", "1.2.0", "1.4.0"):
         name = f"cin-isic2017-{version}"
         both = [read(f"{name}/{split}.json")["metrics"] for split in ("validation", "test")]
         level = [f"{equal[name][split]:.3f}" for split in ("validation", "test")] if name in equal else None
