@@ -90,5 +90,5 @@ def _schema(app: FastAPI) -> dict[str, Any]:
     if service is None:
         return openapi.describe(app, None)
     if app.openapi_schema is None:
-        app.openapi_schema = openapi.describe(app, service.network.bundle.manifest)
+        app.openapi_schema = openapi.describe(app, service.scheduler.bundle.manifest)
     return app.openapi_schema

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from service.inference.answers import CanaryError, DeviceError, OutOfMemory
 from service.inference.batching import Stopped
-from service.inference.network import Network
+from service.inference.scheduler import Scheduler
 from service.metrics import Metrics
 from service.problems import NOT_READY, ServiceError
 
@@ -24,13 +24,13 @@ class Health:
     """
 
     def __init__(
-        self, network: Network, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
+        self, scheduler: Scheduler, metrics: Metrics, on_fatal: Callable[[str], None], *, timeout_seconds: float
     ) -> None:
         """``on_fatal`` is called with the reason when the process should end.
 
         A canary slower than the timeout is a failure, unless later images were answered: then the queue is only busy.
         """
-        self._network, self._metrics, self._on_fatal = network, metrics, on_fatal
+        self._scheduler, self._metrics, self._on_fatal = scheduler, metrics, on_fatal
         self._timeout_seconds = timeout_seconds
         self._recovery: asyncio.Task[None] | None = None
         self.failure: str | None = None
@@ -39,7 +39,7 @@ class Health:
 
     def not_ready_because(self) -> str | None:
         """Why no requests are taken, or None when they are."""
-        return self.failure or (None if self._network.batcher.alive else "the queue is not running")
+        return self.failure or (None if self._scheduler.batcher.alive else "the queue is not running")
 
     def require_admitting(self) -> None:
         """Raise a 503 when the service is not ready, or will stop listening within a second."""
@@ -54,16 +54,16 @@ class Health:
 
     async def check_canary(self) -> None:
         """Run the canary image through every session, then through the queue; a wrong answer sets the latch."""
-        engine = self._network.engine
+        engine = self._scheduler.engine
         tolerance = engine.bundle.canary_tolerance(engine.variant.name)
         began = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                difference = await self._network.batcher.call(engine.canary_difference)
-                queued = await self._network.batcher.submit(engine.canary_frame)
+                difference = await self._scheduler.batcher.call(engine.canary_difference)
+                queued = await self._scheduler.batcher.submit(engine.canary_frame)
             self.canary_difference = max(difference, engine.difference_from_canary(queued))
         except TimeoutError:
-            if self._network.batcher.latest_began > began:
+            if self._scheduler.batcher.latest_began > began:
                 log.warning("the canary picture got no answer in time, other pictures did; it is tried again later")
             else:
                 self.fail("the canary picture got no answer in time")

@@ -27,7 +27,7 @@ from service.imaging.decoder_pool import DecoderPool
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.inference.answers import EngineError
 from service.inference.engine import Engine
-from service.inference.network import Network
+from service.inference.scheduler import Scheduler
 from service.inference.sessions import GpuOptions
 from service.ledger.file import LedgerFile
 from service.ledger.ledger import Ledger
@@ -53,7 +53,7 @@ class Service:
 
     settings: Settings
     predictor: Predictor
-    network: Network
+    scheduler: Scheduler
     health: Health
     admission: Admission
     keys: LiveKeys | None
@@ -91,11 +91,11 @@ async def running(
 
 @asynccontextmanager
 async def _taking_requests(service: Service) -> AsyncIterator[None]:
-    network, health, metrics = service.network, service.health, service.metrics
+    scheduler, health, metrics = service.scheduler, service.health, service.metrics
     tasks: list[asyncio.Task[None]] = []
     try:
-        network.batcher.start()
-        await network.warm_up()
+        scheduler.batcher.start()
+        await scheduler.warm_up()
         await _warm_up_decoders(service.predictor)
         await health.check_canary()
         if health.failure is not None:
@@ -106,14 +106,14 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
         service.audit.log_head()
         metrics.ready.set(1)
         tasks = _start_background_tasks(service)
-        log.info("%s runs on %s", network.engine.variant.name, network.engine.provider)
+        log.info("%s runs on %s", scheduler.engine.variant.name, scheduler.engine.provider)
         yield
     finally:
         await health.shut_down()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)  # a failure was logged
-        await network.batcher.stop()
+        await scheduler.batcher.stop()
         service.predictor.decoders.close()
         await service.records.drain()
         await service.ledger.close()
@@ -122,7 +122,7 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
             await service.audit.record("stop", reason=health.failure)
         service.audit.log_head()
         await service.audit.close()
-        network.close()
+        scheduler.close()
         service.records.close()
 
 
@@ -137,17 +137,17 @@ async def predicting(settings: Settings, bundle: Bundle) -> AsyncIterator[Predic
     with ForkServer() as fork_server:
         no_one, failed = (lambda reason: None), (lambda error: "failed")
         predictor = _build_predictor(settings, bundle, metrics, kept, fork_server, no_one, failed, max_costly=None)
-        network = predictor.network
+        scheduler = predictor.scheduler
         try:
-            network.batcher.start()
+            scheduler.batcher.start()
             yield predictor
         finally:
             await predictor.health.shut_down()
-            await network.batcher.stop()
+            await scheduler.batcher.stop()
             predictor.decoders.close()
             await kept.audit.close()
             await kept.ledger.close()
-            network.close()
+            scheduler.close()
             kept.records.close()
 
 
@@ -183,7 +183,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
 
 def _described(service: Service) -> dict[str, Any]:
     """What is running, for the audit log."""
-    engine = service.network.engine
+    engine = service.scheduler.engine
     return {
         "version": version("clinical-inspired-network"),
         "model": engine.bundle.sha256,
@@ -202,22 +202,22 @@ def _build_service(
     records = Records(_open_store(settings))
     kept = _Kept(records, Ledger(None if settings.ledger is None else LedgerFile(settings.ledger)), audit)
     predictor = _build_predictor(settings, bundle, metrics, kept, fork_server, on_fatal, outcome_of)
-    network = predictor.network
+    scheduler = predictor.scheduler
     admission = Admission(
         RateLimit(settings.caller_rate),
         slots=settings.queue_size,
         max_per_caller=settings.max_in_flight_per_caller(),
         max_bytes=settings.queue_size * settings.max_upload_bytes,
     )
-    metrics.describe_model(bundle, variant=network.engine.variant.name, provider=network.engine.provider)
+    metrics.describe_model(bundle, variant=scheduler.engine.variant.name, provider=scheduler.engine.provider)
     metrics.gpu_expected.set(settings.expects_gpu())
-    metrics.queue_depth.set_function(lambda: network.batcher.depth)
+    metrics.queue_depth.set_function(lambda: scheduler.batcher.depth)
     metrics.slots.set(admission.slots)
     metrics.slots_taken.set_function(lambda: admission.slots_taken)
     return Service(
         settings=settings,
         predictor=predictor,
-        network=network,
+        scheduler=scheduler,
         health=predictor.health,
         admission=admission,
         keys=keys,
@@ -256,7 +256,7 @@ def _build_predictor(
         ),
         threads=settings.inference_threads,
     )
-    network = Network(
+    scheduler = Scheduler(
         engine,
         threads=settings.inference_threads,
         max_batch=settings.effective_max_batch(engine.provider),
@@ -264,11 +264,11 @@ def _build_predictor(
         on_batch=metrics.batch_size.observe,
         on_failure=lambda error: health.on_inference_failure(error),
     )
-    health = Health(network, metrics, on_fatal, timeout_seconds=settings.deadline_seconds)
+    health = Health(scheduler, metrics, on_fatal, timeout_seconds=settings.deadline_seconds)
     decoders = DecoderPool(
         fork_server,
-        network.compute,
-        network.compute_costly,
+        scheduler.compute,
+        scheduler.compute_costly,
         frame_size=bundle.manifest.frame_size,
         jpeg_quality=bundle.manifest.frame_jpeg_quality,
         pictures=PictureLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
@@ -277,7 +277,7 @@ def _build_predictor(
     )
     return Predictor(
         decoders=decoders,
-        network=network,
+        scheduler=scheduler,
         health=health,
         point=point,
         examiner=make_examiner(bundle, settings.abstain),

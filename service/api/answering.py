@@ -110,7 +110,7 @@ async def _form(service: Service, view: View, media_type: str, subject: str | No
         _require_no(subject=subject)
         return Form(view)
     _require_not_raw(view, FHIR)
-    return Form(view, Fhir(await asyncio.to_thread(service.network.bundle.model_card), subject))
+    return Form(view, Fhir(await asyncio.to_thread(service.scheduler.bundle.model_card), subject))
 
 
 def _require_no(*, subject: str | None) -> None:
@@ -162,7 +162,7 @@ def respond(
 
 
 def _fhir(service: Service, prediction: Prediction, view: View, fhir: Fhir) -> str:
-    manifest = service.network.bundle.manifest
+    manifest = service.scheduler.bundle.manifest
     seen = show(prediction, manifest, view)
     bundle = transaction(seen, manifest.classes, fhir.card, subject=fhir.subject)
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":"))

@@ -143,7 +143,7 @@ async def choose_point(service: ServiceDep, operating_point: PointQuery = None) 
 
 def point_called(service: Service, name: str) -> OperatingPoint:
     """The model's operating point of that name. Raises the 400 of an unknown one."""
-    points = {point.name: point for point in service.network.bundle.manifest.operating_points}
+    points = {point.name: point for point in service.scheduler.bundle.manifest.operating_points}
     if name not in points:
         detail = f"operating_point: the model has no such operating point; it has: {', '.join(points)}"
         raise ServiceError(MALFORMED, detail)
@@ -173,7 +173,7 @@ async def choose_view(
     here, because a picture that was judged would be kept without a client that knows."""
     if prevalence is not None:
         try:
-            calibrated_prevalence(service.network.bundle.manifest)
+            calibrated_prevalence(service.scheduler.bundle.manifest)
         except ViewError as error:
             raise ServiceError(MALFORMED, f"prevalence: {error}") from error
     return View(prevalence, raw=include == "raw")
@@ -184,7 +184,7 @@ ViewDep = Annotated[View, Depends(choose_view)]
 
 def shown(service: Service, prediction: Prediction, view: View, json: str | None = None) -> str:
     """The body of an answer; ``json`` is the whole prediction's where that is serialised."""
-    seen = show(prediction, service.network.bundle.manifest, view)
+    seen = show(prediction, service.scheduler.bundle.manifest, view)
     return json if json is not None and seen is prediction else seen.model_dump_json()
 
 
@@ -202,7 +202,7 @@ def alias(
 
 def require_same_model(service: Service, prediction: Prediction) -> None:
     """Raises the 409 of a prediction that another model made: its figures are not this model's to convert."""
-    if prediction.model.sha256 != service.network.bundle.sha256:
+    if prediction.model.sha256 != service.scheduler.bundle.sha256:
         raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
 
 

@@ -78,7 +78,7 @@ async def source_of(service: Service, caller: Caller, data: bytes) -> Source:
 
         return read_source(data)
 
-    return await service.network.compute(read, caller.counted_as)
+    return await service.scheduler.compute(read, caller.counted_as)
 
 
 async def make(
@@ -95,7 +95,7 @@ async def make(
     Raises the 409 of a prediction that another model made, and :class:`DamagedRecord`.
     """
     require_same_model(service, prediction)
-    manifest = service.network.bundle.manifest
+    manifest = service.scheduler.bundle.manifest
     seen = show(prediction, manifest, view)
 
     def encoded() -> list[bytes]:
@@ -109,7 +109,7 @@ async def make(
             except Exception as error:
                 raise _failure(error) from None
 
-    bodies = await service.network.compute(encoded, caller.counted_as)
+    bodies = await service.scheduler.compute(encoded, caller.counted_as)
     return _related(bodies) if objects.in_parts else Made(bodies[0], DICOM)
 
 

@@ -81,7 +81,9 @@ async def read_json(request: Request, ends: float) -> bytes:
     if _kind(request) != "application/json":
         raise ServiceError(MALFORMED, "send a body of type application/json")
     limits = UploadLimits(_JSON_BYTES, ends, take=lambda num_bytes: None)
-    return b"".join([chunk async for chunk in _received(request, limits, _JSON_BYTES)])
+    return b"".join(
+        [chunk async for chunk in _received(request, limits, _JSON_BYTES, "send the fields of the schema alone")]
+    )
 
 
 def _kind(request: Request) -> str:
@@ -136,9 +138,11 @@ async def _read_form(
         await form.close()
 
 
-async def _received(request: Request, limits: UploadLimits, most: int) -> AsyncGenerator[bytes, None]:
+async def _received(
+    request: Request, limits: UploadLimits, most: int, remedy: str = "send fewer or smaller pictures"
+) -> AsyncGenerator[bytes, None]:
     """The body's chunks, ``most`` bytes at most. An announced size is refused before anything is read."""
-    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; send fewer or smaller pictures")
+    too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; {remedy}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         raise too_large
@@ -158,7 +162,7 @@ async def _until(request: Request, ends: float) -> AsyncGenerator[bytes, None]:
             async with asyncio.timeout_at(ends):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            detail = "the picture did not arrive in time; send it again, or smaller"
+            detail = "the upload did not arrive in time; send it again, or smaller"
             raise ServiceError(REQUEST_TIMEOUT, detail, headers={"Connection": "close"}) from None
         if chunk is None:
             return

@@ -172,7 +172,7 @@ async def _predict_into_file(
     async with predicting(settings, bundle) as predictor:
         judged_by = JudgedBy(
             bundle.sha256,
-            predictor.network.engine.variant.name,
+            predictor.scheduler.engine.variant.name,
             predictor.point.name,
             how_it_abstains(bundle, settings.abstain),
             prevalence_text(bundle.manifest.malignant_prevalence if view.prevalence is None else view.prevalence),
@@ -212,8 +212,8 @@ async def _report_all(
     answered: Answered = _never,
 ) -> None:
     """Predict all pictures and report every outcome, in order."""
-    network, max_bytes = predictor.network, settings.max_upload_bytes
-    in_flight = 2 * network.threads + 3 * network.max_batch  # enough for full batches and busy threads
+    scheduler, max_bytes = predictor.scheduler, settings.max_upload_bytes
+    in_flight = 2 * scheduler.threads + 3 * scheduler.max_batch  # enough for full batches and busy threads
     with reporting as report:
         outcomes = predict_files(
             predictor, paths, in_flight=in_flight, max_bytes=max_bytes, overlays=overlays, answered=answered
@@ -221,7 +221,7 @@ async def _report_all(
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 if (prediction := outcome.prediction) is not None:
-                    prediction = show(prediction, network.bundle.manifest, view)
+                    prediction = show(prediction, scheduler.bundle.manifest, view)
                 report(outcome._replace(prediction=prediction))
 
 
@@ -271,7 +271,7 @@ async def _predict_file(
         if answered(path) not in (None, source):
             return Outcome(path, result.prediction, overlays_error="replaced after its answer; choose another --out")
         try:
-            await predictor.network.compute(lambda: overlays.write(path, result.maps, source), _CALLER.counted_as)
+            await predictor.scheduler.compute(lambda: overlays.write(path, result.maps, source), _CALLER.counted_as)
         except OSError as error:
             return Outcome(path, result.prediction, overlays_error=_reason(error))
     return Outcome(path, result.prediction)

@@ -47,7 +47,7 @@ async def watch(
         address = urlsplit(url)
         if credentials is not None and address.scheme == "http" and not is_loopback(address.hostname or ""):
             log.warning("the password goes to the PACS as it is; https encrypts it")
-        network, health, registry = predictor.network, predictor.health, CollectorRegistry()
+        scheduler, health, registry = predictor.scheduler, predictor.health, CollectorRegistry()
         ProcessCollector(namespace="cin_pacs", registry=registry)
         watching = Watch(
             pacs,
@@ -55,7 +55,7 @@ async def watch(
             Selection(modality, since),
             WatchMetrics(registry),
             every_seconds=every_seconds,
-            in_flight=network.threads + network.max_batch,
+            in_flight=scheduler.threads + scheduler.max_batch,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.stopping.set)
         await health.check_canary()
@@ -63,7 +63,7 @@ async def watch(
         canary = background.start(background.watch_canary(health, every_seconds=settings.canary_seconds), health)
         if settings.metrics_port is not None:
             serve_metrics(registry, settings.host, settings.metrics_port)
-        log.info("%s watches for %s", network.engine.variant.name, modality)
+        log.info("%s watches for %s", scheduler.engine.variant.name, modality)
         try:
             complete = await (watching.once() if once else watching.run())
         finally:

@@ -28,7 +28,7 @@ class PredictedResults:
 
     def uids(self, instance: Instance) -> Sequence[str]:
         """The identifiers of an instance's results."""
-        point, model = self.predictor.point, self.predictor.network.bundle.sha256
+        point, model = self.predictor.point, self.predictor.scheduler.bundle.sha256
         return list(instance_uids(self.kinds, instance.uid, model, operating_point=point.name).values())
 
     def reason_to_skip(self, instance: Instance) -> str | None:
@@ -43,8 +43,8 @@ class PredictedResults:
 
         Raises :class:`PacsError` for the file of another instance, and what :meth:`Predictor.predict` raises.
         """
-        predictor, manifest = self.predictor, self.predictor.network.bundle.manifest
-        compute = predictor.network.compute
+        predictor, manifest = self.predictor, self.predictor.scheduler.bundle.manifest
+        compute = predictor.scheduler.compute
         source = await compute(lambda: read_source(data), _CALLER.counted_as)
         if (source.study, source.instance) != (instance.study, instance.uid):
             # The results would be another patient's.

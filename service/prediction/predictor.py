@@ -28,7 +28,7 @@ from service.imaging.decoder_pool import DecoderPool
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import Answer, DeviceError, EngineError
 from service.inference.batching import Stopped
-from service.inference.network import Network
+from service.inference.scheduler import Scheduler
 from service.ledger.entries import FollowUp
 from service.ledger.file import LedgerError
 from service.ledger.ledger import Ledger
@@ -69,7 +69,7 @@ class Predictor:
     """
 
     decoders: DecoderPool
-    network: Network
+    scheduler: Scheduler
     health: Health
     point: OperatingPoint
     examiner: Examiner | None
@@ -99,7 +99,7 @@ class Predictor:
         entry = self._entry(caller)
         try:
             picture, answer, stages = await self._infer(data, caller, began)
-            engine = self.network.engine
+            engine = self.scheduler.engine
             prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime, follow_up)
             result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
             entry["id"] = id
@@ -114,22 +114,23 @@ class Predictor:
 
         Raises :class:`PictureError` or :class:`DecoderError` when it is not decoded; answers can still be trusted then.
         """
-        engine = self.network.engine
+        engine = self.scheduler.engine
         picture = engine.bundle.path(engine.bundle.manifest.canary.picture)
         data, expected = await asyncio.to_thread(lambda: (picture.read_bytes(), engine.canary_frame))
         decoded = await self.decoders.decode(data, _CANARY)
         if not np.array_equal(decoded.picture.frame, expected):
             self.health.fail("a decoder process gives another frame of the canary picture")
 
-    def take_back(self, result: Result, caller: Caller) -> None:
-        """Roll back a committed prediction that did not reach its client."""
+    def take_back(self, result: Result, caller: Caller) -> asyncio.Future[tuple[None, None]]:
+        """Roll back a committed prediction that did not reach its client. The result is done when it is deleted, which
+        also happens when it is not awaited."""
         ledger = {} if result.ledger is None else {"ledger": result.ledger}
-        self._give_up({**self._entry(caller), "id": result.prediction.id, **ledger})
+        return self._give_up({**self._entry(caller), "id": result.prediction.id, **ledger})
 
     def _entry(self, caller: Caller) -> dict[str, str]:
         """The fields of every audit entry about an image; :meth:`predict` adds the ``id``, :meth:`_commit` the head of
         the ``ledger``."""
-        engine = self.network.engine
+        engine = self.scheduler.engine
         return {"by": caller.name, "model": engine.bundle.sha256, "variant": engine.variant.name}
 
     async def _infer(self, data: bytes, caller: Caller, began: float) -> tuple[Picture, Answer, Stages]:
@@ -138,7 +139,7 @@ class Predictor:
         picture, decoding = await self.decoders.decode(data, caller.counted_as)
         waited = perf_counter() - arrived - decoding
         try:
-            answer = await self.network.batcher.submit(picture.frame)
+            answer = await self.scheduler.batcher.submit(picture.frame)
         except (DeviceError, Stopped):
             raise
         except Exception as error:  # the batcher's listener has logged it
@@ -162,7 +163,7 @@ class Predictor:
             raise
         self.health.require_ready()
         if self.ledger.kept:
-            manifest = self.network.bundle.manifest
+            manifest = self.scheduler.bundle.manifest
             head = await self.ledger.add(ledger_entry(result.prediction, result.maps, manifest, caller.client))
             entry["ledger"] = str(head)
             self.health.require_ready()
@@ -185,9 +186,10 @@ class Predictor:
             await self.audit.record("prediction", **entry, outcome=self.outcome_of(error))
         await deleted
 
-    def _give_up(self, entry: dict[str, str], outcome: str = _GIVEN_UP) -> None:
-        self._discard(entry)
+    def _give_up(self, entry: dict[str, str], outcome: str = _GIVEN_UP) -> asyncio.Future[tuple[None, None]]:
+        deleted = self._discard(entry)
         self.audit.note("prediction", **entry, outcome=outcome)
+        return deleted
 
     def _discard(self, entry: dict[str, str]) -> asyncio.Future[tuple[None, None]]:
         head = Head.parse(entry["ledger"]) if "ledger" in entry else None

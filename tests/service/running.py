@@ -35,14 +35,14 @@ async def running(
 async def _queue_as_for_a_gpu(service: Service) -> None:
     """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
     settings = service.settings
-    await service.network.batcher.stop()
-    service.network.batcher = Batcher(
-        service.network.engine.run,
+    await service.scheduler.batcher.stop()
+    service.scheduler.batcher = Batcher(
+        service.scheduler.engine.run,
         max_batch=settings.effective_max_batch("cpu"),
         on_batch=service.metrics.batch_size.observe,
         on_failure=service.health.on_inference_failure,
     )
-    service.network.batcher.start()
+    service.scheduler.batcher.start()
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
@@ -65,7 +65,7 @@ def play(scenario: Scenario, bundle: Bundle, **settings: Any) -> None:
 async def held(service: Service) -> AsyncIterator[None]:
     """Keep the thread that owns the session busy."""
     gate = threading.Event()
-    busy = asyncio.ensure_future(service.network.batcher.call(gate.wait))
+    busy = asyncio.ensure_future(service.scheduler.batcher.call(gate.wait))
     try:
         yield
     finally:

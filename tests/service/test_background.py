@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from service.access.keys import LiveKeys
-from service.inference.network import Network
+from service.inference.scheduler import Scheduler
 from tests.service.conftest import Start
 from tests.service.served import make_key
 from tests.service.waiting import wait_until
@@ -59,13 +59,13 @@ def test_keys_are_accepted_at_once_after_a_slow_start(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.access.keys.STALE_SECONDS", 1.0)
-    warm_up = Network.warm_up
+    warm_up = Scheduler.warm_up
 
-    async def slowly(network: Network) -> None:
+    async def slowly(scheduler: Scheduler) -> None:
         await asyncio.sleep(1.2)
-        await warm_up(network)
+        await warm_up(scheduler)
 
-    monkeypatch.setattr(Network, "warm_up", slowly)
+    monkeypatch.setattr(Scheduler, "warm_up", slowly)
     headers = {"Authorization": f"Bearer {make_key(tmp_path / 'keys.json', 'clinic')}"}
     with start(keys=tmp_path / "keys.json") as client:
         assert client.get("/model", headers=headers).status_code == 200

@@ -47,7 +47,7 @@ def test_a_late_canary_is_a_failure_unless_later_images_are_answered(
     async def failure() -> str | None:
         settings = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=2, deadline_seconds=1)
         async with asyncio.timeout(20), predicting(settings, tiny_bundle) as predictor:
-            batcher, frame = predictor.network.batcher, predictor.network.engine.canary_frame
+            batcher, frame = predictor.scheduler.batcher, predictor.scheduler.engine.canary_frame
             earlier = asyncio.create_task(batcher.submit(frame))
             await asyncio.sleep(0.1)  # it runs already, so its answer says nothing of the device from now on
             checked = asyncio.create_task(predictor.health.check_canary())

@@ -191,7 +191,7 @@ async def _draw(service: Service, caller: Caller, function: Callable[[], T]) -> 
         with service.admission.enter(caller.counted_as) as entry:
             entry.take_slots()
             async with asyncio.timeout(seconds):
-                return await service.network.compute(function, caller.counted_as)
+                return await service.scheduler.compute(function, caller.counted_as)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"not drawn within {seconds:g} s; try again later") from None
     except MissingMap as error:

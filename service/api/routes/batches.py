@@ -110,7 +110,7 @@ async def create_predictions(
     try:
         await require_live_key(request, service)
     except ServiceError:
-        _take_back(service.predictor, outcomes, caller)
+        await _take_back(service.predictor, outcomes, caller)
         raise
     body = _to_json(service, outcomes, texts.get(REFERENCE) or [None] * len(outcomes), view)
     return Response(body, media_type="application/json")
@@ -149,10 +149,10 @@ async def predict_all(
     return [task.result() for task in tasks]
 
 
-def _take_back(predictor: Predictor, outcomes: Sequence[Result | ServiceError], caller: Caller) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, Result):
-            predictor.take_back(outcome, caller)
+def _take_back(
+    predictor: Predictor, outcomes: Sequence[Result | ServiceError], caller: Caller
+) -> asyncio.Future[list[tuple[None, None]]]:
+    return asyncio.gather(*[predictor.take_back(each, caller) for each in outcomes if isinstance(each, Result)])
 
 
 def _to_json(

@@ -77,7 +77,7 @@ async def create_feedback(id: str, request: Request, service: ServiceDep, caller
     await require_live_key(request, service)
     try:
         answer = await _answer(service, caller, id)
-        entry = entry_of(said, caller, id, service.network.bundle.manifest)
+        entry = entry_of(said, caller, id, service.scheduler.bundle.manifest)
         head = await service.ledger.add(entry)
     except NoSuchAnswer:
         await note_access(service, caller, "feedback", id, "not-found")

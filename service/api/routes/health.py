@@ -39,9 +39,9 @@ async def readyz(service: ServiceDep, response: Response) -> Readiness:
     return Readiness(
         ready=reason is None,
         reason=reason,
-        provider=service.network.engine.provider,
-        variant=service.network.engine.variant.name,
-        queue_depth=service.network.batcher.depth,
+        provider=service.scheduler.engine.provider,
+        variant=service.scheduler.engine.variant.name,
+        queue_depth=service.scheduler.batcher.depth,
         canary_max_difference=service.health.canary_difference,
     )
 

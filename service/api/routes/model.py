@@ -17,7 +17,7 @@ router = APIRouter(tags=["model"])
 @alias(router.get, "/v1/model", "/model", responses=documented(NOT_READY))
 async def get_model(service: ServiceDep) -> ModelCard:
     """The model's card and manifest, and how it runs."""
-    engine = service.network.engine
+    engine = service.scheduler.engine
     return ModelCard(
         card=await asyncio.to_thread(engine.bundle.model_card),
         manifest=engine.bundle.manifest,

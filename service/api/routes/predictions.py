@@ -146,7 +146,7 @@ async def predict(
             await require_live_key(request, service)
             id = None
             if idempotency_key is not None:
-                asked = [caller.name, idempotency_key, point.name, service.network.bundle.sha256]
+                asked = [caller.name, idempotency_key, point.name, service.scheduler.bundle.sha256]
                 asked += [] if follow_up is None else [follow_up.lesion, str(follow_up.visit)]
                 id = await asyncio.to_thread(service.idempotency.id_of, data, *asked)
             with service.idempotency.under_way(id) if id else nullcontext():
@@ -171,7 +171,7 @@ async def predict(
     try:
         await require_live_key(request, service)
     except ServiceError:
-        service.predictor.take_back(result, caller)
+        await service.predictor.take_back(result, caller)
         raise
     return _created(request, service, result.prediction, form, result.json, made)
 
@@ -199,7 +199,7 @@ async def get_prediction(
     if point is not None or form.view.prevalence is not None:
         require_same_model(service, prediction)
         if point is not None:
-            prediction = at_point(prediction, service.network.bundle.manifest, point)
+            prediction = at_point(prediction, service.scheduler.bundle.manifest, point)
     return respond(service, prediction, form)
 
 
@@ -251,8 +251,10 @@ async def _judge(
         return result, None
     try:
         made = await dicom_answer.make(service, caller, form.objects, source, result.prediction, result, form.view)
-    except BaseException:
-        service.predictor.take_back(result, caller)
+    except BaseException as error:
+        deleted = service.predictor.take_back(result, caller)
+        if not isinstance(error, asyncio.CancelledError):  # a client that waits gets its error when nothing is kept
+            await deleted
         raise
     return result, made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
@@ -184,9 +185,17 @@ def test_what_cannot_be_made_takes_the_prediction_back(
     def fail(*_: object, **__: object) -> list[Dataset]:
         raise ValueError(f"cannot write {PATIENT['PatientName']}")
 
+    store = store_of(client)
+    delete = store.delete
+
+    def delete_slowly(id: str, owner: str) -> bool:
+        time.sleep(0.2)
+        return delete(id, owner)
+
     monkeypatch.setattr(dicom_objects, "build", fail)
+    monkeypatch.setattr(store, "delete", delete_slowly)
     check_problem(post(client), 500, "JSON")
-    assert store_of(client).purge().kept == 0
+    assert store.purge().kept == 0, "the client is answered when nothing is kept"
     assert "ValueError" in caplog.text
     assert PATIENT["PatientName"] not in caplog.text
     assert service_of(client).admission.slots_taken == 0

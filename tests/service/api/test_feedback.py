@@ -95,7 +95,9 @@ def test_no_json_object_is_refused(client: TestClient, body: bytes) -> None:
 
 def test_a_large_body_is_refused(client: TestClient) -> None:
     headers = {"content-type": "application/json"}
-    check_problem(client.post(f"/v1/predictions/{'0' * 32}/feedback", content=b" " * 5000, headers=headers), 413)
+    refused = client.post(f"/v1/predictions/{'0' * 32}/feedback", content=b" " * 5000, headers=headers)
+    check_problem(refused, 413, "larger than 4,096 bytes")
+    assert "picture" not in refused.text
 
 
 @pytest.mark.parametrize("id", ["0" * 32, NAME])

@@ -73,7 +73,7 @@ def test_a_view_is_what_the_transaction_says(client: TestClient) -> None:
 
 
 def test_an_unsure_answer_says_so_in_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     rule = NotSure(least_probability=0.99, chosen_on="nothing", cost=Interval(value=0.0, low=0.0, high=0.1))
     careful = engine.bundle.manifest.model_copy(update={"not_sure": rule})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": careful}))
@@ -190,7 +190,7 @@ def test_problems_stay_problems(client: TestClient) -> None:
 
 def test_the_codes_of_another_model_are_not_given(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = post(client)
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"sha256": "0" * 64}))
     check_problem(client.get(sent.headers["location"], headers=FHIR), 409)
     assert client.get(sent.headers["location"]).status_code == 200

@@ -86,7 +86,7 @@ def test_maps_of_a_prediction_that_is_gone_are_not_the_next_ones(start: Start) -
 
 def test_a_request_that_is_under_way_is_not_made_twice(client: TestClient) -> None:
     service = service_of(client)
-    asked = ("anyone", KEY["Idempotency-Key"], "balanced", service.network.bundle.sha256)
+    asked = ("anyone", KEY["Idempotency-Key"], "balanced", service.scheduler.bundle.sha256)
     with service.idempotency.under_way(service.idempotency.id_of(PICTURE, *asked)):
         response = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert (response.status_code, response.headers["retry-after"]) == (409, "1")
@@ -179,7 +179,7 @@ def test_a_key_that_was_revoked_meanwhile_gets_nothing_repeated(
 
 def test_another_model_makes_another_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY).json()
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"sha256": "0" * 64}))
     again = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     assert (again.status_code, again.json()["model"]["sha256"]) == (201, "0" * 64)

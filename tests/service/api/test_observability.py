@@ -50,7 +50,7 @@ def test_healthy_and_ready(client: TestClient, tiny_bundle: Bundle) -> None:
 def test_a_queue_that_stopped_is_not_ready(client: TestClient) -> None:
     service = service_of(client)
     assert client.portal is not None
-    client.portal.call(service.network.batcher.stop)
+    client.portal.call(service.scheduler.batcher.stop)
     assert client.get("/readyz").status_code == 503
     assert client.post("/predict", content=PICTURE, headers=HEADERS).status_code == 503
 

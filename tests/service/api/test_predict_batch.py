@@ -85,14 +85,14 @@ def test_a_batch_takes_the_places_of_its_pictures(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with held(service):
             first = asyncio.create_task(client.post("/predict/batch", **form(PICTURES[:2])))
-            await until(lambda: service.network.batcher.depth >= 1)
+            await until(lambda: service.scheduler.batcher.depth >= 1)
             refused = await client.post("/predict/batch", **form(PICTURES[:3]))
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
             single = asyncio.create_task(
                 client.post("/predict", content=PICTURES[0], headers={"content-type": "image/png"})
             )
-            await until(lambda: service.network.batcher.depth >= 2)
+            await until(lambda: service.scheduler.batcher.depth >= 2)
         assert (await first).status_code == 200
         assert (await single).status_code == 200
         again = await client.post("/predict/batch", **form(PICTURES[:2]))
@@ -108,7 +108,7 @@ def test_pictures_that_are_answered_in_time_are_kept(tiny_bundle: Bundle) -> Non
         late, wrong = response.json()["answers"]
         assert late["problem"]["type"] == DEADLINE.uri
         assert wrong["problem"]["type"] == UNSUPPORTED_TYPE.uri
-        assert service.network.batcher.depth == 0
+        assert service.scheduler.batcher.depth == 0
 
     play(scenario, tiny_bundle, deadline_seconds=0.3)
 
@@ -117,7 +117,7 @@ def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with held(service):
             answers = asyncio.create_task(client.post("/predict/batch", **form(PICTURES * 2)))
-            await until(lambda: service.network.batcher.depth >= 4)
+            await until(lambda: service.scheduler.batcher.depth >= 4)
         assert (await answers).status_code == 200
         metrics = (await client.get("/metrics")).text
         counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))

@@ -84,7 +84,7 @@ def test_another_operating_point_is_what_the_picture_gets_there(client: TestClie
     body, sent = (post(client, picture, operating_point=name) for name in ("balanced", "high-sensitivity"))
     seen = client.get(f"/v1/predictions/{body['id']}", params={"operating_point": "high-sensitivity"}).json()
     assert seen["decision"] == sent["decision"] != body["decision"]
-    points = {point.name: point for point in service_of(client).network.bundle.manifest.operating_points}
+    points = {point.name: point for point in service_of(client).scheduler.bundle.manifest.operating_points}
     for shown, name in ((body, "balanced"), (seen, "high-sensitivity")):
         performance = shown["decision"]["performance"]
         assert performance["sensitivity"] == points[name].sensitivity.model_dump()
@@ -150,7 +150,7 @@ def test_a_wrong_wish_is_named(client: TestClient, query: dict[str, Any], told: 
 def test_a_model_that_does_not_say_its_prevalence_is_not_converted(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     silent = engine.bundle.manifest.model_copy(update={"prevalence": None})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": silent}))
     for path in ("/predict", "/v1/predictions/batch"):
@@ -162,7 +162,7 @@ def test_a_model_that_does_not_say_its_prevalence_is_not_converted(
 
 def test_another_model_does_not_judge_a_kept_prediction(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     body = post(client, picture_bytes(dark_square()))
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"sha256": "0" * 64}))
     address = f"/v1/predictions/{body['id']}"
     for query in ({"operating_point": "balanced"}, {"prevalence": 0.1}):
@@ -174,7 +174,7 @@ def test_another_model_does_not_judge_a_kept_prediction(client: TestClient, monk
 def test_an_unsure_answer_refers_at_every_operating_point_and_prevalence(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = service_of(client).network.engine
+    engine = service_of(client).scheduler.engine
     rule = NotSure(least_probability=0.99, chosen_on="nothing", cost=Interval(value=0.0, low=0.0, high=0.1))
     careful = engine.bundle.manifest.model_copy(update={"not_sure": rule})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"manifest": careful}))

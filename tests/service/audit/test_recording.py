@@ -134,7 +134,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
     log = tmp_path / "audit.jsonl"
     with start(audit=log) as client:
         service = service_of(client)
-        submit, calls = service.network.batcher.submit, []
+        submit, calls = service.scheduler.batcher.submit, []
 
         async def second_hangs(frame: Any) -> Any:
             calls.append(frame)
@@ -157,7 +157,7 @@ def test_pictures_of_a_batch_that_nobody_waits_for_are_not_kept(
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-        monkeypatch.setattr(service.network.batcher, "submit", second_hangs)
+        monkeypatch.setattr(service.scheduler.batcher, "submit", second_hangs)
         assert client.portal is not None
         client.portal.call(play)
         wait_until(lambda: store_of(client).purge().kept == 0, "it is deleted")

@@ -192,14 +192,14 @@ def test_batches_give_what_single_pictures_give(
     async def in_batches() -> list[Outcome]:
         chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
         async with asyncio.timeout(20), predicting(chosen, tiny_bundle) as predictor:
-            network, gate = predictor.network, threading.Event()
-            await network.batcher.stop()
-            network.batcher = Batcher(network.engine.run, max_batch=4)  # on a thread of its own, as for a GPU
-            network.batcher.start()
-            busy = asyncio.ensure_future(network.batcher.call(gate.wait))
+            scheduler, gate = predictor.scheduler, threading.Event()
+            await scheduler.batcher.stop()
+            scheduler.batcher = Batcher(scheduler.engine.run, max_batch=4)  # on a thread of its own, as for a GPU
+            scheduler.batcher.start()
+            busy = asyncio.ensure_future(scheduler.batcher.call(gate.wait))
             outcomes = predict_files(predictor, paths, in_flight=7, max_bytes=10**6)
             first = asyncio.ensure_future(anext(outcomes))
-            while network.batcher.depth < 4:
+            while scheduler.batcher.depth < 4:
                 await asyncio.sleep(0.002)
             gate.set()
             await busy

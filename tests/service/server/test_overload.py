@@ -35,7 +35,7 @@ def test_more_pictures_than_places_are_refused_at_once_and_places_come_back(tiny
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with held(service):
             accepted = [_post(client) for _ in range(3)]
-            await until(lambda: service.network.batcher.depth >= 2)
+            await until(lambda: service.scheduler.batcher.depth >= 2)
             refused = await _post(client)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
@@ -53,7 +53,7 @@ def test_the_deadline(tiny_bundle: Bundle) -> None:
             late = await _post(client)
             assert late.status_code == 504
             assert late.json()["type"] == "urn:cin:problem:deadline-exceeded"
-            await until(lambda: service.network.batcher.depth == 0)
+            await until(lambda: service.scheduler.batcher.depth == 0)
         assert (await _post(client)).status_code == 200
 
     play(scenario, tiny_bundle, deadline_seconds=0.3)
@@ -91,7 +91,7 @@ def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle, monkeypatch
         headers = [(b"content-type", b"image/png")]
         scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
         async with running(tiny_bundle) as app, client_of(app) as client:
-            batcher, before = app.state.service.network.batcher, await _batches(client)
+            batcher, before = app.state.service.scheduler.batcher, await _batches(client)
             really_submit = batcher.submit
             monkeypatch.setattr(batcher, "submit", lambda frame: submitted.append(frame) or really_submit(frame))
             async with held(app.state.service):
@@ -178,7 +178,7 @@ def test_a_canary_that_turns_wrong_stops_all_answers(tiny_bundle: Bundle) -> Non
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         assert (await _post(client)).status_code == 200
-        service.network.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
+        service.scheduler.engine.canary_difference = lambda: 0.2  # type: ignore[method-assign]
         await until(lambda: bool(told))
         assert "differ by 0.2" in told[0]
         assert (await _post(client)).status_code == 503
@@ -193,14 +193,14 @@ def test_a_right_canary_takes_no_failure_back(tiny_bundle: Bundle) -> None:
     told: list[str] = []
 
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
-        right, asked = service.network.engine.canary_difference, 0
+        right, asked = service.scheduler.engine.canary_difference, 0
 
         def wrong_once() -> float:
             nonlocal asked
             asked += 1
             return 0.2 if asked == 1 else right()
 
-        service.network.engine.canary_difference = wrong_once  # type: ignore[method-assign]
+        service.scheduler.engine.canary_difference = wrong_once  # type: ignore[method-assign]
         await until(lambda: bool(told))
         await asyncio.sleep(0.2)
         assert asked == 1, "it goes on watching what it gave up"
@@ -225,7 +225,7 @@ def test_a_picture_under_way_when_trust_is_lost_gets_no_answer(tiny_bundle: Bund
     async def scenario(client: httpx.AsyncClient, service: Service) -> None:
         async with held(service):
             under_way, waiting = _post(client), _post(client)
-            await until(lambda: service.network.batcher.depth == 1)
+            await until(lambda: service.scheduler.batcher.depth == 1)
             service.health.fail("the canary tripped")
         assert [(await r).status_code for r in (under_way, waiting)] == [503, 503]
 

@@ -1,4 +1,4 @@
-"""The engine with its queue and CPU pool, as the service uses them. The layers are in ``model_training/network``."""
+"""Schedules all that computes: inference in batches, decoding and drawing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.inference.memory import give_back_freed
 T = TypeVar("T")
 
 
-class Network:
-    """Owns the queue and the CPU pool; lives on one event loop.
+class Scheduler:
+    """Owns the queue of inference and the CPU pool; lives on one event loop.
 
     On a CPU the network runs in the pool that also draws overlays and waits for decoders: more jobs than cores would
     slow all of them down.
