@@ -7,13 +7,15 @@ paper is silent the key's comment says what was chosen, and ``docs/paper.md`` sa
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from model_training.network.backbones import DEFAULT_BACKBONE, known_backbone
 from service.bundle import DiagnosisClass
 
 NUM_FOLDS = 5
@@ -123,8 +125,8 @@ class NetworkConfig(_Section):
     # Initial weights of the classifier: random, or a logistic regression on the ImageNet features of the training
     # images.
     classifier_start: Literal["random", "regression"] = "random"
-    # The feature extraction module: the paper's is ResNet18, the others belong to the systems it compares with.
-    features: Literal["resnet18", "resnet50", "attention-resnet18"] = "resnet18"
+    # The feature extraction module, by a name in ``network/backbones.py``: the paper's is ResNet18.
+    features: Annotated[str, AfterValidator(known_backbone)] = DEFAULT_BACKBONE
     # Above this, a pixel of the attention map belongs to the lesion.
     crop_threshold: float = Field(0.5, gt=0, lt=1)
     # Areas narrower than this share of the map's side are removed as specks.
@@ -201,7 +203,7 @@ class RecognitionConfig(StageConfig):
     augmentation: Literal["light", "strong"] = "light"
     # Number of residual blocks that are frozen at their pretrained weights and statistics, with the stem; 0: none.
     # ResNet18 has 8.
-    frozen_blocks: int = Field(0, ge=0, le=16)
+    frozen_blocks: int = Field(0, ge=0)
     # Freeze all of them in the second branch, so that the branches make different errors.
     frozen_branch: bool = False
     # w_j of Eqn 4.
@@ -229,9 +231,10 @@ class Config(_Section):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # "cuda" refuses to train without a GPU; "auto" takes one where there is one.
     accelerator: Literal["auto", "cuda", "cpu"] = "auto"
-    # Pretrained weights: "torchvision" downloads the ImageNet ResNet18; or a path to a .pth or .safetensors file; or
-    # "none".
+    # Pretrained weights: "torchvision" downloads ImageNet's; or a path to a .pth or .safetensors file; or "none".
     start: str = "torchvision"
+    # The same of the first stage, whose encoder is always a ResNet18; None: ``start``.
+    area_start: str | None = None
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     area: AreaConfig = AreaConfig()
@@ -251,12 +254,14 @@ class Config(_Section):
         return self
 
 
-def load_config(path: Path | None, assignments: Iterable[str] = ()) -> Config:
-    """Read ``path`` (None: the defaults), apply ``section.key=value`` assignments, check everything.
+def load_config(
+    path: Path | None, assignments: Iterable[str] = (), *, recorded: Mapping[str, Any] | None = None
+) -> Config:
+    """Read ``path`` (None: ``recorded``, or the defaults), apply ``section.key=value`` assignments, check everything.
 
     Values are TOML (``true``, ``3``, ``1e-3``, ``"text"``); a bare word is taken as text. Raises :class:`ConfigError`.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = deepcopy(dict(recorded or {}))
     if path is not None:
         try:
             fields = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from rich.console import Console
 from model_training.config import load_config
 from model_training.files import Interrupted
 from model_training.training.experiment import Experiment
+from model_training.training.run_folder import recorded_config
 from model_training.training.trainer import TrainingError
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="TOML file of the experiment; without it the paper's protocol."),
+    typer.Option("--config", help="TOML file; without it what --run recorded, or the paper's protocol."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -98,3 +99,9 @@ def make_experiment(
 ) -> Experiment:
     """The experiment that the options describe."""
     return Experiment(load_config(config, assignments or ()), data, cache, run, console())
+
+
+def make_run(config: Path | None, assignments: list[str] | None, data: Path, cache: Path, run: Path) -> Experiment:
+    """The experiment in the folder ``run``; without ``config`` as its stages recorded it, where they did."""
+    recorded = recorded_config(run) if config is None else None
+    return Experiment(load_config(config, assignments or (), recorded=recorded), data, cache, run, console())

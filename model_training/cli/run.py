@@ -22,7 +22,7 @@ from model_training.cli.options import (
     SetOption,
     command,
     deadline_after,
-    make_experiment,
+    make_run,
 )
 from model_training.evaluation.evaluate import Split
 from model_training.evaluation.evaluate import evaluate as evaluate_split
@@ -41,7 +41,7 @@ def area(
     cache: CacheOption = Path("cache"),
 ) -> None:
     """First stage: train the lesion area attention module. The same command resumes an interrupted run."""
-    make_experiment(config, set_, data, cache, run).train_area()
+    make_run(config, set_, data, cache, run).train_area()
 
 
 @command
@@ -53,7 +53,7 @@ def recognition(
     cache: CacheOption = Path("cache"),
 ) -> None:
     """Second stage: train everything else on the first stage's crops. The same command resumes."""
-    make_experiment(config, set_, data, cache, run).train_recognition()
+    make_run(config, set_, data, cache, run).train_recognition()
 
 
 @command
@@ -73,7 +73,7 @@ def evaluate(
     """Figures of a finished run: AUC, AP, ACC, SE, SP, mask Jaccard, box IoU; predictions for the official scorer."""
     if split not in ("validation", "test"):
         raise ValueError(f"--split is validation or test, not {split}")
-    experiment = make_experiment(config, set_, data, cache, run)
+    experiment = make_run(config, set_, data, cache, run)
     which: Split = "test" if split == "test" else "validation"
     _print(evaluate_split(experiment, which, ledger=ledger, purpose=purpose, force=force), experiment)
 
@@ -90,7 +90,7 @@ def out_of_fold(
 ) -> None:
     """Fit temperature and thresholds on five networks, each trained without a fifth of the training set. Resumes."""
     deadline = deadline_after(minutes)
-    experiment = make_experiment(config, set_, data, cache, run)
+    experiment = make_run(config, set_, data, cache, run)
     _print(answer_out_of_fold(experiment, ledger=ledger, deadline=deadline), experiment)
 
 
@@ -104,7 +104,7 @@ def report(
     cache: CacheOption = Path("cache"),
 ) -> None:
     """Judge an evaluated run: calibration, operating points, plots, the CLEAR Derm checklist. Bundles include it."""
-    experiment = make_experiment(config, set_, data, cache, run)
+    experiment = make_run(config, set_, data, cache, run)
     for path in write_report(experiment, out).files:
         experiment.console.print(str(path), highlight=False)
 
@@ -130,7 +130,7 @@ def export(
     cache: CacheOption = Path("cache"),
 ) -> None:
     """Export a finished, evaluated run as a model bundle, once the graph has passed its gate."""
-    experiment = make_experiment(config, set_, data, cache, run)
+    experiment = make_run(config, set_, data, cache, run)
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     shown = None if photographs is None else data / photographs

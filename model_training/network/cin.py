@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_training.network.backbones import DEFAULT_BACKBONE
 from model_training.network.crop import crop
 from model_training.network.distinguish import Distinguish, DistinguishNorm, Initialisation
-from model_training.network.feature_extraction import FeatureExtraction, FeatureNetwork, StateDict, normalise
+from model_training.network.feature_extraction import FeatureExtraction
 from model_training.network.lesion_feature_attention import AttentionForm, LesionFeatureAttention
+from model_training.network.stages import StateDict
 from model_training.network.synergic import Synergic
 
 NUM_BRANCHES = 2
@@ -73,7 +75,7 @@ class Branch(nn.Module):
         self,
         *,
         num_classes: int,
-        features: FeatureNetwork,
+        features: str,
         attention: AttentionForm | None,
         attention_start: float,
         classifier_layers: Literal[1, 2],
@@ -107,7 +109,7 @@ class Branch(nn.Module):
     def forward(self, views_BCSS: Tensor) -> BranchOutput:
         """Views of the images, values 0..1, to the logits of the classes and the attention maps behind them."""
         first = self.view * num_planes(lesion_pooling=self.lesion_pooling)
-        *early, features = self.features(normalise(views_BCSS[:, first : first + 3]))
+        *early, features = self.features(self.features.normalise(views_BCSS[:, first : first + 3]))
         spatial, correlation = None, None
         if self.attention is not None:
             features, spatial, correlation = self.attention(features)
@@ -157,7 +159,7 @@ class ClinicalInspiredNetwork(nn.Module):
         self,
         *,
         num_classes: int,
-        features: FeatureNetwork = "resnet18",
+        features: str = DEFAULT_BACKBONE,
         attention: AttentionForm | None = "stabilised",
         attention_start: float = 0.0,
         classifier_layers: Literal[1, 2] = 2,

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model_training.network.backbones import make_stages
 from model_training.network.crop import smallest_rectangle
-from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, StateDict, normalise
+from model_training.network.feature_extraction import normalise
+from model_training.network.stages import StateDict
 
 # The decoder's widths, from stride 8 up to stride 2.
 DECODER_CHANNELS = (128, 64, 32)
@@ -51,9 +53,10 @@ class LesionAreaAttention(nn.Module):
         if input_size % 16:
             raise ValueError(f"network.area_size must be a multiple of 16, got {input_size}")
         self.input_size = input_size
-        self.encoder = ResNetStages(num_stages=4)
-        widths = (STAGE_CHANNELS[3], *DECODER_CHANNELS)
-        skips = (STAGE_CHANNELS[2], STAGE_CHANNELS[1], STAGE_CHANNELS[0])
+        self.encoder = make_stages(num_stages=4)
+        *skips, deepest = self.encoder.channels
+        skips.reverse()
+        widths = (deepest, *DECODER_CHANNELS)
         self.decoder = nn.ModuleList(DecoderBlock(widths[i], skips[i], widths[i + 1]) for i in range(len(skips)))
         self.score = nn.Conv2d(DECODER_CHANNELS[-1], 1, 1)
 
@@ -84,7 +87,7 @@ class AuxiliaryBranch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = ResNetStages(num_stages=2)
+        self.blocks = make_stages(num_stages=2)
         self.requires_grad_(False)
         self.eval()
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from model_training.network.stages import Stages
+
 # Output channels of the residual layers, before the expansion.
 WIDTHS = (64, 128, 256, 512)
 _NUM_CLASSES = 400
@@ -14,7 +16,7 @@ _NUM_CLASSES = 400
 class ResidualBlock(nn.Module):
     """y = ReLU(F(x) + x), F of two 3x3 convolutions; ``downsample`` fits x to F where the shape changes."""
 
-    expansion = 1
+    expansion, has_shortcut = 1, True
 
     def __init__(self, inputs: int, width: int, *, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
@@ -41,7 +43,7 @@ class ResidualBlock(nn.Module):
 class Bottleneck(nn.Module):
     """The same with F of a 1x1, a 3x3 and a 1x1 convolution, which has four times as many channels."""
 
-    expansion = 4
+    expansion, has_shortcut = 4, True
 
     def __init__(self, inputs: int, width: int, *, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
@@ -89,3 +91,19 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class ResNetStages(Stages):
+    """Stem and layers of a ResNet with torchvision's parameter names."""
+
+    def __init__(self, block: Block, num_blocks: Sequence[int], *, num_stages: int, name: str, file: str) -> None:
+        super().__init__(num_stages, name=name, file=file)
+        resnet = ResNet(block, num_blocks)
+        self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
+        for layer in self.layer_names:
+            self.add_module(layer, getattr(resnet, layer))
+        self.channels = (WIDTHS[0], *(width * block.expansion for width in WIDTHS))[:num_stages]
+
+    def stem(self, x_B3HW: Tensor) -> Tensor:
+        """The first convolution."""
+        return self.act(self.bn1(self.conv1(x_B3HW)))

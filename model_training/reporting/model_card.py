@@ -7,6 +7,7 @@ from typing import Any
 
 from model_training.config import Config, NetworkConfig
 from model_training.evaluation.statistics import NUM_RESAMPLES
+from model_training.network.backbones import BACKBONES
 from model_training.reporting.card_tables import (
     calibration_table,
     discrimination_table,
@@ -153,13 +154,6 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
     )
 
 
-_FEATURES = {
-    "resnet18": "ResNet18",
-    "resnet50": "ResNet50",
-    "attention-resnet18": "ResNet18 with attention residual blocks",
-}
-
-
 def _network(network: NetworkConfig) -> str:
     """The kind of network; only the complete one gets the paper's name."""
     modules = []
@@ -177,7 +171,7 @@ def _network(network: NetworkConfig) -> str:
     elif not whole:
         name = f"A classifier from the experiments on {name[0].lower()}{name[1:]}"
     branches = {"separate": "two branches", "shared": "two branches with shared weights", "single": "one branch"}
-    return f"{name}: {_FEATURES[network.features]} features in {branches[network.branches]}; modules: " + (
+    return f"{name}: {BACKBONES[network.features].title} features in {branches[network.branches]}; modules: " + (
         f"{', '.join(modules) or 'none'}."
     )
 

@@ -18,14 +18,15 @@ from torch import Tensor
 from model_training.data.frames import FrameSet
 from model_training.data.tensors import mask_tensor, picture_tensor
 from model_training.files import replace_atomically
+from model_training.network.backbones import make_stages
 from model_training.network.crop import crop, smallest_rectangle
-from model_training.network.feature_extraction import STAGE_CHANNELS, ResNetStages, normalise
+from model_training.network.feature_extraction import normalise
 from model_training.network.resnet import WIDTHS
 from model_training.training.pretrained import Pretrained
 
 Layer = Literal["layer3", "layer4"]
 
-# Each layer's index in the output of ``ResNetStages``, and its stride in pixels.
+# Each layer's index in the output of the network, and its stride in pixels.
 _STAGES: dict[Layer, int] = {"layer3": 3, "layer4": 4}
 _STRIDES: dict[Layer, int] = {"layer3": 16, "layer4": 32}
 
@@ -60,7 +61,7 @@ def frozen_features(
     maps = {layer: _open(folder / f"{layer}.npy", len(pictures), layer, size) for layer in _STAGES}
     counter = folder / "done.txt"
     done = int(counter.read_text(encoding="utf-8")) if counter.is_file() else 0
-    network = ResNetStages().eval()
+    network = make_stages().eval()
     network.load_pretrained(pretrained.weights)
     for first in range(done, len(pictures), BATCH):
         indices = np.arange(first, min(first + BATCH, len(pictures)))
@@ -80,7 +81,7 @@ def layer_means(
     """The means over the positions of layer1 to layer4, ``[N, C]``, on crops of ``size`` pixels; kept in ``cache``."""
     path = cache / f"means-{_digest(pictures, boxes_N4, pretrained, size)[:16]}.npy"
     if not path.is_file():
-        network = ResNetStages().eval()
+        network = make_stages().eval()
         network.load_pretrained(pretrained.weights)
         parts: list[Tensor] = []
         for first in range(0, len(pictures), BATCH):
@@ -104,7 +105,7 @@ def _open(path: Path, num: int, layer: Layer, size: int) -> np.memmap[tuple[int,
     if path.is_file():
         return np.lib.format.open_memmap(path, mode="r+")
     side = size // _STRIDES[layer]
-    shape = (num, STAGE_CHANNELS[_STAGES[layer]], side, side)
+    shape = (num, (WIDTHS[0], *WIDTHS)[_STAGES[layer]], side, side)
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from model_training.config import NUM_FOLDS, Config, StageConfig
 from model_training.evaluation.leakage import refuse_seen_ids
 from model_training.files import write_json
-from model_training.network.feature_extraction import FeatureNetwork
+from model_training.network.backbones import DEFAULT_BACKBONE
 from model_training.network.lesion_area_attention import LesionAreaAttention
 from model_training.studies.timing import time_area_batch, time_recognition_batch
 from model_training.studies.trials import Trial, TrialError
@@ -79,9 +79,9 @@ class _PretrainedLoader:
     """Loads each set of pretrained weights once, and remembers failures."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, FeatureNetwork], Pretrained | ValueError | None] = {}
+        self._loaded: dict[tuple[str, str], Pretrained | ValueError | None] = {}
 
-    def load(self, source: str, network: FeatureNetwork) -> Pretrained | None:
+    def load(self, source: str, network: str) -> Pretrained | None:
         """As :func:`load_pretrained`."""
         if (source, network) not in self._loaded:
             try:
@@ -109,7 +109,8 @@ def _check_pretrained(config: Config, loader: _PretrainedLoader) -> None:
     if pretrained is not None:
         build_network(config.network, num_classes=2).load_pretrained(pretrained.weights)
     # The first stage's encoder is always a ResNet18.
-    pretrained = loader.load(config.start, "resnet18") if config.network.lesion_area_attention else None
+    with_area, start = config.network.lesion_area_attention, config.area_start or config.start
+    pretrained = loader.load(start, DEFAULT_BACKBONE) if with_area else None
     if pretrained is not None:
         LesionAreaAttention(input_size=config.network.area_size).load_pretrained(pretrained.weights)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from model_training.config import Config
 from model_training.evaluation.evaluate import Split, evaluate
 from model_training.files import Interrupted, folder_lock, read_json, write_text
-from model_training.network.feature_extraction import StateDict
+from model_training.network.stages import StateDict
 from model_training.training.devices import training_precision
 from model_training.training.experiment import Experiment
 from model_training.training.run_folder import differences

@@ -18,7 +18,6 @@ from model_training.data.sampling import random_batches
 from model_training.data.tensors import frame_tensor, mask_tensor, picture_tensor
 from model_training.metrics import jaccard
 from model_training.network.crop import crop
-from model_training.network.feature_extraction import StateDict
 from model_training.network.lesion_area_attention import (
     AuxiliaryBranch,
     LesionArea,
@@ -26,6 +25,7 @@ from model_training.network.lesion_area_attention import (
     LesionLocator,
 )
 from model_training.network.losses import area_loss
+from model_training.network.stages import StateDict
 from model_training.training.stage import Batch
 
 INFERENCE_BATCH = 32

@@ -137,7 +137,7 @@ class Experiment:
     @cached_property
     def area_pretrained(self) -> Pretrained | None:
         """The pretrained weights of the first stage, whose encoder is always a ResNet18."""
-        return load_pretrained(self.config.start)
+        return load_pretrained(self.config.area_start or self.config.start)
 
     @cached_property
     def recognition_pretrained(self) -> Pretrained | None:
@@ -176,7 +176,8 @@ class Experiment:
 
         With ``area.cross_fit`` also the networks that crop the training images.
         """
-        for experiment in self.first_stages():
+        # Its own first: the run's folder then has its configuration from the start.
+        for experiment in reversed(self.first_stages()):
             experiment._train_area(deadline)
 
     def _train_area(self, deadline: float | None) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from model_training.config import StageConfig
 from model_training.network.cin import Branch
-from model_training.network.feature_extraction import ResNetStages
+from model_training.network.stages import Stages
 
 
 def learning_rate(settings: StageConfig, epoch: int, done: float) -> float:
@@ -30,7 +30,7 @@ def parameter_groups(module: nn.Module, new_module_rate: float) -> list[dict[str
     It is 1 for the feature extraction, which has ImageNet weights, and for a classifier that starts as a regression;
     ``new_module_rate`` for all other modules, which have random initial weights.
     """
-    started: list[nn.Module] = [part for part in module.modules() if isinstance(part, ResNetStages)]
+    started: list[nn.Module] = [part for part in module.modules() if isinstance(part, Stages)]
     started += [part.classify for part in module.modules() if isinstance(part, Branch) and part.start == "regression"]
     pretrained = {id(parameter) for part in started for parameter in part.parameters()}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]

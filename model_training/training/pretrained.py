@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_training.network.feature_extraction import IMAGENET_FILES, FeatureNetwork, StateDict, depth_of
-
-TORCHVISION_URLS = {depth: f"https://download.pytorch.org/models/{name}" for depth, name in IMAGENET_FILES.items()}
+from model_training.network.backbones import BACKBONES, DEFAULT_BACKBONE, Backbone
+from model_training.network.stages import StateDict
 
 # Prefix of the first branch's feature extraction in the weights of a recognition run.
 BRANCH_PREFIX = "branches.0.features.stages."
@@ -43,17 +42,17 @@ class Pretrained:
         return digest.hexdigest()
 
 
-def load_pretrained(source: str, network: FeatureNetwork = "resnet18") -> Pretrained | None:
+def load_pretrained(source: str, network: str = DEFAULT_BACKBONE) -> Pretrained | None:
     """Load the weights that ``source`` names: ``torchvision``, a ``.pth`` or ``.safetensors`` file, or ``none``.
 
-    ``torchvision`` is downloaded once for ``network``'s depth and checked against its hash. A file has torchvision's
+    ``torchvision`` is downloaded once for ``network`` and checked against its hash. A file has torchvision's
     names, or is the ``weights.safetensors`` of a recognition run, of which the first branch is used; the run's
     ``pictures.csv`` in the same folder lists its training images. Raises ``ValueError`` for anything else.
     """
     if source == "none":
         return None
     if source == "torchvision":
-        return _download(depth_of(network))
+        return _download(BACKBONES[network])
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"start is neither 'torchvision', 'none' nor a file: {source}")
@@ -74,8 +73,13 @@ def _read(path: Path) -> StateDict:
     return branch or weights
 
 
-def _download(depth: int) -> Pretrained:
-    url = TORCHVISION_URLS[depth]
+def _download(backbone: Backbone) -> Pretrained:
+    url = backbone.url
+    if url is None:
+        raise ValueError(
+            f"torchvision has no weights of {backbone.title}: set start to the path of {backbone.file} "
+            f"({backbone.source}), and area_start to torchvision or a ResNet18's"
+        )
     try:
         weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
@@ -83,7 +87,9 @@ def _download(depth: int) -> Pretrained:
             f"cannot download {url}, or read its copy in {torch.hub.get_dir()} ({error}); "
             "set start to the path of a copy of that file"
         ) from error
-    return Pretrained(f"torchvision ResNet{depth} IMAGENET1K_V1", weights)
+    # Networks that share a file are called like the first.
+    title = next(each.title for each in BACKBONES.values() if each.file == backbone.file)
+    return Pretrained(f"torchvision {title} IMAGENET1K_V1", weights)
 
 
 def _seen(table: Path) -> dict[str, str]:

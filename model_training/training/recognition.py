@@ -22,9 +22,9 @@ from model_training.network.cin import (
     num_planes,
     summed_probabilities,
 )
-from model_training.network.feature_extraction import StateDict
 from model_training.network.lesion_area_attention import LesionArea
 from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
+from model_training.network.stages import StateDict
 from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32

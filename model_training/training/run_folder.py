@@ -1,6 +1,6 @@
 """The folder of one stage of one run.
 
-``config.json``: the resolved configuration. ``run.json``: provenance, and every resumption. ``pictures.csv``: the
+``config.json``: the whole configuration. ``run.json``: provenance, and every resumption. ``pictures.csv``: the
 training images. ``metrics.jsonl``: one line per epoch. ``checkpoint.pt``: the state to resume from.
 ``weights.safetensors``: the finished weights. Every file is replaced atomically, so a killed run leaves its last
 complete state.
@@ -67,16 +67,16 @@ class RunFolder:
             if extended:
                 # First, because they are not the weights of the new configuration.
                 self.weights.unlink(missing_ok=True)
-                self.write_json("config.json", resolved)
+                self.write_json("config.json", config.model_dump(mode="json"))
             if not self.weights.is_file():
                 resumed = [*before.get("resumed", []), environment()]
                 self.write_json("run.json", {**before, "resumed": resumed})
             return
         self.write_json("run.json", {**provenance, **environment(), "resumed": []})
-        self.write_json("config.json", resolved)
+        self.write_json("config.json", config.model_dump(mode="json"))
 
     def _config(self, stage: str) -> dict[str, Any]:
-        """The run's own configuration, with defaults for keys that were added later."""
+        """What the run recorded of ``stage``, with defaults for keys that were added later."""
         return stage_config(Config.model_validate(self.read_json("config.json")), stage)
 
     def surroundings(self, key: str) -> list[str]:
@@ -162,6 +162,22 @@ class RunFolder:
     def _check_finished(self) -> None:
         if not self.weights.is_file():
             raise RunError(f"{self.weights} does not exist; finish this stage first: cin-train {self.path.name}")
+
+
+def recorded_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration that the stages in ``folder`` recorded.
+
+    None when none has begun, and for runs of earlier versions, which recorded less than the whole.
+    """
+    runs = {stage: RunFolder(folder / stage) for stage in _STAGE_SECTIONS}
+    recorded = {
+        stage: run.read_json("config.json") for stage, run in runs.items() if (run.path / "config.json").is_file()
+    }
+    last = recorded.get("recognition", recorded.get("area"))
+    if last is None or "evaluation" not in last:
+        return None
+    # The first stage may have been given more epochs since the second one began.
+    return {**last, "area": recorded.get("area", last)["area"]}
 
 
 def _has_more_epochs(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> bool:

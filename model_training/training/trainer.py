@@ -126,7 +126,9 @@ class _Loop:
                 left = (stage.settings.epochs - at.epoch) * len(batches) - at.step
                 note = f"loss {self._mean_loss():.4f}  {self.throughput.note(left * batch.num_pictures)}"
                 bar.update(task, completed=at.step, note=note)
-            if _any_process(stop(), self.fabric):
+            # Several processes ask each other, for which all wait: not in every step.
+            asks = self.fabric.world_size == 1 or at.step % LOSS_INTERVAL == 0 or at.step == len(batches)
+            if asks and _any_process(stop(), self.fabric):
                 self._interrupt()
         self._mean_loss()
         metrics = {name: float(total) / len(batches) for name, total in self._totals_of_all().items()}

@@ -100,6 +100,14 @@ def run_small(
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     losses, steps = stage.losses, 0
+    reduce, num_reductions = fabric.all_reduce, 0
+
+    def counted_reduce(*args: Any, **options: Any) -> Any:
+        nonlocal num_reductions
+        num_reductions += 1
+        return reduce(*args, **options)
+
+    fabric.all_reduce = counted_reduce  # type: ignore[method-assign]
 
     def losses_with_signal(*args: Any) -> Any:
         nonlocal steps
@@ -112,6 +120,8 @@ def run_small(
     run = RunFolder(folder)
     run.open(CONFIG, stage_name, {"data": {}, "start": "none"})
     train(stage, run, fabric, seed=CONFIG.seed, console=Console(quiet=True), deadline=deadline)
+    if fabric.is_global_zero:
+        (folder / "reductions.txt").write_text(str(num_reductions), encoding="utf-8")
     return run.load_weights(CONFIG, stage_name)
 
 

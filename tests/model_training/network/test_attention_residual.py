@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from model_training.network.attention_residual import AttentionResidualBlock
-from model_training.network.feature_extraction import ResNetStages
+from model_training.network.backbones import make_stages
+from model_training.network.stages import Stages
 
 
-def pair_of_networks() -> tuple[ResNetStages, ResNetStages]:
+def pair_of_networks() -> tuple[Stages, Stages]:
     """A plain and an attending network with the same weights and statistics, none of them trivial."""
     torch.manual_seed(0)
-    plain, attending = ResNetStages().eval(), ResNetStages(network="attention-resnet18").eval()
+    plain, attending = make_stages().eval(), make_stages("attention-resnet18").eval()
     for module in plain.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -64,9 +65,9 @@ def test_attention_is_normalised_in_float32_under_autocast() -> None:
 
 
 def test_a_start_that_attends_keeps_its_weight() -> None:
-    trained, fresh = ResNetStages(network="attention-resnet18"), ResNetStages(network="attention-resnet18")
+    trained, fresh = make_stages("attention-resnet18"), make_stages("attention-resnet18")
     with torch.no_grad():
         trained.get_parameter("layer2.1.alpha").fill_(0.3)
     fresh.load_pretrained(trained.state_dict())
     assert float(fresh.get_parameter("layer2.1.alpha").detach()) == pytest.approx(0.3)
-    ResNetStages().load_pretrained(trained.state_dict())
+    make_stages().load_pretrained(trained.state_dict())

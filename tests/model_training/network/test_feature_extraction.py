@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_training.network.feature_extraction import FeatureNetwork, ResNetStages
+from model_training.network.backbones import make_stages
 from model_training.network.resnet import Bottleneck, ResidualBlock, ResNet
 
 WIDTHS = (64, 128, 256, 512)
@@ -45,8 +45,8 @@ def torchvision_shapes(depth: int) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def random_weights(network: FeatureNetwork) -> dict[str, Tensor]:
-    return {name: torch.rand(value.shape) for name, value in ResNetStages(network=network).state_dict().items()}
+def random_weights(network: str) -> dict[str, Tensor]:
+    return {name: torch.rand(value.shape) for name, value in make_stages(network).state_dict().items()}
 
 
 def deeper(depth: int) -> dict[str, Tensor]:
@@ -56,20 +56,20 @@ def deeper(depth: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("network", "depth"), [("resnet18", 18), ("resnet50", 50)])
-def test_names_and_shapes_are_torchvisions(network: FeatureNetwork, depth: int) -> None:
-    own = {name: tuple(value.shape) for name, value in ResNetStages(network=network).state_dict().items()}
+def test_names_and_shapes_are_torchvisions(network: str, depth: int) -> None:
+    own = {name: tuple(value.shape) for name, value in make_stages(network).state_dict().items()}
     assert own == torchvision_shapes(depth)
 
 
 @pytest.mark.parametrize(("network", "depth"), [("resnet18", 18), ("resnet50", 50)])
-def test_a_deeper_network_is_not_cut_to_size(network: FeatureNetwork, depth: int) -> None:
+def test_a_deeper_network_is_not_cut_to_size(network: str, depth: int) -> None:
     with pytest.raises(ValueError, match=r"left out \['layer"):
-        ResNetStages(network=network).load_pretrained(deeper(depth))
+        make_stages(network).load_pretrained(deeper(depth))
 
 
 def test_stages_that_are_not_built_may_be_in_the_start() -> None:
     weights = random_weights("resnet18")
-    stages = ResNetStages(2)
+    stages = make_stages(num_stages=2)
     stages.load_pretrained({**weights, "fc.weight": torch.zeros(1000, 512)})
     assert torch.equal(stages.get_parameter("layer1.1.conv2.weight"), weights["layer1.1.conv2.weight"])
 
@@ -82,16 +82,14 @@ def test_stages_that_are_not_built_may_be_in_the_start() -> None:
         ("resnet50", "resnet18", "resnet50-0676ba61.pth"),
     ],
 )
-def test_a_start_of_another_depth_is_refused_with_the_file_that_fits(
-    network: FeatureNetwork, other: FeatureNetwork, file: str
-) -> None:
+def test_a_start_of_another_depth_is_refused_with_the_file_that_fits(network: str, other: str, file: str) -> None:
     with pytest.raises(ValueError, match=rf"not a start for {network}: .*same depth.* such as {file}"):
-        ResNetStages(network=network).load_pretrained(random_weights(other))
+        make_stages(network).load_pretrained(random_weights(other))
 
 
 def test_a_start_needs_no_count_of_batches() -> None:
     weights = {name: value for name, value in random_weights("resnet18").items() if "num_batches" not in name}
-    stages = ResNetStages()
+    stages = make_stages()
     stages.load_pretrained(weights)
     own = stages.state_dict()
     assert all(torch.equal(own[name], value) for name, value in weights.items())

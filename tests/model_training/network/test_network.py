@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from model_training.network.backbones import make_stages
 from model_training.network.cin import ClinicalInspiredNetwork, Standardise, summed_probabilities
 from model_training.network.distinguish import Distinguish
-from model_training.network.feature_extraction import FeatureExtraction, ResNetStages, normalise
+from model_training.network.feature_extraction import FeatureExtraction, normalise
 from model_training.network.lesion_area_attention import AuxiliaryBranch, LesionAreaAttention, LesionLocator
 from model_training.network.losses import area_loss, classification_loss, distinguish_loss
 
@@ -16,7 +17,7 @@ from model_training.network.losses import area_loss, classification_loss, distin
 def torchvision_weights() -> dict[str, Tensor]:
     """Random weights with the names and shapes of torchvision's ResNet18 file."""
     torch.manual_seed(0)
-    weights = {name: torch.randn_like(value.float()) * 0.05 for name, value in ResNetStages().state_dict().items()}
+    weights = {name: torch.randn_like(value.float()) * 0.05 for name, value in make_stages().state_dict().items()}
     for name in weights:
         if name.endswith("running_var"):
             weights[name] = weights[name].abs() + 0.5
@@ -39,12 +40,12 @@ def test_feature_extraction_has_torchvisions_parameters_and_strides() -> None:
 
 
 def test_every_stage_halves_the_resolution() -> None:
-    sides = [f.shape[1:] for f in ResNetStages()(torch.rand(2, 3, 64, 64))]
+    sides = [f.shape[1:] for f in make_stages()(torch.rand(2, 3, 64, 64))]
     assert sides == [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
 
 
 def test_a_start_is_taken_over_completely() -> None:
-    stages, weights = ResNetStages(), torchvision_weights()
+    stages, weights = make_stages(), torchvision_weights()
     stages.load_pretrained(weights)
     for name, value in stages.state_dict().items():
         assert torch.equal(value.float(), weights[name].to(value.dtype).float()), name
@@ -52,7 +53,7 @@ def test_a_start_is_taken_over_completely() -> None:
 
 def test_a_block_that_the_start_lacks_begins_as_the_identity() -> None:
     weights = {k: v for k, v in torchvision_weights().items() if not k.startswith("layer4.1")}
-    stages = ResNetStages().eval()
+    stages = make_stages().eval()
     stages.load_pretrained(weights)
     x = torch.rand(2, 512, 4, 4)
     assert torch.equal(stages.get_submodule("layer4.1")(x), x)
@@ -61,9 +62,9 @@ def test_a_block_that_the_start_lacks_begins_as_the_identity() -> None:
 def test_a_start_with_holes_or_other_shapes_is_refused() -> None:
     weights = torchvision_weights()
     with pytest.raises(ValueError, match=r"missing \['layer1\.0\.conv2\.weight'"):
-        ResNetStages().load_pretrained({k: v for k, v in weights.items() if k != "layer1.0.conv2.weight"})
+        make_stages().load_pretrained({k: v for k, v in weights.items() if k != "layer1.0.conv2.weight"})
     with pytest.raises(ValueError, match=r"other shape \['conv1\.weight'\]"):
-        ResNetStages().load_pretrained({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)})
+        make_stages().load_pretrained({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)})
 
 
 def test_area_module_gives_a_map_at_its_own_size() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_training.network.attention_residual import AttentionResidualBlock
+from model_training.network.backbones import BACKBONES, make_stages
 from model_training.network.cin import ClinicalInspiredNetwork
-from model_training.network.feature_extraction import FeatureExtraction, ResNetStages
+from model_training.network.feature_extraction import FeatureExtraction
 from model_training.network.synergic import Synergic
 
 
@@ -41,7 +42,7 @@ def test_synergic_learns_which_pairs_are_of_one_class() -> None:
 
 
 def test_attention_residual_starts_as_the_imagenet_network(imagenet: dict[str, Tensor]) -> None:
-    plain, attending = ResNetStages().eval(), ResNetStages(network="attention-resnet18").eval()
+    plain, attending = make_stages().eval(), make_stages("attention-resnet18").eval()
     plain.load_pretrained(imagenet)
     attending.load_pretrained(imagenet)
     picture = torch.rand(2, 3, 64, 64)
@@ -97,7 +98,7 @@ def bottleneck(x: Tensor, weights: dict[str, Tensor], name: str, stride: int) ->
 
 def test_resnet50_is_torchvisions() -> None:
     torch.manual_seed(0)
-    network = ResNetStages(network="resnet50").eval()
+    network = make_stages("resnet50").eval()
     weights = dict(network.state_dict())
     assert weights["layer3.5.conv3.weight"].shape == (1024, 256, 1, 1)
     assert sum(w.numel() for n, w in weights.items() if "running" not in n and "num_batches" not in n) == 23_508_032
@@ -113,9 +114,17 @@ def test_resnet50_is_torchvisions() -> None:
 
 
 def test_feature_networks_say_how_wide_they_are() -> None:
-    widths = {"resnet18": (512, 448), "attention-resnet18": (512, 448), "resnet50": (2048, 1792)}
+    widths = {
+        "resnet18": (512, 448),
+        "resnet34": (512, 448),
+        "resnet50": (2048, 1792),
+        "resnet101": (2048, 1792),
+        "attention-resnet18": (512, 448),
+        "efficientnet-lite0": (320, 176),
+    }
+    assert set(widths) == set(BACKBONES)
     for network, (channels, before) in widths.items():
-        features = FeatureExtraction(network)  # type: ignore[arg-type]
+        features = FeatureExtraction(network)
         assert (features.num_channels, features.num_early_channels) == (channels, before)
         *early, last = features(torch.rand(2, 3, 64, 64))
         assert last.shape == (2, channels, 2, 2)
@@ -124,4 +133,4 @@ def test_feature_networks_say_how_wide_they_are() -> None:
 
 def test_a_start_of_another_depth_is_refused(imagenet: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match="the same depth"):
-        ResNetStages(network="resnet50").load_pretrained(imagenet)
+        make_stages("resnet50").load_pretrained(imagenet)

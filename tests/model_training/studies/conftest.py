@@ -18,6 +18,12 @@ def _hurry(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"model_training.studies.plan.{timed}", lambda config: 1.0)
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small studies take seconds."""
+    _hurry(monkeypatch)
+
+
 @pytest.fixture(scope="package")
 def finished_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallTables]:
     """Two systems of Table 1 with two seeds, and one of Table 2 with one."""

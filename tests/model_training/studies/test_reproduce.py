@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from model_training.config import load_config
-from model_training.network.feature_extraction import ResNetStages
+from model_training.network.backbones import make_stages
 from model_training.studies.paper_tables import TABLES
 from model_training.studies.reproduce import table_trials
 from model_training.training.experiment import Experiment
@@ -77,7 +77,7 @@ def test_a_time_limit_stops_and_the_same_command_goes_on(small_tables: SmallTabl
 def test_what_cannot_be_run_does_not_keep_the_rest_from_running(small_tables: SmallTables, tmp_path: Path) -> None:
     """A start that fits one of two systems, and no pictures of 2016: said in the plan, and at the end."""
     data = Path(shutil.copytree(small_tables.data / "isic2017", tmp_path / "data" / "isic2017")).parent
-    save_file(ResNetStages().state_dict(), tmp_path / "resnet18.safetensors")
+    save_file(make_stages().state_dict(), tmp_path / "resnet18.safetensors")
     arguments = [
         *("--system=baseline", "--system=resnet50", "--seeds=1", f"--data={data}"),
         *(f"--{folder}={tmp_path / folder}" for folder in ("runs", "results")),

@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from model_training.data.isic import read_set
-from model_training.network.feature_extraction import ResNetStages
+from model_training.network.backbones import make_stages
 from model_training.studies.plan import runnable
 from model_training.studies.trials import TrialError, run_trials
 from tests.model_training.studies.small_tables import SmallTables
@@ -65,7 +65,7 @@ def test_other_settings_are_not_mixed_in(small_tables: SmallTables, setting: str
 
 
 def test_another_start_is_not_mixed_in(small_tables: SmallTables, tmp_path: Path) -> None:
-    save_file(ResNetStages().state_dict(), tmp_path / "weights.safetensors")
+    save_file(make_stages().state_dict(), tmp_path / "weights.safetensors")
     start = f"start={tmp_path / 'weights.safetensors'}"
     arguments = ["--table=1", "--system=baseline", "--seeds=3", "--set", start]
     result = small_tables.command("reproduce", *arguments)
@@ -77,7 +77,7 @@ def test_another_start_is_not_mixed_in(small_tables: SmallTables, tmp_path: Path
 def test_a_start_that_has_seen_test_pictures_is_refused_before_training(
     small_tables: SmallTables, tmp_path: Path
 ) -> None:
-    save_file(ResNetStages().state_dict(), tmp_path / "weights.safetensors")
+    save_file(make_stages().state_dict(), tmp_path / "weights.safetensors")
     seen = read_set(small_tables.data, "isic2017-test").samples[2].id
     (tmp_path / "pictures.csv").write_text(f"id,sha256\n{seen},\n")
     start = f"start={tmp_path / 'weights.safetensors'}"

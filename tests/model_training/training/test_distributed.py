@@ -53,6 +53,13 @@ def test_two_processes_have_the_loss_curve_of_one(trained_by_two: tuple[str, Pat
     torch.testing.assert_close(weights[1], weights[0], atol=1e-4, rtol=1e-3)
 
 
+def test_processes_do_not_wait_for_each_other_in_every_step(trained_by_two: tuple[str, Path]) -> None:
+    """Beside gradients and batch norms: once an epoch of three steps to ask about stopping, and once for each loss."""
+    stage, folder = trained_by_two
+    num_losses = 3  # of the area: cross-entropy, auxiliary, their sum; of the recognition: Lc, Ld, their sum
+    assert int((folder / "reductions.txt").read_text()) == 2 * (1 + num_losses), stage
+
+
 @pytest.mark.parametrize("trained_by_two", ["area"], indirect=True)
 def test_two_processes_go_on_after_an_interruption(trained_by_two: tuple[str, Path], tmp_path: Path) -> None:
     stopped = launch_two("area", tmp_path, "5", "SIGTERM")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,9 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import model_training.training.pretrained as start_module
+from model_training.network.backbones import BACKBONES, make_stages
 from model_training.network.cin import ClinicalInspiredNetwork
-from model_training.network.feature_extraction import ResNetStages
 from model_training.training.pretrained import load_pretrained
 from model_training.training.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "models"
     folder.mkdir()
     scratch = folder / "scratch.pth"
-    torch.save(ResNetStages().state_dict(), scratch)
+    torch.save(make_stages().state_dict(), scratch)
     path = scratch.rename(folder / f"resnet18-{hashlib.sha256(scratch.read_bytes()).hexdigest()[:8]}.pth")
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -37,7 +37,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/{path.name}"
-    monkeypatch.setattr(start_module, "TORCHVISION_URLS", {18: url, 50: url.replace(path.name, "absent.pth")})
+    for name, theirs in {"resnet18": url, "attention-resnet18": url, "resnet50": f"{url}-absent.pth"}.items():
+        monkeypatch.setitem(BACKBONES, name, replace(BACKBONES[name], url=theirs))
     yield path
     server.shutdown()
 
@@ -46,7 +47,7 @@ def test_torchvision_is_downloaded_once_and_its_hash_checked(served: Path) -> No
     start = load_pretrained("torchvision")
     assert start is not None
     assert start.name == "torchvision ResNet18 IMAGENET1K_V1"
-    ResNetStages().load_pretrained(start.weights)
+    make_stages().load_pretrained(start.weights)
     served.unlink()
     assert load_pretrained("torchvision") is not None, "the second time it is read from the copy"
 
@@ -111,11 +112,11 @@ def test_a_recognition_run_is_a_start(tmp_path: Path) -> None:
     start = load_pretrained(str(run.weights), "attention-resnet18")
     assert start is not None
     assert start.seen == {"ISIC_0000001": "ab"}
-    stages = ResNetStages(network="attention-resnet18")
+    stages = make_stages("attention-resnet18")
     stages.load_pretrained(start.weights)
     first, second = (network.get_submodule(f"branches.{i}.features.stages").state_dict() for i in range(2))
     assert all(torch.equal(value, first[name]) for name, value in stages.state_dict().items())
-    assert not torch.equal(stages.conv1.weight, second["conv1.weight"])
+    assert not torch.equal(stages.get_parameter("conv1.weight"), second["conv1.weight"])
 
 
 @pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [torch.zeros(2)], {"conv1.weight": 5}])
@@ -135,10 +136,15 @@ def test_a_damaged_copy_in_the_cache_is_named(served: Path, tmp_path: Path) -> N
 
 
 def test_the_real_files_are_asked_for() -> None:
-    assert start_module.TORCHVISION_URLS == {
-        18: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-        50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    assert {backbone.url for backbone in BACKBONES.values()} == {
+        *(
+            f"https://download.pytorch.org/models/{file}.pth"
+            for file in ("resnet18-f37072fd", "resnet34-b627a593", "resnet50-0676ba61", "resnet101-63fe2227")
+        ),
+        None,
     }
+    with pytest.raises(ValueError, match=r"no weights of EfficientNet-Lite0: set start to .*lite0-57934424"):
+        load_pretrained("torchvision", "efficientnet-lite0")
 
 
 def test_what_cannot_be_a_start(tmp_path: Path) -> None:

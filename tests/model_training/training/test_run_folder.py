@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_training.config import Config
+from model_training.config import Config, load_config
 from model_training.files import Interrupted, folder_lock
-from model_training.training.run_folder import RunError, RunFolder
+from model_training.training.run_folder import RunError, RunFolder, recorded_config, stage_config
 from tests.model_training.locks import held_by_another_process
 
 
@@ -66,6 +66,32 @@ def test_a_run_may_get_more_epochs(tmp_path: Path) -> None:
     for other in (with_epochs(3), with_epochs(5, optimiser="adamw")):
         with pytest.raises(RunError, match="another configuration"):
             run.open(other, "recognition", {})
+
+
+def test_a_run_records_its_whole_configuration(tmp_path: Path) -> None:
+    assert recorded_config(tmp_path) is None
+    area, recognition = RunFolder(tmp_path / "area"), RunFolder(tmp_path / "recognition")
+    own = {"start": "my.pth", "accelerator": "cpu", "evaluation": {"prevalence": "training"}}
+    first = Config.model_validate({**own, "network": {"size": 64}, "area": {"epochs": 3}})
+    area.open(first, "area", {})
+    assert load_config(None, recorded=recorded_config(tmp_path)) == first
+    second = load_config(None, ["recognition.epochs=7"], recorded=recorded_config(tmp_path))
+    recognition.open(second, "recognition", {})
+    assert load_config(None, recorded=recorded_config(tmp_path)) == second
+    # Each stage may get more epochs.
+    for stage, run in (("area", area), ("recognition", recognition)):
+        changed = load_config(None, [f"{stage}.epochs=9"], recorded=recorded_config(tmp_path))
+        run.open(changed, stage, {})
+        assert load_config(None, recorded=recorded_config(tmp_path)) == changed
+    assert (changed.area.epochs, changed.recognition.epochs) == (9, 9)
+
+
+def test_what_an_earlier_version_recorded_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "recognition")
+    run.open(Config(), "recognition", {})
+    run.write_json("config.json", stage_config(Config(), "recognition"))
+    assert recorded_config(tmp_path) is None
+    run.open(Config(), "recognition", {})
 
 
 def test_a_schedule_that_depends_on_the_number_of_epochs_gets_no_more(tmp_path: Path) -> None:

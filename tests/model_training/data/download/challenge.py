@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from model_training.data.download.download import download_challenge
-from model_training.data.download.official import OfficialFile
+from model_training.data.download.official import OFFICIAL_FILES, OfficialFile
 from tests.model_training.data.download.server import Server
 
 
@@ -22,6 +23,24 @@ def zipped(entries: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED
         for name, content in entries.items():
             out.writestr(name, content)
     return buffer.getvalue()
+
+
+def publish(server: Server, challenge: str, original: Path) -> tuple[OfficialFile, ...]:
+    """Put a challenge in the official layout below ``original`` on the server, under the official names."""
+    files = []
+    for official in OFFICIAL_FILES[challenge]:
+        source = original / challenge / (official.folder if official.is_archive else official.name)
+        if official.is_archive:
+            members = {f"{official.folder}/{path.name}": path.read_bytes() for path in source.iterdir()}
+            pictures = [name for name in members if name.endswith(".jpg")]
+            # What the readers need not.
+            superpixels = {name.replace(".jpg", "_superpixels.png"): b"superpixels" for name in pictures}
+            content, num_items = zipped(members | superpixels), len(members)
+        else:
+            content, num_items = source.read_bytes(), 0
+        server.files[f"/{challenge.removeprefix('isic')}/{official.name}"] = content
+        files.append(OfficialFile(official.name, num_items, hashlib.md5(content).hexdigest()))
+    return tuple(files)
 
 
 @dataclass
