@@ -116,7 +116,7 @@ def test_panels_ask_what_prometheus_can_answer(promtool: str, tmp_path: Path) ->
 def exposed() -> dict[str, list[dict[str, str]]]:
     """Every series of a running service with the shipped bundle, and of a watch: metric -> labels of its series."""
     with TestClient(create_app(Settings(provider="cpu"))) as client:
-        bundle = client.app.state.service.network.bundle  # type: ignore[attr-defined]
+        bundle = client.app.state.service.scheduler.bundle  # type: ignore[attr-defined]
         picture = bundle.path(bundle.manifest.canary.picture).read_bytes()
         answer = client.post("/predict", files={"image": picture}).json()
         client.get(answer["attention"]["lesion"])
