@@ -47,7 +47,7 @@ def short(bundle: Path) -> Plan:
     """About two minutes, around a bundle whose network costs nothing."""
     return Plan(
         soak_requests=1_000,
-        control_requests=250,
+        control_requests=400,
         damaged_pictures=300,
         atheris_seconds=0,
         attackers=60,
