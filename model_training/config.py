@@ -206,6 +206,10 @@ class RecognitionConfig(StageConfig):
     frozen_blocks: int = Field(0, ge=0)
     # Freeze all of them in the second branch, so that the branches make different errors.
     frozen_branch: bool = False
+    # Of classifiers that start as a regression: penalties on their weights, and on the change of their logits between
+    # changed copies of one image (0: no such copies): ``training/regression.py``.
+    regression_penalty: float = Field(0.1, ge=0)
+    variation_penalty: float = Field(0.0, ge=0)
     # w_j of Eqn 4.
     class_weights: Literal["inverse", "none"] = "inverse"
 

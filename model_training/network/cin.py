@@ -100,6 +100,9 @@ class Branch(nn.Module):
             channels *= 2
         standardised = self.uses_early or self.lesion_pooling or self.start == "regression"
         self.standardise = Standardise(channels) if standardised else None
+        # In training: the covariance of the standardised features within changed copies of one image, ``[C, C]``.
+        self.variation: Tensor | None
+        self.register_buffer("variation", None)
         self.classify = nn.Sequential(nn.Linear(channels, num_classes))
         if classifier_layers == 2:
             self.classify = nn.Sequential(
@@ -122,6 +125,12 @@ class Branch(nn.Module):
         early_BC = torch.cat([_mean(layer) for layer in early], dim=1)
         logits_BK = self.logits(features, pooled_BC)
         return BranchOutput(logits_BK, features, early_BC, pooled_BC, spatial, correlation)
+
+    def keep_variation(self) -> None:
+        """Make room for the features' variation, which a penalty needs and checkpoints then have."""
+        assert self.standardise is not None
+        channels = len(self.standardise.mean)
+        self.variation = torch.zeros(channels, channels)
 
     def logits(self, attended_BCHW: Tensor, pooled_BC: Tensor) -> Tensor:
         """The classification of F_A, ``[B, K]``."""

@@ -60,6 +60,12 @@ _LESION_RECIPE = (
     "recognition.frozen_blocks=7",
     "recognition.learning_rate=3e-4",
 )
+# The classifiers' regressions are also penalised for what changed copies of an image do to their logits.
+_STEADY_RECIPE = (
+    *_LESION_RECIPE,
+    "recognition.regression_penalty=0.01",
+    "recognition.variation_penalty=1",
+)
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -125,7 +131,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.augmentation=strong",
         ),
         "acting-recipe": _ACTING_RECIPE,
-        # The recipe of the next model, and the same without each of the second stage's modules.
+        # The recipe of the next model, without its second penalty, and then without each of the second stage's modules.
+        "steady-recipe": _STEADY_RECIPE,
         "lesion-recipe": _LESION_RECIPE,
         "lesion-recipe-no-distinguish": (*_LESION_RECIPE, "network.distinguish=false"),
         "lesion-recipe-no-attention": (*_LESION_RECIPE, "network.lesion_feature_attention=false"),
@@ -150,6 +157,7 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
     {
         "shipped-recipe": "plain-recipe",
         **dict.fromkeys(("acting-recipe", "lesion-recipe"), "shipped-recipe"),
+        "steady-recipe": "lesion-recipe",
         **dict.fromkeys(("lesion-recipe-no-distinguish", "lesion-recipe-no-attention"), "lesion-recipe"),
     }
 )
@@ -163,7 +171,7 @@ _FIRST_STAGES: Mapping[str, str] = MappingProxyType(
             *("no-auxiliary-loss", "no-start", "shipped-recipe"),
         )
     }
-    | dict.fromkeys(("lesion-recipe-no-distinguish", "lesion-recipe-no-attention"), "lesion-recipe")
+    | dict.fromkeys(("steady-recipe", "lesion-recipe-no-distinguish", "lesion-recipe-no-attention"), "lesion-recipe")
 )
 
 _EVALUATION_ONLY = frozenset({"eight-views"})  # they use the base's trained network

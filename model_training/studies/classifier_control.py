@@ -18,7 +18,9 @@ from model_training.arrays import Indices
 from model_training.metrics import area_under_roc
 from model_training.network.cin import Standardise
 from model_training.network.losses import class_weights
-from model_training.training.recognition import fit_regression
+from model_training.training.regression import Penalty, fit_regression
+
+PENALTY = Penalty(ridge=0.1)
 
 # The residual layers, from 1.
 RECIPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -43,7 +45,7 @@ def classifier_control(
     standardise, layer = Standardise(features_NC.shape[1]), nn.Linear(features_NC.shape[1], num_classes)
     standardise.fit(features_NC[learnt])
     weights = class_weights(labels[learnt], num_classes)
-    fit_regression(layer, standardise(features_NC[learnt]), labels[learnt], weights)
+    fit_regression(layer, standardise(features_NC[learnt]), labels[learnt], weights, PENALTY)
     with torch.no_grad():
         scores = layer(standardise(features_NC[~learnt])).softmax(dim=1).double().numpy()
     melanoma, keratosis = (area_under_roc(labels_N[held_out_N] == k, scores[:, k]) for k in (0, 1))

@@ -67,6 +67,9 @@ class AreaStage:
     def start(self) -> None:
         """Nothing to do."""
 
+    def finish(self) -> None:
+        """Nothing is left over."""
+
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Every image that has a mask, once."""
         order = random_batches(len(self.with_mask), self.settings.batch_size, seed=self.seed, epoch=epoch)

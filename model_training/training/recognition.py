@@ -17,6 +17,7 @@ from model_training.data.sampling import balanced_pair_batches, random_batches, 
 from model_training.data.tensors import frame_tensor, picture_tensor
 from model_training.metrics import area_under_roc
 from model_training.network.cin import (
+    NUM_BRANCHES,
     BranchOutput,
     ClinicalInspiredNetwork,
     num_planes,
@@ -25,14 +26,14 @@ from model_training.network.cin import (
 from model_training.network.lesion_area_attention import LesionArea
 from model_training.network.losses import class_weights, classification_loss, distinguish_loss, total_loss
 from model_training.network.stages import StateDict
+from model_training.training.regression import Penalty, fit_regression, variation_within
 from model_training.training.stage import Batch
 
 VALIDATION_BATCH = 32
 # Number of validation pairs for the distinguish module's AUC.
 NUM_VALIDATION_PAIRS = 500
-# Ridge penalty of a classifier that starts as a regression, there and in the loss that it is then trained with; 0.03 to
-# 1 were tried: docs/modules.md.
-REGRESSION_PENALTY = 0.1
+# Changed copies of each training image to which a classifier that starts as a regression is fitted, beside its turns.
+NUM_CHANGED_COPIES = 4
 
 
 def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredNetwork:
@@ -55,28 +56,6 @@ def build_network(network: NetworkConfig, num_classes: int) -> ClinicalInspiredN
     )
 
 
-def fit_regression(layer: nn.Linear, features_NC: Tensor, labels_N: Tensor, weights_K: Tensor) -> None:
-    """Set a layer to a ridge logistic regression of the labels on the features, with the class weights of Eqn 4."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        total = classification_loss(layer(features_NC), labels_N, weights_K) + ridge_penalty(layer)
-        total.backward()
-        return total
-
-    with torch.autocast(features_NC.device.type, enabled=False):  # LBFGS needs exact gradients
-        optimiser.step(loss)
-    layer.zero_grad()
-
-
-def ridge_penalty(layer: nn.Linear) -> Tensor:
-    """The penalty of a regression on the size of its weights, a scalar."""
-    return REGRESSION_PENALTY / 2 * layer.weight.square().sum()
-
-
 class RecognitionStage:
     """The second stage; ``train_areas`` and ``validation_areas`` are the lesions that the first stage found."""
 
@@ -97,6 +76,7 @@ class RecognitionStage:
     ) -> None:
         self.settings, self.size = settings, network.size
         self.augmentation = AUGMENTATIONS[settings.augmentation]
+        self.penalty = Penalty(settings.regression_penalty, settings.variation_penalty)
         self.train, self.validation = train, validation
         self.train_areas, self.validation_areas = train_areas, validation_areas
         self.seed, self.device = seed, device
@@ -110,32 +90,59 @@ class RecognitionStage:
             self.module.load_pretrained(pretrained)
         for place, branch in enumerate(self.module.own_branches()):
             branch.features.freeze(None if settings.frozen_branch and place == 1 else settings.frozen_blocks)
+            if branch.start == "regression" and self.penalty.variation:
+                branch.keep_variation()
 
     def start(self) -> None:
         """Initialise the classifiers from the features of the training images, where the configuration says so.
 
-        Every image counts in all its quarter turns and mirror images: from one alone, a regression learns how images
-        of each class happen to lie.
+        Every image counts in its quarter turns and mirror images: from one alone, a regression learns how images of
+        each class happen to lie. With a penalty on variation, half of them are replaced by copies with artefacts, in
+        another light, slightly moved.
         """
         branches = [branch for branch in self.module.own_branches() if branch.standardise is not None]
         if not branches:
             return
         self.module.to(self.device).eval()
-        parts: list[list[Tensor]] = [[] for _ in branches]
+        parts = [list[Tensor]() for _ in branches]
         with torch.no_grad():
-            for views in views_of(self.module, self.train, self.train_areas, self.size, self.device):
-                turned = dihedral_views(views)
+            for copies in self._copies():
                 for kept, branch in zip(parts, branches, strict=True):
-                    kept.append(torch.stack([branch(view).pooled_BC.float() for view in turned], dim=1))
-        labels = self.labels.repeat_interleave(len(turned))
-        for features_N8C, branch in zip(map(torch.cat, parts), branches, strict=True):
+                    kept.append(torch.stack([branch(views).pooled_BC.float() for views in copies], dim=1))
+        for features_NVC, branch in zip(map(torch.cat, parts), branches, strict=True):
             assert branch.standardise is not None
-            features_MC = features_N8C.flatten(0, 1)
-            branch.standardise.fit(features_MC)
+            branch.standardise.fit(features_NVC.flatten(0, 1))
             if branch.start == "regression":
                 (layer,) = branch.classify
                 assert isinstance(layer, nn.Linear)
-                fit_regression(layer, branch.standardise(features_MC), labels, self.weights)
+                standardised_NVC = branch.standardise(features_NVC)
+                if branch.variation is not None:
+                    branch.variation = variation_within(standardised_NVC)
+                labels = self.labels.repeat_interleave(standardised_NVC.shape[1])
+                features_NC = standardised_NVC.flatten(0, 1)
+                fit_regression(layer, features_NC, labels, self.weights, self.penalty, branch.variation)
+
+    def finish(self) -> None:
+        """Drop what only the loss needs."""
+        for branch in self.module.own_branches():
+            branch.variation = None
+
+    def _copies(self) -> Iterator[list[Tensor]]:
+        """Copies of the training images, batch by batch: what the branches see of each, ``[B, C, size, size]``."""
+        generator = torch.Generator().manual_seed(self.seed)
+        clean = views_of(self.module, self.train, self.train_areas, self.size, self.device)
+        for indices, views in zip(_batches_of(self.train), clean, strict=True):
+            turned = dihedral_views(views)
+            if not self.penalty.variation:
+                yield turned
+                continue
+            copies = turned[:: len(turned) // NUM_CHANGED_COPIES]
+            for copy in range(NUM_CHANGED_COPIES):
+                frames = with_artefacts(self.train.frames, indices, 1.0, seed=(self.seed, copy, NUM_BRANCHES))
+                how, colours = self._random_changes(len(indices), generator)
+                on_device = torch.from_numpy(frames).to(self.device)
+                copies.append(self._augmented(on_device, torch.from_numpy(indices), how, colours))
+            yield copies
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Batches of pairs, in which each branch gets nearly every image once; of images for a single branch."""
@@ -158,7 +165,11 @@ class RecognitionStage:
     def losses(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Eqn 4 over the images of every pair, Eqn 5 over the pairs, and Eqn 6."""
         sides = [torch.from_numpy(side).to(self.device) for side in batch.indices]
-        output = module(*(self._augmented(*side, batch, generator) for side in zip(batch.loaded, sides, strict=True)))
+        views = []
+        for frames, side in zip(batch.loaded, sides, strict=True):
+            how, colours = self._random_changes(batch.num_whole, generator)
+            views.append(self._augmented(frames, side, how[batch.share], colours[batch.share]))
+        output = module(*views)
         labels = [self.labels[side] for side in sides]
         classification = classification_loss(torch.cat(output.logits_BK), torch.cat(labels), self.weights)
         penalty = self._penalty()
@@ -171,17 +182,20 @@ class RecognitionStage:
     def _penalty(self) -> Tensor:
         """That of the classifiers that start as a regression: training goes on with the loss that they minimise."""
         branches = self.module.own_branches()
-        layers = [branch.classify[0] for branch in branches if branch.start == "regression"]
-        penalties = [ridge_penalty(layer) for layer in layers if isinstance(layer, nn.Linear)]
+        layers = [(branch.classify[0], branch.variation) for branch in branches if branch.start == "regression"]
+        penalties = [self.penalty.of(layer, found) for layer, found in layers if isinstance(layer, nn.Linear)]
         return torch.stack(penalties).sum() / len(branches) if penalties else torch.zeros((), device=self.device)
 
-    def _augmented(self, frames: Tensor, indices: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        how = random_views(batch.num_whole, self.augmentation, generator)[batch.share].to(self.device)
-        colours = random_colours(batch.num_whole, self.augmentation, generator)[batch.share]
+    def _random_changes(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """How to move each of ``num`` images, and its changes of colour."""
+        how = random_views(num, self.augmentation, generator)
+        return how, random_colours(num, self.augmentation, generator)
+
+    def _augmented(self, frames: Tensor, indices: Tensor, how_B23: Tensor, colours_B6: Tensor) -> Tensor:
         attention, boxes, _ = (part[indices.cpu()].to(self.device) for part in self.train_areas)
-        views = self.module.views(frame_tensor(frames), attention, boxes, self.size, how)
+        views = self.module.views(frame_tensor(frames), attention, boxes, self.size, how_B23.to(self.device))
         parts = views.split(num_planes(lesion_pooling=self.module.lesion_pooling), dim=1)
-        return torch.cat([torch.cat([change_colours(p[:, :3], colours), p[:, 3:]], dim=1) for p in parts], dim=1)
+        return torch.cat([torch.cat([change_colours(p[:, :3], colours_B6), p[:, 3:]], dim=1) for p in parts], dim=1)
 
     def validate(self) -> dict[str, float]:
         """AUC of each class against the rest, from the summed probabilities; with D, also its AUC on pairs."""
@@ -234,10 +248,14 @@ def views_of(
     module: ClinicalInspiredNetwork, pictures: FrameSet, areas: LesionArea, size: int, device: torch.device
 ) -> Iterator[Tensor]:
     """What the branches see in the test phase, values 0..1, batch by batch ``[B, C, size, size]``."""
-    for first in range(0, len(pictures), VALIDATION_BATCH):
-        indices = np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
+    for indices in _batches_of(pictures):
         attention, boxes, _ = (part[indices].to(device) for part in areas)
         yield module.views(picture_tensor(pictures.frames, indices, device), attention, boxes, size)
+
+
+def _batches_of(pictures: FrameSet) -> Iterator[Indices]:
+    for first in range(0, len(pictures), VALIDATION_BATCH):
+        yield np.arange(first, min(first + VALIDATION_BATCH, len(pictures)))
 
 
 def _logits(branches: Sequence[BranchOutput]) -> Tensor:

@@ -45,6 +45,9 @@ class Stage(Protocol):
     def start(self) -> None:
         """Called once before the first step, under the run's autocast, but not when a run resumes."""
 
+    def finish(self) -> None:
+        """Called once after the last epoch, before the weights are written."""
+
     def batches(self, epoch: int) -> Sequence[Indices]:
         """The batches of an epoch over all processes, indices ``[sides, batch]``."""
 

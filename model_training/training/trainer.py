@@ -69,6 +69,7 @@ def train(
                 for name, value in metrics.items():
                     scalars.add_scalar(name, value, epoch + 1)
                 console.print(_epoch_line(stage, epoch, metrics), highlight=False)
+    stage.finish()
     if fabric.is_global_zero:
         run.save_weights(stage.module.state_dict())
     fabric.barrier()
