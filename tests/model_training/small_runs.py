@@ -35,6 +35,8 @@ CONFIG = Config.model_validate(
     }
 )
 
+REGRESSION = {"classifier_layers": 1, "classifier_features": "all", "classifier_start": "regression"}
+
 
 def small_frames(num: int = 12, size: int = 32) -> FrameSet:
     """Synthetic pictures in memory, the classes in turn."""
@@ -63,8 +65,8 @@ def run_small(
     """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
 
     ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging``,
-    ``area-slow`` and ``recognition-without-dropout`` (in small steps), and ``recognition-mixed`` (in bfloat16, strongly
-    augmented).
+    ``area-slow`` and ``recognition-without-dropout`` (in small steps), ``recognition-mixed`` (in bfloat16, strongly
+    augmented), and ``recognition-steady`` (classifiers that start as regressions, with both penalties).
     """
     torch.set_num_threads(1)
     frames = small_frames()
@@ -72,7 +74,7 @@ def run_small(
     fabric = make_fabric(CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant == "mixed" else {}))
     fabric.launch()
     common: dict[str, Any] = {
-        "network": CONFIG.network,
+        "network": CONFIG.network.model_copy(update=REGRESSION if variant == "steady" else {}),
         "pretrained": None,
         "train": frames,
         "validation": frames,
@@ -92,6 +94,7 @@ def run_small(
         changes = {
             "without-dropout": {"epochs": 2, "optimiser": "sgd", "learning_rate": 1e-5},
             "mixed": {"augmentation": "strong"},
+            "steady": {"variation_penalty": 1.0},
         }
         settings = CONFIG.recognition.model_copy(update=changes.get(variant))
         stage = RecognitionStage(settings=settings, train_areas=areas, validation_areas=areas, **common)

@@ -11,8 +11,8 @@ from torch import nn
 from model_training.config import ConfigError, RecognitionConfig, load_config
 from model_training.network.lesion_area_attention import whole_images
 from model_training.training.optimisation import parameter_groups
-from model_training.training.recognition import RecognitionStage
-from tests.model_training.small_runs import CONFIG, small_frames
+from model_training.training.recognition import RecognitionStage, build_network
+from tests.model_training.small_runs import CONFIG, REGRESSION, small_frames
 
 
 def stage_of(settings: RecognitionConfig = CONFIG.recognition, **network: Any) -> RecognitionStage:
@@ -45,6 +45,16 @@ def test_a_regression_knows_the_training_images_before_the_first_step(features: 
     at_random = stage_of(classifier_features=features)
     at_random.start()
     assert least_auc(at_random) < 1.0
+
+
+def test_what_only_the_loss_needs_is_not_in_the_weights() -> None:
+    steady = stage_of(CONFIG.recognition.model_copy(update={"variation_penalty": 1.0}), **REGRESSION)
+    steady.start()
+    variations = {name: value for name, value in steady.module.state_dict().items() if name.endswith("variation")}
+    assert len(variations) == len(steady.module.branches)
+    assert all(value.abs().max() > 0 for value in variations.values())
+    steady.finish()
+    build_network(CONFIG.network.model_copy(update=REGRESSION), 3).load_state_dict(steady.module.state_dict())
 
 
 def test_a_classifier_that_starts_as_a_regression_learns_as_slowly_as_pretrained_layers() -> None:
