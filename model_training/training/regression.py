@@ -8,6 +8,7 @@ with the same penalty. ``docs/modules.md`` says how r and v were chosen.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -27,13 +28,15 @@ class Penalty(NamedTuple):
         penalty = self.ridge / 2 * layer.weight.square().sum()
         if variation_CC is None:
             return penalty
-        return penalty + self.variation / 2 * ((layer.weight @ variation_CC) * layer.weight).sum()
+        with _exact(variation_CC):
+            return penalty + self.variation / 2 * ((layer.weight @ variation_CC) * layer.weight).sum()
 
 
 def variation_within(features_NVC: Tensor) -> Tensor:
     """V, ``[C, C]``: the covariance of the features of N images within their V copies."""
     differences_MC = (features_NVC - features_NVC.mean(dim=1, keepdim=True)).flatten(0, 1)
-    return differences_MC.T @ differences_MC / len(differences_MC)
+    with _exact(differences_MC):
+        return differences_MC.T @ differences_MC / len(differences_MC)
 
 
 def fit_regression(
@@ -55,6 +58,11 @@ def fit_regression(
         total.backward()
         return total
 
-    with torch.autocast(features_NC.device.type, enabled=False):  # LBFGS needs exact gradients
+    with _exact(features_NC):  # LBFGS needs exact gradients
         optimiser.step(loss)
     layer.zero_grad()
+
+
+def _exact(values: Tensor) -> AbstractContextManager[None]:
+    """Without autocast on the values' device."""
+    return torch.autocast(values.device.type, enabled=False)

@@ -65,13 +65,15 @@ def run_small(
     """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
 
     ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging``,
-    ``area-slow`` and ``recognition-without-dropout`` (in small steps), ``recognition-mixed`` (in bfloat16, strongly
-    augmented), and ``recognition-steady`` (classifiers that start as regressions, with both penalties).
+    ``area-slow`` and ``recognition-without-dropout`` (in small steps), and in bfloat16 ``recognition-mixed``
+    (strongly augmented) and ``recognition-steady`` (classifiers that start as regressions, with both penalties).
     """
     torch.set_num_threads(1)
     frames = small_frames()
     stage_name, _, variant = stage_name.partition("-")
-    fabric = make_fabric(CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant == "mixed" else {}))
+    fabric = make_fabric(
+        CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant in ("mixed", "steady") else {})
+    )
     fabric.launch()
     common: dict[str, Any] = {
         "network": CONFIG.network.model_copy(update=REGRESSION if variant == "steady" else {}),
