@@ -21,13 +21,13 @@ from model_training.config import NUM_FOLDS
 from model_training.data.isic import CLASSES_2017
 from model_training.files import write_text
 from model_training.studies.control_report import control_table
-from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, control_data, run_control
+from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, Study, control_data, run_control
 from model_training.training.command_line import command_line
 
 
 @command
 def controls(
-    study: Annotated[Literal["distinguish", "attention", "classifier"], typer.Argument(help="The module to examine.")],
+    study: Annotated[Study, typer.Argument(help="The module to examine.")],
     recipe: Annotated[list[str] | None, typer.Option(help="Only this recipe; may be repeated.")] = None,
     fold: Annotated[list[int] | None, typer.Option(help="Only this fold, from 1; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each recipe is trained with.")] = 1,

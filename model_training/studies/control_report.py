@@ -11,12 +11,18 @@ import numpy as np
 from model_training.config import NUM_FOLDS
 from model_training.evaluation.statistics import interval_over_folds
 from model_training.reporting.text import table
+from model_training.studies.regression_control import CHANGES
 
 Record = Mapping[str, Any]
 
 _COLUMNS: dict[str, dict[str, str]] = {
     "distinguish": {"pair_auc": "Pair AUC"},
     "classifier": {"auc_melanoma": "Melanoma", "auc_keratosis": "Seborrheic keratosis", "mean_auc": "Mean AUC"},
+    "regression": {
+        "mean_auc": "Mean AUC",
+        **{f"auc: {change}": f"AUC, {change}" for change in CHANGES},
+        **{f"p moves: {change}": f"p moves, {change}" for change in CHANGES},
+    },
     "attention": {
         "auc_on": "Mean AUC",
         "auc_off": "F off",
@@ -30,7 +36,12 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 # The baseline of each study's gains, and the figure.
-_BASES = {"distinguish": ("adamw", "pair_auc"), "attention": ("none", "auc_on"), "classifier": ("last", "mean_auc")}
+_BASES = {
+    "distinguish": ("adamw", "pair_auc"),
+    "attention": ("none", "auc_on"),
+    "classifier": ("last", "mean_auc"),
+    "regression": ("turns-0.1", "mean_auc"),
+}
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 
 

@@ -24,9 +24,11 @@ from model_training.studies.classifier_control import classifier_control
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
 from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
 from model_training.studies.frozen_features import Layer, frozen_features, layer_means, lesion_boxes, whole_images
+from model_training.studies.regression_control import RECIPES as REGRESSION_RECIPES
+from model_training.studies.regression_control import ChangedFeatures, changed_features, regression_control
 from model_training.training.pretrained import Pretrained
 
-Study = Literal["distinguish", "attention", "classifier"]
+Study = Literal["distinguish", "attention", "classifier", "regression"]
 View = Literal["crop", "whole"]
 
 INPUT_SIZE = 224
@@ -40,15 +42,17 @@ RECIPE_NAMES: dict[Study, list[str]] = {
     "distinguish": [REGRESSION, *DISTINGUISH_RECIPES],
     "attention": list(ATTENTION_RECIPES),
     "classifier": list(CLASSIFIER_RECIPES),
+    "regression": list(REGRESSION_RECIPES),
 }
 
 
 @dataclass(frozen=True)
 class ControlData:
-    """Feature maps with the labels and folds of their images; the classifier's control has means of all layers."""
+    """What each study needs of the features, with the labels and folds of their images."""
 
     features_NCHW: NDArray[np.float16]
     means_LNC: dict[int, NDArray[np.float32]]
+    changed: ChangedFeatures
     labels_N: Indices
     fold_N: Indices
 
@@ -80,11 +84,14 @@ def control_data(
     boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
     maps: NDArray[np.float16] = np.zeros((0, 0, 0, 0), dtype=np.float16)
     means: dict[int, NDArray[np.float32]] = {}
-    if study == "classifier":
+    changed: ChangedFeatures = {}
+    if study == "regression":
+        changed = changed_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)
+    elif study == "classifier":
         means = layer_means(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)
     else:
         maps = np.ascontiguousarray(frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer])
-    return ControlData(maps, means, pictures.labels, folds_of(pictures))
+    return ControlData(maps, means, changed, pictures.labels, folds_of(pictures))
 
 
 def run_control(control: Control, data: ControlData) -> dict[str, Any]:
@@ -96,6 +103,8 @@ def run_control(control: Control, data: ControlData) -> dict[str, Any]:
     if control.study == "classifier":
         layers = CLASSIFIER_RECIPES[control.recipe]
         return dict(classifier_control(data.means_LNC, data.labels_N, held_out, layers))
+    if control.study == "regression":
+        return dict(regression_control(data.changed, data.labels_N, held_out, REGRESSION_RECIPES[control.recipe]))
     if control.recipe == REGRESSION:
         auc = regression_pair_auc(data.features_NCHW, data.labels_N, held_out, num_pairs=NUM_PAIRS)
         return {"pair_auc": auc}
