@@ -18,7 +18,8 @@ LesionQuery = Annotated[
     Label | None,
     Query(
         description="your own label of the lesion, or its DICOM TrackingUID: letters, digits, dots, hyphens and "
-        "underscores, with a digit. It is kept in the ledger: never use a name",
+        "underscores, with a digit. It is kept in the ledger: never use a name. Default: the TrackingUID that a DICOM "
+        "file states, with the date of its study as visit",
         examples=["L-0012"],
     ),
 ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import PIL.BmpImagePlugin
 import PIL.PngImagePlugin
@@ -43,12 +43,16 @@ from service.imaging.picture import (
     PictureLimits,
     PictureTooLarge,
     TooManyParts,
+    Tracking,
     UndecodablePicture,
 )
 from service.imaging.png import png_colours
 from service.imaging.structure import check_parts, check_tiles, decoding_bytes, decoding_samples
 from service.imaging.tiff_parts import check_tiff_parts
 from service.imaging.webp import check_webp, webp_size
+
+if TYPE_CHECKING:
+    from service.imaging.dicom import Dicom
 
 # In Pillow's error when a native decoder has found no memory.
 _NO_MEMORY = "out of memory"
@@ -90,6 +94,7 @@ class Decoded(NamedTuple):
     notes: tuple[Note, ...]
     cautions: tuple[Caution, ...] = ()
     millimetres_per_pixel: float | None = None  # as a DICOM file states it
+    tracking: Tracking | None = None
 
 
 def read_picture(
@@ -106,9 +111,9 @@ def read_picture(
     import numpy as np
 
     decoded = decode(data, frame_size, limits, jpeg_quality=jpeg_quality)
-    image, width, height, picture_format, notes, cautions, scale = decoded
+    image, width, height, picture_format, notes, cautions, scale, tracking = decoded
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(np.asarray(image), width, height, picture_format, sha256, notes, cautions, scale)
+    return Picture(np.asarray(image), width, height, picture_format, sha256, notes, cautions, scale, tracking)
 
 
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
@@ -118,11 +123,11 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     if len(data) > limits.max_bytes:
         raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
-    cautions: tuple[Caution, ...] = ()
-    scale: float | None = None
+    stated: tuple[tuple[Caution, ...], float | None, Tracking | None] = (), None, None
     try:
         if picture_format == "DICOM":
-            size, framed, cautions, scale = _decode_dicom(data, frame_size, limits)
+            size, framed, dicom = _decode_dicom(data, frame_size, limits)
+            stated = dicom.cautions, dicom.millimetres_per_pixel, dicom.tracking
         elif picture_format == "AVIF":
             size, framed = _decode_avif(data, frame_size, limits)
         else:
@@ -143,7 +148,7 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     frame = framed.image
     if (width, height) != frame.size and jpeg_quality is not None:
         frame = _recompress(frame, jpeg_quality)
-    return Decoded(frame, width, height, picture_format, framed.notes, cautions, scale)
+    return Decoded(frame, width, height, picture_format, framed.notes, *stated)
 
 
 def _decode_file(
@@ -173,9 +178,7 @@ def _decode_avif(data: bytes, frame_size: int, limits: PictureLimits) -> tuple[t
     return size, to_frame(avif_decoder.load_avif(avif, data), frame_size, avif.colours)
 
 
-def _decode_dicom(
-    data: bytes, frame_size: int, limits: PictureLimits
-) -> tuple[tuple[int, int], Framed, tuple[Caution, ...], float | None]:
+def _decode_dicom(data: bytes, frame_size: int, limits: PictureLimits) -> tuple[tuple[int, int], Framed, Dicom]:
     from service.imaging.dicom import read_dicom
     from service.imaging.dicom_pixels import decoding_bytes, image_of, is_jpeg, jpeg_of
 
@@ -183,11 +186,11 @@ def _decode_dicom(
     _check_size(dicom.size, "JPEG" if is_jpeg(dicom) else "DICOM", limits)
     if is_jpeg(dicom):
         size, framed = _decode_file(jpeg_of(dicom), "JPEG", frame_size, limits, dicom.stated)
-        return size, framed, dicom.cautions, dicom.millimetres_per_pixel
+        return size, framed, dicom
     _check_memory(decoding_bytes(dicom), limits)
     image = dicom.stated.adopt(image_of(dicom))
     framed = to_frame(image, frame_size, dicom.stated.colours)
-    return dicom.size, framed, dicom.cautions, dicom.millimetres_per_pixel
+    return dicom.size, framed, dicom
 
 
 def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) -> Image.Image:

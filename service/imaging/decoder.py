@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from datetime import date
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,17 @@ import numpy as np
 from service.imaging.decoder_process import MESSAGE_BYTES, SIZE, Work, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from service.imaging.kinds import FORMATS
-from service.imaging.picture import CAUTIONS, NOTES, Caution, Note, Picture, PictureError, PictureLimits
+from service.imaging.picture import (
+    CAUTIONS,
+    NOTES,
+    TRACKING_UID,
+    Caution,
+    Note,
+    Picture,
+    PictureError,
+    PictureLimits,
+    Tracking,
+)
 
 Replaced = Literal["cpu_time", "wall_time", "crashed", "killed"]
 
@@ -56,6 +67,7 @@ class _Answer(NamedTuple):
     notes: tuple[Note, ...]
     cautions: tuple[Caution, ...]
     millimetres_per_pixel: float | None
+    tracking: Tracking | None
 
 
 def _parse(text: bytes, limits: PictureLimits) -> _Answer:
@@ -64,19 +76,25 @@ def _parse(text: bytes, limits: PictureLimits) -> _Answer:
         match json.loads(text):
             case {"error": str(name), "detail": str(detail)}:
                 error = _ERRORS[name]
-            case {"picture": [int(width), int(height), str(kind), list(notes), list(cautions), scale]}:
+            case {"picture": [int(width), int(height), str(kind), list(notes), list(cautions), scale, tracking]}:
                 most = limits.max_pixels_of("JPEG" if kind == "DICOM" else kind)  # which may hold a JPEG
                 if kind not in FORMATS or min(width, height) < 1 or width * height > most:
                     raise _Malformed
                 if scale is not None and not (isinstance(scale, float) and 0.0 < scale < math.inf):
                     raise _Malformed
                 known = tuple(_NOTES[note] for note in notes), tuple(_CAUTIONS[caution] for caution in cautions)
-                return _Answer(width, height, kind, *known, scale)
+                return _Answer(width, height, kind, *known, scale, None if tracking is None else _tracking(*tracking))
             case _:
                 raise _Malformed
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise _Malformed from cause
     raise error(detail)
+
+
+def _tracking(uid: str, study_date: str | None) -> Tracking:
+    if not TRACKING_UID.fullmatch(uid):
+        raise _Malformed
+    return Tracking(uid, None if study_date is None else date.fromisoformat(study_date).isoformat())
 
 
 class Decoder:
@@ -126,6 +144,7 @@ class Decoder:
             answer.notes,
             answer.cautions,
             answer.millimetres_per_pixel,
+            answer.tracking,
         )
 
     def _receive_size(self, ends: float) -> int:

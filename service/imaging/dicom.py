@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from service.imaging.dicom_lesion import LESION_ELEMENTS, scale_of, tracking_of
 from service.imaging.frame import Stated
 from service.imaging.kinds import EXPORT, Kind, refusal
-from service.imaging.picture import Caution, TooManyParts, UndecodablePicture
+from service.imaging.picture import Caution, TooManyParts, Tracking, UndecodablePicture
 from service.imaging.profiles import ADOBE_RGB, Colours
 
 # Errors go to the sender; a warning may hold a value of the file. Pydicom gives each to Python, which would keep it,
@@ -69,12 +67,6 @@ _SAMPLES: dict[tuple[str, ...], dict[str, int]] = {
 # As DCF has it for cameras.
 _ADOBE_RGB = Colours(ADOBE_RGB, 2.2)
 
-# Millimetres that the longer side of a photograph of a lesion may show. Dermatoscopes show 10 to 40; screens' densities
-# and the 1 mm that converters write for want of a scale give more.
-_LEAST_EXTENT, _MOST_EXTENT = 2.0, 100.0
-_SQUARE = 0.01  # how far a pixel's sides may differ, as a share
-_SPACING_BYTES = 34  # two decimal strings
-
 _PIXEL_DATA = Tag("PixelData")
 _NUMBERS = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 _TABLE, _TABLE_SIZE = "PaletteColorLookupTableData", "PaletteColorLookupTableDescriptor"
@@ -83,7 +75,7 @@ _ELEMENTS: list[BaseTag | int] = [
     for name in (
         *(*_NUMBERS, "SOPClassUID", "NumberOfFrames", "PhotometricInterpretation", "PlanarConfiguration", "PixelData"),
         *("ICCProfile", "ColorSpace", "BurnedInAnnotation", "RecognizableVisualFeatures", f"Red{_TABLE_SIZE}"),
-        "PixelSpacing",
+        *LESION_ELEMENTS,
         *(f"{colour}{_TABLE}" for colour in ("Red", "Green", "Blue")),
     )
 ]
@@ -115,6 +107,7 @@ class Dicom(NamedTuple):
     stated: Stated
     cautions: tuple[Caution, ...]
     millimetres_per_pixel: float | None  # None: not stated, or not credible
+    tracking: Tracking | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -166,7 +159,8 @@ def read_dicom(data: bytes) -> Dicom:
             colours=_ADOBE_RGB if content.get("ColorSpace") == "ADOBERGB" and not content.get("ICCProfile") else None,
         ),
         cautions=_cautions(content),
-        millimetres_per_pixel=_scale(content),
+        millimetres_per_pixel=scale_of(content),
+        tracking=tracking_of(content),
     )
 
 
@@ -277,19 +271,6 @@ def _cautions(content: Dataset) -> tuple[Caution, ...]:
         "recognizable_features": "RecognizableVisualFeatures",
     }
     return tuple(caution for caution, name in stated.items() if content.get(name) == "YES")
-
-
-def _scale(content: Dataset) -> float | None:
-    """PixelSpacing, where its pixels are square and the image's extent is that of a lesion."""
-    stated = content.get_item("PixelSpacing")
-    if not isinstance(stated, RawDataElement) or not stated.value or len(stated.value) > _SPACING_BYTES:
-        return None
-    with suppress(ValueError):
-        down, across = map(float, stated.value.split(b"\\"))
-        extent = max(down * content.Rows, across * content.Columns)
-        if _LEAST_EXTENT <= extent <= _MOST_EXTENT and math.isclose(down, across, rel_tol=_SQUARE):
-            return (down + across) / 2
-    return None
 
 
 def _lacks(name: str) -> UndecodablePicture:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +86,16 @@ class PictureLimits:
 DEFAULT_LIMITS = PictureLimits()
 
 
+TRACKING_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+class Tracking(NamedTuple):
+    """Which lesion a DICOM file says that it shows, and when it was taken."""
+
+    uid: str  # matches TRACKING_UID
+    study_date: str | None  # as in 2026-01-31
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture: upright, squashed to F x F, with its original size, format and digest."""
@@ -97,3 +108,4 @@ class Picture:
     notes: tuple[Note, ...] = ()
     cautions: tuple[Caution, ...] = ()
     millimetres_per_pixel: float | None = None
+    tracking: Tracking | None = None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import date
+
 import numpy as np
+from pydantic import ValidationError
 
 from service.attention.outline import contours, diameters, signed_area
 from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps
 from service.bundle import Manifest
-from service.ledger.entries import Answer, Extent, Repeats
+from service.imaging import Picture
+from service.ledger.entries import Answer, Extent, FollowUp, Repeats
 from service.prediction.schemas import Prediction
 from service.prediction.views import without_unfit_figures
 
@@ -41,6 +46,19 @@ def ledger_entry(prediction: Prediction, maps: AttentionMaps, manifest: Manifest
         if repeats is None
         else Repeats(median_change=repeats.median_change, percentile_95_change=repeats.percentile_95_change),
     )
+
+
+def followed_by_file(picture: Picture, today: date) -> FollowUp | None:
+    """Which lesion the image's file says that it shows, at the visit of its study; None where it does not say.
+
+    A date that no visit can have counts as not stated, and the visit is ``today``.
+    """
+    if picture.tracking is None:
+        return None
+    uid, day = picture.tracking
+    with suppress(ValidationError):
+        return FollowUp.model_validate({"lesion": uid, "visit": day})
+    return FollowUp(lesion=uid, visit=today)
 
 
 def extent(maps: AttentionMaps) -> Extent | None:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 import numpy as np
@@ -33,7 +33,7 @@ from service.ledger.entries import FollowUp
 from service.ledger.file import LedgerError
 from service.ledger.ledger import Ledger
 from service.prediction.describe import Examiner, Stages, attention_maps, describe
-from service.prediction.ledger_entry import ledger_entry
+from service.prediction.ledger_entry import followed_by_file, ledger_entry
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.schemas import Prediction
 from service.problems import ServiceError
@@ -92,13 +92,16 @@ class Predictor:
     ) -> Result:
         """The prediction for the bytes of one image, with ``id`` or a random id.
 
-        ``began`` is when (by ``perf_counter``) the request arrived. Raises one of :data:`FAILURES`;
+        ``began`` is when (by ``perf_counter``) the request arrived. Without ``follow_up`` the lesion is the one that a
+        DICOM file states, where there is a ledger. Raises one of :data:`FAILURES`;
         :class:`ServiceError` when the service can no longer be trusted.
         """
         id = id or secrets.token_hex(16)
         entry = self._entry(caller)
         try:
             picture, answer, stages = await self._infer(data, caller, began)
+            if follow_up is None and self.ledger.kept:
+                follow_up = followed_by_file(picture, datetime.now(UTC).date())
             engine = self.scheduler.engine
             prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime, follow_up)
             result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))

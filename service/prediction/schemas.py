@@ -282,6 +282,7 @@ class ModelCard(Body):
     variant: str = Field(description="precision", examples=["fp32"])
     provider: str = Field(description="processor", examples=["cpu"])
     operating_point: OperatingPointName = Field(description="used where a request names none")
+    keeps_ledger: bool = Field(description="whether lesions can be followed over time: `CIN_LEDGER`")
     abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 

@@ -1,6 +1,6 @@
 /** Talking to the service. The access key, where one is needed, lives in this module's one object and nowhere else. */
 
-/** @import { Clinic, Model, Prediction, Summary, Upload } from "./types.js" */
+/** @import { Clinic, FollowUp, Model, Prediction, Upload } from "./types.js" */
 
 /** So long, in milliseconds, may nothing of an upload move. */
 const STALL = 30_000;
@@ -38,23 +38,23 @@ export class Api {
   }
 
   /** @returns {Promise<Model>} */
-  async model() {
-    return (await this.#fetch("/v1/model")).json();
+  model() {
+    return this.json("/v1/model");
   }
 
-  /** @param {string} address @returns {Promise<Blob>} */
-  async picture(address) {
-    return (await this.#fetch(address)).blob();
+  /** @param {string} address @returns {Promise<any>} */
+  async json(address) {
+    return (await this.fetch(address)).json();
   }
 
-  /** @param {string} address @returns {Promise<Summary>} */
-  async summary(address) {
-    return (await this.#fetch(address)).json();
+  /** @param {string} address @param {string} [kind] Which one, of those that it can have. @returns {Promise<Blob>} */
+  async blob(address, kind) {
+    return (await this.fetch(address, kind ? { headers: { Accept: kind } } : {})).blob();
   }
 
   /** A kept answer for another clinic; nothing is uploaded. @param {string} id @param {Clinic} clinic @returns {Promise<Prediction>} */
-  async view(id, clinic) {
-    return (await this.#fetch(`/v1/predictions/${id}${queryOf(clinic)}`)).json();
+  view(id, clinic) {
+    return this.json(`/v1/predictions/${id}${queryOf(clinic)}`);
   }
 
   /**
@@ -64,7 +64,7 @@ export class Api {
    */
   async forget(id, leaving = false) {
     try {
-      await this.#fetch(`/v1/predictions/${id}`, { method: "DELETE", keepalive: leaving });
+      await this.fetch(`/v1/predictions/${id}`, { method: "DELETE", keepalive: leaving });
     } catch (error) {
       if (!(error instanceof Problem && error.status === 404)) throw error;
     }
@@ -92,13 +92,13 @@ export class Api {
    * @param {Upload} options
    * @returns {Promise<Prediction>}
    */
-  #send(file, { clinic, idempotencyKey, onProgress, signal }) {
+  #send(file, { clinic, followUp, idempotencyKey, onProgress, signal }) {
     signal.throwIfAborted(); // perhaps while a key was asked for
     const form = new FormData();
     form.append("image", file, "image"); // names of files often name patients
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open("POST", `/v1/predictions${queryOf(clinic)}`);
+      request.open("POST", `/v1/predictions${queryOf(clinic, followUp)}`);
       for (const [name, value] of Object.entries({ ...this.#headers(), "Idempotency-Key": idempotencyKey })) request.setRequestHeader(name, value);
       let stalled = false;
       const stall = () => {
@@ -127,13 +127,13 @@ export class Api {
 
   /**
    * @param {string} address
-   * @param {RequestInit} [options]
+   * @param {RequestInit & { headers?: Record<string, string> }} [options]
    */
-  async #fetch(address, options = {}) {
+  async fetch(address, options = {}) {
     for (;;) {
       const key = this.#key;
       try {
-        const response = await fetch(address, { ...options, headers: this.#headers() }).catch((error) => {
+        const response = await fetch(address, { ...options, headers: { ...options.headers, ...this.#headers() } }).catch((error) => {
           throw isAbort(error) ? error : new Problem("unreachable", 0);
         });
         if (response.ok) return response;
@@ -162,11 +162,10 @@ export class Api {
   }
 }
 
-/** @param {Clinic} clinic */
-function queryOf({ operatingPoint, prevalence }) {
-  const query = new URLSearchParams();
-  if (operatingPoint) query.set("operating_point", operatingPoint);
-  if (prevalence) query.set("prevalence", String(prevalence));
+/** @param {Clinic} clinic @param {FollowUp} [followUp] */
+function queryOf({ operatingPoint, prevalence }, { lesion, visit } = { lesion: "", visit: "" }) {
+  const asked = Object.entries({ operating_point: operatingPoint, prevalence, lesion, visit: lesion && visit }).filter(([, value]) => value);
+  const query = new URLSearchParams(asked.map(([name, value]) => [name, String(value)]));
   return String(query) && `?${query}`;
 }
 

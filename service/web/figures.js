@@ -37,7 +37,7 @@ export class Figures {
    */
   summary(prediction, { kind, branch = "mean", spot = null }) {
     const address = `/v1/predictions/${prediction.id}/maps/${kind}/summary?${queryOf({ branch, ...spot })}`;
-    return this.#once(prediction.id, address, () => this.#api.summary(address));
+    return this.#once(prediction.id, address, () => this.#api.json(address));
   }
 
   /** Frees what was fetched. @param {Prediction} prediction @param {string} kept What is freed elsewhere. */
@@ -51,7 +51,7 @@ export class Figures {
   /** @param {Prediction} prediction @param {MapKind} kind @param {Record<string, string | number>} query @returns {Promise<string>} */
   #picture({ id }, kind, query) {
     const address = `/v1/predictions/${id}/maps/${kind}?${queryOf(query)}`;
-    return this.#once(id, address, async () => URL.createObjectURL(await this.#api.picture(address)));
+    return this.#once(id, address, async () => URL.createObjectURL(await this.#api.blob(address)));
   }
 
   /**

@@ -16,9 +16,10 @@ const wholePercentage = new Intl.NumberFormat(locale, { style: "percent", maximu
 const shortest = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 2 });
 const decimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 const rounded = new Intl.NumberFormat(locale, { maximumSignificantDigits: 2 });
-const points = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
+const signs = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" });
+const calendarDay = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeZone: "UTC" });
 const conjunction = new Intl.ListFormat(locale, { type: "conjunction" });
 const disjunction = new Intl.ListFormat(locale, { type: "disjunction" });
 
@@ -45,10 +46,14 @@ export const number = (value = 0) => decimal.format(value);
 export const twoDigits = (value = 0) => rounded.format(value);
 /** A share in the digits of an input: percent, with a dot. */
 export const typed = (share = 0) => String(Number((share * 100).toPrecision(4)));
-/** A difference of two shares in percentage points. */
-export const difference = (shares = 0) => points.format(shares * 100);
+/** A difference, with its sign. */
+export const signed = (value = 0) => signs.format(value);
+/** One of two shares, in percentage points. */
+export const difference = (shares = 0) => signed(shares * 100);
 export const time = (iso = "") => clock.format(new Date(iso));
 export const date = (iso = "") => day.format(new Date(iso));
+/** A date without a time, from its ISO form. */
+export const dayOf = (iso = "") => calendarDay.format(new Date(iso));
 /** a, b and c. @param {string[]} names */
 export const allOf = (names) => conjunction.format(names);
 /** a, b or c. @param {string[]} names */

@@ -41,6 +41,16 @@ export function setUpFrame(wouldLose) {
   });
 }
 
+/** @typedef {"start" | "reading" | "list" | "comparison" | "time"} Section */
+
+/** @param {Section} section */
+export function showSection(section) {
+  for (const id of ["start", "reading", "comparison", "time"]) byId(id).hidden = id !== section;
+  document.body.dataset.section = section;
+  byId("session").classList.toggle("page", section === "list");
+  byId("notice").hidden = true;
+}
+
 /** The dark colours are the first rule of the first style sheet with a condition, which the reader's choice replaces. */
 function setTheme() {
   const dark = [...document.styleSheets[0].cssRules].find((rule) => rule instanceof CSSMediaRule);

@@ -8,14 +8,14 @@ import { askForKey, setUpCard, showCard } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
 import { time } from "./format.js";
-import { setUpFrame } from "./frame.js";
+import { setUpFrame, showSection } from "./frame.js";
 import { setUpIntake } from "./intake.js";
 import { byRisk, nameOf, showItemShare, showList, summaryOf } from "./list.js";
 import { Overlays } from "./overlays.js";
-import { askImpression, fillAnswer, hideToast, problemText, say, showNotice, showProblem, showProgress, showShare, showToast } from "./panels.js";
+import { askImpression, entitle, fillAnswer, hideToast, problemText, say, showNotice, showProblem, showProgress, showShare, showToast } from "./panels.js";
 import { remember } from "./preferences.js";
 import { reportOf } from "./record.js";
-import { MOST, Session } from "./session.js";
+import { isFollowed, MOST, Session } from "./session.js";
 import { canShrink, shrunk } from "./shrink.js";
 import { text } from "./strings.js";
 import { Uploads } from "./uploads.js";
@@ -29,9 +29,10 @@ const figures = new Figures(api);
 const session = new Session(api, figures, (gone, confirmed) => {
   hideToast();
   const name = gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length);
-  say(confirmed ? text.session.deletedEverywhere(name) : text.session.deletedHere(name));
+  const { stays, deletedEverywhere, deletedHere } = text.session;
+  say((gone.some(isFollowed) ? stays : confirmed ? deletedEverywhere : deletedHere)(name));
 });
-const overlays = new Overlays(figures, { say, fail, onChange: () => (report(), list()) });
+const overlays = new Overlays(figures, { say, fail, onChange: () => (report(), list(), overTime?.refresh()) });
 const comparison = new Comparison(figures, fail);
 const uploads = new Uploads({ send, onState, onShare });
 
@@ -39,6 +40,8 @@ const uploads = new Uploads({ send, onState, onShare });
 let current = null;
 /** The last one heard of. @type {Model | null} */
 let model = null;
+/** Where the service keeps a ledger. @type {import("./time/over_time.js").OverTime | null} */
+let overTime = null;
 /** Counts changes of the clinic: of several the last one wins. */
 let adjustments = 0;
 
@@ -47,8 +50,16 @@ async function modelInUse(sha256) {
   if (model === null || (sha256 && model.sha256 !== sha256)) model = await api.model();
   const { manifest, variant, provider } = model;
   byId("served").textContent = text.served(manifest.name, manifest.version, variant, provider);
+  if (model.keeps_ledger && !overTime) await followOverTime(model);
   if (sha256 && model.sha256 !== sha256) throw new Problem("changed", 0);
   return model;
+}
+
+/** Loads what only a service with a ledger offers. @param {Model} of */
+async function followOverTime(of) {
+  const { OverTime } = await import("./time/over_time.js");
+  overTime ??= new OverTime(api, of, { session, open, fail, enter: () => (look("time"), list()), begin: restart, send: (item) => uploads.add(item) });
+  list();
 }
 
 /** @type {Send} */
@@ -57,10 +68,12 @@ async function send(item, options) {
   /** @type {Prediction | undefined} */
   let prediction;
   try {
-    prediction = await api.predict(item.file, { ...options, clinic: clinicFor(await modelInUse()), idempotencyKey: item.key });
+    const clinic = clinicFor(await modelInUse());
+    prediction = await api.predict(item.file, { ...options, clinic, followUp: { lesion: item.lesion, visit: item.visit }, idempotencyKey: item.key });
     const answered = await modelInUse(prediction.model.sha256);
     options.signal.throwIfAborted();
     if (old) figures.forget(old, item.shown);
+    if (old) await overTime?.replace(old, prediction, item);
     Object.assign(item, { prediction, model: answered });
   } catch (error) {
     if (prediction) api.forget(prediction.id).catch(() => {});
@@ -85,8 +98,10 @@ function onShare(item) {
 
 /** @param {File[]} files @param {string | null} example */
 function take(files, example) {
+  const followUp = overTime ? overTime.chosen() : { lesion: "", visit: "" };
+  if (!followUp) return;
   const room = Math.max(0, MOST - session.items.length);
-  const items = files.slice(0, room).map((file) => session.create(file, file.name, example));
+  const items = files.slice(0, room).map((file) => Object.assign(session.create(file, file.name, example), followUp));
   if (files.length > room) showToast(text.session.full(MOST, files.length - room));
   if (items.length === 1) open(items[0]);
   else if (items.length) showSession();
@@ -107,11 +122,12 @@ function open(item) {
 function render() {
   const item = current;
   if (!item) return;
-  entitle(nameOf(item) + (item.name ? ` · ${item.name}` : "") + (item.prediction ? ` · ${time(item.prediction.created_at)}` : ""));
+  entitle([nameOf(item), item.prediction?.follow_up?.lesion, item.name, item.prediction && time(item.prediction.created_at)]);
   report();
   if (isAnswered(item)) {
     overlays.show(item);
-    fillAnswer(...answerOf(item, { adjust, showCard: () => showCard(item.model.card), agreement: () => session.agreement }));
+    const [decision, ...others] = answerOf(item, { adjust, showCard: () => showCard(item.model.card), agreement: () => session.agreement });
+    fillAnswer(decision, overTime?.panelOf(item), ...others);
     return;
   }
   overlays.preview(item);
@@ -184,7 +200,7 @@ function remove(gone) {
   else if (shown || !byId("comparison").hidden) open(current ?? rest[Math.min(at, rest.length - 1)]);
   list();
   document.getElementById(`open-${rest[Math.min(at, rest.length - 1)]?.number}`)?.focus();
-  showToast(text.session.deleted(gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length)), text.session.undo, undo);
+  showToast((gone.some(isFollowed) ? text.session.stays : text.session.deleted)(gone.length === 1 ? nameOf(gone[0]) : text.session.all(gone.length)), text.session.undo, undo);
 }
 
 function undo() {
@@ -211,12 +227,9 @@ function showSession() {
   byId("session-title").focus();
 }
 
-/** @param {"start" | "reading" | "list" | "comparison"} section */
+/** @param {import("./frame.js").Section} section */
 function look(section) {
-  for (const id of ["start", "reading", "comparison"]) byId(id).hidden = id !== section;
-  document.body.dataset.section = section;
-  byId("session").classList.toggle("page", section === "list");
-  byId("notice").hidden = true;
+  showSection(section);
   if (section !== "comparison") comparison.clear();
   if (section === "reading") return;
   overlays.clear();
@@ -231,13 +244,8 @@ function list() {
   byId("new").hidden = section === "start";
   byId("list").hidden = items.length < 2 || section === "list";
   byId("compare").hidden = session.results.length < 2 || section === "comparison";
-  byId("print").hidden = section !== "comparison" && !(section === "reading" && current && isAnswered(current));
-}
-
-/** @param {string} title */
-function entitle(title) {
-  byId("reading-title").textContent = title;
-  if (!byId("reading").contains(document.activeElement)) byId("reading-title").focus({ preventScroll: true });
+  byId("follow").hidden = !overTime;
+  byId("print").hidden = section !== "comparison" && section !== "time" && !(section === "reading" && current && isAnswered(current));
 }
 
 /**
@@ -266,7 +274,7 @@ async function greet() {
 }
 
 setUpFrame(() => session.items.length > 0);
-setUpIntake({ fetched: (address) => api.picture(address), onFiles: take, onFail: fail });
+setUpIntake({ fetched: (address) => api.blob(address), onFiles: take, onFail: fail });
 setUpCard();
 byId("new").addEventListener("click", restart);
 byId("list").addEventListener("click", showSession);

@@ -45,7 +45,7 @@ export class Overlays {
       onClick: (point) => this.#onClick(point),
       onKey: (event) => this.#onKey(event),
     });
-    this.calibration = new Calibration(this.viewer, { say, onEnds: () => this.draw(), onScale: () => this.#measure() });
+    this.calibration = new Calibration(this.viewer, { say, onEnds: () => this.draw(), onScale: () => (this.#measure(), this.onChange()) });
     this.#build();
   }
 

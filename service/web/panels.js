@@ -27,6 +27,12 @@ export function fillAnswer(...parts) {
   if (hadFocus && !answer.contains(document.activeElement)) /** @type {HTMLElement | null} */ (answer.querySelector("[tabindex='-1']"))?.focus();
 }
 
+/** Names the image that is shown. @param {Child[]} parts */
+export function entitle(parts) {
+  byId("reading-title").textContent = parts.filter(Boolean).join(" · ");
+  if (!byId("reading").contains(document.activeElement)) byId("reading-title").focus({ preventScroll: true });
+}
+
 /** @param {Item} item */
 export function progressText(item) {
   const seconds = secondsLeft(item);

@@ -29,7 +29,7 @@ export function recordOf(result) {
     h("h3", { id: "record-title" }, words.title),
     h("div", { class: "fields" }, field("reference"), field("site")),
     h("p", { class: "fine", id: "record-why" }, words.why),
-    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button("JSON", () => save(result)), said),
+    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button("JSON", () => save(new Blob([JSON.stringify(result.prediction, null, 2)], { type: "application/json" }), `prediction-${result.prediction.id}.json`)), said),
   );
 }
 
@@ -81,9 +81,9 @@ async function copied(said) {
   field.remove();
 }
 
-/** @param {Result} result */
-function save({ prediction }) {
-  const url = URL.createObjectURL(new Blob([JSON.stringify(prediction, null, 2)], { type: "application/json" }));
-  h("a", { href: url, download: `prediction-${prediction.id}.json` }).click();
+/** @param {Blob} blob @param {string} name Of the file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -13,6 +13,9 @@ export const MOST = 100;
 /** So long, in milliseconds, can a deletion be undone. */
 const UNDO = 8000;
 
+/** Whether an answer belongs to a lesion's record, which outlives this tab. @param {Item} item */
+export const isFollowed = ({ prediction, said }) => said.length > 0 || Boolean(prediction?.follow_up);
+
 export class Session {
   /** @type {Item[]} */
   items = [];
@@ -30,7 +33,7 @@ export class Session {
     this.api = api;
     this.figures = figures;
     this.onGone = onGone;
-    addEventListener("pagehide", () => this.#trash.forEach(({ prediction }) => prediction && api.forget(prediction.id, true).catch(() => {})));
+    addEventListener("pagehide", () => this.#trash.forEach((item) => item.prediction && !isFollowed(item) && api.forget(item.prediction.id, true).catch(() => {})));
   }
 
   /** @param {Blob} file @param {string} name @param {string | null} example @returns {Item} */
@@ -40,7 +43,7 @@ export class Session {
     const item = {
       number: ++this.#count, file, name, url, shown: url, example, key: newKey(),
       state: "waiting", share: 0, problem: null, retryAt: null,
-      prediction: null, model: null, reference: "", site: "", millimetresWide: null, outline: [], impression: null, covered: preferences.impressionFirst === true,
+      prediction: null, model: null, reference: "", site: "", millimetresWide: null, outline: [], impression: null, lesion: "", visit: "", said: [], covered: preferences.impressionFirst === true,
     };
     this.items.push(item);
     return item;
@@ -85,10 +88,10 @@ export class Session {
     this.onGone(gone, answers.every(({ status }) => status === "fulfilled"));
   }
 
-  /** Deletes an answer in the service, and what was fetched of it. @param {Item} item */
-  async forget({ prediction, shown }) {
-    if (!prediction) return;
-    this.figures.forget(prediction, shown);
-    await this.api.forget(prediction.id);
+  /** Deletes an answer in the service, unless it is followed, and what was fetched of it. @param {Item} item */
+  async forget(item) {
+    if (!item.prediction) return;
+    this.figures.forget(item.prediction, item.shown);
+    if (!isFollowed(item)) await this.api.forget(item.prediction.id);
   }
 }

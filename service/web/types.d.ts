@@ -34,6 +34,76 @@ export interface Prediction {
   image: { width: number; height: number; format: string; sha256: string; notes: string[]; millimetres_per_pixel: number | null };
   attention: { lesion: string; spatial: string | null; correlation: string | null };
   model: { name: string; version: string; sha256: string; variant: string; provider: string };
+  follow_up: FollowUp | null;
+}
+
+/** Which lesion it is, and the date of the visit; empty: not said. */
+export type FollowUp = { lesion: string; visit: string };
+
+export interface Said {
+  at: string;
+  opinion: "agree" | "disagree" | "unsure" | null;
+  diagnosis: string | null;
+  histology: string | null;
+  date: string;
+  recall_months: number | null;
+  millimetres_per_pixel: number | null;
+}
+
+export type Size = { along_mm: number; across_mm: number; at_least: boolean };
+
+export interface Change {
+  since: string;
+  verdict: "none" | "higher" | "lower" | "not_measured" | "not_comparable";
+  malignant_probability: number | null;
+  repeatability: { median_change: number; percentile_95_change: number } | null;
+  size: { along_mm: number; across_mm: number } | null;
+}
+
+export interface SeenImage {
+  id: string;
+  at: string;
+  model: string;
+  refer: boolean | null;
+  malignant_probability: number | null;
+  reasons: string[];
+  size: Size | null;
+  feedback: Said[];
+}
+
+export interface LesionVisit {
+  visit: string;
+  num_images: number;
+  num_averaged: number;
+  malignant_probability: number | null;
+  size: Size | null;
+  changes: Change[];
+  images: SeenImage[];
+}
+
+export type Timeline = { lesion: string; visits: LesionVisit[] };
+
+export interface WorkItem {
+  lesion: string | null;
+  visit: string;
+  advice: "refer" | "none";
+  malignant_probability: number | null;
+  ids: string[];
+}
+
+export interface Recall {
+  lesion: string;
+  last_visit: string;
+  months: number;
+  due: string;
+  is_due: boolean;
+}
+
+export interface LesionSummary {
+  lesion: string;
+  last_visit: string;
+  num_visits: number;
+  num_images: number;
 }
 
 export type Interval = { value: number; low: number; high: number };
@@ -93,6 +163,7 @@ export interface Model {
   variant: string;
   provider: string;
   operating_point: string;
+  keeps_ledger: boolean;
 }
 
 export type MapKind = "lesion" | "spatial" | "correlation";
@@ -151,6 +222,7 @@ export type Clinic = { prevalence?: number; operatingPoint?: string };
 
 export interface Upload {
   clinic: Clinic;
+  followUp: FollowUp;
   /** The same when an upload is tried again. */
   idempotencyKey: string;
   onProgress: (share: number) => void;
@@ -180,6 +252,11 @@ export interface Item {
   prediction: Prediction | null;
   /** That answered. */
   model: Model | null;
+  /** What is to be sent with it, where the service keeps a ledger. */
+  lesion: string;
+  visit: string;
+  /** What its reader has said of it, as sent. */
+  said: Partial<Said>[];
   /** For the print and the record alone. */
   reference: string;
   site: string;

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Route
+from playwright.sync_api import Page, Route
 
 from service.prediction.decision import Reason
 from tests.page.browsing import Server
@@ -92,13 +92,18 @@ def test_every_state_at_every_width(visit_to: Open, server: Server, language: st
     visit = visit_to(server.url, "415", "net::ERR_INTERNET_DISCONNECTED", locale=language, reduced_motion="reduce")
     page = visit.page
     page.evaluate(AXE_SCRIPT)
-    found = []
-    for state in states(visit):
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": max(640, width * 9 // 16)})
-            needed = page.evaluate("document.documentElement.scrollWidth")
-            if needed > width:
-                found.append(f"{state} at {width}: needs {needed}")
-            said = page.evaluate(_RUN, RULES["light"] if width == 1280 else OF_LAYOUT)
-            found += [f"{state} at {width}: {each}" for each in said]
+    found = [each for state in states(visit) for each in violations(page, state)]
     assert not found, "\n".join(found)
+
+
+def violations(page: Page, state: str, widths: Sequence[int] = WIDTHS) -> list[str]:
+    """What is wrong with a state at each width; the page has axe."""
+    found = []
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": max(640, width * 9 // 16)})
+        needed = page.evaluate("document.documentElement.scrollWidth")
+        if needed > width:
+            found.append(f"{state} at {width}: needs {needed}")
+        said = page.evaluate(_RUN, RULES["light"] if width == 1280 else OF_LAYOUT)
+        found += [f"{state} at {width}: {each}" for each in said]
+    return found

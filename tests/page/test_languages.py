@@ -26,7 +26,7 @@ _SHAPES = """async () => {
   const found = {};
   for (const language of ["en", "de", "es"]) {
     found[language] = [];
-    for (const part of ["page", "answer"]) {
+    for (const part of ["page", "answer", "time"]) {
       const { text } = await import(`/web/strings/${language}/${part}.js`);
       found[language].push(...shape(text, ""));
     }

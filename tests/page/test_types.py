@@ -14,6 +14,8 @@ from service.api.routes.page import WEB
 from service.bundle import Manifest, OperatingPoint
 from service.bundle.abstention import Abstention
 from service.bundle.manifest import Repeatability
+from service.ledger.timeline import Change, Said, SeenImage, Visit
+from service.ledger.worklist import LesionSummary, Recall, WorkItem
 from service.prediction.attention_summary import AttentionSummary
 from service.prediction.schemas import DecisionBody, ModelCard, Prediction, QualityBody
 
@@ -40,6 +42,13 @@ def test_the_types_hold() -> None:
         ("Manifest", Manifest),
         ("Model", ModelCard),
         ("Summary", AttentionSummary),
+        ("Said", Said),
+        ("Change", Change),
+        ("SeenImage", SeenImage),
+        ("LesionVisit", Visit),
+        ("WorkItem", WorkItem),
+        ("Recall", Recall),
+        ("LesionSummary", LesionSummary),
     ],
 )
 def test_the_page_reads_nothing_that_the_service_does_not_say(name: str, model: type[BaseModel]) -> None:

@@ -33,6 +33,7 @@ from tests.torture import (
     early_answers,
     failures,
     inputs,
+    ledger,
     overload,
     schema,
     shutdown,
@@ -61,6 +62,7 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "shutdown": shutdown.check,
     "crashes": crashes.check,
     "strangers": strangers.check,
+    "ledger": ledger.check,
     "archives": archives.check,
     "schema": schema.check,
 }

@@ -31,7 +31,7 @@ r.SqliteRecords.__init__ = small
 def check(plan: Plan, picture: Path) -> Iterator[Row]:
     """Predictions until the store is full, and after."""
     with ExitStack() as stack:
-        folder, program = stack.enter_context(_small_folder(plan.disk_megabytes))
+        folder, program = stack.enter_context(small_folder(plan.disk_megabytes, _SMALL))
         served = stack.enter_context(Served(plan.settings() | {"CIN_RECORDS_FOLDER": str(folder)}, program=program))
         client = stack.enter_context(httpx.Client(base_url=served.url, timeout=60.0))
         kept, refusals = _fill(client, picture.read_bytes())
@@ -65,8 +65,8 @@ def _fill(client: httpx.Client, picture: bytes) -> tuple[list[dict[str, Any]], l
 
 
 @contextmanager
-def _small_folder(megabytes: int) -> Iterator[tuple[Path, str]]:
-    """A small file system, or the program that makes do without."""
+def small_folder(megabytes: int, instead: str) -> Iterator[tuple[Path, str]]:
+    """A small file system and the program, or with ``instead`` before it where nothing may be mounted."""
     with tempfile.TemporaryDirectory() as name:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", name]
         try:
@@ -74,7 +74,7 @@ def _small_folder(megabytes: int) -> Iterator[tuple[Path, str]]:
         except OSError:
             mounted = False
         try:
-            yield Path(name), PROGRAM if mounted else _SMALL.format(pages=megabytes * 2**20 // 4096) + PROGRAM
+            yield Path(name), PROGRAM if mounted else instead.format(pages=megabytes * 2**20 // 4096) + PROGRAM
         finally:
             if mounted:
                 subprocess.run(["umount", "--lazy", name], check=True)

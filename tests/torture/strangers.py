@@ -31,8 +31,8 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
     """One client's prediction in the hands of others."""
     with tempfile.TemporaryDirectory() as name:
         keys = Path(name) / "keys.json"
-        own, other = (_bearer(make_key(keys, client)) for client in ("clinic", "stranger"))
-        forged = [{}, _bearer("cin_" + "A" * 43), {"Authorization": "Basic Y2luOmNpbg=="}, {"Authorization": "Bearer"}]
+        own, other = (bearer(make_key(keys, client)) for client in ("clinic", "stranger"))
+        forged = [{}, bearer("cin_" + "A" * 43), {"Authorization": "Basic Y2luOmNpbg=="}, {"Authorization": "Bearer"}]
         with Served(plan.settings() | {"CIN_KEYS": str(keys)}) as served, httpx.Client(base_url=served.url) as client:
             files = {"image": picture.read_bytes()}
             prediction = client.post("/predict", files=files, headers=own).json()
@@ -55,5 +55,6 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
     yield none_of("what is public: closed", closed)
 
 
-def _bearer(key: str) -> dict[str, str]:
+def bearer(key: str) -> dict[str, str]:
+    """The header of a request with the key."""
     return {"Authorization": f"Bearer {key}"}

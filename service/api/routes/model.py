@@ -25,5 +25,6 @@ async def get_model(service: ServiceDep) -> ModelCard:
         variant=engine.variant.name,
         provider=engine.provider,
         operating_point=service.predictor.point.name,
+        keeps_ledger=service.ledger.kept,
         abstains=how_it_abstains(engine.bundle, service.settings.abstain),
     )

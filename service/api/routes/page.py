@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
 }
+# Explanations, which have lines of their own, and types: no browser needs them.
+_BLOCK = r"/\*(?:(?!\*/).)*\*/"
+_COMMENT = re.compile(rf"^[ \t]*{_BLOCK}[ \t]*\n|(?=/\*\* @){_BLOCK} ?", re.MULTILINE | re.DOTALL)
 # Nothing from elsewhere, nothing inline; pictures come from memory (blob:), and no text ever becomes markup.
 _POLICY = "; ".join(
     (
@@ -74,6 +78,8 @@ def page_router(assets: Mapping[str, Asset]) -> APIRouter:
 
 def _asset(path: Path) -> Asset:
     content = path.read_bytes()
+    if path.suffix in (".js", ".css"):
+        content = _COMMENT.sub("", content.decode()).encode()
     compressed = gzip.compress(content, mtime=0) if path.suffix != ".jpg" else None
     return Asset(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"', compressed)
 

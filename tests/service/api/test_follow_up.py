@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from service.bundle import Bundle
 from tests.service.api.followed import picture, predicted, repeatable_bundle, say, send
 from tests.service.audit.logs import entries_of, verified_entries
 from tests.service.conftest import Start
+from tests.service.imaging.cases import PIXELS
+from tests.service.imaging.dicoms import PATIENT, of_array
 from tests.service.ledger.ledgers import bytes_in, checked
 from tests.service.served import make_key
 from tests.service.tiny_bundle import picture_bytes
@@ -121,6 +124,31 @@ def test_a_tracking_uid_is_a_label(followed: TestClient) -> None:
     uid = "2.25." + "9" * 39
     predicted(followed, picture(), lesion=uid)
     assert followed.get(f"/v1/lesions/{uid}").json()["lesion"] == uid
+
+
+def test_a_dicom_file_names_its_lesion_itself(followed: TestClient, tmp_path: Path) -> None:
+    """The lesion is tracked over studies; what the caller names counts before."""
+    uid = "2.25.77"
+    first, second = (of_array(PIXELS, TrackingUID=uid, StudyDate=day) for day in ("20260105", "20260405"))
+    undated = of_array(PIXELS, TrackingUID=uid, StudyDate="99990101")
+    kind = {"content-type": "application/dicom"}
+    for data, day in ((first, "2026-01-05"), (second, "2026-04-05"), (undated, str(datetime.now(UTC).date()))):
+        assert predicted(followed, data, kind)["follow_up"] == {"lesion": uid, "visit": day}
+    named = predicted(followed, first, kind, lesion="L-1", visit="2026-02-02")
+    assert named["follow_up"] == {"lesion": "L-1", "visit": "2026-02-02"}
+    visits = followed.get(f"/v1/lesions/{uid}").json()["visits"]
+    assert [visit["num_images"] for visit in visits] == [1, 1, 1]
+    files = [("image", data) for data in (first, picture())]
+    answers = followed.post("/v1/predictions/batch", files=files, data={"lesion": ["", "L-2"]}).json()["answers"]
+    assert [answer["prediction"]["follow_up"]["lesion"] for answer in answers] == [uid, "L-2"]
+    kept = bytes_in(tmp_path)
+    assert uid.encode() in kept
+    assert not [name for name, value in PATIENT.items() if value.encode() in kept]
+
+
+def test_without_a_ledger_a_dicom_file_is_answered_as_any_other(client: TestClient) -> None:
+    data = of_array(PIXELS, TrackingUID="2.25.77", StudyDate="20260105")
+    assert predicted(client, data, {"content-type": "application/dicom"})["follow_up"] is None
 
 
 def test_what_waits_for_a_clinician(followed: TestClient) -> None:

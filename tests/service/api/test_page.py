@@ -7,6 +7,8 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from pygments.lexers import CssLexer, JavascriptLexer
+from pygments.token import Comment
 
 from service.api.routes.page import WEB, read_assets
 from tests.conftest import REPOSITORY
@@ -72,6 +74,16 @@ def test_what_a_reader_loads_is_small(language: str) -> None:
     loaded = [asset for name, asset in assets.items() if name.startswith(mine) or not name.startswith("strings/")]
     assert sum(len(asset.compressed or asset.content) for asset in loaded) < 100_000
     assert sum(len(asset.content) for asset in loaded) < 200_000
+
+
+def test_scripts_and_styles_are_served_without_comments_and_with_everything_else() -> None:
+    assets = read_assets()
+    for path in [*WEB.rglob("*.js"), *WEB.rglob("*.css")]:
+        lexer = JavascriptLexer() if path.suffix == ".js" else CssLexer()
+        said = path.read_text(encoding="utf-8"), assets[path.relative_to(WEB).as_posix()].content.decode()
+        source, served = ([token for token in lexer.get_tokens(text) if token[1].strip()] for text in said)
+        assert [t for t in source if t[0] not in Comment] == [t for t in served if t[0] not in Comment], path.name
+        assert not [text for kind, text in served if kind in Comment.Multiline and "@" in text], path.name
 
 
 def test_the_examples_are_small_and_their_source_is_named() -> None:

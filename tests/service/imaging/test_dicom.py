@@ -243,6 +243,28 @@ def test_a_damaged_scale_is_none_and_no_reason_to_refuse(words: bytes) -> None:
     assert read_picture(data, FRAME).millimetres_per_pixel is None
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"TrackingUID": "2.25.77", "StudyDate": "20260105"}, ("2.25.77", "2026-01-05")),
+        ({"TrackingUID": "2.25.77"}, ("2.25.77", None)),
+        ({"TrackingUID": "2.25.77", "StudyDate": "20261305"}, ("2.25.77", None)),
+        ({"StudyDate": "20260105", "TrackingID": "naevus 7"}, None),
+    ],
+)
+def test_the_lesion_that_a_file_tracks_is_passed_on(stated: dict[str, str], expected: object) -> None:
+    for data in (of_jpeg(JPEG, **stated), of_array(PIXELS, **stated)):
+        assert read_picture(data, FRAME).tracking == expected
+
+
+@pytest.mark.parametrize("words", [b"Anna.M\0", b"......\0", b"\xff\xff", b"", b"1" * 66])
+def test_a_damaged_tracking_uid_is_none_and_no_reason_to_refuse(words: bytes) -> None:
+    sound, stated = of_jpeg(JPEG, TrackingUID="2.25.77"), b"UI\x08\x002.25.77\0"
+    assert sound.count(stated) == 1
+    data = sound.replace(stated, b"UI" + len(words).to_bytes(2, "little") + words)
+    assert read_picture(data, FRAME).tracking is None
+
+
 def test_the_density_of_a_screen_is_no_scale() -> None:
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, "JPEG", dpi=(300, 300))

@@ -21,7 +21,9 @@ from tests.service.imaging.dicoms import data_set_at, dicom, of_array, of_jpeg, 
 from tests.service.imaging.pools import FRAME, PICTURE, Pools, decode
 from tests.service.imaging.test_dicom import JPEG, SIZE, j2k
 
-OF_JPEG = of_jpeg(JPEG, BurnedInAnnotation="YES", PixelSpacing=["0.2", "0.2"])
+OF_JPEG = of_jpeg(
+    JPEG, BurnedInAnnotation="YES", PixelSpacing=["0.2", "0.2"], TrackingUID="2.25.77", StudyDate="20260105"
+)
 FILES = [
     OF_JPEG,
     of_array(DEEP),

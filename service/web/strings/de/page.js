@@ -27,7 +27,7 @@ export const text = {
   language: "Sprache",
   cancel: "Abbrechen",
 
-  tools: { label: "Werkzeuge", new: "Neues Bild", list: "Liste", compare: "Vergleichen", print: "Drucken", theme: "Hell oder dunkel" },
+  tools: { label: "Werkzeuge", new: "Neues Bild", list: "Liste", compare: "Vergleichen", print: "Drucken", time: "Verlauf", theme: "Hell oder dunkel" },
 
   start: {
     title: "Dermatoskopische Bilder hier ablegen",
@@ -109,6 +109,7 @@ export const text = {
     undo: "Rückgängig",
     deletedEverywhere: (name = "") => `${name} hier und im Dienst gelöscht.`,
     deletedHere: (name = "") => `${name} hier gelöscht. Der Dienst hat es nicht bestätigt; dort verfällt es von selbst.`,
+    stays: (name = "") => `${name} ist nicht mehr auf dieser Liste. Was im Verlauf festgehalten ist, bleibt.`,
     restored: (name = "") => `${name} wieder da.`,
     full: (most = 0, left = 0) => `Mehr als ${most} Bilder gehen nicht zugleich: ${left} nicht übernommen. Löschen Sie erst einige.`,
   },

@@ -27,7 +27,7 @@ export const text = {
   language: "Language",
   cancel: "Cancel",
 
-  tools: { label: "Tools", new: "New image", list: "List", compare: "Compare", print: "Print", theme: "Light or dark" },
+  tools: { label: "Tools", new: "New image", list: "List", compare: "Compare", print: "Print", time: "Over time", theme: "Light or dark" },
 
   start: {
     title: "Drop dermoscopic images here",
@@ -111,6 +111,7 @@ export const text = {
     undo: "Undo",
     deletedEverywhere: (name = "") => `${name} was deleted here and in the service.`,
     deletedHere: (name = "") => `${name} was deleted here. The service did not confirm it; there it expires by itself.`,
+    stays: (name = "") => `${name} is off this list. What was recorded over time stays.`,
     restored: (name = "") => `${name} is back.`,
     full: (most = 0, left = 0) => `Only ${most} images are kept at a time: ${left} not taken. Delete some first.`,
   },

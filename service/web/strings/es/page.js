@@ -27,7 +27,7 @@ export const text = {
   language: "Idioma",
   cancel: "Cancelar",
 
-  tools: { label: "Herramientas", new: "Nueva imagen", list: "Lista", compare: "Comparar", print: "Imprimir", theme: "Claro u oscuro" },
+  tools: { label: "Herramientas", new: "Nueva imagen", list: "Lista", compare: "Comparar", print: "Imprimir", time: "Evolución", theme: "Claro u oscuro" },
 
   start: {
     title: "Suelte aquí imágenes dermatoscópicas",
@@ -109,6 +109,7 @@ export const text = {
     undo: "Deshacer",
     deletedEverywhere: (name = "") => `Borrado aquí y en el servicio: ${name}.`,
     deletedHere: (name = "") => `Borrado aquí: ${name}. El servicio no lo confirmó; allí caduca por sí solo.`,
+    stays: (name = "") => `${name} ya no está en esta lista. Lo anotado en la evolución permanece.`,
     restored: (name = "") => `De vuelta: ${name}.`,
     full: (most = 0, left = 0) => `Solo caben ${most} imágenes a la vez: ${left} sin tomar. Borre antes algunas.`,
   },

@@ -1,0 +1,78 @@
+/** The words of the part over time in German. */
+
+import { allOf, difference, number, signed } from "../../format.js";
+
+const percentagePoints = (share = 0) => `${number(Math.abs(share) * 100)} Prozentpunkte`;
+
+/** @type {typeof import("../en/time.js").text} */
+export const text = {
+  title: "Verlauf",
+  loading: "Wird geladen",
+  back: "Alle Läsionen",
+  lesion: "Läsion",
+  visit: "Datum des Besuchs",
+  labelRule: "Ihre eigene Kennung, etwa L-12: Buchstaben und Ziffern, mindestens eine Ziffer. Sie wird gespeichert, also nie ein Name.",
+  next: "Eine Läsion verfolgen: die nächsten Bilder zeigen",
+  follow: "Diese Läsion verfolgen",
+  change: "Läsion oder Besuch ändern",
+  another: "Weiteres Bild dieser Läsion",
+  timeline: "Verlauf",
+  timelineOf: (lesion = "") => `Verlauf von ${lesion}`,
+  calibrated: "Risiken, wie das Modell kalibriert ist, unabhängig vom Anteil Ihrer Praxis.",
+  averages: "Mehrere Bilder eines Besuchs werden gemittelt.",
+  visitOf: (day = "") => `Besuch am ${day}`,
+  open: "Bild öffnen",
+  risk: (share = "") => `Risiko ${share}`,
+  noRisk: "Keine Beurteilung.",
+  averaged: (averaged = 0, images = 0) => (averaged === images ? (images > 1 ? `Mittel aus ${images} Bildern` : "ein Bild") : `${averaged} von ${images} Bildern gezählt`),
+  firstVisit: "Erster Besuch: nichts zum Vergleichen.",
+
+  verdicts: {
+    none: (since, by) => `Keine Änderung seit ${since} (${difference(by)} PP).`,
+    higher: (since, by) => `Risiko höher als am ${since}, um ${percentagePoints(by)}.`,
+    lower: (since, by) => `Risiko niedriger als am ${since}, um ${percentagePoints(by)}.`,
+    not_measured: (since, by) => `${difference(by)} PP seit ${since}. Keine Änderung zu nennen: Wie weit zwei Bilder einer Läsion auseinanderliegen, wurde für dieses Modell nicht gemessen.`,
+    not_comparable: (since) => `Nicht vergleichbar mit ${since}: damals antwortete ein anderes Modell. Senden Sie die früheren Bilder neu.`,
+  },
+  repeats: (half = 0, most = 0) => `Zwei Bilder einer unveränderten Läsion liegen im Median um ${number(half * 100)} PP auseinander, bei 95 von 100 Paaren um bis zu ${number(most * 100)} PP.`,
+  size: (size = "", least = false) => `Umriss des Netzes ${least ? "mindestens" : "etwa"} ${size}.`,
+  noScale: "Kein Maßstab, daher keine Aussage zur Größe.",
+  larger: (along = 0, across = 0) => `Umriss ${allOf([`${signed(along)} mm längs`, `${signed(across)} mm quer`])}. Wie weit zwei Umrisse einer Läsion auseinanderliegen, wurde nicht gemessen; das gilt daher nicht als Änderung.`,
+  keepScale: "Kalibrierten Maßstab mit diesem Bild speichern",
+  scaleKept: "Maßstab gespeichert",
+
+  answer: "Ihre Antwort",
+  opinion: "Die Empfehlung",
+  opinions: { agree: "Stimme zu", disagree: "Widerspreche", unsure: "Unsicher" },
+  diagnosis: "Diagnose",
+  histology: "Histologie",
+  date: "Datum",
+  recall: "Nächster Besuch",
+  months: { 3: "in 3 Monaten", 6: "in 6 Monaten", 12: "in 12 Monaten", 0: "keine Wiedervorstellung" },
+  write: "Festhalten",
+  written: "Festgehalten.",
+  nothing: "Wählen Sie eine Meinung, eine Diagnose, die Histologie oder den nächsten Besuch.",
+  noAnswer: "Noch keine ärztliche Antwort",
+  diagnoses: { other_malignant: "Andere maligne", dermatofibroma: "Dermatofibrom", vascular_lesion: "Vaskuläre Läsion", other_benign: "Andere benigne" },
+
+  worklist: (count = 0) => `Wartet auf ärztliche Antwort (${count})`,
+  worklistMeans: "Überwiesen oder nicht beurteilt und noch ohne Antwort. Nach Risiko.",
+  nothingWaits: "Nichts wartet.",
+  unlabelled: "Bild ohne Läsion",
+  recalls: (count = 0) => `Fällige Wiedervorstellungen (${count})`,
+  calendar: "Kalender",
+  onlyDue: "Nur fällige",
+  nothingDue: "Keine.",
+  due: (day = "", isDue = false) => (isDue ? `fällig seit ${day}` : `fällig am ${day}`),
+  since: (months = 0, last = "") => `${months} Monate nach ${last}`,
+  lesions: (count = 0) => `Läsionen (${count})`,
+  search: "Suchen",
+  visits: (visits = 0, images = 0, last = "") => `${visits} ${visits === 1 ? "Besuch" : "Besuche"}, ${images} ${images === 1 ? "Bild" : "Bilder"}, zuletzt am ${last}`,
+  more: (count = 0) => `${count} weitere; suchen Sie danach.`,
+
+  eraseLesion: "Diese Läsion löschen",
+  eraseImage: "Eintrag dieses Bildes löschen",
+  eraseMeans: "Antworten und Rückmeldungen werden hier und im Dienst gelöscht und sind nicht wiederherzustellen. Das Protokoll hält fest, dass gelöscht wurde.",
+  erase: (lesion = "") => `Alles zu ${lesion} löschen`,
+  erased: "Gelöscht.",
+};

@@ -1,0 +1,78 @@
+/** The words of the part over time in Spanish. */
+
+import { allOf, difference, number, signed } from "../../format.js";
+
+const percentagePoints = (share = 0) => `${number(Math.abs(share) * 100)} puntos porcentuales`;
+
+/** @type {typeof import("../en/time.js").text} */
+export const text = {
+  title: "Evolución",
+  loading: "Cargando",
+  back: "Todas las lesiones",
+  lesion: "Lesión",
+  visit: "Fecha de la visita",
+  labelRule: "Su propia etiqueta, como L-12: letras y cifras, al menos una cifra. Se guarda, así que nunca un nombre.",
+  next: "Seguir una lesión: las próximas imágenes muestran",
+  follow: "Seguir esta lesión",
+  change: "Cambiar lesión o visita",
+  another: "Otra imagen de esta lesión",
+  timeline: "Evolución",
+  timelineOf: (lesion = "") => `Evolución de ${lesion}`,
+  calibrated: "Riesgos según la calibración del modelo, sea cual sea la proporción de su consulta.",
+  averages: "Varias imágenes de una visita se promedian.",
+  visitOf: (day = "") => `visita del ${day}`,
+  open: "Abrir la imagen",
+  risk: (share = "") => `riesgo ${share}`,
+  noRisk: "Sin valoración.",
+  averaged: (averaged = 0, images = 0) => (averaged === images ? (images > 1 ? `media de ${images} imágenes` : "una imagen") : `cuentan ${averaged} de ${images} imágenes`),
+  firstVisit: "Primera visita: nada con que comparar.",
+
+  verdicts: {
+    none: (since, by) => `Sin cambio desde el ${since} (${difference(by)} pp).`,
+    higher: (since, by) => `Riesgo más alto que el ${since}, en ${percentagePoints(by)}.`,
+    lower: (since, by) => `Riesgo más bajo que el ${since}, en ${percentagePoints(by)}.`,
+    not_measured: (since, by) => `${difference(by)} pp desde el ${since}. No puede llamarse cambio: cuánto difieren dos imágenes de una lesión no se midió para este modelo.`,
+    not_comparable: (since) => `No comparable con el ${since}: entonces respondió otro modelo. Envíe de nuevo las imágenes anteriores.`,
+  },
+  repeats: (half = 0, most = 0) => `Dos imágenes de una lesión sin cambios difieren en ${number(half * 100)} pp en la mediana, y hasta en ${number(most * 100)} pp en 95 de cada 100 pares.`,
+  size: (size = "", least = false) => `Contorno de la red: ${least ? "al menos" : "unos"} ${size}.`,
+  noScale: "Sin escala; nada se dice de su tamaño.",
+  larger: (along = 0, across = 0) => `Contorno ${allOf([`${signed(along)} mm a lo largo`, `${signed(across)} mm a lo ancho`])}. Cuánto difieren dos contornos de una lesión no se midió, así que esto no se llama cambio.`,
+  keepScale: "Guardar la escala calibrada con esta imagen",
+  scaleKept: "escala guardada",
+
+  answer: "Su respuesta",
+  opinion: "El consejo",
+  opinions: { agree: "De acuerdo", disagree: "En desacuerdo", unsure: "No sé" },
+  diagnosis: "Diagnóstico",
+  histology: "Histología",
+  date: "Fecha",
+  recall: "Próxima visita",
+  months: { 3: "en 3 meses", 6: "en 6 meses", 12: "en 12 meses", 0: "sin nueva cita" },
+  write: "Anotar",
+  written: "Anotado.",
+  nothing: "Elija una opinión, un diagnóstico, la histología o la próxima visita.",
+  noAnswer: "Aún sin respuesta médica",
+  diagnoses: { other_malignant: "Otra maligna", dermatofibroma: "Dermatofibroma", vascular_lesion: "Lesión vascular", other_benign: "Otra benigna" },
+
+  worklist: (count = 0) => `Esperan respuesta médica (${count})`,
+  worklistMeans: "Derivadas o sin valoración, y aún sin respuesta. Por riesgo.",
+  nothingWaits: "Nada espera.",
+  unlabelled: "imagen sin lesión",
+  recalls: (count = 0) => `Citas vencidas (${count})`,
+  calendar: "Calendario",
+  onlyDue: "Solo las vencidas",
+  nothingDue: "Ninguna.",
+  due: (day = "", isDue = false) => (isDue ? `vencida desde el ${day}` : `vence el ${day}`),
+  since: (months = 0, last = "") => `${months} meses después del ${last}`,
+  lesions: (count = 0) => `Lesiones (${count})`,
+  search: "Buscar",
+  visits: (visits = 0, images = 0, last = "") => `${visits} ${visits === 1 ? "visita" : "visitas"}, ${images} ${images === 1 ? "imagen" : "imágenes"}, la última el ${last}`,
+  more: (count = 0) => `${count} más; búsquelas.`,
+
+  eraseLesion: "Borrar esta lesión",
+  eraseImage: "Borrar el registro de esta imagen",
+  eraseMeans: "Las respuestas y opiniones se borran aquí y en el servicio, y no pueden recuperarse. El registro de auditoría conserva que se borraron.",
+  erase: (lesion = "") => `Borrar todo de ${lesion}`,
+  erased: "Borrado.",
+};
