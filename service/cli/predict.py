@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from pathlib import Path
-from time import perf_counter
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from service.access.keys import ANYONE, Caller
-from service.bundle import Bundle, BundleError, load_bundle
+from service.bundle import Bundle, BundleError, OperatingPoint, load_bundle
 from service.cli import ctrl_c, merging
 from service.cli.archive import ArchiveError, list_pictures, require_pictures
 from service.cli.common import read_settings, refuse
-from service.cli.files import read_file
+from service.cli.one_process import Backend, in_this_process, never
 from service.cli.overlays import OverlayFolder
 from service.cli.parquet import WRITES_PARQUET
+from service.cli.placement import ClusterError
+from service.cli.ray_engine import Cluster, on_ray
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal, unreadable_folder
 from service.cli.results_file import ResultsFile, files_of
 from service.cli.shards import Shard
 from service.cli.tables import JudgedBy, Source, prevalence_text
-from service.imaging import PictureError
-from service.imaging.fork_server import DecoderError
-from service.inference.answers import DeviceError, EngineError
+from service.inference.answers import EngineError
 from service.prediction.describe import how_it_abstains
-from service.prediction.predictor import Predictor
 from service.prediction.prevalence import LEAST, MOST
+from service.prediction.schemas import Abstains
 from service.prediction.views import View, ViewError, calibrated_prevalence, show
-from service.problems import ServiceError
-from service.runtime import predicting
 from service.settings import Settings
-
-_CALLER = Caller(ANYONE, counted_as=ANYONE)
-
-# What the answer that a picture has already was made from.
-Answered = Callable[[Path], Source | None]
-
-
-def _never(_: Path) -> None:
-    """No picture has an answer."""
 
 
 def predict(
@@ -71,6 +58,19 @@ def predict(
     raw: Annotated[
         bool, typer.Option("--raw", help="Also diagnosis and probabilities where nothing is advised, for research.")
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Predict in this process, or on a Ray cluster (extra [ray]).")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", help="The Ray cluster that this machine is a node of; default: one for this command."
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Ray actors on CPUs, one CPU each; default: one for every CPU.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Ray actors on GPUs, one GPU each, instead.")] = None,
 ) -> None:
     """Judge pictures without a server. Exit code 1 when any could not be read."""
     try:
@@ -81,13 +81,16 @@ def predict(
                     "--json is for the terminal; with --out the file's name says how: .jsonl, .csv or .parquet",
                     wrong_usage=True,
                 )
+            cluster = _cluster(engine, address, actors, gpus, writes_table=out is not None and overlay is None)
             table = _appended(out)
             own = [*([] if out is None else files_of(out)), *([] if table is None else files_of(table))]
             archive = Archive(pictures, [*own, *([] if overlay is None else [overlay])], _shard(shard))
-            complete = _predict(settings, archive, View(prevalence, raw), as_json=as_json, out=table, overlay=overlay)
+            complete = _predict(
+                settings, archive, View(prevalence, raw), as_json=as_json, out=table, overlay=overlay, cluster=cluster
+            )
             if out is not None and table not in (None, out):
                 merging.merge(merging.survey([table]), out)
-    except (ArchiveError, BundleError, EngineError, ViewError) as error:
+    except (ArchiveError, BundleError, ClusterError, EngineError, ViewError) as error:
         refuse(str(error))
     except BrokenPipeError:
         raise  # the reader of the answers has left; Typer ends quietly
@@ -124,6 +127,21 @@ def _appended(out: Path | None) -> Path | None:
     return out.with_suffix(".jsonl")
 
 
+def _cluster(
+    engine: str, address: str | None, actors: int | None, gpus: int | None, *, writes_table: bool
+) -> Cluster | None:
+    """The cluster that is asked for; None: this process."""
+    if engine == "local":
+        if actors or gpus:
+            refuse("--actors and --gpus are of --engine ray", wrong_usage=True)
+        return None
+    if not writes_table:
+        refuse("--engine ray writes its answers into a file: --out; it draws no overlays", wrong_usage=True)
+    if actors and gpus:
+        refuse("actors are on CPUs (--actors) or on GPUs (--gpus); set only one", wrong_usage=True)
+    return Cluster(address, actors, gpus)
+
+
 def _shard(text: str | None) -> Shard | None:
     try:
         return None if text is None else Shard.parse(text)
@@ -132,56 +150,68 @@ def _shard(text: str | None) -> Shard | None:
 
 
 def _predict(
-    settings: Settings, archive: Archive, view: View, *, as_json: bool, out: Path | None, overlay: Path | None
+    settings: Settings,
+    archive: Archive,
+    view: View,
+    *,
+    as_json: bool,
+    out: Path | None,
+    overlay: Path | None,
+    cluster: Cluster | None,
 ) -> bool:
     """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
     require_pictures(archive.paths, archive.own)
     overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
+    point = bundle.manifest.operating_point(settings.operating_point)
     if view.prevalence is not None:
         calibrated_prevalence(bundle.manifest)  # before anything is written
+    backend = in_this_process(settings, bundle) if cluster is None else on_ray(settings, bundle, cluster, archive.paths)
     if out is None:
-        left_out: Counter[str] = Counter()
-        pictures = list(archive.pictures(left_out, unreadable_folder))
-        work = _predict_on_terminal(settings, bundle, pictures, left_out, overlays, view, as_json=as_json)
+        work = _predict_on_terminal(backend, bundle, point, archive, overlays, view, as_json=as_json)
     else:
-        work = _predict_into_file(settings, bundle, archive, overlays, view, out)
+        abstains = how_it_abstains(bundle, settings.abstain)
+        work = _predict_into_file(backend, bundle, point, archive, overlays, view, abstains, out)
     return ctrl_c.run(work).complete
 
 
 async def _predict_on_terminal(
-    settings: Settings,
+    backend: AbstractAsyncContextManager[Backend],
     bundle: Bundle,
-    pictures: Sequence[Path],
-    left_out: Counter[str],
+    point: OperatingPoint,
+    archive: Archive,
     overlays: OverlayFolder | None,
     view: View,
     *,
     as_json: bool,
 ) -> Summary:
+    left_out: Counter[str] = Counter()
+    pictures = list(archive.pictures(left_out, unreadable_folder))
     summary = Summary(len(pictures), left_out)
-    async with predicting(settings, bundle) as predictor:
-        reporting = on_terminal(summary, pictures, predictor.point, bundle.manifest.classes, as_json=as_json)
-        await _report_all(settings, predictor, pictures, overlays, view, reporting)
+    async with backend as started:
+        reporting = on_terminal(summary, pictures, point, bundle.manifest.classes, as_json=as_json)
+        await _report_all(started.outcomes(pictures, overlays, never), bundle, view, reporting)
     return summary
 
 
 async def _predict_into_file(
-    settings: Settings, bundle: Bundle, archive: Archive, overlays: OverlayFolder | None, view: View, out: Path
+    backend: AbstractAsyncContextManager[Backend],
+    bundle: Bundle,
+    point: OperatingPoint,
+    archive: Archive,
+    overlays: OverlayFolder | None,
+    view: View,
+    abstains: Abstains,
+    out: Path,
 ) -> Summary:
-    async with predicting(settings, bundle) as predictor:
-        judged_by = JudgedBy(
-            bundle.sha256,
-            predictor.scheduler.engine.variant.name,
-            predictor.point.name,
-            how_it_abstains(bundle, settings.abstain),
-            prevalence_text(bundle.manifest.malignant_prevalence if view.prevalence is None else view.prevalence),
-        )
+    async with backend as started:
+        prevalence = bundle.manifest.malignant_prevalence if view.prevalence is None else view.prevalence
+        judged_by = JudgedBy(bundle.sha256, started.variant, point.name, abstains, prevalence_text(prevalence))
         with ResultsFile(out, bundle.manifest, judged_by, raw=view.raw) as file:
             summary, num_left = await _count(archive, file, overlays)
             left = (p for p in archive.pictures() if not _is_complete(file.source_of(p), p, overlays))
-            reporting = into_file(summary, file, predictor.point, num_left=num_left)
-            await _report_all(settings, predictor, left, overlays, view, reporting, file.source_of)
+            reporting = into_file(summary, file, point, num_left=num_left)
+            await _report_all(started.outcomes(left, overlays, file.source_of), bundle, view, reporting)
     return summary
 
 
@@ -203,79 +233,11 @@ def _is_complete(answered: Source | None, picture: Path, overlays: OverlayFolder
 
 
 async def _report_all(
-    settings: Settings,
-    predictor: Predictor,
-    paths: Iterable[Path],
-    overlays: OverlayFolder | None,
-    view: View,
-    reporting: AbstractContextManager[Report],
-    answered: Answered = _never,
+    outcomes: AsyncGenerator[Outcome, None], bundle: Bundle, view: View, reporting: AbstractContextManager[Report]
 ) -> None:
-    """Predict all pictures and report every outcome, in order."""
-    scheduler, max_bytes = predictor.scheduler, settings.max_upload_bytes
-    in_flight = 2 * scheduler.threads + 3 * scheduler.max_batch  # enough for full batches and busy threads
     with reporting as report:
-        outcomes = predict_files(
-            predictor, paths, in_flight=in_flight, max_bytes=max_bytes, overlays=overlays, answered=answered
-        )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 if (prediction := outcome.prediction) is not None:
-                    prediction = show(prediction, scheduler.bundle.manifest, view)
+                    prediction = show(prediction, bundle.manifest, view)
                 report(outcome._replace(prediction=prediction))
-
-
-async def predict_files(
-    predictor: Predictor,
-    paths: Iterable[Path],
-    *,
-    in_flight: int,
-    max_bytes: int,
-    overlays: OverlayFolder | None = None,
-    answered: Answered = _never,
-) -> AsyncGenerator[Outcome, None]:
-    """The outcome of every picture, in order; at most ``in_flight`` pictures of ``max_bytes`` are in memory.
-
-    Overlays are written into ``overlays``, unless the answer that a picture had before was made from something else.
-    Raises :class:`EngineError` when the device fails: every other picture would
-    fail as well.
-    """
-    upcoming, tasks = iter(paths), deque[asyncio.Task[Outcome]]()
-    try:
-        while True:
-            while len(tasks) < in_flight and (path := next(upcoming, None)) is not None:
-                tasks.append(asyncio.create_task(_predict_file(predictor, path, max_bytes, overlays, answered)))
-            if not tasks:
-                return
-            yield await tasks.popleft()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _predict_file(
-    predictor: Predictor, path: Path, max_bytes: int, overlays: OverlayFolder | None, answered: Answered
-) -> Outcome:
-    try:
-        data = await asyncio.to_thread(read_file, path, max_bytes)
-        result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
-    except DeviceError:
-        raise
-    except ServiceError as error:  # the device failed on another picture
-        raise EngineError(predictor.health.failure) from error
-    except (PictureError, DecoderError, EngineError, OSError) as error:
-        return Outcome(path, None, _reason(error))
-    if overlays is not None:
-        source = Source.of(result.prediction)
-        if answered(path) not in (None, source):
-            return Outcome(path, result.prediction, overlays_error="replaced after its answer; choose another --out")
-        try:
-            await predictor.scheduler.compute(lambda: overlays.write(path, result.maps, source), _CALLER.counted_as)
-        except OSError as error:
-            return Outcome(path, result.prediction, overlays_error=_reason(error))
-    return Outcome(path, result.prediction)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -97,12 +97,12 @@ def select(
     wanted: Provider = "cuda" if provider == "auto" else provider
     if wanted != "cpu" and not is_installed(wanted):
         wanted = "cpu"
-    selection = Selection(bundle, _choose_variant(bundle, variant, wanted), wanted, threads, _share_memory(gpu))
+    selection = Selection(bundle, choose_variant(bundle, variant, wanted), wanted, threads, _share_memory(gpu))
     graph = selection.load()
     actual = provider_of(graph)
     _check_provider(actual, provider, require_gpu=require_gpu)
     if actual != wanted:
-        selection = replace(selection, provider=actual, variant=_choose_variant(bundle, variant, actual))
+        selection = replace(selection, provider=actual, variant=choose_variant(bundle, variant, actual))
         if variant == "auto":
             graph = selection.load()
     if actual != "cpu":
@@ -125,7 +125,11 @@ def _share_memory(gpu: GpuOptions) -> GpuOptions:
     return gpu if gpu.memory_bytes is None else replace(gpu, memory_bytes=gpu.memory_bytes // 3)
 
 
-def _choose_variant(bundle: Bundle, variant: VariantChoice, provider: Provider) -> Variant:
+def choose_variant(bundle: Bundle, variant: VariantChoice, provider: Provider) -> Variant:
+    """The variant that runs on a provider: the one asked for, or the fastest that the bundle has.
+
+    Raises :class:`BundleError` for one that it lacks.
+    """
     if variant != "auto":
         return bundle.variant(variant)
     fastest = "fp16" if provider != "cpu" else "int8" if multiplies_int8_fast() else "fp32"

@@ -63,9 +63,9 @@ main()
 def test_the_second_ends_a_command_that_cannot_stop(environment: dict[str, str], picture: Path) -> None:
     """As one that waits for a file on a server that went away."""
     code = """
-from service.cli import predict
+from service.cli import one_process
 from service.cli.__main__ import main
-predict.read_file = lambda *_: (print("reading", flush=True), time.sleep(60))
+one_process.read_file = lambda *_: (print("reading", flush=True), time.sleep(60))
 main()
 """
     process = start(code, "predict", "--json", picture, **environment)

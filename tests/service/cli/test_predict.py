@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from service.bundle import Bundle
 from service.cli.archive import find_pictures
 from service.cli.files import read_file
-from service.cli.predict import predict_files
+from service.cli.one_process import predict_files
 from service.cli.reports import Outcome
 from service.imaging import read_picture
 from service.inference.answers import Answer, DeviceError, EngineError
@@ -275,7 +275,7 @@ def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path, monkeypatch: pyte
         read.append(path)
         return read_file(path, max_bytes)
 
-    monkeypatch.setattr("service.cli.predict.read_file", reading)
+    monkeypatch.setattr("service.cli.one_process.read_file", reading)
 
     async def work() -> None:
         chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
