@@ -42,6 +42,7 @@ INTEGRATION = (
     "service/access",
     "service/admission/test_callers.py",
     "service/api/test_faults.py",
+    "service/api/test_nothing_on_disk.py",
     "service/api/test_privacy.py",
     "service/api/test_same_origin.py",
     "service/audit",

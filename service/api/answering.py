@@ -15,6 +15,7 @@ from service.api.dependencies import ServiceDep, ViewDep, require_same_model, sh
 from service.api.dicom_answer import Objects
 from service.api.negotiation import Parameters, preferred
 from service.dicom.identity import KINDS
+from service.fhir.study import Study
 from service.fhir.transaction import transaction
 from service.prediction.schemas import Prediction
 from service.prediction.views import View, show
@@ -53,6 +54,10 @@ class Form:
     view: View
     fhir: Fhir | None = None
     objects: Objects | None = None
+
+    def takes_from(self, data: bytes) -> bool:
+        """Whether something of the file that was judged becomes part of the answer."""
+        return self.objects is not None or (self.fhir is not None and dicom_answer.may_have_study(data))
 
 
 SubjectQuery = Annotated[
@@ -149,8 +154,10 @@ def respond(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     serialised: str | None = None,
+    study: Study | None = None,
 ) -> Response:
-    """The answer in the form that the client wants; ``serialised`` is the whole prediction as JSON, where there is one.
+    """The answer in the form that the client wants; ``serialised`` is the whole prediction as JSON, where there is one,
+    ``study`` that of the image, while its file is at hand.
 
     Raises the 409 of a prediction that another model made, whose codes and card are not at hand.
     """
@@ -158,11 +165,11 @@ def respond(
     if form.fhir is None:
         return Response(shown(service, prediction, form.view, serialised), status, headers, media_type=JSON)
     require_same_model(service, prediction)
-    return Response(_fhir(service, prediction, form.view, form.fhir), status, headers, media_type=FHIR)
+    return Response(_fhir(service, prediction, form.view, form.fhir, study), status, headers, media_type=FHIR)
 
 
-def _fhir(service: Service, prediction: Prediction, view: View, fhir: Fhir) -> str:
+def _fhir(service: Service, prediction: Prediction, view: View, fhir: Fhir, study: Study | None) -> str:
     manifest = service.scheduler.bundle.manifest
     seen = show(prediction, manifest, view)
-    bundle = transaction(seen, manifest.classes, fhir.card, subject=fhir.subject)
+    bundle = transaction(seen, manifest.classes, fhir.card, subject=fhir.subject, study=study)
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":"))

@@ -1,11 +1,13 @@
-"""A prediction as DICOM objects of its image's study (``Accept: application/dicom``).
+"""What an answer takes from the DICOM file that was judged: DICOM objects of its study (``Accept: application/dicom``),
+or the study for a FHIR transaction.
 
-They are made while the file that was judged is at hand: nothing of patient and study is kept.
+It is made while the file is at hand: nothing of patient and study is kept.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import traceback
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,8 @@ from service.access.keys import Caller
 from service.api.dependencies import require_same_model
 from service.api.negotiation import Parameters
 from service.dicom.identity import KINDS, Kind
+from service.fhir.study import Study
+from service.imaging import PictureError
 from service.imaging.kinds import READS_DICOM, is_dicom
 from service.prediction.predictor import Result
 from service.prediction.schemas import Prediction
@@ -34,6 +38,8 @@ DICOM, RELATED = "application/dicom", "multipart/related"
 # As DICOMweb's clients ask (PS3.18, 8.7.3): in whatever transfer syntax.
 _ANY_SYNTAX = {"transfer-syntax": "*"}
 OFFERED: Mapping[str, Parameters] = {DICOM: _ANY_SYNTAX, RELATED: {"type": DICOM, **_ANY_SYNTAX}} if READS_DICOM else {}
+_MODALITY = re.compile(r"[A-Z0-9_]{1,16}")
+_LONGEST_ID = 64  # of DICOM's long strings
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,37 @@ async def source_of(service: Service, caller: Caller, data: bytes) -> Source:
         return read_source(data)
 
     return await service.scheduler.compute(read, caller.counted_as)
+
+
+async def study_of(service: Service, caller: Caller, data: bytes) -> Study | None:
+    """The study of the file that is to be judged; None for another file, or where its identifiers cannot be read."""
+    if not may_have_study(data):
+        return None
+    try:
+        source = await source_of(service, caller, data)
+    except PictureError:  # where the file is damaged, its decoder says so
+        return None
+    modality = str(source.image.get("Modality") or "")
+    return Study(
+        source.study,
+        source.series,
+        source.instance,
+        source.sop_class,
+        modality=modality if _MODALITY.fullmatch(modality) else None,
+        patient=_line(source.copied.PatientID),
+        issuer=_line(source.copied.get("IssuerOfPatientID")),
+    )
+
+
+def may_have_study(data: bytes) -> bool:
+    """Whether :func:`study_of` would read the file."""
+    return READS_DICOM and is_dicom(data)
+
+
+def _line(text: object) -> str | None:
+    """A short text as FHIR has it, None: there is none."""
+    line = str(text or "").strip()
+    return line if line and line.isprintable() and len(line) <= _LONGEST_ID else None
 
 
 async def make(

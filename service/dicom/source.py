@@ -34,7 +34,10 @@ _NEEDED = (
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-_OF_IMAGE = ("InstanceNumber", "Laterality", "ImageLaterality", "TimezoneOffsetFromUTC", "TrackingID", "TrackingUID")
+_OF_IMAGE = (
+    *("Modality", "InstanceNumber", "Laterality", "ImageLaterality", "TimezoneOffsetFromUTC"),
+    *("TrackingID", "TrackingUID"),
+)
 _SITE = "AnatomicRegionSequence"
 _PROFILE = "ICCProfile"
 

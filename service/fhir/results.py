@@ -24,10 +24,12 @@ from service.prediction.schemas import DecisionBody, Prediction
 from service.prediction.words import advice, conclusion, no_assessment
 
 
-def observation(prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, device: Json) -> Json:
+def observation(
+    prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, device: Json, sources: Sequence[Json]
+) -> Json:
     """The advice as the value; risk, threshold, probabilities and reasons for caution as components.
 
-    Without advice: the reasons, and no number.
+    Without advice: the reasons, and no number. ``sources`` are references to what was judged.
     """
     decision, model = prediction.decision, prediction.model
     if decision.refer is None:
@@ -54,11 +56,13 @@ def observation(prediction: Prediction, classes: Sequence[DiagnosisClass], subje
         "note": [{"text": prediction.notice}],
         "method": {"text": f"{model.name} {model.version}, {model.variant} on {model.provider}"},
         "device": device,
-        "derivedFrom": [_image(prediction)],
+        "derivedFrom": list(sources),
     } | ({"component": components} if components else {})
 
 
-def report(prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, observation: Json) -> Json:
+def report(
+    prediction: Prediction, classes: Sequence[DiagnosisClass], subject: Json, observation: Json, studies: Sequence[Json]
+) -> Json:
     """A preliminary report. It has no ``conclusionCode``: a most probable class is no diagnosis."""
     return {
         "resourceType": "DiagnosticReport",
@@ -71,11 +75,13 @@ def report(prediction: Prediction, classes: Sequence[DiagnosisClass], subject: J
         "issued": instant(prediction.created_at),
         "result": [observation],
         "conclusion": conclusion(prediction, classes),
-    }
+    } | ({"imagingStudy": list(studies)} if studies else {})
 
 
-def provenance(prediction: Prediction, results: Sequence[Json], device: Json, model_card: Json) -> Json:
-    """That the model made the ``results`` from the image."""
+def provenance(
+    prediction: Prediction, results: Sequence[Json], device: Json, model_card: Json, sources: Sequence[Json]
+) -> Json:
+    """That the model made the ``results`` from the ``sources``."""
     at = instant(prediction.created_at)
     return {
         "resourceType": "Provenance",
@@ -93,7 +99,7 @@ def provenance(prediction: Prediction, results: Sequence[Json], device: Json, mo
             }
         ],
         "entity": [
-            {"role": "source", "what": _image(prediction)},
+            *({"role": "source", "what": source} for source in sources),
             {"role": "derivation", "what": model_card},
         ],
     }
@@ -131,7 +137,7 @@ def _reason(reason: Reason, decision: DecisionBody) -> Json:
     }
 
 
-def _image(prediction: Prediction) -> Json:
+def image(prediction: Prediction) -> Json:
     """The image that was sent, by its digest: it is not kept, so there is nothing to refer to."""
     return {
         "type": "Media",

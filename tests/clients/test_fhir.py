@@ -18,12 +18,13 @@ from tests.clients.conftest import program
 from tests.page.browsing import Server
 from tests.service.fhir.logs import events_of, used_log
 from tests.service.fhir.predictions import CLASSES, abstained, prediction, resource_of
+from tests.service.imaging.dicoms import of_jpeg
 from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
 
 Json = dict[str, Any]
-KINDS = {"Device", "DocumentReference", "Observation", "DiagnosticReport", "Provenance"}
+KINDS = {"Device", "DocumentReference", "Observation", "DiagnosticReport", "Provenance", "ImagingStudy"}
 ABSTAINED = Image.new("RGB", (256, 256), (4, 2, 2))
 
 
@@ -49,9 +50,15 @@ def fhir_server() -> Iterator[httpx.Client]:
             process.kill()
 
 
-def predicted(server: Server, key: str, image: Image.Image, **query: str) -> httpx.Response:
+def photograph(image: Image.Image, instance: str) -> bytes:
+    """A DICOM file; all have one study."""
+    elements = {"Modality": "DMS", "SeriesInstanceUID": "2.25.7", "SOPInstanceUID": instance}
+    return of_jpeg(picture_bytes(image, "JPEG"), **elements)
+
+
+def predicted(server: Server, key: str, data: bytes, **query: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}", "Accept": "application/fhir+json"}
-    form = {"image": picture_bytes(image)}
+    form = {"image": data}
     sent = httpx.post(f"{server.url}/v1/predictions", files=form, headers=headers, params=query, timeout=60)
     return sent.raise_for_status()
 
@@ -69,13 +76,15 @@ def kept(fhir_server: httpx.Client) -> dict[str, list[Json]]:
 
 
 def test_the_validator_finds_two_planted_faults_and_none_of_ours(server: Server, key: str) -> None:
-    ours = [predicted(server, key, image, subject="Patient/123").json() for image in (dark_square(), ABSTAINED)]
+    sent = [picture_bytes(dark_square()), picture_bytes(ABSTAINED), photograph(dark_square(), "2.25.8")]
+    ours = [predicted(server, key, data, subject="Patient/123").json() for data in sent]
+    ours.append(predicted(server, key, sent[-1]).json())
     reasons = ["not_sure", "near_threshold", "several_lesions"]
     ours += [transaction(of, CLASSES, "# Card\n") for of in (prediction(reasons=reasons), abstained())]
     ours.append(
         httpx.get(f"{server.url}/openapi.json").json()["components"]["schemas"]["FhirTransaction"]["examples"][0]
     )
-    assert faults(*ours) == [[]] * 5
+    assert faults(*ours) == [[]] * 7
     planted = copy.deepcopy(ours[0])
     resource_of(planted, "Observation")["status"] = "nonsense"
     resource_of(planted, "DiagnosticReport")["imagingstudy"] = 1
@@ -86,12 +95,10 @@ def test_the_validator_finds_two_planted_faults_and_none_of_ours(server: Server,
 
 
 def test_a_server_that_gets_it_twice_has_one_of_each(server: Server, key: str, fhir_server: httpx.Client) -> None:
-    body = predicted(server, key, dark_square(), subject="Patient/123")
+    body = predicted(server, key, photograph(dark_square(), "2.25.8"), subject="Patient/123")
     states = []
     for _ in range(2):
-        done = fhir_server.post("/", content=body.content, headers={"Content-Type": body.headers["content-type"]})
-        assert done.json()["type"] == "transaction-response", done.text
-        assert {entry["response"]["status"] for entry in done.json()["entry"]} <= {"200", "201"}
+        post(fhir_server, body)
         states.append(kept(fhir_server))
     assert states[0] == states[1]
     assert {kind: len(resources) for kind, resources in states[0].items()} == dict.fromkeys(KINDS, 1)
@@ -99,12 +106,26 @@ def test_a_server_that_gets_it_twice_has_one_of_each(server: Server, key: str, f
     assert report["result"] == [{"reference": f"Observation/{observation['id']}"}]
     assert report["subject"] == observation["subject"] == {"reference": "Patient/123"}
     assert fhir_server.get(f"/{observation['device']['reference']}").status_code == 200
-    assert observation == _referring(resource_of(body.json(), "Observation"), body.json())
-    # Another image: its own results, of the same model.
-    more = predicted(server, key, ABSTAINED, subject="Patient/123")
-    fhir_server.post("/", content=more.content, headers={"Content-Type": more.headers["content-type"]})
+    (study,) = states[0]["ImagingStudy"]
+    assert report["imagingStudy"] == [observation["derivedFrom"][0]] == [{"reference": f"ImagingStudy/{study['id']}"}]
+    assert observation == _referring(resource_of(body.json(), "Observation"), body.json(), study)
+    # Another image of the study: its own results, of the same model; the study is the server's, and stays as it is.
+    more = predicted(server, key, photograph(ABSTAINED, "2.25.9"), subject="Patient/123")
+    post(fhir_server, more)
     twice = {"Observation", "DiagnosticReport", "Provenance"}
-    assert {kind: len(found) for kind, found in kept(fhir_server).items()} == {k: 1 + (k in twice) for k in KINDS}
+    state = kept(fhir_server)
+    assert {kind: len(found) for kind, found in state.items()} == {k: 1 + (k in twice) for k in KINDS}
+    assert state["ImagingStudy"] == [study]
+    assert [each["imagingStudy"] for each in state["DiagnosticReport"]] == [report["imagingStudy"]] * 2
+    # An image that is no DICOM file has no study.
+    post(fhir_server, predicted(server, key, picture_bytes(dark_square()), subject="Patient/123"))
+    assert [len(kept(fhir_server)[kind]) for kind in ("ImagingStudy", "Observation")] == [1, 3]
+
+
+def post(fhir_server: httpx.Client, body: httpx.Response) -> None:
+    done = fhir_server.post("/", content=body.content, headers={"Content-Type": body.headers["content-type"]})
+    assert done.json()["type"] == "transaction-response", done.text
+    assert {entry["response"]["status"] for entry in done.json()["entry"]} <= {"200", "201"}
 
 
 def test_the_validator_finds_nothing_in_an_audit_log(tmp_path: Path) -> None:
@@ -114,10 +135,11 @@ def test_the_validator_finds_nothing_in_an_audit_log(tmp_path: Path) -> None:
     assert found
 
 
-def _referring(resource: Json, bundle: Json) -> Json:
-    """The resource with references to the server's resources in the place of those to entries."""
+def _referring(resource: Json, bundle: Json, study: Json) -> Json:
+    """The resource with references to the server's resources, of which one is the ``study``, for those to entries."""
     text = json.dumps(resource)
     for entry in bundle["entry"]:
-        text = text.replace(entry["fullUrl"], entry["request"]["url"])
+        address = entry["request"]["url"]
+        text = text.replace(entry["fullUrl"], f"ImagingStudy/{study['id']}" if address == "ImagingStudy" else address)
     replaced: Json = json.loads(text)
     return replaced

@@ -30,6 +30,7 @@ from tests.torture import (
     audit_file,
     costly,
     crashes,
+    dicom_bombs,
     early_answers,
     failures,
     inputs,
@@ -50,6 +51,7 @@ from tests.torture.rows import Row
 AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "inputs": inputs.check,
     "costly pictures": costly.check,
+    "DICOM bombs": dicom_bombs.check,
     "attacks": attacks.check,
     "smuggling": smuggling.check,
     "early answers": early_answers.check,

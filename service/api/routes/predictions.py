@@ -30,17 +30,18 @@ from service.api.dependencies import (
     unknown_prediction,
     unless_client_leaves,
 )
-from service.api.dicom_answer import Made, Objects
+from service.api.dicom_answer import Made
 from service.api.error_handlers import outcome_of
 from service.api.following import FollowUpDep
 from service.api.upload import FIELD, UploadLimits, read_upload
 from service.audit.file import AuditError
 from service.bundle import OperatingPoint
+from service.fhir.study import Study
 from service.ledger.entries import FollowUp
 from service.ledger.file import LedgerError
 from service.prediction.predictor import Result
 from service.prediction.schemas import Prediction, read_prediction
-from service.prediction.views import View, at_point
+from service.prediction.views import at_point
 from service.problems import (
     CONFLICT,
     DEADLINE,
@@ -152,18 +153,17 @@ async def predict(
             with service.idempotency.under_way(id) if id else nullcontext():
                 again = await _earlier(service, caller, id) if id else None
                 if again is not None:
-                    made = None
-                    if form.objects is not None:
+                    extra = None
+                    if form.takes_from(data):
                         async with asyncio.timeout_at(ends):
                             entry.take_slots()
-                            work = _objects_again(service, data, caller, form.objects, form.view, again)
-                            made = await unless_client_leaves(request, work)
+                            extra = await unless_client_leaves(request, _again(service, data, caller, form, again))
                     await require_live_key(request, service)
-                    return _created(request, service, again.prediction, form, made=made)
+                    return _created(request, service, again.prediction, form, extra=extra)
                 async with asyncio.timeout_at(ends):
                     entry.take_slots()
                     judging = _judge(service, data, caller, point, form, follow_up, began=began, id=id)
-                    result, made = await unless_client_leaves(request, judging)
+                    result, extra = await unless_client_leaves(request, judging)
     except TimeoutError:
         raise ServiceError(DEADLINE, f"no answer within {seconds:g} s; try again later") from None
     except (ClientGone, ClientDisconnect):
@@ -173,7 +173,7 @@ async def predict(
     except ServiceError:
         await service.predictor.take_back(result, caller)
         raise
-    return _created(request, service, result.prediction, form, result.json, made)
+    return _created(request, service, result.prediction, form, result.json, extra)
 
 
 @alias(
@@ -243,12 +243,13 @@ async def _judge(
     *,
     began: float,
     id: str | None,
-) -> tuple[Result, Made | None]:
-    """The prediction for one picture, and the DICOM objects about it, if they are wanted; both or neither."""
+) -> tuple[Result, Made | Study | None]:
+    """The prediction for one picture, and what the answer takes from its DICOM file; both or neither."""
     source = await dicom_answer.source_of(service, caller, data) if form.objects else None
+    study = await dicom_answer.study_of(service, caller, data) if form.fhir else None
     result = await service.predictor.predict(data, caller, point, began=began, id=id, follow_up=follow_up)
     if form.objects is None or source is None:
-        return result, None
+        return result, study
     try:
         made = await dicom_answer.make(service, caller, form.objects, source, result.prediction, result, form.view)
     except BaseException as error:
@@ -259,12 +260,12 @@ async def _judge(
     return result, made
 
 
-async def _objects_again(
-    service: Service, data: bytes, caller: Caller, objects: Objects, view: View, kept: KeptRecord
-) -> Made:
-    """The DICOM objects about a picture that was judged earlier, and came again with its ``Idempotency-Key``."""
+async def _again(service: Service, data: bytes, caller: Caller, form: Form, kept: KeptRecord) -> Made | Study | None:
+    """What the answer takes from a file that was judged earlier, and came again with its ``Idempotency-Key``."""
+    if form.objects is None:
+        return await dicom_answer.study_of(service, caller, data)
     source = await dicom_answer.source_of(service, caller, data)
-    return await dicom_answer.make(service, caller, objects, source, kept.prediction, kept.stored, view)
+    return await dicom_answer.make(service, caller, form.objects, source, kept.prediction, kept.stored, form.view)
 
 
 async def _earlier(service: Service, caller: Caller, id: str) -> KeptRecord | None:
@@ -287,10 +288,10 @@ def _created(
     prediction: Prediction,
     form: Form,
     serialised: str | None = None,
-    made: Made | None = None,
+    extra: Made | Study | None = None,
 ) -> Response:
     status = request.scope["route"].status_code or 200
     headers = {"Location": f"/v1/predictions/{prediction.id}"}
-    if made is not None:
-        return Response(made.content, status, VARY | headers, media_type=made.media_type)
-    return respond(service, prediction, form, status=status, headers=headers, serialised=serialised)
+    if isinstance(extra, Made):
+        return Response(extra.content, status, VARY | headers, media_type=extra.media_type)
+    return respond(service, prediction, form, status=status, headers=headers, serialised=serialised, study=extra)

@@ -16,6 +16,7 @@ from service.bundle import Bundle, Interval, NotSure
 from service.prediction.decision import REASONS
 from tests.service.conftest import Start, service_of, store_of
 from tests.service.fhir.predictions import component_of, numbers, resource_of
+from tests.service.imaging.dicoms import PATIENT, of_jpeg
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
 from tests.service.wire import FORM, check_problem
 
@@ -220,3 +221,58 @@ def test_a_repeated_request_may_ask_for_the_other_form(keyed: tuple[TestClient, 
     assert (second.status_code, second.content) == (201, first.content)
     answer = client.post("/v1/predictions", files=FORM, headers=once | {"Accept": "application/json"}).json()
     assert resource_of(first.json(), "Observation")["identifier"][0]["value"] == answer["id"]
+
+
+def study_of(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 201, answer.text
+    return resource_of(answer.json(), "ImagingStudy")
+
+
+def test_the_study_of_a_dicom_file_is_in_the_answer_that_it_is_sent_for(
+    keyed: tuple[TestClient, list[dict[str, str]]],
+) -> None:
+    client, (ward, _) = keyed
+    file = of_jpeg(picture_bytes(dark_square(), "JPEG"), Modality="DMS", SeriesInstanceUID="2.25.7")
+    form, once = {"image": file}, ward | {"Idempotency-Key": "0c3151be"}
+    sent, again = (client.post("/v1/predictions", files=form, headers=once) for _ in range(2))
+    study = study_of(sent)
+    assert again.content == sent.content
+    assert study["identifier"][0]["value"] == f"urn:oid:{PATIENT['StudyInstanceUID']}"
+    assert study["series"][0]["uid"] == "2.25.7"
+    assert study["series"][0]["modality"]["code"] == "DMS"
+    assert study["series"][0]["instance"][0]["uid"] == "2.25.4711"
+    assert study["subject"]["identifier"]["value"] == PATIENT["PatientID"]
+    for name in ("PatientName", "PatientBirthDate", "AccessionNumber", "StudyDescription"):
+        assert PATIENT[name] not in sent.text
+    named = client.post("/v1/predictions?subject=Patient/1", files=form, headers=once)
+    assert study_of(named)["subject"] == {"reference": "Patient/1"}
+    assert PATIENT["PatientID"] not in named.text
+    kept = client.get(sent.headers["location"], headers=ward)
+    assert not [value for value in (*PATIENT.values(), "2.25.7", "2.25.4711") if value in kept.text]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"without": ("StudyInstanceUID",)},
+        {"SeriesInstanceUID": "none"},
+        {"SOPInstanceUID": "2.25.1\\2.25.2"},
+        {"PatientID": "P" * 2000},
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
+def test_a_file_without_usable_identifiers_is_referred_to_by_its_digest(
+    client: TestClient, elements: dict[str, Any]
+) -> None:
+    file = of_jpeg(picture_bytes(dark_square(), "JPEG"), **{"SeriesInstanceUID": "2.25.7", **elements})
+    (source,) = resource_of(post(client, file).json(), "Observation")["derivedFrom"]
+    assert source["identifier"]["system"] == "urn:cin:image-sha256"
+
+
+@pytest.mark.parametrize("modality", ["", "dms", "DMS\\XC", "D" * 17])
+@pytest.mark.filterwarnings("ignore")
+def test_a_modality_that_is_none_is_not_repeated(client: TestClient, modality: str) -> None:
+    file = of_jpeg(picture_bytes(dark_square(), "JPEG"), SeriesInstanceUID="2.25.7", Modality=modality)
+    sent = post(client, file).json()
+    assert "ImagingStudy" not in {entry["resource"]["resourceType"] for entry in sent["entry"]}
+    assert resource_of(sent, "Observation")["derivedFrom"][0]["type"] == "ImagingStudy"

@@ -1,11 +1,10 @@
-"""Nothing that was sent comes out again or is written to a disk: a patient's name is planted wherever one can be."""
+"""Nothing that was sent comes out again: a patient's name is planted wherever one can be."""
 
 from __future__ import annotations
 
 import io
-import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,36 @@ from pydicom.filereader import dcmread
 from service.bundle import Bundle
 from tests.service.api.planted import PATIENT, planted_dicom_files, planted_pictures
 from tests.service.conftest import Start
+from tests.service.ledger.ledgers import bytes_in
 from tests.service.served import Served, make_key, served
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 BROKEN_FORM = "multipart/form-data; boundary=b"
-TRACES = [form(PATIENT) for form in (str, str.lower, str.upper)]
+
+
+def unheard(texts: Iterable[str]) -> bool:
+    """Whether the patient's name is in none of them, in whatever letters."""
+    return [text for text in texts if PATIENT.lower() in text.lower()] == []
 
 
 class Watched:
     """A service, and everything that has come out of it."""
 
-    def __init__(self, service: Served, key: str, log: Path) -> None:
-        self.service, self.log = service, log
+    def __init__(self, service: Served, key: str, folder: Path) -> None:
+        self.service, self.folder = service, folder
         self.client = service.client(key)
         self.heard: list[str] = []
+
+    def places_of(self, *told: str) -> list[str]:
+        """Where any of these texts is to be found, in whatever letters: log, audit log, ledger, names, metrics."""
+        places = {
+            "log": "".join(self.service.output),
+            "audit": (self.folder / "audit.jsonl").read_text(),
+            "ledger": bytes_in(self.folder / "ledger").decode("latin-1"),
+            "names": str(list(self.folder.rglob("*"))),
+            "metrics": self.service.client().get("/metrics").text,
+        }
+        return [place for place, text in places.items() if any(each.lower() in text.lower() for each in told)]
 
     def send(self, method: str, path: str, **more: object) -> httpx.Response:
         answer = self.client.request(method, path, **more)  # type: ignore[arg-type]
@@ -47,12 +62,13 @@ def watched(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
     settings: dict[str, Any] = {
         "CIN_KEYS": str(folder / "keys.json"),
         "CIN_AUDIT": str(folder / "audit.jsonl"),
+        "CIN_LEDGER": str(folder / "ledger" / "ledger.sqlite"),
         "CIN_LOG_LEVEL": "debug",
         "TMPDIR": str(folder / "tmp"),
     }
     key = make_key(folder / "keys.json", "clinic")
     with served(tiny_bundle.folder, **settings) as service:
-        yield Watched(service, key, folder / "audit.jsonl")
+        yield Watched(service, key, folder)
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +129,8 @@ def test_a_planted_name_comes_out_nowhere(watched: Watched, real: Image.Image) -
     said = "".join(watched.service.output)
     assert "DEBUG service" in said
     assert "multipart" not in said, "the parser of forms quotes their bytes one by one"
-    for trace in TRACES:
-        assert [heard for heard in watched.heard if trace in heard] == []
-        assert trace not in said
-        assert trace not in watched.log.read_text()
-        assert trace not in str(list(watched.log.parent.rglob("*")))
+    assert unheard(watched.heard)
+    assert watched.places_of(PATIENT) == []
 
 
 def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, real: Image.Image) -> None:
@@ -135,12 +148,8 @@ def test_the_patient_of_a_fhir_answer_is_in_that_answer_alone(watched: Watched, 
     ]
     assert [answer.status_code for answer in refused] == [400, 400, 400, 406, 406]
     others = [watched.send("GET", sent.headers["location"], headers=form) for form in (accept, {})]
-    metrics = watched.send("GET", "/metrics")
-    for trace in TRACES:
-        assert [answer for answer in (*refused, *others, metrics) if trace in answer.text] == []
-        assert trace not in "".join(watched.service.output)
-        assert trace not in watched.log.read_text()
-        assert trace not in str(list(watched.log.parent.rglob("*")))
+    assert unheard([answer.text for answer in (*refused, *others)])
+    assert watched.places_of(PATIENT) == []
 
 
 @pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
@@ -156,12 +165,8 @@ def test_a_patient_of_a_dicom_file_comes_out_nowhere(watched: Watched, real: Ima
         **{"cut off": 422, "cut off at the name": 422},
         **{"syntax": 415, "kind": 415, "colours": 415, "frames": 415, "report": 415},
     }
-    watched.send("GET", "/metrics")
-    for trace in TRACES:
-        assert [heard for heard in watched.heard if trace in heard] == []
-        assert trace not in "".join(watched.service.output)
-        assert trace not in watched.log.read_text()
-        assert trace not in str(list(watched.log.parent.rglob("*")))
+    assert unheard(watched.heard)
+    assert watched.places_of(PATIENT) == []
 
 
 def test_the_test_would_notice(watched: Watched, real: Image.Image) -> None:
@@ -189,45 +194,6 @@ def test_a_fault_is_logged_without_the_words_of_its_error(
     assert PATIENT not in caplog.text + answer.text
 
 
-def test_nothing_is_written_to_a_disk(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """The system itself forbids the process to write a single byte to any file; and none is made.
-
-    ONNX Runtime's telemetry would make one, of a session that it reports on.
-    """
-
-    def forbid() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-    buffer = io.BytesIO()
-    Image.effect_noise((1500, 1500), 90).convert("RGB").save(buffer, "PNG")
-    large = buffer.getvalue()
-    assert len(large) > 2**20, "more than a form is usually held in memory"
-    with served(tiny_bundle.folder, before=forbid, TMPDIR=str(tmp_path)) as service, service.client() as client:
-        for answer in (
-            client.post("/predict", files={"image": large}),
-            client.post("/predict", content=large, headers={"Content-Type": "image/png"}),
-            client.post("/predict/batch", files=[("image", large), ("image", large)]),
-        ):
-            assert answer.status_code == 200
-        id = client.post("/predict", files={"image": large}).json()["id"]
-        assert client.get(f"/attention/{id}").status_code == 200
-        assert client.delete(f"/predictions/{id}").status_code == 204
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_system_does_forbid_it(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """With records in a folder, the same limit is noticed at once."""
-
-    def forbid() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-    with (
-        pytest.raises(AssertionError, match="cannot be used"),
-        served(tiny_bundle.folder, before=forbid, CIN_RECORDS_FOLDER=str(tmp_path)),
-    ):
-        pass
-
-
 @pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
 def test_the_patient_of_dicom_objects_is_in_those_alone(watched: Watched, real: Image.Image) -> None:
     """They are the patient's own: what else comes out has nothing of it, also where they cannot be made."""
@@ -246,12 +212,52 @@ def test_the_patient_of_dicom_objects_is_in_those_alone(watched: Watched, real: 
         unfit = changed(long, name)
         others += [watched.client.post("/predict", content=unfit, headers=accept)]
     assert [answer.status_code for answer in others].count(200) == 3
-    others += [watched.client.get("/metrics"), watched.client.get("/model")]
-    for trace in TRACES:
-        assert [answer for answer in others if trace in answer.text + str(answer.headers)] == []
-        assert trace not in "".join(watched.service.output)
-        assert trace not in watched.log.read_text()
-        assert trace not in str(list(watched.log.parent.rglob("*")))
+    others.append(watched.client.get("/model"))
+    assert unheard(answer.text + str(answer.headers) for answer in others)
+    assert watched.places_of(PATIENT) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
+def test_the_patient_of_a_dicom_file_is_in_its_fhir_answer_alone(watched: Watched, real: Image.Image) -> None:
+    kind = {"Content-Type": "application/dicom", "Accept": "application/fhir+json"}
+    sent = watched.client.post("/v1/predictions", content=planted_dicom_files(real)["JPEG"], headers=kind)
+    assert sent.text.count(PATIENT) >= 3
+    others = [watched.client.get(sent.headers["location"], headers=form) for form in ({}, kind)]
+    assert [answer.status_code for answer in others] == [200, 200]
+    assert unheard(answer.text + str(answer.headers) for answer in others)
+    assert watched.places_of(PATIENT) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # of pydicom, about such values
+def test_what_clinicians_say_over_time_is_in_the_ledger_alone(watched: Watched, real: Image.Image) -> None:
+    """A label may hold a name after all: then it is kept as one that may be deleted, and nowhere else."""
+    label, form = "Ford-Prefect-42", {"image": planted_dicom_files(real)["JPEG"]}
+    id = watched.client.post(f"/predict?lesion={label}&visit=2026-01-31", files=form).json()["id"]
+    heard = []
+    for path, body in (
+        (f"/v1/predictions/{id}/feedback", {"opinion": PATIENT}),
+        (f"/v1/predictions/{id}/feedback", {"diagnosis": PATIENT, "histology": PATIENT}),
+        (f"/v1/predictions/{id}/feedback", {"opinion": "agree", PATIENT: PATIENT}),
+        (f"/v1/predictions/{id}/feedback", {"opinion": "agree", "date": PATIENT}),
+        (f"/v1/predictions/{PATIENT}/feedback", {"opinion": "agree"}),
+    ):
+        heard.append(watched.client.post(path, json=body))
+    for query in (f"lesion={PATIENT}%20", f"lesion=L-1&visit={PATIENT}", f"visit={PATIENT}"):
+        heard.append(watched.client.post(f"/predict?{query}", files=form))
+    fields = {"lesion": f"{PATIENT}!", "visit": PATIENT}
+    heard.append(watched.client.post("/predict/batch", files=form, data=fields))
+    heard.append(watched.client.get(f"/v1/lesions/{PATIENT}"))
+    assert [answer.status_code for answer in heard] == [400, 400, 400, 400, 404, 400, 400, 400, 400, 404]
+    said = {"opinion": "disagree", "diagnosis": "basal_cell_carcinoma", "date": "2026-01-31", "recall_months": 3}
+    assert watched.client.post(f"/v1/predictions/{id}/feedback", json=said).status_code == 201
+    for path in ("lesions", f"lesions/{label}", "worklist", "recalls"):
+        assert watched.client.get(f"/v1/{path}").status_code == 200
+    assert unheard(answer.text + str(answer.headers) for answer in heard)
+    assert watched.places_of(PATIENT) == []
+    assert watched.places_of(label) == ["ledger"]
+    assert watched.places_of("2026-01-31") == ["ledger"]
+    assert watched.client.delete(f"/v1/lesions/{label}").status_code == 204
+    assert watched.places_of(label) == []
 
 
 def changed(data: bytes, name: str) -> bytes:

@@ -95,6 +95,11 @@ class Orthanc:
     def get(self, path: str) -> Any:
         return self._rest.get(path).json()
 
+    def num_instances(self) -> int:
+        """How many there are, of all modalities: it may be asked often, as reading every object may not."""
+        num: int = self.get("/statistics")["CountInstances"]
+        return num
+
     def empty(self) -> None:
         for id in self.get("/patients"):
             self._rest.delete(f"/patients/{id}")

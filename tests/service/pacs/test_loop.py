@@ -170,15 +170,18 @@ def test_a_pacs_that_dies_and_comes_back_gets_everything(environment: dict[str, 
         with watching(orthanc.url, environment, "--every", "1") as watcher:
             wait_until(lambda: watcher.num_said("results stored") >= 9, "9 results", seconds=60)
             orthanc.kill()
-            wait_until(lambda: watcher.num_said("the PACS cannot be reached") >= 1, "it notices", seconds=60)
+            # What instances under way say has the same words, in as many lines as there are.
+            away = "ERROR service.pacs.watch: the PACS cannot be reached"
+            wait_until(lambda: watcher.num_said(away) == 1, "it notices", seconds=60)
             assert watcher.process.poll() is None
             orthanc.start()
-            wait_until(lambda: sources_of_reports(orthanc) == one_each(MANY), "all results", seconds=60)
+            wait_until(lambda: orthanc.num_instances() == 2 * MANY, "all results", seconds=60)
             orthanc.put(source(MANY))
-            wait_until(lambda: sources_of_reports(orthanc) == one_each(MANY + 1), "one more", seconds=30)
+            wait_until(lambda: orthanc.num_instances() == 2 * (MANY + 1), "one more", seconds=30)
             watcher.process.send_signal(signal.SIGTERM)
             assert watcher.wait() == 0
-        assert watcher.num_said("the PACS answers again") >= 1
+        assert sources_of_reports(orthanc) == one_each(MANY + 1)
+        assert [watcher.num_said(what) for what in (away, "the PACS answers again")] == [1, 1]
     finally:
         orthanc.kill()
 

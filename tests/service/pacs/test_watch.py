@@ -56,6 +56,15 @@ class FailingResults(EchoResults):
         return await super().make(instance, data)
 
 
+class EndlessResults(EchoResults):
+    """Only the first image is answered."""
+
+    async def make(self, instance: Instance, data: bytes) -> list[bytes]:
+        if self.made:
+            await asyncio.Event().wait()
+        return await super().make(instance, data)
+
+
 def made_by(watching: Watch) -> list[str]:
     """The images that results were made for."""
     assert isinstance(watching.results, EchoResults)
@@ -170,6 +179,22 @@ def test_a_pacs_that_is_away_is_waited_for_and_told_once(caplog: pytest.LogCaptu
     play(scenario)
     assert sum("is not available (503)" in line for line in said(caplog)) == 1
     assert said(caplog).count("the PACS answers again") == 1
+
+
+def test_a_pacs_that_is_back_is_told_before_the_pass_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario(pacs: MemoryPacs, watching: Watch) -> None:
+        pacs.instead = refusing(503, lambda method, path: True)
+        running = asyncio.create_task(watching.run())
+        await until(lambda: len(pacs.asked) >= 2)
+        pacs.instead = lambda method, path: None
+        await until(lambda: len(made_by(watching)) == 1)
+        await until(lambda: "the PACS answers again" in said(caplog))
+        assert not running.done()
+        running.cancel()
+
+    play(scenario, results=EndlessResults(), in_flight=1)
 
 
 @pytest.mark.parametrize("status", [500, 503])
