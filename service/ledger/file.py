@@ -67,6 +67,7 @@ class LedgerFile:
         """Open the file, or create one that only its owner can read."""
         self._path = path
         self._known = EMPTY  # the last line that this process has seen: it must stay
+        self._may_have_traces = True  # of a process that was killed before it could overwrite them
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = _create(path)
@@ -137,9 +138,17 @@ class LedgerFile:
                     return None
                 self._writer.execute(f"UPDATE entries SET salt = NULL, content = NULL WHERE {where}", values)
                 head = self._add(chain.Entry("erasure", datetime.now(UTC), {"entries": erased}), None, None)
-            # The write-ahead log may still have what was erased.
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._overwrite_traces()
         return head
+
+    def _overwrite_traces(self) -> None:
+        """Empty the write-ahead log, which may still have what was erased, or stands before what overwrites it.
+
+        While another connection reads, a backup for one, this cannot be done: the next :meth:`check` does it.
+        """
+        self._may_have_traces = True
+        is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._may_have_traces = bool(is_busy)
 
     def of_lesion(self, client: str, lesion: str) -> list[Answer | Feedback]:
         """All about the predictions of a lesion, in the order in which it was written."""
@@ -166,8 +175,11 @@ class LedgerFile:
 
     def check(self) -> None:
         """Raise unless the file is still the one that was opened, and can be locked for writing."""
-        with self._told(), self._writing():
-            self._head()
+        with self._told():
+            with self._writing():
+                self._head()
+            if self._may_have_traces:
+                self._overwrite_traces()
 
     def rows(self) -> Iterator[tuple[int, str, str | None, str | None]]:
         """Number, line, salt and content of every entry, for :func:`service.ledger.verification.verify`."""

@@ -26,6 +26,7 @@ def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
     Raises :class:`LedgerError` about the first entry that was changed, added, moved or removed, or whose content is
     missing without an erasure.
     """
+    noted = list(noted)  # first: a service that is running adds an entry before its audit log names it
     head: Head | None = None
     digests: dict[int, str] = {}
     missing: dict[int, str] = {}
@@ -64,7 +65,7 @@ def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
 
 
 def heads_in(entries: Iterable[bytes]) -> Iterable[Head]:
-    """The ledger's heads that lines of an audit log name."""
+    """The ledger's heads that lines of an audit log name; one without an end is being written, or a crash tore it."""
     for line in entries:
-        if b'"ledger":' in line:
+        if b'"ledger":' in line and line.endswith(b"\n"):
             yield Head.parse(str(json.loads(line)["ledger"]))

@@ -41,7 +41,10 @@ class WorkItem(Record):
         description="`refer`: for one of its images at least; `none`: none of them could be assessed"
     )
     malignant_probability: Probability | None = Field(description="highest of its images, 0 to 1; null: no assessment")
-    ids: list[str] = Field(description="of the predictions; feedback on one of them is enough")
+    ids: list[str] = Field(
+        description="of the predictions, first the one that gives this advice: an answer to it belongs there; "
+        "feedback on one of them is enough"
+    )
     answered_at: AwareDatetime = Field(description="UTC; when the last of its images was answered")
 
 
@@ -109,9 +112,13 @@ def _item(day: date, answers: Sequence[Answer]) -> WorkItem | None:
         visit=day,
         advice="refer" if refers else "none",
         malignant_probability=max(risks, default=None),
-        ids=[each.id for each in answers],
+        ids=[each.id for each in sorted(answers, key=_strength, reverse=True)],
         answered_at=max(each.at for each in answers),
     )
+
+
+def _strength(answer: Answer) -> tuple[bool, float]:
+    return bool(answer.refer), answer.malignant_probability or 0.0
 
 
 def recalls(entries: Sequence[Answer | Feedback], today: date) -> Recalls:

@@ -86,6 +86,7 @@ function onState(item) {
   if (item === current && !byId("reading").hidden) render();
   list();
   if (item.state === "answered" && item === current && isAnswered(item)) say(`${nameOf(item)}. ${inWords(item)}`);
+  if (item.state === "answered") overTime?.refresh();
   if (item.state === "answered" && isAnswered(item) && isStale(item)) refresh([item]);
   if (session.items.length > 1 && !uploads.busy && byId("reading").hidden) say(summaryOf(session.items));
 }

@@ -23,7 +23,7 @@ from tests.page.test_scale import click_at
 from tests.service.api.followed import repeatable_bundle
 from tests.service.tiny_bundle import CLASSES, picture_bytes
 
-RED, REDDER = (60, 20, 20), (255, 20, 20)
+RED, REDDER, BLUE = (60, 20, 20), (255, 20, 20), (0, 90, 120)
 # Of growth and change, in each language of the page.
 GROWN = re.compile(r"gr[eo]wn?\b|growth|gewachsen|wachstum|crec", re.IGNORECASE)
 CHANGED = {"en": "higher|lower", "de": "höher|niedriger", "es": "más alto|más bajo"}
@@ -262,3 +262,38 @@ def test_every_diagnosis_is_offered_and_a_lesion_is_deleted(visit_to: Open, clin
     shown.get_by_role("button", name="Delete everything of D-1").click()
     expect(page.locator("#time-title")).to_have_text("Over time")
     assert httpx.get(f"{clinic.url}/v1/lesions/D-1").status_code == 404
+
+
+def test_a_second_image_moves_the_average_at_the_first_one_too(visit_to: Open, clinic: Server) -> None:
+    visit = visit_to(clinic.url)
+    page, changes = visit.page, visit.page.locator(".follow .changes")
+    take(page, "A-1", "2026-01-05", [RED])
+    take(page, "A-1", "", [REDDER])
+    expect(changes).to_contain_text("Risk higher")
+    take(page, "A-1", "", [(60, 21, 20), (60, 22, 20), (60, 23, 20)])
+    page.locator("#session .item").first.click()  # the one of the highest risk
+    expect(changes).to_contain_text("No change")
+
+
+def test_an_answer_from_the_worklist_is_about_the_image_that_was_referred(visit_to: Open, clinic: Server) -> None:
+    visit = visit_to(clinic.url)
+    take(visit.page, "A-2", "", [REDDER, BLUE])
+    waits = overview(visit).locator(".waiting", has_text="A-2")
+    waits.locator("summary").click()
+    answer(waits.locator(".word"), opinion="Agree", histology="Melanoma")
+    (day,) = seen(clinic, "A-2")
+    assert {image["refer"]: len(image["feedback"]) for image in day["images"]} == {True: 1, False: 0}
+
+
+def test_what_was_said_outlives_a_lost_reply_when_a_lesion_is_renamed(visit_to: Open, clinic: Server) -> None:
+    visit = visit_to(clinic.url, "net::ERR_FAILED")
+    page = visit.page
+    take(page, "A-3", "", [RED])
+    answer(page.locator(".follow .word"), histology="Melanoma")
+    page.route("**/v1/predictions/*", lambda route: (route.fetch(), route.abort()))  # DELETE alone
+    page.locator(".follow summary", has_text="Change lesion").click()
+    page.locator(".follow form.entry .lesion").fill("A-4")
+    page.get_by_role("button", name="Change lesion or visit").click()
+    expect(page.locator(".follow strong").first).to_have_text("A-4")
+    (day,) = seen(clinic, "A-4")
+    assert [said["histology"] for said in day["images"][0]["feedback"]] == ["melanoma"]

@@ -17,8 +17,10 @@ import { words } from "./words.js";
 await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/web/time/time.css", onload: resolve, onerror: resolve })));
 
 export class OverTime {
-  /** @type {WeakMap<Item, { id: string, panel: HTMLElement, scale: HTMLElement }>} */
+  /** @type {WeakMap<Item, { id: string, panel: HTMLElement, scale: HTMLElement, changes: HTMLElement, state: string }>} */
   #panels = new WeakMap();
+  /** How often something was said or erased here. */
+  #written = 0;
   /** Of several views asked for, the last one is shown. */
   #turn = 0;
   #onlyDue = true;
@@ -64,20 +66,32 @@ export class OverTime {
     // Of a lesion the service knows what was said elsewhere, too.
     const images = before ? (await this.#of(before.lesion)).visits.flatMap((visit) => visit.images) : [];
     for (const said of images.find((image) => image.id === id)?.feedback ?? item.said) await this.#tell(answer.id, { ...said, at: undefined });
-    await this.api.forget(id);
+    await this.#forget(id);
+  }
+
+  /** A failure is told and leaves the other answer alone: the request may have been done, and only its reply lost. @param {string} id */
+  async #forget(id) {
+    try {
+      await this.api.forget(id);
+    } catch (error) {
+      this.page.fail(error, () => this.#forget(id));
+    }
   }
 
   /** What stands with an answer. @param {Result} item */
   panelOf(item) {
     const { id, follow_up: now } = item.prediction;
     const made = this.#panels.get(item);
-    if (made?.id === id) return made.panel;
+    if (made?.id === id) {
+      this.#updateChanges(item);
+      return made.panel;
+    }
+    const changes = h("div");
     const scale = h("div", { class: "actions" });
     const relabel = followUpForm(now, (chosen) => this.page.send(Object.assign(item, chosen)));
     const panel = h("section", { class: "follow", "aria-labelledby": "follow-title" }, h("h3", { id: "follow-title" }, words.title));
     if (now) {
       const { lesion, visit } = now;
-      const changes = h("div");
       panel.append(
         h("p", h("strong", lesion), ` · ${words.visitOf(dayOf(visit))}`),
         changes,
@@ -85,19 +99,20 @@ export class OverTime {
         h("div", { class: "actions" }, button(words.timeline, () => this.show(lesion)), button(words.another, () => this.#begin(lesion))),
         folded(words.change, () => [relabel]),
       );
-      this.#fillChanges(changes, now);
     } else panel.append(relabel);
     panel.append(scale, h("h4", words.answer), feedbackForm(item.model.manifest, item.said, (said) => this.#say(id, said, item)));
-    this.#panels.set(item, { id, panel, scale });
+    this.#panels.set(item, { id, panel, scale, changes, state: "" });
+    this.#updateChanges(item);
     this.refresh();
     return panel;
   }
 
-  /** A scale may be kept once there is one: offers it. */
+  /** Shows what other images changed, and offers to keep a scale once there is one. */
   refresh() {
     for (const item of this.page.session.results) {
       const made = this.#panels.get(item);
       if (!made) continue;
+      if (made.panel.isConnected) this.#updateChanges(item);
       const scale = item.millimetresWide === null ? null : scaleOf(item);
       const isKept = item.said.some((said) => said.millimetres_per_pixel === scale);
       made.scale.replaceChildren(...(scale && !isKept ? [button(words.keepScale, () => this.#keepScale(item, made.id, scale))] : []));
@@ -170,20 +185,30 @@ export class OverTime {
     return this.api.json(`/v1/lesions/${encodeURIComponent(lesion)}`);
   }
 
-  /** @param {HTMLElement} place @param {FollowUp} of */
-  async #fillChanges(place, { lesion, visit }) {
+  /** Each image of a visit moves its average: the changes are asked for again when there is another one. @param {Result} item */
+  async #updateChanges(item) {
+    const made = this.#panels.get(item);
+    const now = item.prediction.follow_up;
+    if (!made || !now) return;
+    const others = this.page.session.results.filter(({ prediction }) => prediction.follow_up?.lesion === now.lesion);
+    const state = [this.#written, ...others.map(({ prediction }) => prediction.id)].join();
+    if (made.state === state) return;
+    made.state = state;
+    made.changes.replaceChildren(); // what is out of date is not to be read
     try {
-      const found = (await this.#of(lesion)).visits.find((each) => each.visit === visit);
+      const found = (await this.#of(now.lesion)).visits.find((each) => each.visit === now.visit);
       const changes = found && changesOf(found);
-      if (changes) place.replaceChildren(changes);
+      if (changes && made.state === state) made.changes.replaceChildren(changes);
     } catch (error) {
-      this.page.fail(error, () => this.#fillChanges(place, { lesion, visit }));
+      made.state = "";
+      this.page.fail(error, () => this.#updateChanges(item));
     }
   }
 
   /** @param {string} id @param {Partial<Said>} said */
   async #tell(id, said) {
     await this.api.fetch(`/v1/predictions/${id}/feedback`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(said) });
+    this.#written++;
   }
 
   /** Writes down what was said. @param {string} id @param {Partial<Said>} said @param {Item} [item] */
@@ -212,6 +237,7 @@ export class OverTime {
   async #erase(address, lesion) {
     try {
       await this.api.fetch(`/v1/${address}`, { method: "DELETE" });
+      this.#written++;
       say(words.erased);
       await this.show((await this.#all()).some((each) => each.lesion === lesion) ? lesion : undefined);
     } catch (error) {

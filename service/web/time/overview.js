@@ -30,7 +30,7 @@ export function worklistOf(items, manifest, { show, save, send }) {
       lesion ? button(lesion, () => show(lesion), { class: "link", "aria-label": words.timelineOf(lesion) }) : h("span", words.unlabelled),
       h("span", { class: "fine" }, dayOf(visit)),
       folded(words.answer, () => [feedbackForm(manifest, [], async (said) => {
-        await send(ids[ids.length - 1], said);
+        await send(ids[0], said);
         line.classList.add("done");
       })]),
     );

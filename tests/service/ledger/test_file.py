@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from service.ledger import file
 from service.ledger.entries import Answer
 from service.ledger.file import LedgerError, LedgerFile, LedgerFull, NoSuchAnswer
 from tests.service.ledger.ledgers import answer, bytes_in, checked, feedback, fill
@@ -75,6 +77,24 @@ def test_what_is_erased_is_in_no_file(path: Path) -> None:
     ledger.close()
     verdict = checked(path)
     assert (verdict.num_answers, verdict.num_feedback, verdict.num_erased) == (1, 0, 51)
+
+
+def test_what_was_erased_while_another_reads_is_overwritten_at_the_next_check(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_BUSY_SECONDS", 0.01)
+    ledger, gone = LedgerFile(path), answer("Gone-1")
+    ledger.append(gone)
+    ledger.check()  # from the write-ahead log into the file
+    with closing(sqlite3.connect(path, isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM entries").fetchall()
+        assert ledger.erase_lesion("clinic", "Gone-1") is not None
+        ledger.check()
+        assert b"Gone-1" in bytes_in(path.parent)  # which the other still sees
+    ledger.check()
+    assert b"Gone-1" not in bytes_in(path.parent)
+    ledger.close()
 
 
 def test_feedback_on_an_erased_answer_is_refused(path: Path) -> None:

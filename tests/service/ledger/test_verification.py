@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from service.audit.chain import EMPTY, Entry, Head, to_line
 from service.cli.main import app
 from service.ledger.file import LedgerFile
+from service.ledger.verification import verify as checks
 from tests.service.ledger.ledgers import answer, bytes_in, feedback
 
 
@@ -59,6 +61,26 @@ def test_a_ledger_as_it_was_written(folder: Path) -> None:
         code, told = verify(folder, with_log=with_log)
         assert code == 0, told
         assert "2 answers, 1 times feedback, 1 entries erased, head 5:" in told
+
+
+def test_a_line_that_a_crash_tore_is_no_tampering(folder: Path) -> None:
+    with (folder / "audit.jsonl").open("ab") as log:
+        log.write(b'{"seq":6,"ledger":"6:ab')
+    code, told = verify(folder)
+    assert code == 0, told
+    assert "was not finished" in told
+
+
+def test_a_service_that_answers_meanwhile_is_no_tampering(folder: Path) -> None:
+    service, file = (LedgerFile(folder / "ledger.sqlite") for _ in range(2))
+
+    def log_being_written() -> Iterator[Head]:
+        for number in range(3):
+            yield service.append(answer(f"L-{number}"))
+
+    assert checks(file, log_being_written()).num_answers == 5
+    for ledger in (service, file):
+        ledger.close()
 
 
 COPY = "UPDATE entries SET (salt, content) = (SELECT salt, content FROM entries WHERE seq = 1) WHERE seq = {}"

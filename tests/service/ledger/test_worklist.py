@@ -53,6 +53,15 @@ def test_a_second_image_may_be_assessed() -> None:
     assert (item.advice, item.malignant_probability, len(item.ids)) == ("refer", 0.5, 3)
 
 
+def test_an_answer_to_a_referral_belongs_to_the_image_that_was_referred() -> None:
+    images = [answer("L-1", risk=risk) for risk in (0.5, 0.9, None, 0.1)]
+    (item,) = worklist(images).items
+    assert (item.malignant_probability, item.ids[0]) == (0.9, images[1].id)
+    unsure = [answer("L-2", risk=0.1), answer("L-2", risk=0.05, refer=True)]
+    (item,) = worklist(unsure).items
+    assert item.ids[0] == unsure[1].id
+
+
 def test_recalls_count_from_the_last_visit() -> None:
     seen = [answer("L-1", "2025-11-30"), answer("L-1", "2026-03-31")]
     assert due(*seen) == [(3, "2026-06-30"), (6, "2026-09-30"), (12, "2027-03-31")]
