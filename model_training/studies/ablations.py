@@ -60,11 +60,14 @@ _LESION_RECIPE = (
     "recognition.frozen_blocks=7",
     "recognition.learning_rate=3e-4",
 )
-# The classifiers' regressions are also penalised for what changed copies of an image do to their logits.
+# The classifiers' regressions are also penalised for what changed copies of an image do to their logits, and pretrained
+# layers learn more slowly.
 _STEADY_RECIPE = (
     *_LESION_RECIPE,
-    "recognition.regression_penalty=0.01",
-    "recognition.variation_penalty=1",
+    "recognition.learning_rate=1e-4",
+    "recognition.new_module_rate=3",
+    "recognition.regression_penalty=0.03",
+    "recognition.variation_penalty=0.3",
 )
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
