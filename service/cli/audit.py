@@ -67,6 +67,13 @@ def _verify_ledger(path: Path, files: Sequence[Path]) -> None:
         f"ledger: {found.num_answers} answers, {found.num_feedback} times feedback, {found.num_erased} entries erased, "
         f"head {found.head or 'none'}"
     )
+    if found.unknown:
+        shown = ", ".join(map(str, found.unknown[:10])) + (", ..." if len(found.unknown) > 10 else "")
+        typer.echo(
+            f"cin: {len(found.unknown)} of its entries are not in these logs ({shown}): a log is missing, the service "
+            "is writing them or crashed before it had logged them, or another program wrote them",
+            err=True,
+        )
 
 
 @app.command("head")

@@ -18,6 +18,8 @@ class LedgerVerdict(NamedTuple):
     num_answers: int
     num_feedback: int
     num_erased: int
+    # Entries after the first noted head that no head names: those that are there, and erasures of named ones.
+    unknown: list[int]
 
 
 def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
@@ -31,6 +33,7 @@ def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
     digests: dict[int, str] = {}
     missing: dict[int, str] = {}
     erased: set[int] = set()
+    by_erasure: dict[int, list[int]] = {}
     num_answers = num_feedback = 0
     for seq, line, salt, content in file.rows():
         try:
@@ -45,6 +48,7 @@ def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
         members = json.loads(line)
         if members["what"] == "erasure":
             erased.update(members["entries"])
+            by_erasure[seq] = members["entries"]
             if content is not None:
                 raise LedgerError(f"ledger entry {seq}: it has a content that it was not written with")
         elif content is None:
@@ -61,7 +65,11 @@ def verify(file: LedgerFile, noted: Iterable[Head] = ()) -> LedgerVerdict:
     for each in noted:
         if digests.get(each.seq) != each.sha256:
             raise LedgerError(f"ledger entry {each.seq}: the audit log knows another one, or its end was cut off")
-    return LedgerVerdict(head, num_answers, num_feedback, len(erased))
+    named = {each.seq for each in noted}
+    unnamed = [seq for seq in digests if noted and seq > min(named) and seq not in named | erased]
+    # What is withdrawn before anybody was told of it is in no log, nor is its erasure.
+    unknown = [seq for seq in unnamed if seq not in by_erasure or named.intersection(by_erasure[seq])]
+    return LedgerVerdict(head, num_answers, num_feedback, len(erased), unknown)
 
 
 def heads_in(entries: Iterable[bytes]) -> Iterable[Head]:

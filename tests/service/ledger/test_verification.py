@@ -152,3 +152,20 @@ def test_no_digest_of_an_erased_content_is_left_to_guess_it_by(folder: Path) -> 
     assert salt is None
     assert Head(2, json.loads(line)["sha256"]).tail() in f"{line}\n".encode()
     assert b"L-1" not in bytes_in(folder)
+
+
+def test_what_another_program_appended_is_named(folder: Path) -> None:
+    code, said = verify(folder)
+    assert (code, "not in these logs" in said) == (0, False)
+    ledger = LedgerFile(folder / "ledger.sqlite")
+    given_up = ledger.append(answer("L-8"))
+    ledger.withdraw(given_up)
+    assert "not in these logs" not in verify(folder)[1], "nobody was told of it"
+    appended = ledger.append(answer("L-9"))
+    erasure = ledger.erase_lesion("clinic", "L-2")
+    assert erasure is not None
+    ledger.close()
+    code, said = verify(folder)
+    assert code == 0
+    assert f"2 of its entries are not in these logs ({appended.seq}, {erasure.seq})" in said
+    assert "not in these logs" not in verify(folder, with_log=False)[1]
