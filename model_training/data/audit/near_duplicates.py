@@ -44,14 +44,6 @@ def small_grey(frame: NDArray[np.uint8]) -> Greys:
     return np.asarray(small, dtype=np.float32)
 
 
-def perceptual_hash(frame: NDArray[np.uint8]) -> int:
-    """64 bits of a square frame ``[F, F]`` or ``[F, F, 3]`` that survive scaling and compression.
-
-    The signs of the 8 x 8 lowest frequencies; the first, which is the brightness, always counts as positive.
-    """
-    return int(_hashes(small_grey(frame)[None])[0])
-
-
 def turned(greys_NSS: Greys) -> Greys:
     """All eight turns and mirrorings, ``[N, 8, S, S]``; the first is the image as it is."""
     both = (greys_NSS, greys_NSS.swapaxes(-1, -2))
@@ -73,7 +65,7 @@ def similar_pairs(
     if len(greys_NSS) == 0:
         return []
     turned_N8SS = turned(greys_NSS)
-    hashes_N8 = _hashes(turned_N8SS)
+    hashes_N8 = hashes(turned_N8SS)
     unit_N8D = _unit(turned_N8SS)
     pairs: list[SimilarPair] = []
     for start in range(0, len(greys_NSS), block_size):
@@ -91,8 +83,11 @@ def similar_pairs(
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))
 
 
-def _hashes(greys: Greys) -> Hashes:
-    """Hashes of ``[..., 32, 32]``."""
+def hashes(greys: Greys) -> Hashes:
+    """Hashes of small grey copies ``[..., 32, 32]``: 64 bits that survive scaling and compression.
+
+    The signs of the 8 x 8 lowest frequencies; the first, which is the brightness, always counts as positive.
+    """
     frequencies = _COSINES @ greys.astype(np.float64) @ _COSINES.T
     positive = frequencies.reshape(*greys.shape[:-2], 64) > 0
     positive[..., 0] = True
