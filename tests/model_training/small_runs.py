@@ -65,15 +65,13 @@ def run_small(
     """Train (or resume) in ``folder``; send this process signal ``number`` in step ``signal_after``.
 
     ``stage_name`` is a stage, or one of the variants ``area-batch-of-three``, ``area-diverging``,
-    ``area-slow`` and ``recognition-without-dropout`` (in small steps), and in bfloat16 ``recognition-mixed``
-    (strongly augmented) and ``recognition-steady`` (classifiers that start as regressions, with both penalties).
+    ``area-slow`` and ``recognition-without-dropout`` (in small steps), and in bfloat16 ``recognition-steady``
+    (strongly augmented, with classifiers that start as regressions and both penalties).
     """
     torch.set_num_threads(1)
     frames = small_frames()
     stage_name, _, variant = stage_name.partition("-")
-    fabric = make_fabric(
-        CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant in ("mixed", "steady") else {})
-    )
+    fabric = make_fabric(CONFIG.model_copy(update={"precision": "bf16-mixed"} if variant == "steady" else {}))
     fabric.launch()
     common: dict[str, Any] = {
         "network": CONFIG.network.model_copy(update=REGRESSION if variant == "steady" else {}),
@@ -95,8 +93,7 @@ def run_small(
         # makes large steps, and many, chaotic: both would hide whether two runs compute the same.
         changes = {
             "without-dropout": {"epochs": 2, "optimiser": "sgd", "learning_rate": 1e-5},
-            "mixed": {"augmentation": "strong"},
-            "steady": {"variation_penalty": 1.0},
+            "steady": {"augmentation": "strong", "variation_penalty": 1.0},
         }
         settings = CONFIG.recognition.model_copy(update=changes.get(variant))
         stage = RecognitionStage(settings=settings, train_areas=areas, validation_areas=areas, **common)

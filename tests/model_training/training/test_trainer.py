@@ -75,12 +75,11 @@ def test_ctrl_c_and_resume_end_in_the_same_weights(
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("stage", ["recognition-mixed", "recognition-steady"])
-def test_other_runs_resume_to_the_same_weights(stage: str, tmp_path: Path) -> None:
-    whole = run_small(stage, tmp_path / "whole")
+def test_a_run_in_bfloat16_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole = run_small("recognition-steady", tmp_path / "whole")
     with pytest.raises(Interrupted):
-        run_small(stage, tmp_path / "stopped", signal_after=3, number=signal.SIGINT)
-    assert_same_bits(run_small(stage, tmp_path / "stopped"), whole)
+        run_small("recognition-steady", tmp_path / "stopped", signal_after=3, number=signal.SIGINT)
+    assert_same_bits(run_small("recognition-steady", tmp_path / "stopped"), whole)
 
 
 @pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
