@@ -122,8 +122,7 @@ class NetworkConfig(_Section):
     classifier_features: Literal["last", "all"] = "last"
     # Whether the classifier also sees the features' means over the lesion, weighted by its attention map.
     lesion_pooling: bool = False
-    # Initial weights of the classifier: random, or a logistic regression on the ImageNet features of the training
-    # images.
+    # Initial weights of the classifier: random, or a regression on the ImageNet features of the training images.
     classifier_start: Literal["random", "regression"] = "random"
     # The feature extraction module, by a name in ``network/backbones.py``: the paper's is ResNet18.
     features: Annotated[str, AfterValidator(known_backbone)] = DEFAULT_BACKBONE
@@ -206,12 +205,10 @@ class RecognitionConfig(StageConfig):
     frozen_blocks: int = Field(0, ge=0)
     # Freeze all of them in the second branch, so that the branches make different errors.
     frozen_branch: bool = False
-    # Of classifiers that start as a regression: penalties on their weights, and on the change of their logits between
-    # changed copies of one image (0: no such copies): ``training/regression.py``.
+    # Of classifiers that start as a regression, r and v of ``training/regression.py``; v = 0: without changed copies.
     regression_penalty: float = Field(0.1, ge=0)
     variation_penalty: float = Field(0.0, ge=0)
-    # w_j of Eqn 4.
-    class_weights: Literal["inverse", "none"] = "inverse"
+    class_weights: Literal["inverse", "none"] = "inverse"  # w_j of Eqn 4
 
 
 class EvaluationConfig(_Section):

@@ -21,54 +21,11 @@ from model_training.data.pictures import PictureSet
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
 from model_training.metrics import area_under_roc
+from model_training.studies.recipes import ACTING_RECIPE, LESION_RECIPE, STEADY_RECIPE
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, provenance_of, variant_of
 from model_training.training.experiment import Experiment
 
 BASE = "base"
-
-# Modules in the forms that act in their controls, on images that all lie in the same way: docs/modules.md.
-_ACTING_MODULES = (
-    "precision=bf16-mixed",
-    "network.attention=cosine",
-    "network.attention_start=1",
-    "network.distinguish_initialisation=he",
-    "network.distinguish_norm=input",
-    "network.classifier_features=all",
-    "network.classifier_layers=1",
-    "network.classifier_start=regression",
-    "network.crop_margin=0.25",
-    "network.canonical_orientation=true",
-    "area.artefacts=0.5",
-    "recognition.artefacts=0.5",
-    "recognition.augmentation=strong",
-    "recognition.distinguish_weight=0.1",
-)
-_ACTING_RECIPE = (
-    *_ACTING_MODULES,
-    "recognition.epochs=24",
-    "recognition.frozen_blocks=2",
-    "recognition.frozen_branch=true",
-    "recognition.new_module_rate=3",
-)
-# Only the last residual block learns, with the modules; all others keep their ImageNet weights.
-_LESION_RECIPE = (
-    *_ACTING_MODULES,
-    "network.lesion_pooling=true",
-    "network.second_view=whole",
-    "area.cross_fit=true",
-    "recognition.epochs=4",
-    "recognition.frozen_blocks=7",
-    "recognition.learning_rate=3e-4",
-)
-# The classifiers' regressions are also penalised for what changed copies of an image do to their logits, and pretrained
-# layers learn more slowly.
-_STEADY_RECIPE = (
-    *_LESION_RECIPE,
-    "recognition.learning_rate=1e-4",
-    "recognition.new_module_rate=3",
-    "recognition.regression_penalty=0.03",
-    "recognition.variation_penalty=0.3",
-)
 
 ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -133,12 +90,12 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.epochs=24",
             "recognition.augmentation=strong",
         ),
-        "acting-recipe": _ACTING_RECIPE,
+        "acting-recipe": ACTING_RECIPE,
         # The recipe of the next model, without its second penalty, and then without each of the second stage's modules.
-        "steady-recipe": _STEADY_RECIPE,
-        "lesion-recipe": _LESION_RECIPE,
-        "lesion-recipe-no-distinguish": (*_LESION_RECIPE, "network.distinguish=false"),
-        "lesion-recipe-no-attention": (*_LESION_RECIPE, "network.lesion_feature_attention=false"),
+        "steady-recipe": STEADY_RECIPE,
+        "lesion-recipe": LESION_RECIPE,
+        "lesion-recipe-no-distinguish": (*LESION_RECIPE, "network.distinguish=false"),
+        "lesion-recipe-no-attention": (*LESION_RECIPE, "network.lesion_feature_attention=false"),
         "sgd-step": (
             "recognition.optimiser=sgd",
             "recognition.schedule=step",
