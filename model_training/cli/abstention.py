@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from model_training.cli.options import (
     LEDGER,
     CacheOption,
+    ClinicalOption,
     DataOption,
     FiguresOption,
     LedgerOption,
+    OtherDiagnosesOption,
     PhotographsOption,
     app,
     command,
@@ -21,15 +23,17 @@ from model_training.cli.options import (
 )
 from model_training.config import Config, DataConfig, NetworkConfig
 from model_training.files import write_json
-from model_training.release.abstention import add_abstention, read_frames
+from model_training.release.abstention import NamedFrames, add_abstention, read_frames
+from model_training.release.familiarity import Photographs
 from model_training.release.influence import measure_influence
 from model_training.release.outside import (
     LabelledImages,
     SetError,
     halves,
     measure_diagnoses,
-    measure_folder,
+    measure_frames,
     measure_repeats,
+    name_halves,
     read_labelled,
     with_measured,
     with_repeatability,
@@ -40,8 +44,35 @@ from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, check_target, load_bundle
 
-UNKNOWN_DIAGNOSES, REPEAT_PAIRS = "unknown_diagnoses", "repeat_pairs"
-OTHER_PHOTOGRAPHS = {"clinical_photographs": "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
+UNKNOWN_DIAGNOSES, REPEAT_PAIRS, CLINICAL_PHOTOGRAPHS = "unknown_diagnoses", "repeat_pairs", "clinical_photographs"
+OTHER_PHOTOGRAPHS = {CLINICAL_PHOTOGRAPHS: "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
+
+
+class Folders(NamedTuple):
+    """Reads sets of images below ``data`` as frames of one graph."""
+
+    data: Path
+    frame_size: int
+    jpeg_quality: int | None
+
+    def frames(self, folder: str) -> NamedFrames:
+        """The images of a folder, by name."""
+        return read_frames(self.data / folder, frame_size=self.frame_size, jpeg_quality=self.jpeg_quality)
+
+    def labelled(self, folder: str, table: str) -> LabelledImages:
+        """The images that a table lists."""
+        return read_labelled(self.data / folder, table, frame_size=self.frame_size, jpeg_quality=self.jpeg_quality)
+
+    def counted(self, folder: str | None) -> NamedFrames | None:
+        """The images of ``--photographs``."""
+        return None if folder is None else self.frames(folder)
+
+    def photographs(self, clinical: str | None, other_diagnoses: str | None) -> Photographs | None:
+        """The first halves of ``--clinical`` and ``--other-diagnoses``; the second halves are for judging."""
+        if clinical is None:
+            return None
+        other = None if other_diagnoses is None else halves(self.labelled(other_diagnoses, "labels.csv"))[0].frames
+        return Photographs(name_halves(self.frames(clinical).frames)[0], other)
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
@@ -80,6 +111,8 @@ def abstention(
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     version: Annotated[str, typer.Option(help="The version of the bundle to write.")],
     photographs: PhotographsOption = None,
+    clinical: ClinicalOption = None,
+    other_diagnoses: OtherDiagnosesOption = None,
     figures: FiguresOption = None,
     purpose: Annotated[str, typer.Option(help="Why the test split is read; without a purpose it is not read.")] = "",
     ledger: LedgerOption = LEDGER,
@@ -91,10 +124,7 @@ def abstention(
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
     manifest = source.manifest
-    shown = None
-    if photographs is not None:
-        size, quality = manifest.frame_size, manifest.frame_jpeg_quality
-        shown = read_frames(data / photographs, frame_size=size, jpeg_quality=quality)
+    folders = Folders(data, manifest.frame_size, manifest.frame_jpeg_quality)
     written = add_abstention(
         source,
         out,
@@ -102,7 +132,8 @@ def abstention(
         version=version,
         ledger=ledger,
         purpose=purpose or None,
-        photographs=shown,
+        counted=folders.counted(photographs),
+        photographs=folders.photographs(clinical, other_diagnoses),
     )
     report_abstention(written, figures)
 
@@ -146,25 +177,25 @@ def outside(
         if not (data / REPEAT_PAIRS).is_dir():
             raise SetError(f"{data} has no folder {REPEAT_PAIRS}, so there is no repeatability to write into {out}")
 
-    def read(folder: str, table: str) -> LabelledImages:
-        size, quality = manifest.frame_size, manifest.frame_jpeg_quality
-        return read_labelled(data / folder, table, frame_size=size, jpeg_quality=quality)
-
+    folders = Folders(data, manifest.frame_size, manifest.frame_jpeg_quality)
     found: dict[str, Any] = {}
     if (data / UNKNOWN_DIAGNOSES).is_dir():
-        unknown = read(UNKNOWN_DIAGNOSES, "labels.csv")
+        unknown = folders.labelled(UNKNOWN_DIAGNOSES, "labels.csv")
         found[UNKNOWN_DIAGNOSES] = {
             half: measure_diagnoses(source, part)
             for half, part in zip(("first", "second"), halves(unknown), strict=True)
         }
     if (data / REPEAT_PAIRS).is_dir():
-        repeats = measure_repeats(source, read(REPEAT_PAIRS, "lesions.csv"), measured_on=REPEAT_PAIRS)
+        repeats = measure_repeats(source, folders.labelled(REPEAT_PAIRS, "lesions.csv"), measured_on=REPEAT_PAIRS)
         found[REPEAT_PAIRS] = None if repeats is None else repeats.model_dump()
         if repeats is not None and out is not None:
             with_repeatability(source, repeats, out)
     for name, folder in OTHER_PHOTOGRAPHS.items():
         if (data / folder).is_dir():
-            found[name] = measure_folder(source, data / folder)
+            frames = folders.frames(folder).frames
+            found[name] = measure_frames(source, frames)
+            if name == CLINICAL_PHOTOGRAPHS:
+                found[f"{name}, second half"] = measure_frames(source, name_halves(frames)[1])
     if not found:
         raise SetError(
             f"{data} holds none of the folders {', '.join((UNKNOWN_DIAGNOSES, REPEAT_PAIRS, *OTHER_PHOTOGRAPHS))}"

@@ -50,6 +50,14 @@ MinutesOption = Annotated[
 PhotographsOption = Annotated[
     str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
 ]
+ClinicalOption = Annotated[
+    str | None,
+    typer.Option(help="Folder below --data with clinical photographs; half of them show the difference."),
+]
+OtherDiagnosesOption = Annotated[
+    str | None,
+    typer.Option(help="Set below --data with labels.csv; half of it limits what is taken for --clinical."),
+]
 FiguresOption = Annotated[
     Path | None, typer.Option(dir_okay=False, help="File for the limits and the shares that they exclude, .json.")
 ]

@@ -8,15 +8,17 @@ from typing import Annotated
 
 import typer
 
-from model_training.cli.abstention import report_abstention
+from model_training.cli.abstention import Folders, report_abstention
 from model_training.cli.options import (
     LEDGER,
     CacheOption,
+    ClinicalOption,
     ConfigOption,
     DataOption,
     FiguresOption,
     LedgerOption,
     MinutesOption,
+    OtherDiagnosesOption,
     PhotographsOption,
     RunOption,
     SetOption,
@@ -121,6 +123,8 @@ def export(
         str | None, typer.Option(help="Of the weights; default: Apache-2.0 for the challenges, else none stated.")
     ] = None,
     photographs: PhotographsOption = None,
+    clinical: ClinicalOption = None,
+    other_diagnoses: OtherDiagnosesOption = None,
     figures: FiguresOption = None,
     dirty: Annotated[bool, typer.Option("--dirty", help="Export although the code differs from its commit.")] = False,
     ledger: LedgerOption = LEDGER,
@@ -133,7 +137,8 @@ def export(
     experiment = make_run(config, set_, data, cache, run)
     if figures is not None:  # before the test set is read, so that its figures cannot be lost
         figures.parent.mkdir(parents=True, exist_ok=True)
-    shown = None if photographs is None else data / photographs
+    # Wrong arguments must fail here: the rest takes minutes, and may read the test set.
+    folders = Folders(data, experiment.config.data.frame_size, experiment.config.data.copies_jpeg_quality)
     bundle = export_bundle(
         experiment,
         out,
@@ -141,7 +146,8 @@ def export(
         version=version,
         licence=licence,
         ledger=ledger,
-        photographs=shown,
+        counted=folders.counted(photographs),
+        photographs=folders.photographs(clinical, other_diagnoses),
         dirty=dirty,
     )
     report_abstention(bundle, figures)

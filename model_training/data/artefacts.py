@@ -247,6 +247,16 @@ def with_artefacts(frames: Frames, indices: Indices, share: float, *, seed: tupl
     return chosen
 
 
+def changed_frames(frames: Frames, change: Change, *, jpeg_quality: int | None) -> Frames:
+    """Every frame after ``change``, compressed with ``jpeg_quality``; random numbers depend only on its index."""
+    changed = []
+    for place, frame in enumerate(frames):
+        random = np.random.default_rng(place)
+        after = change(np.asarray(frame), random)
+        changed.append(after if jpeg_quality is None else compressed("JPEG", jpeg_quality)(after, random))
+    return np.stack(changed)
+
+
 def _shaded(frame: Frame, shade: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Frame:
     """Multiply by a function of the distance from the centre, in half sides."""
     place = (np.arange(frame.shape[0]) + 0.5) / frame.shape[0] * 2 - 1

@@ -1,9 +1,8 @@
 """Fit the limits beyond which a bundle gives no advice, on the training images with the float32 graph.
 
-The out-of-distribution score is the distance of an image's features from those of the training set; sharpness, exposure
-and colour are measured on its pixels. Each limit excludes a small share of the training images. Distances are
-cross-fitted: each image is scored by a Gaussian of the other folds. The limits are then applied to validation and other
-images with every variant's graph. ``docs/reproduction.md`` says how the constants were chosen.
+The out-of-distribution score is that of :mod:`model_training.release.familiarity`; sharpness, exposure and colour are
+measured on an image's pixels. Each limit excludes a small share of the training images. The limits are then applied to
+validation and other images with every variant's graph. ``docs/reproduction.md`` says how the constants were chosen.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_training.arrays import Frames, Indices, Scores
+from model_training.arrays import Frames
 from model_training.data.splits import kept_together
 from model_training.evaluation.calibration import proportion
 from model_training.evaluation.test_ledger import record_reading
+from model_training.release.familiarity import Photographs, fit_familiarity
 from model_training.release.parity import Outputs, run_onnx, usable
 from model_training.release.variants import provider_of
 from model_training.reporting.abstention_card import with_abstention
@@ -39,18 +38,13 @@ from service.bundle import (
     TensorSpec,
     beyond_limits,
     file_sha256,
-    fit_feature_distance,
     measure_quality,
     read_feature_distance,
     write_bundle,
 )
 from service.imaging import PictureError, read_picture
 
-NUM_COMPONENTS = 128
-NUM_FOLDS = 5
-
-# Shares of the training images beyond each limit: feature distance, image quality, lesion size.
-DISTANT_SHARE = 0.01
+# Shares of the training images beyond each limit: image quality, lesion size.
 POOR_SHARE = 0.0025
 TINY_SHARE = 0.005
 
@@ -72,7 +66,8 @@ def add_abstention(
     version: str,
     ledger: Path,
     purpose: str | None,
-    photographs: NamedFrames | None = None,
+    counted: NamedFrames | None = None,
+    photographs: Photographs | None = None,
 ) -> Bundle:
     """Write ``bundle`` to ``out`` as ``version``, with limits fitted again by :func:`fit_abstention`.
 
@@ -95,6 +90,7 @@ def add_abstention(
             files[FAMILIARITY_NAME],
             ledger=ledger,
             purpose=purpose,
+            counted=counted,
             photographs=photographs,
         )
         card = with_abstention(
@@ -117,11 +113,12 @@ def fit_abstention(
     *,
     ledger: Path,
     purpose: str | None,
-    photographs: NamedFrames | None = None,
+    counted: NamedFrames | None = None,
+    photographs: Photographs | None = None,
 ) -> Abstention:
     """Fit the limits with ``graphs["fp32"]``, write the features' Gaussian, and evaluate every variant on every set.
 
-    The sets are validation, ``photographs`` (anything but dermoscopy) and, with a ``purpose`` that ``ledger`` records,
+    The sets are validation, ``counted`` (anything but dermoscopy) and, with a ``purpose`` that ``ledger`` records,
     test. ``graphs`` are by variant; those whose provider is not available here are left out.
     """
     train, validation = experiment.training_sets()
@@ -129,21 +126,29 @@ def fit_abstention(
     with experiment.console.status(f"fitting the limits to {train.name}"):
         frames = np.asarray(train.frames)
         found = run_onnx(graphs["fp32"], frames, needed, batch=1)
-        fit_feature_distance(found[FEATURES], num_components=NUM_COMPONENTS).save(gaussian_file)
+        groups_N = np.arange(len(train)) if train.groups is None else kept_together(train)
+        familiarity = fit_familiarity(
+            lambda of: run_onnx(graphs["fp32"], of, needed, batch=1)[FEATURES],
+            frames,
+            groups_N,
+            jpeg_quality=experiment.config.data.copies_jpeg_quality,
+            photographs=photographs,
+        )
+        familiarity.distance.save(gaussian_file)
         gaussian = read_feature_distance(gaussian_file)
-        groups_N = None if train.groups is None else kept_together(train)
-        limits = fit_limits(frames, found, gaussian, fitted_on=f"{train.name} ({len(train)})", groups_N=groups_N)
+        fitted_on = f"{train.name} ({len(train)})" + ("" if photographs is None else f", {photographs.described()}")
+        limits = fit_limits(frames, found, gaussian, familiarity.limit, fitted_on=fitted_on)
     sets = [NamedFrames(validation.name, np.asarray(validation.frames))]
-    sets += [] if photographs is None else [photographs]
+    sets += [] if counted is None else [counted]
     test = None if purpose is None else experiment.frames(experiment.config.data.test)
     sets += [] if test is None else [NamedFrames(test.name, np.asarray(test.frames))]
     measured = []
     for variant, graph in graphs.items():
         if usable(provider_of(variant), graph):
-            for counted in sets:
-                with experiment.console.status(f"counting {counted.name} with {variant}"):
-                    found = run_onnx(graph, counted.frames, needed, batch=1)
-                    measured.append(_count(counted, variant, found, gaussian, limits))
+            for images in sets:
+                with experiment.console.status(f"counting {images.name} with {variant}"):
+                    found = run_onnx(graph, images.frames, needed, batch=1)
+                    measured.append(_count(images, variant, found, gaussian, limits))
     if test is not None and purpose is not None:
         shares = {f"abstained_{m.variant}": m.abstained.value for m in measured if m.measured_on == test.name}
         record_reading(ledger, test, purpose=purpose, weights_sha256=file_sha256(graphs["fp32"]), metrics=shares)
@@ -166,14 +171,14 @@ def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> N
 
 
 def fit_limits(
-    frames: Frames, found: Outputs, gaussian: FeatureDistance, *, fitted_on: str, groups_N: Indices | None = None
+    frames: Frames, found: Outputs, gaussian: FeatureDistance, max_unfamiliarity: float, *, fitted_on: str
 ) -> Abstention:
     """The limits that exclude the constant shares of the training images; not yet evaluated."""
     qualities = [measure_quality(*pair, gaussian) for pair in zip(frames, found[FEATURES], strict=True)]
     fractions = found[LESION_FRACTION]
     return Abstention(
         familiarity=FAMILIARITY_NAME,
-        max_unfamiliarity=float(np.quantile(cross_fitted_distances(found[FEATURES], groups_N), 1 - DISTANT_SHARE)),
+        max_unfamiliarity=max_unfamiliarity,
         min_sharpness=float(np.quantile([q.sharpness for q in qualities], POOR_SHARE)),
         max_dark_share=float(np.quantile([q.dark_share for q in qualities], 1 - POOR_SHARE)),
         max_bright_share=float(np.quantile([q.bright_share for q in qualities], 1 - POOR_SHARE)),
@@ -181,20 +186,6 @@ def fit_limits(
         fitted_on=fitted_on,
         measured=[],
     )
-
-
-def cross_fitted_distances(features_N2C: NDArray[np.float32], groups_N: Indices | None = None) -> Scores:
-    """The distance ``[N]`` of each image's features from a Gaussian fitted to the other folds.
-
-    Images with the same number in ``groups_N`` are in one fold.
-    """
-    group_N = np.arange(len(features_N2C)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
-    fold_N = (np.random.default_rng(0).permutation(group_N.max() + 1) % NUM_FOLDS)[group_N]
-    distance_N = np.empty(len(features_N2C))
-    for fold in range(NUM_FOLDS):
-        gaussian = fit_feature_distance(features_N2C[fold_N != fold], num_components=NUM_COMPONENTS)
-        distance_N[fold_N == fold] = gaussian.of(features_N2C[fold_N == fold])
-    return distance_N
 
 
 def exceeded_limits(

@@ -14,8 +14,9 @@ from PIL import Image
 from model_training.arrays import Frames
 from model_training.data.frames import FrameSet
 from model_training.evaluation.evaluate import read_calibration, read_report
-from model_training.release.abstention import NamedFrames, fit_abstention, read_frames
+from model_training.release.abstention import NamedFrames, fit_abstention
 from model_training.release.deployed import DeployedCIN, fold_batch_norms, output_specs, round_weights
+from model_training.release.familiarity import Photographs
 from model_training.release.graph import export_graph, ship_graph
 from model_training.release.manifest import manifest_fields
 from model_training.release.parity import (
@@ -81,17 +82,18 @@ def export_bundle(
     version: str,
     licence: str | None = None,
     ledger: Path,
-    photographs: Path | None = None,
+    counted: NamedFrames | None = None,
+    photographs: Photographs | None = None,
     dirty: bool = False,
 ) -> Bundle:
     """Export the network, compare it with PyTorch on the whole validation set, and write the bundle to ``out``.
 
     Both stages must be finished and the validation split evaluated; the card includes the test figures if they exist.
     The bundle gets every variant that passes its gate (:mod:`model_training.release.variants`) and the limits of
-    abstention (:mod:`model_training.release.abstention`), which are also evaluated on the folder ``photographs`` of
-    images other than dermoscopy. ``ledger`` records each reading of the test set. Raises :class:`GateError`, and writes
-    nothing, when the graph differs from the network by more than the gate allows; ``ValueError`` for uncommitted code,
-    unless ``dirty``.
+    abstention (:mod:`model_training.release.abstention`), which are fitted with ``photographs`` and also evaluated on
+    ``counted``, images other than dermoscopy. ``ledger`` records each reading of the test set. Raises
+    :class:`GateError`, and writes nothing, when the graph differs from the network by more than the gate allows;
+    ``ValueError`` for uncommitted code, unless ``dirty``.
     """
     check_target(out)
     if git_commit().endswith("-dirty") and not dirty:
@@ -104,8 +106,6 @@ def export_bundle(
     own_licence = licence or ("No licence stated" if is_own else LICENCE)
     if config.evaluation.views != 1:
         raise GateError("the graph shows each branch one view: evaluate, and export, with evaluation.views=1")
-    # Wrong arguments must fail here: the rest takes minutes, and may read the test set.
-    shown = None if photographs is None else _read_photographs(photographs, experiment)
     validation = experiment.validation_set()
     trained = deployed_network(experiment, len(validation.classes))
     specs = output_specs(
@@ -119,7 +119,7 @@ def export_bundle(
         unrounded_graph = export.scratch / "float32.onnx"
         float32 = _build_float32(export, trained, unrounded_graph)
         built = [float32, *_build_variants(export, unrounded_graph, float32.files[CANARY_PICTURE_NAME])]
-        return _write(export, built, out, shown)
+        return _write(export, built, out, counted, photographs)
 
 
 def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
@@ -134,11 +134,6 @@ def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
     network.network.distinguish = None  # used in training only
     fold_batch_norms(network)
     return network.eval().requires_grad_(False)
-
-
-def _read_photographs(folder: Path, experiment: Experiment) -> NamedFrames:
-    data = experiment.config.data
-    return read_frames(folder, frame_size=data.frame_size, jpeg_quality=data.copies_jpeg_quality)
 
 
 def _build_float32(export: _Export, trained: DeployedCIN, graph: Path) -> _Built:
@@ -244,7 +239,13 @@ def _build_variant(export: _Export, precision: Precision, judged: JudgedGraph, c
     return _Built(variant, {graph.name: graph, canary_outputs.name: canary_outputs})
 
 
-def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFrames | None) -> Bundle:
+def _write(
+    export: _Export,
+    built: list[_Built],
+    out: Path,
+    counted: NamedFrames | None,
+    photographs: Photographs | None,
+) -> Bundle:
     """Add the report, the limits of abstention and the card, and write the bundle."""
     experiment, scratch = export.experiment, export.scratch
     variants = [each.variant for each in built]
@@ -270,6 +271,7 @@ def _write(export: _Export, built: list[_Built], out: Path, photographs: NamedFr
         files[FAMILIARITY_NAME],
         ledger=export.ledger,
         purpose=f"abstention {export.name} {export.version}" if evaluated else None,
+        counted=counted,
         photographs=photographs,
     )
     files[MODEL_CARD_NAME] = scratch / MODEL_CARD_NAME

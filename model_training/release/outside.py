@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model_training.arrays import Flags, Frames, Scores
 from model_training.evaluation.calibration import proportion
-from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits, read_frames
+from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
 from model_training.release.parity import run_onnx
 from model_training.reporting.summary_card import with_summary
 from service.bundle import (
@@ -105,10 +105,8 @@ def measure_diagnoses(bundle: Bundle, images: LabelledImages) -> dict[str, Any]:
     }
 
 
-def measure_folder(bundle: Bundle, folder: Path) -> dict[str, Any]:
-    """The same shares for all images of a folder, which are not dermoscopy."""
-    manifest = bundle.manifest
-    frames = read_frames(folder, frame_size=manifest.frame_size, jpeg_quality=manifest.frame_jpeg_quality).frames
+def measure_frames(bundle: Bundle, frames: Frames) -> dict[str, Any]:
+    """The same shares for all of the frames."""
     advice = advise(bundle, frames)
     return {"num_images": len(frames), **_shares(advice, np.ones(len(frames), dtype=bool))}
 
@@ -151,6 +149,12 @@ def halves(images: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
     first = {lesion for place, (_, lesion) in enumerate(order) if place % 2 == 0}
     chosen = [lesion in first for lesion in images.lesions]
     return _part(images, chosen), _part(images, [not flag for flag in chosen])
+
+
+def name_halves(frames: Frames) -> tuple[Frames, Frames]:
+    """Frames in the order of their names, halved where one person's images are next to each other."""
+    middle = len(frames) // 2
+    return frames[:middle], frames[middle:]
 
 
 def _part(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.arrays import Flags, Frames, Scores
-from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, blurred, compressed, lit
+from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, blurred, changed_frames, lit
 from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
@@ -89,16 +89,6 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
         rows.append({"change": name, **figures})
     any_turn = {"change": ANY_TURN, "changed": _share(any_turn_N)}
     return [{"change": UNCHANGED, **figures_of(reference)}, any_turn, *rows]
-
-
-def changed_frames(frames: Frames, change: Change, *, jpeg_quality: int | None) -> Frames:
-    """Every frame after ``change``, compressed with ``jpeg_quality``; random numbers depend only on its index."""
-    changed = []
-    for place, frame in enumerate(frames):
-        random = np.random.default_rng(place)
-        after = change(np.asarray(frame), random)
-        changed.append(after if jpeg_quality is None else compressed("JPEG", jpeg_quality)(after, random))
-    return np.stack(changed)
 
 
 def _advice(answers: Answers, threshold: float) -> NDArray[np.int8]:

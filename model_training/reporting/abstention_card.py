@@ -17,7 +17,7 @@ _TITLE = "## Pictures that get no advice"
 _SECTION = """\
 {title}
 
-Pictures beyond a limit get their reasons and no advice. The limits were fitted to {fitted_on}, on which it was trained:
+Pictures beyond a limit get their reasons and no advice. The limits were fitted to images of {fitted_on}:
 `not_dermoscopy` above an unfamiliarity of {max_unfamiliarity:.2f} (1 is typical), `blurred` below a sharpness of
 {min_sharpness:.3f}, `too_dark` with more than {max_dark_share:.0%} of dark pixels, `too_bright` with more than
 {max_bright_share:.0%} of nearly white ones, `no_colour`, `no_lesion_found`. A lesion of

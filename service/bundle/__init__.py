@@ -14,7 +14,12 @@ from service.bundle.bundle import Bundle, check_target, file_sha256, load_bundle
 from service.bundle.canary import differences, interpret, malignancy
 from service.bundle.classes import DiagnosisClass, Role
 from service.bundle.drift_reference import Reference, measure_reference
-from service.bundle.feature_distance import FeatureDistance, fit_feature_distance, read_feature_distance
+from service.bundle.feature_distance import (
+    FeatureDistance,
+    fit_feature_distance,
+    fit_photographs,
+    read_feature_distance,
+)
 from service.bundle.manifest import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,
@@ -72,6 +77,7 @@ __all__ = [
     "differences",
     "file_sha256",
     "fit_feature_distance",
+    "fit_photographs",
     "interpret",
     "is_unsure",
     "load_bundle",

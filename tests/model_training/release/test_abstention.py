@@ -12,7 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
-from model_training.release.abstention import NUM_COMPONENTS, cross_fitted_distances, exceeded_limits, fit_limits
+from model_training.release.abstention import exceeded_limits, fit_limits
+from model_training.release.familiarity import NUM_COMPONENTS, cross_fitted_distances
 from model_training.release.parity import run_onnx
 from service.bundle import FAMILIARITY_NAME, FEATURES, Bundle, differences, load_bundle, write_bundle
 from service.bundle.abstention import ABSTAINS
@@ -91,11 +92,14 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert told["measured"] == [m.model_dump() for m in limits.measured]
     assert str(tmp_path) not in told["command"]
     again = tmp_path / "again"
-    assert abstention(small_experiment, out, again).exit_code == 0
-    assert load_bundle(again).manifest.abstention.measured == [  # type: ignore[union-attr]
-        m for m in limits.measured if m.measured_on == "isic2017-validation"
-    ]
-    assert load_bundle(again).model_card().count("## Pictures that get no advice") == 1
+    result = abstention(small_experiment, out, again, "--clinical", "photographs")
+    assert result.exit_code == 0, result.output
+    fitted = load_bundle(again)
+    assert fitted.manifest.abstention is not None
+    assert fitted.manifest.abstention.fitted_on == "isic2017-train (24), clinical photographs (1)"
+    assert {m.measured_on for m in fitted.manifest.abstention.measured} == {"isic2017-validation"}
+    assert fitted.feature_distance().photographs_D is not None  # type: ignore[union-attr]
+    assert fitted.model_card().count("## Pictures that get no advice") == 1
 
 
 def test_graphs_without_features_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
@@ -112,9 +116,12 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     train, _ = small_experiment.experiment().training_sets()
     frames = np.asarray(train.frames)
     found = run_onnx(bundle.path(bundle.variant("fp32").file), frames, bundle.manifest.outputs, batch=1)
-    gaussian = bundle.feature_distance()
+    gaussian, limits = bundle.feature_distance(), bundle.manifest.abstention
     assert gaussian is not None
-    reasons = exceeded_limits(frames, found, gaussian, fit_limits(frames, found, gaussian, fitted_on="these"))
+    assert limits is not None
+    reasons = exceeded_limits(
+        frames, found, gaussian, fit_limits(frames, found, gaussian, limits.max_unfamiliarity, fitted_on="")
+    )
     exceeded: list[str] = [reason for of_one in reasons for reason in of_one]
     assert "not_dermoscopy" not in exceeded
     assert all(exceeded.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
