@@ -137,13 +137,9 @@ class NetworkConfig(_Section):
     canonical_orientation: bool = False
 
     @model_validator(mode="after")
-    def _pairs_need_two_branches(self) -> Self:
+    def _pairs_and_second_views_need_two_branches(self) -> Self:
         if self.branches == "single" and self.distinguish:
             raise ValueError("a single branch sees no pairs: set distinguish = false, or branches = 'separate'")
-        return self
-
-    @model_validator(mode="after")
-    def _second_views_need_a_second_branch(self) -> Self:
         if self.second_view == "whole" and self.branches != "separate":
             raise ValueError("one branch has one view: set second_view = 'crop', or branches = 'separate'")
         return self
@@ -243,9 +239,11 @@ class Config(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _second_branch_is_another(self) -> Self:
+    def _the_second_stage_fits_the_network(self) -> Self:
         if self.recognition.frozen_branch and self.network.branches != "separate":
             raise ValueError("recognition.frozen_branch needs a second branch: set network.branches = 'separate'")
+        if self.recognition.variation_penalty and self.network.classifier_start != "regression":
+            raise ValueError("recognition.variation_penalty needs network.classifier_start = 'regression'")
         return self
 
     @model_validator(mode="after")

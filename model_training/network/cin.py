@@ -100,7 +100,7 @@ class Branch(nn.Module):
             channels *= 2
         standardised = self.uses_early or self.lesion_pooling or self.start == "regression"
         self.standardise = Standardise(channels) if standardised else None
-        # In training: the covariance of the standardised features within changed copies of one image, ``[C, C]``.
+        # In training: the covariance of the standardised features within an image's copies at the start, ``[C, C]``.
         self.variation: Tensor | None
         self.register_buffer("variation", None)
         self.classify = nn.Sequential(nn.Linear(channels, num_classes))

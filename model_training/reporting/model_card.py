@@ -214,6 +214,8 @@ def _departures(config: Config) -> Iterator[str]:
         yield "It also sees their means over the lesion, weighted by its attention map."
     if network.classifier_start == "regression":
         yield "It starts as a ridge logistic regression on the features of the training images."
+    if second.variation_penalty:
+        yield "It is also penalised for what artefacts, light and movement do to its logits."
     if second.frozen_blocks:
         yield f"The stem and the first {second.frozen_blocks} residual blocks keep the weights of their start."
     if second.frozen_branch:

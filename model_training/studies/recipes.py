@@ -36,8 +36,8 @@ LESION_RECIPE = (
     "recognition.frozen_blocks=7",
     "recognition.learning_rate=3e-4",
 )
-# The classifiers' regressions are also penalised for what changed copies of an image do to their logits, and pretrained
-# layers learn more slowly.
+# The classifiers' regressions are also penalised for what changed copies of an image do to their logits, and both they
+# and the pretrained layers learn more slowly.
 STEADY_RECIPE = (
     *LESION_RECIPE,
     "recognition.learning_rate=1e-4",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,7 +30,7 @@ from model_training.network.crop import crop
 from model_training.network.feature_extraction import normalise
 from model_training.network.losses import class_weights
 from model_training.training.pretrained import Pretrained
-from model_training.training.recognition import NUM_CHANGED_COPIES, dihedral_views
+from model_training.training.recognition import NUM_CHANGED_COPIES, NUM_DIHEDRAL, dihedral_views
 from model_training.training.regression import Penalty, fit_regression, variation_within
 
 # Changes that the held-out images get, as in the measurement of robustness.
@@ -81,7 +82,8 @@ def changed_features(
 
     def turns(indices: Indices) -> Tensor:
         crops = crop(frame_tensor(torch.from_numpy(pictures.frames[indices])), boxes_N4[indices], size)
-        return torch.stack([means(view) for view in dihedral_views(crops)[:: 8 // NUM_CHANGED_COPIES]], dim=1)
+        chosen = islice(dihedral_views(crops), 0, None, NUM_DIHEDRAL // NUM_CHANGED_COPIES)
+        return torch.stack([means(view) for view in chosen], dim=1)
 
     def copies(indices: Indices) -> Tensor:
         generator = torch.Generator().manual_seed(int(indices[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -32,7 +33,9 @@ from model_training.training.stage import Batch
 VALIDATION_BATCH = 32
 # Number of validation pairs for the distinguish module's AUC.
 NUM_VALIDATION_PAIRS = 500
-# Changed copies of each training image to which a classifier that starts as a regression is fitted, beside its turns.
+NUM_DIHEDRAL = 8
+# Changed copies of each training image to which a classifier that starts as a regression is fitted, beside as many of
+# its turns and mirror images.
 NUM_CHANGED_COPIES = 4
 
 
@@ -97,8 +100,8 @@ class RecognitionStage:
         """Initialise the classifiers from the features of the training images, where the configuration says so.
 
         Every image counts in its quarter turns and mirror images: from one alone, a regression learns how images of
-        each class happen to lie. With a penalty on variation, half of them are replaced by copies with artefacts, in
-        another light, slightly moved.
+        each class happen to lie. With a penalty on variation, half of them are replaced by copies with artefacts and
+        under the augmentation of training.
         """
         branches = [branch for branch in self.module.own_branches() if branch.standardise is not None]
         if not branches:
@@ -107,8 +110,9 @@ class RecognitionStage:
         parts = [list[Tensor]() for _ in branches]
         with torch.no_grad():
             for copies in self._copies():
-                for kept, branch in zip(parts, branches, strict=True):
-                    kept.append(torch.stack([branch(views).pooled_BC.float() for views in copies], dim=1))
+                pooled = [[branch(views).pooled_BC.float() for branch in branches] for views in copies]
+                for kept, of_branch in zip(parts, zip(*pooled, strict=True), strict=True):
+                    kept.append(torch.stack(of_branch, dim=1))
         for features_NVC, branch in zip(map(torch.cat, parts), branches, strict=True):
             assert branch.standardise is not None
             branch.standardise.fit(features_NVC.flatten(0, 1))
@@ -127,22 +131,23 @@ class RecognitionStage:
         for branch in self.module.own_branches():
             branch.variation = None
 
-    def _copies(self) -> Iterator[list[Tensor]]:
-        """Copies of the training images, batch by batch: what the branches see of each, ``[B, C, size, size]``."""
+    def _copies(self) -> Iterator[Iterator[Tensor]]:
+        """Copies of the training images, batch by batch: what the branches see of each, ``[B, C, size, size]``.
+
+        The copies of a batch come one at a time: all together would take gigabytes.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         clean = views_of(self.module, self.train, self.train_areas, self.size, self.device)
         for indices, views in zip(_batches_of(self.train), clean, strict=True):
-            turned = dihedral_views(views)
-            if not self.penalty.variation:
-                yield turned
-                continue
-            copies = turned[:: len(turned) // NUM_CHANGED_COPIES]
-            for copy in range(NUM_CHANGED_COPIES):
-                frames = with_artefacts(self.train.frames, indices, 1.0, seed=(self.seed, copy, NUM_BRANCHES))
-                how, colours = self._random_changes(len(indices), generator)
-                on_device = torch.from_numpy(frames).to(self.device)
-                copies.append(self._augmented(on_device, torch.from_numpy(indices), how, colours))
-            yield copies
+            yield self._changed_copies(indices, views, generator) if self.penalty.variation else dihedral_views(views)
+
+    def _changed_copies(self, indices: Indices, views: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        yield from islice(dihedral_views(views), 0, None, NUM_DIHEDRAL // NUM_CHANGED_COPIES)
+        for copy in range(NUM_CHANGED_COPIES):
+            frames = with_artefacts(self.train.frames, indices, 1.0, seed=(self.seed, copy, NUM_BRANCHES))
+            how, colours = self._random_changes(len(indices), generator)
+            on_device = torch.from_numpy(frames).to(self.device)
+            yield self._augmented(on_device, torch.from_numpy(indices), how, colours)
 
     def batches(self, epoch: int) -> Sequence[Indices]:
         """Batches of pairs, in which each branch gets nearly every image once; of images for a single branch."""
@@ -238,7 +243,7 @@ def predict_logits(
     """
     logits: list[Tensor] = []
     for views in views_of(module, pictures, areas, size, device):
-        turned = dihedral_views(views) if num_views == 8 else [views]
+        turned = dihedral_views(views) if num_views == NUM_DIHEDRAL else [views]
         diagnosed = [_logits(module.diagnose(views)) for views in turned]
         logits.append(torch.stack(diagnosed).mean(dim=0).cpu())
     return torch.cat(logits)
@@ -262,7 +267,8 @@ def _logits(branches: Sequence[BranchOutput]) -> Tensor:
     return torch.stack([branch.logits_BK for branch in branches], dim=1).float()
 
 
-def dihedral_views(picture_BCHW: Tensor) -> list[Tensor]:
-    """The four quarter turns of square images, and those of their mirror image."""
-    mirrored = picture_BCHW.flip(3)
-    return [torch.rot90(side, turns, dims=(2, 3)) for side in (picture_BCHW, mirrored) for turns in range(4)]
+def dihedral_views(picture_BCHW: Tensor) -> Iterator[Tensor]:
+    """The four quarter turns of square images, and those of their mirror image, one at a time."""
+    for side in (picture_BCHW, picture_BCHW.flip(3)):
+        for turns in range(4):
+            yield torch.rot90(side, turns, dims=(2, 3))

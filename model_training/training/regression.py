@@ -2,8 +2,9 @@
 
 Beside the size of the weights W, ``[K, C]``, the regression may be penalised for what changed copies of one image do to
 its logits: r / 2 tr(W W') + v / 2 tr(W V W'), where V is the covariance of the standardised features within an image's
-copies. Directions in which compression, hairs, light or a turn move the features then hardly count. Training goes on
-with the same penalty. ``docs/modules.md`` says how r and v were chosen.
+copies; so tr(W V W') is the variance of the logits within an image's copies, summed over the classes. Directions in
+which compression, hairs, light or a turn move the features then hardly count. Training goes on with the same penalty, V
+being that of the features before the first step. ``docs/modules.md`` says how r and v were chosen.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from model_training.network.losses import classification_loss
 
 
 class Penalty(NamedTuple):
-    """The weights r and v of a regression's penalty."""
+    """The weights r and v of a regression's penalty, beside Eqn 4 divided by the number of images."""
 
     ridge: float
     variation: float = 0.0
 
     def of(self, layer: nn.Linear, variation_CC: Tensor | None) -> Tensor:
-        """The penalty of a layer, a scalar; ``variation_CC`` is V, None for v = 0."""
+        """The penalty of a layer, a scalar; the bias is free. ``variation_CC`` is V, None for v = 0."""
         penalty = self.ridge / 2 * layer.weight.square().sum()
         if variation_CC is None:
             return penalty
@@ -33,7 +34,10 @@ class Penalty(NamedTuple):
 
 
 def variation_within(features_NVC: Tensor) -> Tensor:
-    """V, ``[C, C]``: the covariance of the features of N images within their V copies."""
+    """The covariance ``[C, C]`` of the features of N images within their copies, which lie along the second axis.
+
+    It is that of these copies: squares are divided by the number of images times copies.
+    """
     differences_MC = (features_NVC - features_NVC.mean(dim=1, keepdim=True)).flatten(0, 1)
     with _exact(differences_MC):
         return differences_MC.T @ differences_MC / len(differences_MC)

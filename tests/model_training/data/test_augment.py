@@ -18,7 +18,7 @@ def test_the_views_are_the_turns_and_mirrors_of_the_picture() -> None:
     picture = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
     plain = picture.numpy()
     expected = [np.rot90(side, turns, axes=(2, 3)) for side in (plain, plain[..., ::-1]) for turns in range(4)]
-    views = dihedral_views(picture)
+    views = list(dihedral_views(picture))
     assert [view.shape for view in views] == [picture.shape] * 8
     assert all(any(np.array_equal(view.numpy(), e) for view in views) for e in expected)
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(views, 2))

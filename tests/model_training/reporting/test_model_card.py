@@ -71,6 +71,16 @@ def test_what_departs_from_the_papers_training_is_told(departure: dict[str, Any]
     assert len(card) > len(usual)
 
 
+def test_the_penalty_on_variation_is_told(judgement: dict[str, Any]) -> None:
+    fields, judged = fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), {"held-out": judgement["held-out"]}
+    regression = {"network": {"classifier_start": "regression", "classifier_layers": 1}}
+    plain, steady = (
+        model_card(fields, Config.model_validate({**regression, **more}), judged)
+        for more in ({}, {"recognition": {"variation_penalty": 0.3}})
+    )
+    assert len(steady) > len(plain)
+
+
 def test_the_rule_for_unsure_answers_is_told(judgement: dict[str, Any]) -> None:
     fields, judged = fields_of_a_manifest({"trained-on": "1", "held-out": "2"}), {"held-out": judgement["held-out"]}
     rule = NotSure(least_probability=0.4567, chosen_on="here", cost=Interval(value=0.05, low=0.04, high=0.0625))

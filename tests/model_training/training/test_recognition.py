@@ -77,6 +77,11 @@ def test_the_second_branch_may_keep_its_features() -> None:
     assert all(parameter.requires_grad for parameter in second.classify.parameters())
 
 
+def test_only_a_regression_is_penalised_for_variation() -> None:
+    with pytest.raises(ConfigError, match="classifier_start = 'regression'"):
+        load_config(None, ["recognition.variation_penalty=0.3"])
+
+
 def test_a_single_branch_has_no_second_one_to_keep() -> None:
     with pytest.raises(ConfigError, match="frozen_branch needs a second branch"):
         load_config(None, ["network.branches=single", "network.distinguish=false", "recognition.frozen_branch=true"])
