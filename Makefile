@@ -37,6 +37,9 @@ NODE_TESTS := tests/page tests/clients
 HAS_DRIVER := $(shell nvidia-smi -L 2>/dev/null)
 INSTALL := .ci/install.py
 
+# Compiling PyTorch takes longer than importing it, and many tests start processes: Python keeps what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Other servers need much that we do not: an environment of their own.
 BENCH_VENV := .venv-bench
 
@@ -106,7 +109,7 @@ endef
 
 unit: WORKERS := $(shell nproc)
 unit: $(VENV)/.test-ready
-	$(call SIDE_BY_SIDE,unit) -m "not integration and not alone" --ignore=tests/page --ignore=tests/compose
+	$(call SIDE_BY_SIDE,unit) -m "not integration and not alone"
 
 service train page compose: $(VENV)/.test-ready
 	$(call both,$(if $(filter train,$@),tests/model_training,tests/$@))

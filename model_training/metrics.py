@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from model_training.arrays import Flags, Scores
 
@@ -102,5 +101,7 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """95 % score interval (Wilson 1927) of a proportion; (0, 1) when ``total`` is 0."""
     if total == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest  # takes a second to import
+
     interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from service.api import openapi
 from service.api.dependencies import ADMITTED, admit, require_known_parameters
@@ -46,6 +47,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         contact={"name": "Maintainers of the Clinical-Inspired Network"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=openapi.operation_id,
+        routes=_routes().routes,
         lifespan=lifespan,
         redirect_slashes=False,
         # Our own is in routes/docs.py: FastAPI's loads scripts from another site.
@@ -57,19 +59,6 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     app.state.metrics = metrics
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     install_error_handlers(app)
-    guards = [Depends(admit), Depends(require_known_parameters)]
-    for routes in (
-        batches,
-        predictions,
-        attention,
-        follow_up,
-        model,
-    ):  # batches first: /v1/predictions/batch is not an id
-        app.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
-    app.include_router(admission.router)  # identifies its caller, and does not count the request
-    for public in (health, reference):
-        app.include_router(public.router)
-    app.include_router(page.page_router(page.read_assets()))
     if settings.keys is None:
         app.add_middleware(SameOrigin, any_name=settings.allow_anyone, origins=settings.cors_origins)
     if settings.cors_origins:
@@ -82,6 +71,26 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
         )
     app.add_middleware(Observability, metrics=metrics)
     return app
+
+
+@cache
+def _routes() -> APIRouter:
+    """All routes. They hold no state, so the apps of a process share them: FastAPI takes its time to examine them."""
+    shared = APIRouter(generate_unique_id_function=openapi.operation_id)
+    guards = [Depends(admit), Depends(require_known_parameters)]
+    for routes in (
+        batches,
+        predictions,
+        attention,
+        follow_up,
+        model,
+    ):  # batches first: /v1/predictions/batch is not an id
+        shared.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))
+    shared.include_router(admission.router)  # identifies its caller, and does not count the request
+    for public in (health, reference):
+        shared.include_router(public.router)
+    shared.include_router(page.page_router(page.read_assets()))
+    return shared
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,6 @@ INTEGRATION = (
     "test_documented_commands.py",
 )
 INTEGRATION_FIXTURES = {"small_experiment", "finished_tables", "real_redis"}
-# These measure time or overload the machine.
-ALONE = ("service/server/test_overload.py", "service/server/test_connections.py")
 # Groups that take minutes, the longest first: begun last, they would keep one worker busy while the others wait.
 LONGEST = (
     "small_experiment",
@@ -76,9 +75,25 @@ TOGETHER = ("compose", "page")
 
 def pytest_configure() -> None:
     """A list that names what is gone is out of date."""
-    missing = [name for name in (*INTEGRATION, *ALONE, *TOGETHER) if not (TESTS / name.partition("::")[0]).exists()]
+    missing = [name for name in (*INTEGRATION, *TOGETHER) if not (TESTS / name.partition("::")[0]).exists()]
     if missing:
         raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(missing)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import files without a test of the selection: that takes longer than most of the tests."""
+    selection: str = config.getoption("markexpr")
+    if selection == "alone":
+        return None if any(file.is_relative_to(collection_path) for file in _alone()) else True
+    if "not integration" in selection:
+        return collection_path.relative_to(TESTS).as_posix() in INTEGRATION or None
+    return None
+
+
+@cache
+def _alone() -> list[Path]:
+    """The files of the tests marked ``alone``."""
+    return [path for path in TESTS.rglob("test_*.py") if "mark.alone" in path.read_text(encoding="utf-8")]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,8 +111,6 @@ def _mark(item: pytest.Item) -> str:
     parts = path.split("/")
     places = {"/".join(parts[: i + 1]) for i in range(len(parts))} | {f"{path}::{name.partition('[')[0]}"}
     shared = INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ()))
-    if places.intersection(ALONE):
-        item.add_marker(pytest.mark.alone)
     if places.intersection(INTEGRATION) or shared or item.get_closest_marker("alone"):
         item.add_marker(pytest.mark.integration)
     group = min(places.intersection(TOGETHER) or shared, default=path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ def mean_interval(values_N: Tensor) -> Interval:
         raise ValueError("an interval needs at least two images")
     values = values_N.double()
     mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
-    reach = float(student_t.ppf(0.975, len(values) - 1)) * error
+    reach = float(stdtrit(len(values) - 1, 0.975)) * error
     return Interval(mean, mean - reach, mean + reach)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from model_training.arrays import Flags, Indices, Scores
 from model_training.metrics import Z_95
@@ -69,7 +69,7 @@ def interval_over_folds(gains_F: Scores, num_folds: int) -> tuple[float, float]:
         raise ValueError("one fold has no spread")
     held_out_per_trained_on = 1 / (num_folds - 1)
     error = float(np.sqrt(gains_F.var(ddof=1) * (1 / num + held_out_per_trained_on)))
-    reach = float(student_t.ppf(0.975, num - 1)) * error
+    reach = float(stdtrit(num - 1, 0.975)) * error
     return float(gains_F.mean()) - reach, float(gains_F.mean()) + reach
 
 

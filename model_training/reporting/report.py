@@ -13,7 +13,6 @@ from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, re
 from model_training.files import write_json, write_text
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
-from model_training.reporting.plots import draw_plots
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 from model_training.training.run_folder import RunError
@@ -35,6 +34,8 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 
     The test split is included if it was evaluated. Raises ``RunError`` if the validation split was not.
     """
+    from model_training.reporting.plots import draw_plots  # takes seconds to import
+
     sets, seen = _evaluated_sets(experiment)
     training = experiment.training_sets()[0]
     weights = _attention_weights(experiment, len(training.classes))

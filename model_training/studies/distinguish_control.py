@@ -14,9 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from model_training.arrays import Indices
@@ -141,6 +138,10 @@ def regression_pair_auc(
     features_NCHW: NDArray[np.float16], labels_N: Indices, held_out_N: NDArray[np.bool_], *, num_pairs: int
 ) -> float:
     """The AUC of a logistic regression on the pooled features, whose score of a pair is sum_k p_k(a) p_k(b)."""
+    from sklearn.linear_model import LogisticRegression  # takes seconds to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     pooled_NC = np.asarray(features_NCHW, dtype=np.float32).mean(axis=(2, 3))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=1000))
     model.fit(pooled_NC[~held_out_N], labels_N[~held_out_N])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from model_training.config import Config
@@ -19,6 +18,9 @@ from model_training.training.devices import make_fabric
 from model_training.training.optimisation import make_optimiser
 from model_training.training.recognition import RecognitionStage
 from model_training.training.stage import Batch, Stage
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # After one warm-up step, which allocates memory and chooses algorithms.
 TIMED_STEPS = 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from model_training.config import Config
+
+if TYPE_CHECKING:  # takes seconds to import, which only training needs
+    from lightning_fabric import Fabric
 
 
 class DeviceError(ValueError):
@@ -20,6 +22,8 @@ def make_fabric(config: Config) -> Fabric:
 
     Raises :class:`DeviceError` as :func:`uses_gpu` does.
     """
+    from lightning_fabric import Fabric
+
     precision: Any = training_precision(config)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

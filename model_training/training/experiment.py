@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress
 
@@ -36,13 +35,15 @@ from model_training.training.stage import Stage
 from model_training.training.trainer import train
 from service.bundle import DiagnosisClass
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 @dataclass(frozen=True)
 class Experiment:
     """One configuration with its folders: ``data`` has the sets, ``cache`` the prepared frames.
 
-    Properties and methods that read a run raise :class:`~model_training.training.run_folder.RunError` if it does not
-    exist.
+    What reads a run raises :class:`~model_training.training.run_folder.RunError` if it does not exist.
     """
 
     config: Config

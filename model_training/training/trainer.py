@@ -16,14 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from model_training.arrays import Indices
 from model_training.files import Interrupted, replace_atomically
@@ -32,6 +30,9 @@ from model_training.training.optimisation import learning_rate, make_optimiser
 from model_training.training.run_folder import RunFolder
 from model_training.training.stage import Batch, Stage
 from model_training.training.throughput import Throughput
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Steps between readings of the loss, each of which waits for the device.
 LOSS_INTERVAL = 10
@@ -262,6 +263,8 @@ def _tensorboard(run: RunFolder, fabric: Fabric, epoch: int) -> Iterator[Any]:
     if not fabric.is_global_zero:
         yield None
         return
+    from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
     writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=epoch + 1)
     try:
         yield writer

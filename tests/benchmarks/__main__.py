@@ -41,6 +41,9 @@ CLIENTS = {"cpu": 8, "cuda": 64}
 # Offered loads at which servers are compared, as shares of what the better of ours and the best rival's capacity.
 SHARES = (0.5, 0.8)
 
+# At most, before anything is measured of a server: its first answers take longer.
+WARM_UP_SECONDS = 3.0
+
 # Seconds after which a server whose clients have left is at rest.
 _REST = 1.0
 
@@ -86,6 +89,9 @@ class Benchmark:
         """The system, on a port that is free now."""
         return Server(system, port=_free_port(), provider=self.provider, log=self.log, **settings)
 
+    def _warm_up(self, server: Server, bodies: Sequence[bytes]) -> None:
+        _load(closed_loop(server.url, bodies, clients=2, seconds=min(WARM_UP_SECONDS, 2 * self.seconds)))
+
     def measure_limits(self, variants: Sequence[str]) -> None:
         """The loop without HTTP, for every variant."""
         for variant in variants:
@@ -109,7 +115,7 @@ class Benchmark:
                 rounds.append({"start_seconds": server.start_seconds, "workloads": {}})
                 for name, bodies in self.bodies.items():
                     self.console.print(f"{system.name}, {name}")
-                    _load(closed_loop(server.url, bodies, clients=2, seconds=3.0))
+                    self._warm_up(server, bodies)
                     single = _load(closed_loop(server.url, bodies, clients=1, seconds=self.seconds / 2))
                     before = server.cpu_seconds()
                     many = _load(closed_loop(server.url, bodies, clients=CLIENTS[self.provider], seconds=self.seconds))
@@ -132,7 +138,7 @@ class Benchmark:
                 for name, bodies in self.bodies.items():
                     best = max(capacity[s.name][name]["many"]["per_second"] for s in contenders if s.name != "ours")
                     both = min(best, capacity["ours"][name]["many"]["per_second"])
-                    _load(closed_loop(server.url, bodies, clients=2, seconds=3.0))
+                    self._warm_up(server, bodies)
                     for share in SHARES:
                         self.console.print(f"{system.name}, {name}, {share:.0%} of {both:.1f} a second")
                         load = _load(open_loop(server.url, bodies, rate=share * both, seconds=2 * self.seconds))
@@ -146,7 +152,7 @@ class Benchmark:
         bodies, own = self.bodies[name], self.result["systems"]["ours"]["workloads"][name]["many"]["per_second"]
         with self.server(system) as server:
             health = server.url.replace("predict", "healthz")
-            _load(closed_loop(server.url, bodies, clients=2, seconds=3.0))
+            self._warm_up(server, bodies)
             before = _stages(server.url)
             single = _load(closed_loop(server.url, bodies, clients=1, seconds=self.seconds))
             spent = {stage: seconds - before[stage] for stage, seconds in _stages(server.url).items()}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.bundle import Bundle, load_bundle
 from service.settings import Settings, usable_cpus
 
+# At most.
 WARM_UP_SECONDS = 1.0
 
 
@@ -66,7 +67,7 @@ def _session(bundle: Bundle, variant: str, provider: str, *, threads: int) -> on
 
 def _rate(run: Callable[[], int], seconds: float) -> float:
     """What ``run`` gets done a second, after a warm-up."""
-    warm = time.perf_counter() + WARM_UP_SECONDS
+    warm = time.perf_counter() + min(WARM_UP_SECONDS, seconds)
     while time.perf_counter() < warm:
         run()
     began, done = time.perf_counter(), 0

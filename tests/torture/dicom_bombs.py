@@ -18,7 +18,7 @@ from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, at_most, goal, none_of, p99
 from tests.torture.served import Served
 
-SECONDS = 15.0  # without bombs, and with: for some hundred looks at its health
+SECONDS = 15.0  # for some hundred looks at its health
 MOST_SECONDS = 1.0
 MOST_MEGABYTES = 200.0
 MOST_HEALTH_MS = 50.0
@@ -37,7 +37,7 @@ def check(plan: Plan, picture: Path) -> Iterator[Row]:
 
             post(BOMBS["tiles"])  # loads what reads DICOM
             with Others(served.url, picture, predictions=False) as before:
-                time.sleep(SECONDS)
+                time.sleep(plan.quiet_seconds)
             with Others(served.url, picture, predictions=False) as others:
                 ends = time.monotonic() + SECONDS
                 for data in itertools.cycle(BOMBS.values()):

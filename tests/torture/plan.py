@@ -21,6 +21,7 @@ class Plan:
     deadline_seconds: float = 30.0
     slowhttptest_seconds: int = 20
     overload_seconds: float = 20.0
+    quiet_seconds: float = 15.0  # before DICOM bombs, to compare with
     schema_examples: int = 60
     disk_megabytes: int = 8
     queue_size: int = 64
@@ -56,6 +57,7 @@ def short(bundle: Path) -> Plan:
         deadline_seconds=4.0,
         slowhttptest_seconds=4,
         overload_seconds=5.0,
+        quiet_seconds=3.0,
         schema_examples=8,
         disk_megabytes=1,
         queue_size=16,

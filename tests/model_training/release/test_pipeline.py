@@ -193,7 +193,7 @@ def test_folding_batch_norms_changes_nothing(small_experiment: SmallExperiment) 
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("lightning_fabric", "cin-train: lightning_fabric is not installed"),
+        ("torch", "cin-train: torch is not installed"),
         ("model_training.cli.studies", "ModuleNotFoundError"),
     ],
 )

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model_training.training.run_folder import RunFolder
+from model_training.training.trainer import TrainingError
 from tests.conftest import REPOSITORY
 from tests.model_training.small_runs import run_small
 
@@ -60,19 +62,22 @@ def test_processes_do_not_wait_for_each_other_in_every_step(trained_by_two: tupl
     assert int((folder / "reductions.txt").read_text()) == 2 * (1 + num_losses), stage
 
 
-@pytest.mark.parametrize("trained_by_two", ["area"], indirect=True)
+@pytest.mark.parametrize("trained_by_two", ["area-slow"], indirect=True)
 def test_two_processes_go_on_after_an_interruption(trained_by_two: tuple[str, Path], tmp_path: Path) -> None:
-    stopped = launch_two("area", tmp_path, "5", "SIGTERM")
+    stage, by_two = trained_by_two
+    stopped = launch_two(stage, tmp_path, "5", "SIGTERM")
     assert stopped.returncode != 0
     assert "to resume" in stopped.stderr
     assert not (tmp_path / "weights.safetensors").exists()
-    resumed = launch_two("area", tmp_path)
+    resumed = launch_two(stage, tmp_path)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    first, second = (load_file(folder / "weights.safetensors") for folder in (trained_by_two[1], tmp_path))
+    first, second = (load_file(folder / "weights.safetensors") for folder in (by_two, tmp_path))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
-    done = launch_two("area-batch-of-three", tmp_path)
-    assert done.returncode != 0
-    assert "set area.batch_size to a multiple of 2" in done.stderr
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything that the processes do together, so that one shows it."""
+    monkeypatch.setattr("lightning_fabric.Fabric.world_size", 2)
+    with pytest.raises(TrainingError, match=r"set area\.batch_size to a multiple of 2"):
+        run_small("area-batch-of-three", tmp_path)
+    assert not RunFolder(tmp_path).checkpoint.exists()

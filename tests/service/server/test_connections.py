@@ -31,6 +31,8 @@ from tests.torture.sockets import (
     trickle_until_closed,
 )
 
+pytestmark = pytest.mark.alone
+
 PICTURE = picture_bytes(dark_square(), "JPEG")
 HEAD_SECONDS, STALL_SECONDS, DEADLINE_SECONDS, MOST = 1.5, 1.5, 2.5, 24
 SETTINGS = {

@@ -24,6 +24,8 @@ from tests.service.running import client_of, held, play, running, until
 from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
 from tests.service.wire import PICTURE
 
+pytestmark = pytest.mark.alone
+
 HEADERS = {"content-type": "image/png"}
 
 
