@@ -17,8 +17,7 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
     config = load_config(path)
     assert config.network.lesion_area_attention
     assert config.network.lesion_feature_attention
-    # What is shipped was trained without it.
-    assert config.network.distinguish == (path.stem != "cin-isic2017")
+    assert config.network.distinguish
 
 
 def test_without_a_file_it_is_the_default() -> None:
