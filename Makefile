@@ -193,12 +193,12 @@ $(VENV)/.test-ready: $(INPUTS) $(NODE_TESTS:=/package-lock.json) | $(VENV)/.crea
 	@if command -v npm >/dev/null; then \
 		(set -e; for each in $(NODE_TESTS); do npm ci --silent --prefix $$each; done) & \
 	fi; \
-	$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
+	$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,s3,train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
 	@touch $@ $(VENV)/.serve-ready
 
 $(VENV)/.torture-ready: $(INPUTS) | $(VENV)/.test-ready
 	@echo "Installing a fuzzer ..."
-	@$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,s3,train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@
 
 $(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created

@@ -17,7 +17,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from docs import reproduction_tables
-from docs.tables import RELEASE, REPOSITORY, interval, read, table, trial
+from docs.tables import RELEASE, REPOSITORY, Figures, interval, read, table, trial
 from service.settings import SHIPPED_BUNDLE, Settings
 from tests.torture.report import tables as torture_tables
 
@@ -135,6 +135,22 @@ def page_times() -> str:
     return table(["Milliseconds on loopback", "Median", "95th percentile", "Highest"], rows)
 
 
+def archives() -> str:
+    result = read("archives.json")
+    rows = [
+        [step, _at_most(figures["cpu_seconds"], "s", ".1f"), _at_most(figures["peak_mb"], "MB", ".0f")]
+        for step, figures in result["steps"].items()
+    ]
+    return table([f"{result['rows']:,} rows", "CPU", "Peak"], rows)
+
+
+def _at_most(figure: Figures, unit: str, form: str) -> str:
+    """``8.0 s``, with the limit that it has."""
+    value, most = figure["value"], figure["most"]
+    limit = "" if most is None else f" (at most {most:g}{'' if value <= most else ', **missed**'})"
+    return f"{value:{form}} {unit}{limit}"
+
+
 def torture(name: str) -> str:
     return torture_tables(read("torture.json"))[name]
 
@@ -157,6 +173,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "repeats": reproduction_tables.repeats,
     "benchmark": benchmark,
     "page-times": page_times,
+    "archives": archives,
     "torture-summary": lambda: torture("measured"),
     "torture-figures": lambda: torture("figures"),
     "torture-failures": lambda: torture("failures"),

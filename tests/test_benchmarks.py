@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.benchmarks.archive_steps import STEPS
+from tests.benchmarks.archives import measured, steps
 from tests.benchmarks.load import Load, Sample, closed_loop, form, open_loop, while_polling
 from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import TARGETS, ratios, tables
@@ -190,6 +192,28 @@ def test_the_queue_waits_as_long_as_theory_says(load: float) -> None:
     assert one.min() == pytest.approx(seconds)
     assert one.mean() == pytest.approx(seconds + load * seconds / (2 * (1 - load)), rel=0.02)
     assert seconds < two.mean() < one.mean()
+
+
+@pytest.mark.integration
+def test_commands_on_archives_do_their_work_and_say_what_it_took(tmp_path: Path) -> None:
+    """With few rows, and in this process but for one step."""
+
+    def here(step: str, *paths: Path) -> dict[str, Any]:
+        return {"returned": STEPS[step](*paths), "cpu_seconds": 16.0, "peak_mb": 299.99}
+
+    figures = dict(steps(tmp_path, 2000, 2100, here))
+    resumed = [name for name, step in figures.items() if step["peak_mb"]["most"]]
+    assert len(resumed) == 3
+    assert figures[resumed[0]] == {
+        "cpu_seconds": {"value": 16.0, "most": 15.0},
+        "peak_mb": {"value": 300.0, "most": 300.0},
+    }
+    alone = measured("list_folder", tmp_path / "archive")
+    assert alone["returned"] == 2100
+    assert 50 < alone["peak_mb"] < 1000
+    assert alone["cpu_seconds"] > 0
+    with pytest.raises(AssertionError, match="1, not 0"):
+        next(steps(tmp_path, 2000, 2000, lambda *_: {"returned": 1}))
 
 
 @pytest.mark.alone

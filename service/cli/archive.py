@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from service.cli.lists import is_list, read_list
 from service.cli.paths import RealPaths, identity, place_of
+from service.cli.s3 import Location, S3Location
 from service.cli.shards import Shard
 from service.imaging.kinds import DICOM_START, READS_AVIF, READS_DICOM, is_dicom
 
@@ -76,22 +78,26 @@ class Found(NamedTuple):
 
 
 def find_pictures(paths: Iterable[Path]) -> Found:
-    """All pictures at once, as :func:`list_pictures` lists them.
+    """All pictures at once, as :func:`list_pictures` lists them; of files alone.
 
     Raises :class:`ArchiveError` also for a folder that may not be read: its pictures would be missing silently.
     """
-    left_out: Counter[str] = Counter()
-    return Found(list(list_pictures(paths, left_out, onerror=_refuse)), left_out)
+    found = Found([], Counter())
+    for picture in list_pictures(paths, found.left_out, onerror=_refuse):
+        if isinstance(picture, S3Location):
+            raise ArchiveError(f"{picture} is no file; objects in S3 are for cin predict")
+        found.pictures.append(picture)
+    return found
 
 
 def list_pictures(
-    paths: Iterable[Path],
+    paths: Iterable[Location],
     left_out: Counter[str],
     *,
     own: Iterable[Path] = (),
     shard: Shard | None = None,
     onerror: Callable[[OSError], object] = lambda _: None,
-) -> Iterator[Path]:
+) -> Iterator[Location]:
     """The files among ``paths`` and in the lists among them, and the pictures in the folders and below, by their suffix
     and in order; DICOM files also without suffix and with others, by their content.
 
@@ -114,11 +120,11 @@ def list_pictures(
             yield picture.path
 
 
-def require_pictures(paths: Iterable[Path], own: Iterable[Path] = ()) -> None:
+def require_pictures(paths: Iterable[Location], own: Iterable[Path] = ()) -> None:
     """Raises what :func:`list_pictures` would, after the first picture of each folder."""
     search = _Search(frozenset(str(place_of(path)) for path in own), Counter(), lambda _: None)
     for path in _with_listed(paths):
-        if path.is_dir():
+        if _is_folder(path):
             next(search.below(path))
 
 
@@ -128,7 +134,7 @@ def list_kinds(left_out: Counter[str]) -> str:
 
 
 class _Picture(NamedTuple):
-    path: Path
+    path: Location
     relative: str  # to the folder that is searched; of others, the path
     real_path: str
 
@@ -141,25 +147,28 @@ class _Search:
     left_out: Counter[str]
     onerror: Callable[[OSError], object]
 
-    def all(self, paths: Iterable[Path]) -> Iterator[_Picture]:
+    def all(self, paths: Iterable[Location]) -> Iterator[_Picture]:
         """The pictures among and below ``paths``."""
         real_paths = RealPaths()
         for path in _with_listed(paths):
-            if path.is_dir():
+            if _is_folder(path):
                 yield from self.below(path)
             else:
                 yield _Picture(path, str(path), real_paths.of(path))
 
-    def below(self, root: Path) -> Iterator[_Picture]:
+    def below(self, root: Location) -> Iterator[_Picture]:
         """The pictures in a folder and below; raises :class:`ArchiveError` when there are none."""
         before, is_empty = self.left_out.copy(), True
-        for picture in self._walk(root, os.path.realpath(root).rstrip(os.sep), ""):
+        for picture in self._objects(root) if isinstance(root, S3Location) else self._files(root):
             is_empty = False
             yield picture
         if is_empty:
             here = self.left_out - before
             but = f"; left out: {list_kinds(here)}" if here else ""
             raise ArchiveError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
+
+    def _files(self, root: Path) -> Iterator[_Picture]:
+        return self._walk(root, os.path.realpath(root).rstrip(os.sep), "")
 
     def _walk(self, folder: Path, real_path: str, relative: str) -> Iterator[_Picture]:
         try:
@@ -181,9 +190,22 @@ class _Search:
             elif place in self.own:
                 continue
             else:
-                kind = _kind_unless_picture(path, is_regular=name not in entries.special)
+                special = name in entries.special
+                kind = _kind_unless_picture(name, special=special, has_dicom=partial(_is_dicom, path))
                 if kind is None:
                     yield _Picture(path, relative + name, os.path.realpath(path) if is_link else place)
+            if kind is not None:
+                self.left_out[kind] += 1
+
+    def _objects(self, root: S3Location) -> Iterator[_Picture]:
+        for relative, place in root.below():
+            *folders, name = relative.split("/")
+            kinds = (_reason_to_skip(folder, is_link=False) for folder in folders)
+            kind = "names with a zero byte" if "\0" in relative else next(filter(None, kinds), None)
+            if kind is None and name:  # else the mark of a folder
+                kind = _kind_unless_picture(name, special=False, has_dicom=lambda: False)  # a request for each would
+                if kind is None:
+                    yield _Picture(place, relative, str(place))
             if kind is not None:
                 self.left_out[kind] += 1
 
@@ -217,15 +239,25 @@ def _read_folder(folder: Path) -> _Entries:
     return found
 
 
-def _with_listed(paths: Iterable[Path]) -> Iterator[Path]:
+def _is_folder(path: Location) -> bool:
+    """Of an address by its name, because to ask about each of many takes long."""
+    if isinstance(path, S3Location):
+        return path.key.endswith("/") or Path(path.key).suffix.lower() not in SUFFIXES
+    return path.is_dir()
+
+
+def _with_listed(paths: Iterable[Location]) -> Iterator[Location]:
     for path in paths:
-        if not is_list(path) or _is_dicom(path):
+        if isinstance(path, S3Location) or not is_list(path) or _is_dicom(path):
             yield path
             continue
         is_empty = True
-        for listed in read_list(path):
-            is_empty = False
-            yield listed
+        try:
+            for listed in read_list(path):
+                is_empty = False
+                yield listed
+        except ValueError as error:
+            raise ArchiveError(f"{path}: {error}") from error
         if is_empty:
             raise ArchiveError(f"{path} lists no pictures; write one path on a line")
 
@@ -236,14 +268,14 @@ def _reason_to_skip(name: str, *, is_link: bool) -> str | None:
     return "symlinked folders" if is_link else None
 
 
-def _kind_unless_picture(path: Path, *, is_regular: bool) -> str | None:
-    suffix = path.suffix.lower()
-    if path.name.startswith("."):  # macOS adds one to each picture on foreign disks: ``._name.jpg``
+def _kind_unless_picture(name: str, *, special: bool, has_dicom: Callable[[], bool]) -> str | None:
+    suffix = Path(name).suffix.lower()
+    if name.startswith("."):  # macOS adds one to each picture on foreign disks: ``._name.jpg``
         return "hidden files"
     if suffix in SUFFIXES:
-        return None if is_regular else "pipes, devices and broken links"
+        return "pipes, devices and broken links" if special else None
     # The name of a DICOM file may be a number with points in it.
-    if suffix not in _OTHER_FORMATS and path.name != _DICOM_CONTENTS and READS_DICOM and is_regular and _is_dicom(path):
+    if suffix not in _OTHER_FORMATS and name != _DICOM_CONTENTS and READS_DICOM and not special and has_dicom():
         return None
     return _OTHER_FORMATS.get(suffix, "other files" if suffix else "files without suffix")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NoReturn
 
 import typer
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.cli.names import printable
+from service.cli.s3 import Location, locate
 from service.settings import Settings, unknown_variables
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -65,3 +66,11 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
         start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         refuse(f"cannot listen on {host}:{port} ({error.strerror}); set CIN_METRICS_PORT to a free one")
+
+
+def locations(texts: Iterable[str]) -> list[Location]:
+    """Paths and addresses of a command; refuses an address that cannot be used."""
+    try:
+        return [locate(text) for text in texts]
+    except ValueError as error:
+        refuse(str(error), wrong_usage=True)

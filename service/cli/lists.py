@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from service.cli.s3 import Location, locate
+
 _SUFFIX = ".txt"
 _CHUNK = 2**16
 
@@ -15,10 +17,10 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() == _SUFFIX and path.is_file()
 
 
-def read_list(path: Path) -> Iterator[Path]:
-    """The paths in a file: one a line, or each before a NUL, as ``find -print0`` writes names with line breaks.
+def read_list(path: Path) -> Iterator[Location]:
+    """Paths and addresses in a file: one a line, or each before a NUL, as ``find -print0`` writes names with breaks.
 
-    Memory holds 64 KiB of them. Raises ``OSError``.
+    Memory holds 64 KiB of them. Raises ``OSError``, and ValueError for an address without bucket.
     """
     rest = b""
     with path.open("rb") as file:
@@ -32,5 +34,5 @@ def read_list(path: Path) -> Iterator[Path]:
         yield _path(rest, end)
 
 
-def _path(name: bytes, end: bytes) -> Path:
-    return Path(os.fsdecode(name.removesuffix(b"\r") if end == b"\n" else name))  # Windows ends lines with both
+def _path(name: bytes, end: bytes) -> Location:
+    return locate(os.fsdecode(name.removesuffix(b"\r") if end == b"\n" else name))  # Windows ends lines with both

@@ -19,8 +19,9 @@ from service.cli.archive import ArchiveError
 from service.cli.files import replacing
 from service.cli.names import to_path, to_text
 from service.cli.parquet import write_parquet
-from service.cli.paths import RealPaths, identity
+from service.cli.paths import RealPaths, identity, is_remote, join
 from service.cli.results_file import lock_of
+from service.cli.s3 import Location
 from service.cli.tables import Csv, JsonLines, JudgedBy, NotAnswers, Row, Table, name_in, table_of
 
 # Whether it failed, which part it is in, where its bytes begin, how many they are. Sorts answers before failures.
@@ -125,7 +126,7 @@ def survey(paths: Iterable[Path]) -> Survey:
     return found
 
 
-def missing(found: Survey, pictures: Iterable[Path]) -> Iterator[Path]:
+def missing(found: Survey, pictures: Iterable[Location]) -> Iterator[Location]:
     """The pictures without an answer, by whichever of their names."""
     real_paths = RealPaths()
     answered = {identity(real_paths.of(first.path)) for first, *_ in found.pictures() if not first.failed}
@@ -165,7 +166,8 @@ def merge(found: Survey, out: Path) -> None:
 
 
 def _absolute(part: Path, name: str) -> str:
-    return os.path.normpath(os.path.join(os.path.realpath(part.parent), to_path(name)))  # noqa: PTH118 - of very many
+    path = join(os.path.realpath(part.parent), to_path(name))
+    return path if is_remote(path) else os.path.normpath(path)
 
 
 def _key(path: str) -> bytes:
@@ -184,7 +186,7 @@ def _read(found: Survey, entry: Entry, out: Path) -> tuple[Table, bytes, Row]:
     table, record = found.parts[entry.part].table, found.read(entry)
     row = table.parse(record)
     name = name_in(row)
-    if not os.path.isabs(to_path(name)):  # noqa: PTH117 - of very many
+    if not (is_remote(path := to_path(name)) or os.path.isabs(path)):  # noqa: PTH117 - of very many
         name = to_text(entry.path.removeprefix(f"{out.parent}{os.sep}"))
     return table, record if name == row["picture"] else b"", {**row, "picture": name}
 

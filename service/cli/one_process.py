@@ -6,15 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 from service.access.keys import ANYONE, Caller
 from service.bundle import Bundle
-from service.cli.files import read_file
 from service.cli.overlays import OverlayFolder
 from service.cli.reports import Outcome
+from service.cli.s3 import Location, read_location
 from service.cli.tables import Source
 from service.imaging import PictureError
 from service.imaging.fork_server import DecoderError
@@ -27,10 +26,10 @@ from service.settings import Settings
 _CALLER = Caller(ANYONE, counted_as=ANYONE)
 
 # What the answer that a picture has already was made from.
-Answered = Callable[[Path], Source | None]
+Answered = Callable[[Location], Source | None]
 
 
-def never(_: Path) -> None:
+def never(_: Location) -> None:
     """No picture has an answer."""
 
 
@@ -38,7 +37,7 @@ class Backend(NamedTuple):
     """Where pictures are predicted: the variant that runs there, and the outcomes of pictures, each once."""
 
     variant: str
-    outcomes: Callable[[Iterable[Path], OverlayFolder | None, Answered], AsyncGenerator[Outcome, None]]
+    outcomes: Callable[[Iterable[Location], OverlayFolder | None, Answered], AsyncGenerator[Outcome, None]]
 
 
 @asynccontextmanager
@@ -65,7 +64,7 @@ def in_flight(predictor: Predictor) -> int:
 
 async def predict_files(
     predictor: Predictor,
-    paths: Iterable[Path],
+    paths: Iterable[Location],
     *,
     in_flight: int,
     max_bytes: int,
@@ -93,10 +92,10 @@ async def predict_files(
 
 
 async def _predict_file(
-    predictor: Predictor, path: Path, max_bytes: int, overlays: OverlayFolder | None, answered: Answered
+    predictor: Predictor, path: Location, max_bytes: int, overlays: OverlayFolder | None, answered: Answered
 ) -> Outcome:
     try:
-        data = await asyncio.to_thread(read_file, path, max_bytes)
+        data = await asyncio.to_thread(read_location, path, max_bytes)
         result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
     except DeviceError:
         raise

@@ -15,6 +15,7 @@ from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, en
 from service.cli.archive import OVERLAYS_MARKER, ArchiveError
 from service.cli.files import replace_file
 from service.cli.paths import place_of
+from service.cli.s3 import Location, S3Location
 from service.cli.tables import Source
 
 # Written last: where it is, the others are.
@@ -51,12 +52,12 @@ class OverlayFolder:
         (folder / OVERLAYS_MARKER).touch()
         self._folder = Path(os.path.realpath(folder))
 
-    def has(self, picture: Path, source: Source) -> bool:
+    def has(self, picture: Location, source: Source) -> bool:
         """Whether all overlays of a picture are there, made from ``source``."""
         path = self._folder_of(picture) / f"{_LAST}.png"
         return path.is_file() and _is_from(path, source)
 
-    def write(self, picture: Path, maps: AttentionMaps, source: Source) -> None:
+    def write(self, picture: Location, maps: AttentionMaps, source: Source) -> None:
         """Draw a picture's overlays and write them, after any other command that writes them.
 
         Raises :class:`OverlaysOfAnother` and then writes none, other ``OSError``.
@@ -75,7 +76,9 @@ class OverlayFolder:
             overlay = encode(render(maps, OverlayOptions(kind=kind)), _recorded(source))
             replace_file(folder / f"{kind}.png", overlay)
 
-    def _folder_of(self, picture: Path) -> Path:
+    def _folder_of(self, picture: Location) -> Path:
+        if isinstance(picture, S3Location):  # a key may have dots in it that lead out of this folder
+            raise ArchiveError(f"{picture}: overlays are drawn of files alone; leave --overlay out")
         place = place_of(picture)
         below = self._folder.parent if place.is_relative_to(self._folder.parent) else place.anchor
         return self._folder / place.relative_to(below)

@@ -7,6 +7,19 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+# How the address of an object in S3 begins; a path never does, of which two slashes are one.
+SCHEME = "s3://"
+
+
+def is_remote(path: str) -> bool:
+    """Whether it is an object's address."""
+    return path.startswith(SCHEME)
+
+
+def join(folder: str | os.PathLike[str], name: str) -> str:
+    """A name relative to a folder; an address is relative to none."""
+    return name if is_remote(name) else os.path.join(folder, name)  # noqa: PTH118 - of very many
+
 
 def place_of(path: Path) -> Path:
     """Where a file or a link is, however its folder is spelled."""
@@ -26,7 +39,9 @@ class RealPaths:
         self._look_at = lru_cache(maxsize=2**15)(_look_at)
 
     def of(self, path: str | os.PathLike[str]) -> str:
-        """As ``os.path.realpath``, which it is called with when the file may be a link."""
+        """As ``os.path.realpath``, which it is called with when the file may be a link; an address as it is."""
+        if is_remote(os.fspath(path)):
+            return os.fspath(path)
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)

@@ -14,7 +14,7 @@ import typer
 from service.bundle import Bundle, BundleError, OperatingPoint, load_bundle
 from service.cli import ctrl_c, merging
 from service.cli.archive import ArchiveError, list_pictures, require_pictures
-from service.cli.common import read_settings, refuse
+from service.cli.common import locations, read_settings, refuse
 from service.cli.one_process import Backend, in_this_process, never
 from service.cli.overlays import OverlayFolder
 from service.cli.parquet import WRITES_PARQUET
@@ -22,6 +22,7 @@ from service.cli.placement import ClusterError
 from service.cli.ray_engine import Cluster, on_ray
 from service.cli.reports import Outcome, Report, Summary, into_file, on_terminal, unreadable_folder
 from service.cli.results_file import ResultsFile, files_of
+from service.cli.s3 import Location
 from service.cli.shards import Shard
 from service.cli.tables import JudgedBy, Source, prevalence_text
 from service.inference.answers import EngineError
@@ -34,7 +35,10 @@ from service.settings import Settings
 
 def predict(
     pictures: Annotated[
-        list[Path], typer.Argument(help="Dermoscopy pictures, folders of them, and lists of paths (.txt).")
+        list[str],
+        typer.Argument(
+            help="Dermoscopy pictures, folders of them, s3://bucket/prefix (extra [s3]), and lists of paths (.txt).",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture, one a line.")] = False,
     out: Annotated[
@@ -84,7 +88,7 @@ def predict(
             cluster = _cluster(engine, address, actors, gpus, writes_table=out is not None and overlay is None)
             table = _appended(out)
             own = [*([] if out is None else files_of(out)), *([] if table is None else files_of(table))]
-            archive = Archive(pictures, [*own, *([] if overlay is None else [overlay])], _shard(shard))
+            archive = Archive(locations(pictures), [*own, *([] if overlay is None else [overlay])], _shard(shard))
             complete = _predict(
                 settings, archive, View(prevalence, raw), as_json=as_json, out=table, overlay=overlay, cluster=cluster
             )
@@ -106,13 +110,13 @@ def predict(
 class Archive(NamedTuple):
     """What to predict; it may be too much for a list."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Location]
     own: Sequence[Path]  # files and folders of the command
     shard: Shard | None
 
     def pictures(
         self, left_out: Counter[str] | None = None, onerror: Callable[[OSError], object] = lambda _: None
-    ) -> Iterator[Path]:
+    ) -> Iterator[Location]:
         """List the pictures, as :func:`list_pictures`."""
         left_out = Counter() if left_out is None else left_out
         return list_pictures(self.paths, left_out, own=self.own, shard=self.shard, onerror=onerror)
@@ -228,7 +232,7 @@ async def _count(archive: Archive, file: ResultsFile, overlays: OverlayFolder | 
     return summary, num_left
 
 
-def _is_complete(answered: Source | None, picture: Path, overlays: OverlayFolder | None) -> bool:
+def _is_complete(answered: Source | None, picture: Location, overlays: OverlayFolder | None) -> bool:
     return answered is not None and (overlays is None or overlays.has(picture, answered))
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from service.bundle import BundleError, load_bundle
 from service.cli.one_process import in_flight, predict_files
+from service.cli.s3 import Location, locate
 from service.inference.answers import EngineError
 from service.prediction.predictor import Predictor
 from service.runtime import predicting
@@ -48,7 +49,7 @@ class Actor:
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The outcomes of a block, by the columns above, in the same order."""
-        paths = [Path(self._task.folder, os.fsdecode(path)) for path in block[PATH]]
+        paths = [locate(os.fsdecode(path), self._task.folder) for path in block[PATH]]
         try:
             answers = self._runner.run(self._predict(paths))
         except EngineError as error:
@@ -66,7 +67,7 @@ class Actor:
         if (installed := version("clinical-inspired-network")) != task.version:
             raise EngineError(f"version {installed} is installed, not {task.version}")
         for path in task.archive:
-            if not Path(task.folder, path).exists():
+            if isinstance(place := _locate(path, task.folder), Path) and not place.exists():
                 raise EngineError(f"{path} is not there; mount the archive at the same place on every node")
         bundle = load_bundle(settings.bundle)
         if bundle.sha256 != task.bundle_sha256:
@@ -80,7 +81,7 @@ class Actor:
             raise EngineError(predictor.health.failure)
         return predictor
 
-    async def _predict(self, paths: Iterable[Path]) -> list[tuple[str | None, str | None]]:
+    async def _predict(self, paths: Iterable[Location]) -> list[tuple[str | None, str | None]]:
         predictor, max_bytes = self._predictor, self._task.settings["max_upload_bytes"]
         return [
             (None if outcome.prediction is None else outcome.prediction.model_dump_json(), outcome.error)
@@ -89,6 +90,13 @@ class Actor:
 
     def _refuse(self, why: str) -> NoReturn:
         raise EngineError(f"node {socket.gethostname()}: {why}") from None
+
+
+def _locate(path: str, folder: str) -> Location:
+    try:
+        return locate(path, folder)
+    except ValueError as error:  # it cannot read addresses
+        raise EngineError(str(error)) from error
 
 
 # Of the settings, those that predictions depend on; a bundle that is shipped is wherever a node has it.

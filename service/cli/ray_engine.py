@@ -24,9 +24,11 @@ import typer
 from service.bundle import Bundle
 from service.cli.one_process import Answered, Backend
 from service.cli.overlays import OverlayFolder
+from service.cli.paths import is_remote
 from service.cli.placement import ClusterError, Pool, Resources, place
 from service.cli.ray_actor import ERROR, INDEX, PATH, PREDICTION, Actor, Task, sent
 from service.cli.reports import Outcome
+from service.cli.s3 import Location, locate
 from service.inference.answers import EngineError
 from service.inference.selection import choose_variant
 from service.prediction.schemas import Prediction
@@ -54,7 +56,7 @@ class Cluster(NamedTuple):
 
 @asynccontextmanager
 async def on_ray(
-    settings: Settings, bundle: Bundle, cluster: Cluster, archive: Sequence[Path]
+    settings: Settings, bundle: Bundle, cluster: Cluster, archive: Sequence[Location]
 ) -> AsyncIterator[Backend]:
     """Predictions by the cluster, in whichever order they are done.
 
@@ -90,11 +92,12 @@ async def on_ray(
         )
 
         def outcomes(
-            paths: Iterable[Path], _overlays: OverlayFolder | None, _answered: Answered
+            paths: Iterable[Location], _overlays: OverlayFolder | None, _answered: Answered
         ) -> AsyncGenerator[Outcome, None]:
             listed = list(map(os.fsencode, paths))
             # An image, because the folder where an archive is not mounted is there, and empty.
-            sample = next((os.fsdecode(path) for path in listed if Path(os.fsdecode(path)).exists()), None)
+            files = (path for path in map(os.fsdecode, listed) if not is_remote(path))
+            sample = next((path for path in files if Path(path).exists()), None)
             return _outcomes(listed, task._replace(archive=[*task.archive, *([sample] if sample else [])]), pool)
 
         yield Backend(variant, outcomes)
@@ -140,7 +143,7 @@ async def _outcomes(paths: Sequence[bytes], task: Task, pool: Pool) -> AsyncGene
                     continue
                 done[row[INDEX]] = True
                 prediction = row[PREDICTION] and Prediction.model_validate_json(row[PREDICTION])
-                yield Outcome(Path(os.fsdecode(paths[row[INDEX]])), prediction, row[ERROR])
+                yield Outcome(locate(os.fsdecode(paths[row[INDEX]])), prediction, row[ERROR])
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise EngineError(_said(error)) from error
     if not all(done):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from service.cli.archive import UNREADABLE, list_kinds
 from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
 from service.cli.rows import to_fields
+from service.cli.s3 import Location
 from service.prediction.schemas import NOTICE, Prediction
 from service.prediction.words import for_what
 
@@ -27,7 +27,7 @@ from service.prediction.words import for_what
 class Outcome(NamedTuple):
     """The outcome for one picture: its prediction, or why there is none; and why it has no overlays."""
 
-    path: Path
+    path: Location
     prediction: Prediction | None
     error: str | None = None
     overlays_error: str | None = None
@@ -71,7 +71,7 @@ class Summary:
 @contextmanager
 def on_terminal(
     summary: Summary,
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     point: OperatingPoint,
     classes: Sequence[DiagnosisClass],
     *,

@@ -13,7 +13,7 @@ import typer
 
 from service.cli import merging
 from service.cli.archive import UNREADABLE, ArchiveError, list_pictures
-from service.cli.common import refuse
+from service.cli.common import locations, refuse
 from service.cli.merging import Entry, Survey
 from service.cli.names import to_text
 from service.cli.parquet import WRITES_PARQUET
@@ -58,8 +58,10 @@ def merge_files(
 def check(
     files: Files,
     archive: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder, image or list of paths that should have answers; may be given several times."),
+        list[str] | None,
+        typer.Option(
+            help="Folder, image, s3:// address or list of paths that should have answers; may be given several times.",
+        ),
     ] = None,
 ) -> None:
     """Say what is in results files, and exit with 1 when they are not one whole: images without an answer, with
@@ -76,7 +78,7 @@ def check(
             failed = (first.path for first, *_ in found.pictures() if first.failed)
             lacking = [f"{to_text(path)}: no answer" for path in failed]
         else:
-            pictures = list_pictures(archive, left_out, own=files, onerror=unreadable_folder)
+            pictures = list_pictures(locations(archive), left_out, own=files, onerror=unreadable_folder)
             lacking = [f"{to_text(path)}: no answer" for path in merging.missing(found, pictures)]
     except (ArchiveError, NotAnswers) as error:
         refuse(str(error))

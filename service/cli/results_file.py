@@ -20,8 +20,9 @@ from service.bundle import Manifest
 from service.cli.archive import ArchiveError
 from service.cli.files import replacing, scratch_of
 from service.cli.names import printable, to_path, to_text
-from service.cli.paths import RealPaths, identity
+from service.cli.paths import RealPaths, identity, join
 from service.cli.rows import to_fields
+from service.cli.s3 import Location, S3Location
 from service.cli.tables import Csv, JsonLines, JudgedBy, NotAnswers, Row, Source, name_in
 from service.prediction.schemas import Prediction
 
@@ -95,18 +96,18 @@ class ResultsFile:
             lock_of(self._path).unlink()
         self._lock.release()
 
-    def has(self, picture: Path) -> bool:
+    def has(self, picture: Location) -> bool:
         """Whether a picture, by any of its names, had an answer when the file was opened."""
         return identity(self._real_paths.of(picture)) in self._done
 
-    def source_of(self, picture: Path) -> Source | None:
+    def source_of(self, picture: Location) -> Source | None:
         """What the answer that a picture had then was made from."""
         image_sha256 = self._done.get(identity(self._real_paths.of(picture)))
         if image_sha256 is None:
             return None
         return Source(image_sha256.hex(), self._judged_by.model_sha256, self._judged_by.variant)
 
-    def add(self, picture: Path, prediction: Prediction | None, error: str | None) -> None:
+    def add(self, picture: Location, prediction: Prediction | None, error: str | None) -> None:
         """Append the outcome of one picture.
 
         Raises :class:`ArchiveError` when the file was removed, replaced or changed by another program, and when it
@@ -144,7 +145,7 @@ class ResultsFile:
                 self._check(row, raw=raw)
                 name = name_in(row)
                 actions.append(_KEEP if name == row["picture"] and not record.endswith(b"\r\n") else _REWRITE)
-                path = os.path.join(self._path.parent, to_path(name))  # noqa: PTH118 - of very many
+                path = join(self._path.parent, to_path(name))
                 done[identity(self._real_paths.of(path))] = self._table.image_sha256(row)
         except NotAnswers as why:
             raise ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out") from why
@@ -183,8 +184,8 @@ class ResultsFile:
                 row = self._table.parse(record)
                 yield self._table.line({**row, "picture": name_in(row)})
 
-    def _name_of(self, picture: Path) -> str:
-        if picture.is_absolute():
+    def _name_of(self, picture: Location) -> str:
+        if isinstance(picture, S3Location) or picture.is_absolute():
             return str(picture)
         path, real = os.path.abspath(picture), os.path.realpath(picture)  # noqa: PTH100 - keeps names of links
         if os.path.realpath(path) != real:  # dots after a link

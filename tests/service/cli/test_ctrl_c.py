@@ -65,7 +65,7 @@ def test_the_second_ends_a_command_that_cannot_stop(environment: dict[str, str],
     code = """
 from service.cli import one_process
 from service.cli.__main__ import main
-one_process.read_file = lambda *_: (print("reading", flush=True), time.sleep(60))
+one_process.read_location = lambda *_: (print("reading", flush=True), time.sleep(60))
 main()
 """
     process = start(code, "predict", "--json", picture, **environment)

@@ -242,7 +242,7 @@ def test_one_poisoned_picture_fails_alone(tiny_bundle: Bundle, archive: Path, mo
 
     during(monkeypatch, run)
     outcomes = outcomes_of(tiny_bundle, find_pictures([archive]).pictures, max_batch=4)
-    assert {outcome.path.name: outcome.error for outcome in outcomes if outcome.prediction is None} == {
+    assert {Path(outcome.path).name: outcome.error for outcome in outcomes if outcome.prediction is None} == {
         "2.png": "probabilities do not sum to 1"
     }
 
@@ -275,7 +275,7 @@ def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path, monkeypatch: pyte
         read.append(path)
         return read_file(path, max_bytes)
 
-    monkeypatch.setattr("service.cli.one_process.read_file", reading)
+    monkeypatch.setattr("service.cli.one_process.read_location", reading)
 
     async def work() -> None:
         chosen = Settings(bundle=tiny_bundle.folder, provider="cpu", inference_threads=1)
