@@ -46,6 +46,7 @@ def recipes() -> str:
     """The folds of the recipes of two releases, by seed."""
     rows = []
     for recipe, folder, seed in (
+        ("steady-recipe", "choices-at-224", 0),
         ("lesion-recipe", "choices-at-224", 0),
         ("lesion-recipe", "choices-at-224-seed-1", 1),
         ("shipped-recipe", "choices-at-128", 0),

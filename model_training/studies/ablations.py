@@ -1,8 +1,8 @@
 """Ablations: settings that the paper leaves open, compared by five-fold cross-validation on the training set.
 
 An ablation changes one setting of the base configuration. ``shipped-recipe`` has all differences between the shipped
-model's training and that of the tables, ``plain-recipe`` the same without the paper's modules. No ablation reads a test
-set, and all use balanced class prevalence.
+model's training and that of the tables, ``plain-recipe`` the same without the paper's modules; ``steady-recipe`` has
+those of the next model. No ablation reads a test set, and all use balanced class prevalence.
 """
 
 from __future__ import annotations
