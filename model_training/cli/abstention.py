@@ -72,7 +72,10 @@ class Folders(NamedTuple):
         if clinical is None:
             return None
         other = None if other_diagnoses is None else halves(self.labelled(other_diagnoses, "labels.csv"))[0].frames
-        return Photographs(name_halves(self.frames(clinical).frames)[0], other)
+        first, _ = name_halves(self.frames(clinical).frames)
+        if not len(first):
+            raise SetError(f"{self.data / clinical} holds one photograph; half of at least two are used")
+        return Photographs(first, other)
 
 
 def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:

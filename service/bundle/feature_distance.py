@@ -145,7 +145,7 @@ def fit_photographs(
 
     Fisher's linear discriminant, with the covariance of the training images and a ridge; a dozen photographs suffice.
     Its scale is such that at most ``share`` of the training images, and ``other_share`` of ``other`` dermoscopy, score
-    above ``limit``.
+    above ``limit``. Raises ValueError for photographs in no direction of their own, as of training images alone.
     """
     centred_ND, photographs_PD = (_flat(found) - distance.mean_D for found in (features, photographs))
     deviation_D = centred_ND.std(axis=0) + np.finfo(np.float32).eps
@@ -155,6 +155,8 @@ def fit_photographs(
     highest = np.quantile(centred_ND @ direction_D, 1 - share)
     if other is not None:
         highest = max(highest, np.quantile((_flat(other) - distance.mean_D) @ direction_D, 1 - other_share))
+    if not highest > 0.0:
+        raise ValueError("the clinical photographs do not differ from the training images")
     return replace(distance, photographs_D=direction_D * (limit / highest))
 
 

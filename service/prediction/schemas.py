@@ -91,9 +91,7 @@ class QualityBody(Body):
     bright_share: Share = Field(description="share of nearly white pixels")
     colour: float = Field(ge=0.0, le=255.0, description="a pixel's largest channel less its smallest, on average")
     unfamiliarity: float = Field(
-        ge=0.0,
-        description="distance from what the network learned from, or likeness to clinical photographs if larger; 1 is "
-        "typical of dermoscopy",
+        ge=0.0, description="distance from dermoscopy, or likeness to clinical photographs if larger; 1 is typical"
     )
 
 

@@ -102,6 +102,16 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert fitted.model_card().count("## Pictures that get no advice") == 1
 
 
+def test_half_of_one_photograph_is_none(small_experiment: SmallExperiment, older: Bundle, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(small_experiment.data, tmp_path / "data"))
+    sorted((data / "photographs").iterdir())[0].unlink()
+    arguments = ("--clinical", "photographs", "--data", str(data))
+    result = abstention(small_experiment, older.folder, tmp_path / "new", *arguments)
+    assert result.exit_code == 1
+    assert "holds one photograph" in " ".join(result.output.split())
+    assert not (tmp_path / "new").exists()
+
+
 def test_graphs_without_features_are_refused(small_experiment: SmallExperiment, tmp_path: Path) -> None:
     whole = load_bundle(small_experiment.bundle)
     outputs = [spec for spec in whole.manifest.outputs if spec.name != FEATURES]

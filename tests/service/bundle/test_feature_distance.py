@@ -64,6 +64,12 @@ def test_other_dermoscopy_raises_the_limit(gaussian: FeatureDistance) -> None:
     assert (with_direction(gaussian, other).of(other) > LIMIT).mean() <= 0.1
 
 
+def test_photographs_in_no_direction_are_refused(gaussian: FeatureDistance) -> None:
+    training = features(400, seed=0)
+    with pytest.raises(ValueError, match="do not differ from the training images"):
+        fit_photographs(gaussian, training, training, limit=LIMIT, share=0.01)
+
+
 def test_the_direction_is_kept_in_the_file(gaussian: FeatureDistance, tmp_path: Path) -> None:
     found, unseen = with_direction(gaussian), features(50, seed=2, towards=TOWARDS)
     found.save(tmp_path / "familiarity.npz")
