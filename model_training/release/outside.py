@@ -30,11 +30,12 @@ from service.bundle import (
     Record,
     Repeatability,
     is_unsure,
+    referral_margin,
     write_bundle,
 )
 from service.imaging import read_picture
 
-# A probability is near the threshold when a second image of the lesion gets the other advice with this chance.
+# An answer is near a limit for a referral when a second image of the lesion gets the other advice with this chance.
 OTHER_ADVICE = 0.2
 
 _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
@@ -126,20 +127,19 @@ def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str)
     pairs_P2 = pairs_P2[~advice.withheld_N[pairs_P2].any(axis=1)]
     if not len(pairs_P2):
         return None
-    malignancy_P2, refers_P2 = (
-        advice.malignancy_N[pairs_P2].astype(float).clip(1e-7, 1 - 1e-7),
-        advice.refers_N[pairs_P2],
-    )
-    change_P = np.abs(np.diff(malignancy_P2))
-    log_odds_P2 = np.log(malignancy_P2 / (1 - malignancy_P2))
+    manifest, refers_P2 = bundle.manifest, advice.refers_N[pairs_P2]
+    change_P = np.abs(np.diff(advice.malignancy_N[pairs_P2].astype(float)))
+    margin_P2 = referral_margin(
+        advice.probabilities_NK, manifest.operating_point().threshold, manifest.not_sure, manifest.classes
+    )[pairs_P2]
     return Repeatability(
         measured_on=f"{measured_on} ({len(pairs_P2)} pairs)",
         num_pairs=len(pairs_P2),
         median_change=float(np.median(change_P)),
         percentile_95_change=float(np.quantile(change_P, 0.95)),
         other_advice=proportion(int((refers_P2[:, 0] != refers_P2[:, 1]).sum()), len(pairs_P2)),
-        # A change is as likely to be away from the threshold as towards it.
-        near_threshold=float(np.quantile(np.abs(np.diff(log_odds_P2)), 1 - 2 * OTHER_ADVICE)),
+        # A change is as likely to be away from the limit as towards it.
+        near_threshold=float(np.quantile(np.abs(np.diff(margin_P2)), 1 - 2 * OTHER_ADVICE)),
     )
 
 

@@ -1,7 +1,7 @@
 """Draw attention maps, alone or over the image; pure functions on arrays, and a PNG encoder.
 
 The colour scales are fixed. Lesion area attention: 0 to 1. Spatial attention is a multiple of the average spot,
-correlation attention a multiple of the average pair of spots; both from 1x to ``FULL_SCALE`` x. The tint's opacity
+correlation attention a multiple of the average pair of spots; both from 1x to their full scale. The tint's opacity
 grows with the value, so skin with little attention stays visible. A map that stays below its evidence level is not
 drawn; the overlay says so instead.
 """
@@ -25,11 +25,12 @@ View = Literal["frame", "crop"]
 Layer = Literal["all", "map", "picture"]
 
 LONG_SIDE = 768  # pixels of the rendered image
-FULL_SCALE = 4.0
-EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.5, "correlation": 1.5}
+# Spatial attention is bounded where it acts: in bundle 2.1.0 its highest spots have 1.2 to 1.6 times the average.
+FULL_SCALE: dict[MapKind, float] = {"lesion": 1.0, "spatial": 2.0, "correlation": 4.0}
+EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.2, "correlation": 1.5}
 NO_EVIDENCE: dict[MapKind, str] = {
     "lesion": "no lesion found: attention stays below 0.5 everywhere",
-    "spatial": "no spot stands out: attention stays below 1.5x the average",
+    "spatial": "no spot stands out: attention stays below 1.2x the average",
     "correlation": "no spot stands out: attention stays below 1.5x the average",
 }
 MEDIA_TYPE = "image/png"
@@ -186,7 +187,7 @@ def _position(maps: AttentionMaps, spot: tuple[float, float], side_x: int, side_
 
 def _strength(values: Map, kind: MapKind) -> Map:
     """Values to 0..1 on the fixed scale of the map."""
-    scaled = values if kind == "lesion" else (values - 1.0) / (FULL_SCALE - 1.0)
+    scaled = values if kind == "lesion" else (values - 1.0) / (FULL_SCALE[kind] - 1.0)
     return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
 
@@ -274,7 +275,7 @@ def _caption(canvas: Image.Image, options: OverlayOptions, *, evident: bool) -> 
 
     write(10, bottom, "\n".join(lines))
     if evident:
-        low, high = ("0", "1") if options.kind == "lesion" else ("1x", f"{FULL_SCALE:g}x")
+        low, high = ("0", "1") if options.kind == "lesion" else ("1x", f"{FULL_SCALE[options.kind]:g}x")
         left = 16 + int(draw.textlength(low, font))
         length = max(1, min(128, canvas.width - 2 * left))
         bar = Image.fromarray(colour_table()[None]).resize((length, 10))

@@ -38,7 +38,7 @@ from service.bundle.manifest import (
     TensorSpec,
     Variant,
 )
-from service.bundle.not_sure import NotSure, is_unsure
+from service.bundle.referral import NotSure, is_unsure, referral_margin
 
 __all__ = [
     "ABSTAINS",
@@ -85,5 +85,6 @@ __all__ = [
     "measure_quality",
     "measure_reference",
     "read_feature_distance",
+    "referral_margin",
     "write_bundle",
 ]

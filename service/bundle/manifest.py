@@ -15,7 +15,7 @@ from service.bundle.abstention import Abstention, Quality
 from service.bundle.base import BundleError, Interval, Probability, Record
 from service.bundle.classes import DiagnosisClass
 from service.bundle.drift_reference import Reference
-from service.bundle.not_sure import NotSure
+from service.bundle.referral import NotSure
 
 SCHEMA_VERSION = 7
 MANIFEST_NAME = "bundle.json"
@@ -104,8 +104,8 @@ class Repeatability(Record):
     near_threshold: float = Field(
         gt=0,
         le=10,
-        description="log-odds: closer to the threshold, a second image gets the other advice in at least one of five "
-        "cases",
+        description="log-odds: closer to a limit for a referral (threshold, or `not_sure`), a second image gets the "
+        "other advice in at least one of five cases",
     )
 
 

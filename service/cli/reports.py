@@ -20,6 +20,7 @@ from service.cli.names import printable, to_text
 from service.cli.results_file import ResultsFile
 from service.cli.rows import to_fields
 from service.cli.s3 import Location
+from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import NOTICE, Prediction
 from service.prediction.words import for_what
 
@@ -79,6 +80,7 @@ def on_terminal(
 ) -> Iterator[Report]:
     """Reports one line for each picture, judged at ``point`` by a model with these ``classes``."""
     console = _console()
+    reasons: set[Reason] = set()
     width = max((len(to_text(path)) for path in paths), default=0)
     if not as_json:
         advice = f"{point.name:<{_ADVICE_WIDTH}}"
@@ -91,10 +93,14 @@ def on_terminal(
             fields = {"error": outcome.error} if prediction is None else to_fields(prediction)
             typer.echo(json.dumps({"picture": name, **fields}))
         elif prediction is not None:
+            reasons.update(prediction.decision.reasons)
             typer.echo(f"{name:<{width}}  {_row(prediction, classes)}")
         _report_errors(console, outcome if not as_json else outcome._replace(error=None))
 
     yield report
+    for reason, meaning in REASONS.items():
+        if reason in reasons:
+            console.print(f"{reason}: {meaning}")
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
     console.print(_performance(point))
@@ -171,12 +177,15 @@ def _report_to_programs(console: Console, summary: Summary) -> None:
 def _row(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
     decision = prediction.decision
     remarks = ", ".join((*decision.reasons, *prediction.image.notes)) or "-"
-    advice = {True: "refer", False: f"no referral{for_what(classes)}", None: "no assessment"}[decision.refer]
     shown = decision.malignant_probability is not None
+    # Of an image without advice there are figures only with --raw.
+    nothing = "no assessment (research)" if shown else "no assessment"
+    advice = {True: "refer", False: f"no referral{for_what(classes)}", None: nothing}[decision.refer]
     malignant, threshold = (
         f"{number:.3f}" if shown else "-" for number in (decision.malignant_probability, decision.threshold)
     )
     probable = "-"
     if prediction.diagnosis is not None and prediction.probabilities is not None:
-        probable = f"{prediction.diagnosis} {prediction.probabilities[prediction.diagnosis]:.2f}"
+        label = next(each.label for each in classes if each.name == prediction.diagnosis)
+        probable = f"{label} {prediction.probabilities[prediction.diagnosis]:.2f}"
     return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9} {threshold:>9}  {probable:<26} {remarks}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from service.attention.outline import contours, signed_area
-from service.bundle import Manifest, OperatingPoint, Repeatability, is_unsure, malignancy
+from service.bundle import Manifest, OperatingPoint, is_unsure, malignancy, referral_margin
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.imaging import CAUTIONS, Caution
 from service.inference.answers import Answer
@@ -35,17 +37,17 @@ REASONS: dict[Reason, str] = {
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
     "several_lesions": "the picture seems to show more than one lesion, which were judged as one",
     "branches_disagree": "the two branches name different diagnoses",
-    "near_threshold": "the probability of malignancy is close to the threshold: another picture of the lesion may get "
-    "the other advice",
-    "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, whatever the probability "
-    "of malignancy",
+    "near_threshold": "the answer is close to a limit for a referral: another picture of the lesion may get the other "
+    "advice",
+    "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, although the probability "
+    "of malignancy is below the threshold",
     "small_picture": "the picture has fewer pixels than the network takes",
     "burned_in_annotation": CAUTIONS["burned_in_annotation"],
     "recognizable_features": CAUTIONS["recognizable_features"],
 }
 assert set(REASONS) == set(get_args(Reason))
 
-# For bundles without measured repeatability: the distance in probability that counts as near the threshold.
+# For bundles without measured repeatability: the distance in probability that counts as near a limit.
 NEAR_THRESHOLD = 0.05
 
 # Lesion attention above this (of 255) is lesion: the threshold inside the graph is 0.5.
@@ -131,11 +133,8 @@ def decide(
         reasons.append("several_lesions")
     if len(set(answer.branch_probabilities.argmax(axis=1).tolist())) > 1:
         reasons.append("branches_disagree")
-    if is_near_threshold(malignant, point.threshold, manifest.repeatability):
-        reasons.append("near_threshold")
-    shares = [rounded(float(share)) for share in answer.probabilities]
-    if unsure := bool(is_unsure(shares, manifest.not_sure, manifest.classes)):
-        reasons.append("not_sure")
+    refer, of_limits = judge([rounded(float(share)) for share in answer.probabilities], malignant, manifest, point)
+    reasons += of_limits
     if min(width, height) < manifest.frame_size:
         reasons.append("small_picture")
     reasons += cautions
@@ -143,24 +142,27 @@ def decide(
     return Decision(
         point=point,
         malignancy=malignant,
-        refer=None if because else unsure or malignant >= point.threshold,
+        refer=None if because else refer,
         status="abstained" if because else "caution" if reasons else "ok",
         reasons=tuple(reasons),
         abstained_because=because,
     )
 
 
-def is_near_threshold(malignant: float, threshold: float, repeatability: Repeatability | None) -> bool:
-    """Whether another image of the lesion could get the other advice, by the measured repeatability if there is one."""
-    if repeatability is None:
-        return abs(malignant - threshold) < NEAR_THRESHOLD
-    return abs(log_odds(malignant) - log_odds(threshold)) < repeatability.near_threshold
-
-
-def log_odds(probability: float) -> float:
-    """ln(p / (1 - p)), clipped to stay finite at 0 and 1, within the precision of float32."""
-    p = min(max(probability, 1e-7), 1 - 1e-7)
-    return math.log(p / (1 - p))
+def judge(
+    shares_K: Sequence[float], malignant: float, manifest: Manifest, point: OperatingPoint
+) -> tuple[bool, list[Reason]]:
+    """Whether to refer, from the probabilities as they are sent, and the reasons for caution that come with it:
+    ``near_threshold`` by the measured repeatability if there is one, ``not_sure`` where it alone decides."""
+    limits = (point.threshold, manifest.not_sure, manifest.classes)
+    if (repeatability := manifest.repeatability) is None:
+        near = abs(referral_margin(shares_K, *limits, scale=np.asarray)) < NEAR_THRESHOLD
+    else:
+        near = abs(referral_margin(shares_K, *limits)) < repeatability.near_threshold
+    reached = malignant >= point.threshold
+    unsure = not reached and bool(is_unsure(shares_K, manifest.not_sure, manifest.classes))
+    named: dict[Reason, bool] = {"near_threshold": bool(near), "not_sure": unsure}
+    return reached or unsure, [reason for reason, holds in named.items() if holds]
 
 
 def _touches_border(answer: Answer) -> bool:

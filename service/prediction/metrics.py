@@ -73,6 +73,7 @@ class PredictionMetrics(Metrics):
         """Set the model's labels, and create the series of its classes and operating points."""
         super().describe_model(bundle, variant=variant, provider=provider)
         manifest = bundle.manifest
+        self._predictions.labels("none")  # without advice
         for diagnosis in manifest.classes:
             self._predictions.labels(diagnosis.name)
             self._probability.labels(diagnosis.name)
@@ -90,8 +91,8 @@ class PredictionMetrics(Metrics):
 
     def observe(self, answer: Answer, prediction: Prediction) -> None:
         """Count one prediction."""
-        if prediction.diagnosis is not None:
-            self._predictions.labels(prediction.diagnosis).inc()
+        withheld = prediction.decision.status == "abstained"
+        self._predictions.labels("none" if withheld or prediction.diagnosis is None else prediction.diagnosis).inc()
         for name, probability in (prediction.probabilities or {}).items():
             self._probability.labels(name).observe(probability)
         decision = prediction.decision

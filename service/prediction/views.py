@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.bundle import Manifest, OperatingPoint
-from service.prediction.decision import REASONS, Reason, is_near_threshold
+from service.prediction.decision import REASONS, Reason, judge
 from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import BranchProbabilities, DecisionBody, Performance, Prediction
 
@@ -56,17 +56,20 @@ def without_unfit_figures(prediction: Prediction) -> Prediction:
 
 
 def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) -> Prediction:
-    """A kept prediction at another operating point: threshold, referral, and the reason ``near_threshold``."""
-    decision = prediction.decision
+    """A kept prediction at another operating point: threshold, referral, and the reasons that depend on them."""
+    decision, shares = prediction.decision, prediction.probabilities
     malignant = decision.malignant_probability
     assert malignant is not None  # of a kept prediction
-    is_near = is_near_threshold(malignant, point.threshold, manifest.repeatability)
-    judged = _with_reason(decision, "near_threshold", is_near).model_copy(
+    assert shares is not None
+    refer, named = judge([shares[each.name] for each in manifest.classes], malignant, manifest, point)
+    for reason in ("near_threshold", "not_sure"):
+        decision = _with_reason(decision, reason, reason in named)
+    judged = decision.model_copy(
         update={
             "operating_point": point.name,
             "performance": Performance.of(point),
             "threshold": point.threshold,
-            "refer": None if decision.refer is None else malignant >= point.threshold or "not_sure" in decision.reasons,
+            "refer": None if decision.refer is None else refer,
         }
     )
     return prediction.model_copy(update={"decision": judged})

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.bundle import Bundle
 from service.prediction.decision import REASONS
 from service.settings import Settings
-from tests.service.conftest import service_of
+from tests.service.conftest import Start, service_of
 from tests.service.tiny_bundle import CLASSES, dark_square, picture_bytes
 from tests.service.wire import PICTURE, post
 
@@ -61,6 +62,14 @@ def test_the_model(client: TestClient, tiny_bundle: Bundle) -> None:
     assert model["manifest"] == tiny_bundle.manifest.model_dump(mode="json")
     assert model["sha256"] == tiny_bundle.sha256
     assert (model["variant"], model["provider"], model["operating_point"]) == ("fp32", "cpu", "balanced")
+
+
+def test_an_answer_without_advice_counts_as_no_diagnosis(start: Start, examining_bundle: Bundle) -> None:
+    dark = picture_bytes(Image.new("RGB", (256, 256), (4, 2, 2)))
+    with start(bundle=examining_bundle.folder) as client:
+        assert post(client, dark).json()["diagnosis"] is None
+        counted = {name: _value(client, "cin_predictions_total", diagnosis=name) for name in (*CLASSES, "none")}
+    assert counted == {**dict.fromkeys(CLASSES, 0), "none": 1}
 
 
 def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from service.bundle import Bundle
+from service.prediction.decision import REASONS
 from tests.service.cli.conftest import cin
 from tests.service.tiny_bundle import CLASSES, picture_bytes
 
@@ -29,13 +30,13 @@ def dark(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_terminal_shows_no_figure(examining: dict[str, str], dark: Path) -> None:
+def test_the_terminal_shows_no_figure(examining: dict[str, str], examining_bundle: Bundle, dark: Path) -> None:
     result = cin("predict", dark, **examining)
     assert result.exit_code == 0, result.stderr
     row = result.stdout.splitlines()[1].removeprefix(str(dark))
     assert "no assessment" in row
     assert not any(character.isdigit() for character in row)
-    assert not any(name in row for name in CLASSES)
+    assert not any(each.label in row for each in examining_bundle.manifest.classes)
 
 
 def test_json_shows_no_figure(examining: dict[str, str], dark: Path, tmp_path: Path) -> None:
@@ -64,6 +65,9 @@ def test_raw_figures_for_research(examining: dict[str, str], dark: Path, tmp_pat
     assert row["diagnosis"] in CLASSES
     assert sum(float(row[name]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
     assert row["refer"] == ""
+    shown = cin("predict", dark, "--raw", **examining)
+    assert "no assessment (research)" in shown.stdout
+    assert f"too_dark: {REASONS['too_dark']}" in shown.stderr
 
 
 def test_an_operating_point_on_the_command_line(environment: dict[str, str], picture: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_table_for_people(environment: dict[str, str], picture: Path) -> None:
     header, row = result.stdout.splitlines()
     assert header.split() == ["picture", "balanced", "malignant", "threshold", "most", "probable", "reasons"]
     assert row.startswith(str(picture))
-    assert "melanoma" in row
+    assert "Melanoma" in row
     assert "refer" in row
     risk, threshold = (float(row[(i := header.index(n)) : i + len(n)]) for n in ("malignant", "threshold"))
     assert threshold == THRESHOLD
@@ -71,7 +71,7 @@ def test_one_bad_picture_does_not_stop_the_others(environment: dict[str, str], p
     missing = picture.with_name("missing.jpg")
     result = cin("predict", broken, missing, picture, **environment)
     assert result.exit_code == 1
-    assert "melanoma" in result.stdout
+    assert "Melanoma" in result.stdout
     assert "truncated" in result.stderr
     assert "No such file" in result.stderr
     assert "Traceback" not in result.output
@@ -97,7 +97,7 @@ def test_pipes_and_devices_are_refused_at_once(
     assert result.exit_code == 1
     assert f"{pipe}: a pipe, a socket or a device" in result.stderr
     assert f"{device}: a pipe, a socket or a device" in result.stderr
-    assert "melanoma" in result.stdout
+    assert "Melanoma" in result.stdout
 
 
 def test_names_on_the_terminal(environment: dict[str, str], broken: Path, tmp_path: Path) -> None:

@@ -121,10 +121,24 @@ def _unsure_below(manifest: Manifest, least: float) -> Manifest:
 
 def test_when_no_class_is_likely_enough_a_referral_is_advised(manifest: Manifest) -> None:
     careful, point = _unsure_below(manifest, 0.7), manifest.operating_point()
-    for melanoma, refer, unsure in ((0.2, False, False), (0.31, True, True), (0.69, True, True), (0.9, True, False)):
+    for melanoma, refer, unsure in (
+        (0.2, False, False),
+        (0.31, True, True),
+        (0.39, True, True),
+        (0.41, True, False),
+        (0.9, True, False),
+    ):
         decision = decide(_answer(melanoma), careful, point, width=500, height=600)
         assert (decision.refer, "not_sure" in decision.reasons) == (refer, unsure)
     assert decide(_answer(0.31), manifest, point, width=500, height=600).refer is False, "without the rule"
+
+
+def test_near_either_limit_unless_the_other_one_decides(manifest: Manifest) -> None:
+    """Threshold 0.4 of melanoma, 0.75 of the likeliest class; near is within 0.05 of the limit that decides."""
+    careful = _unsure_below(manifest, 0.75)
+    near = {p: "near_threshold" in _reasons(_answer(p), careful) for p in (0.19, 0.21, 0.26, 0.31, 0.37, 0.43, 0.46)}
+    assert near == {0.19: False, 0.21: True, 0.26: True, 0.31: False, 0.37: False, 0.43: False, 0.46: False}
+    assert all("near_threshold" in _reasons(_answer(p), manifest) for p in (0.37, 0.43)), "without the second limit"
 
 
 def test_where_a_class_of_unknown_role_is_the_likeliest_a_referral_is_advised(manifest: Manifest) -> None:

@@ -171,7 +171,7 @@ export const text = {
     frame: "Eingabe des Netzes zeigen",
     scales: {
       lesion: ["0", "1", "Läsions-Aufmerksamkeit"],
-      spatial: ["1×", "4× oder mehr", "einer durchschnittlichen Stelle"],
+      spatial: ["1×", "2× oder mehr", "einer durchschnittlichen Stelle"],
       correlation: ["1×", "4× oder mehr", "eines durchschnittlichen Paares von Stellen"],
     },
     legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,

@@ -174,7 +174,7 @@ export const text = {
     /** @type {Record<MapKind, [string, string, string]>} */
     scales: {
       lesion: ["0", "1", "Lesion area attention"],
-      spatial: ["1×", "4× or more", "the average spot"],
+      spatial: ["1×", "2× or more", "the average spot"],
       correlation: ["1×", "4× or more", "the average pair of spots"],
     },
     legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,

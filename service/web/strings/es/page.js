@@ -171,7 +171,7 @@ export const text = {
     frame: "Mostrar la entrada de la red",
     scales: {
       lesion: ["0", "1", "Atención a la lesión"],
-      spatial: ["1×", "4× o más", "el punto medio"],
+      spatial: ["1×", "2× o más", "el punto medio"],
       correlation: ["1×", "4× o más", "el par de puntos medio"],
     },
     legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
