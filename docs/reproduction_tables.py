@@ -47,6 +47,7 @@ def recipes() -> str:
     rows = []
     for recipe, folder, seed in (
         ("steady-recipe", "choices-at-224", 0),
+        ("steady-recipe", "choices-at-224-seed-1", 1),
         ("lesion-recipe", "choices-at-224", 0),
         ("lesion-recipe", "choices-at-224-seed-1", 1),
         ("shipped-recipe", "choices-at-128", 0),
@@ -64,7 +65,7 @@ def recipes() -> str:
 def releases() -> str:
     equal = read("training-mix.json")["mean_auc_with_equal_classes"]
     rows = []
-    for version in ("1.1.0", "1.2.0", "1.4.0"):
+    for version in ("1.1.0", "1.2.0", "1.4.0", "2.1.0"):
         name = f"cin-isic2017-{version}"
         both = [read(f"{name}/{split}.json")["metrics"] for split in ("validation", "test")]
         level = [f"{equal[name][split]:.3f}" for split in ("validation", "test")] if name in equal else None
@@ -108,7 +109,9 @@ def robustness() -> str:
 
 def outside() -> str:
     found = read(f"{RELEASE}/outside.json")
-    sets = {name: found[name] for name in ("clinical_photographs", "not_dermoscopy")}
+    sets = {
+        name: found[name] for name in ("clinical_photographs", "clinical_photographs, second half", "not_dermoscopy")
+    }
     for half, diagnoses in found["unknown_diagnoses"].items():
         sets |= {f"{diagnosis}, {half} half": shares for diagnosis, shares in diagnoses.items()}
     rows = [

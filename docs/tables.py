@@ -9,7 +9,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "results"
-RELEASE = "cin-isic2017-1.4.0"
+RELEASE = "cin-isic2017-2.1.0"
 TASKS = ("melanoma_auc", "seborrheic_keratosis_auc", "mean_auc")
 Figures = Mapping[str, Any]
 

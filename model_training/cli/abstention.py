@@ -34,15 +34,15 @@ from model_training.release.outside import (
     measure_frames,
     measure_repeats,
     name_halves,
+    outside_advice,
     read_labelled,
     with_measured,
-    with_repeatability,
 )
 from model_training.release.robustness import measure_robustness
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
-from service.bundle import Bundle, check_target, load_bundle
+from service.bundle import Bundle, Repeatability, check_target, load_bundle
 
 UNKNOWN_DIAGNOSES, REPEAT_PAIRS, CLINICAL_PHOTOGRAPHS = "unknown_diagnoses", "repeat_pairs", "clinical_photographs"
 OTHER_PHOTOGRAPHS = {CLINICAL_PHOTOGRAPHS: "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
@@ -165,7 +165,7 @@ def outside(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
     figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the same bundle with the repeatability measured; default: none.")
+        Path | None, typer.Option(help="Folder for the same bundle with these figures; default: none.")
     ] = None,
     data: DataOption = Path("data"),
 ) -> None:
@@ -182,6 +182,7 @@ def outside(
 
     folders = Folders(data, manifest.frame_size, manifest.frame_jpeg_quality)
     found: dict[str, Any] = {}
+    repeats: Repeatability | None = None
     if (data / UNKNOWN_DIAGNOSES).is_dir():
         unknown = folders.labelled(UNKNOWN_DIAGNOSES, "labels.csv")
         found[UNKNOWN_DIAGNOSES] = {
@@ -191,8 +192,6 @@ def outside(
     if (data / REPEAT_PAIRS).is_dir():
         repeats = measure_repeats(source, folders.labelled(REPEAT_PAIRS, "lesions.csv"), measured_on=REPEAT_PAIRS)
         found[REPEAT_PAIRS] = None if repeats is None else repeats.model_dump()
-        if repeats is not None and out is not None:
-            with_repeatability(source, repeats, out)
     for name, folder in OTHER_PHOTOGRAPHS.items():
         if (data / folder).is_dir():
             frames = folders.frames(folder).frames
@@ -204,6 +203,8 @@ def outside(
             f"{data} holds none of the folders {', '.join((UNKNOWN_DIAGNOSES, REPEAT_PAIRS, *OTHER_PHOTOGRAPHS))}"
         )
     _write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
+    if out is not None:
+        with_measured(source, out, repeatability=repeats, outside=outside_advice(found) or None)
     console().print_json(data=found)
 
 

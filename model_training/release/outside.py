@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from service.bundle import (
     MODEL_CARD_NAME,
     Bundle,
     BundleError,
+    OutsideAdvice,
     Record,
     Repeatability,
     is_unsure,
@@ -176,12 +177,21 @@ def _shares(advice: Advice, of_N: Flags) -> dict[str, Any]:
     return {name: proportion(int(flags_N.sum()), num).model_dump() for name, flags_N in counts.items()}
 
 
-def with_repeatability(bundle: Bundle, measured: Repeatability, out: Path) -> Bundle:
-    """Write the bundle to ``out`` with its repeatability, on which the caution ``near_threshold`` is based."""
-    return with_measured(bundle, out, repeatability=measured)
+def outside_advice(found: Mapping[str, Any]) -> list[OutsideAdvice]:
+    """Of the figures of the command ``outside``, those of images that chose no limit."""
+    shares = {
+        (name, f"unknown_diagnoses, {half} half"): of
+        for half, diagnoses in found.get("unknown_diagnoses", {}).items()
+        if half == "second"
+        for name, of in diagnoses.items()
+    }
+    photographs = "clinical_photographs, second half"
+    if photographs in found:
+        shares["clinical_photographs", photographs] = found[photographs]
+    return [OutsideAdvice(name=name, measured_on=images, **of) for (name, images), of in shares.items()]
 
 
-def with_measured(bundle: Bundle, out: Path, **measured: Record) -> Bundle:
+def with_measured(bundle: Bundle, out: Path, **measured: Record | list[OutsideAdvice] | None) -> Bundle:
     """Write the bundle to ``out`` with more fields in its manifest, and what the card's summary says of them."""
     fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: bundle.path(name) for name in bundle.manifest.files}

@@ -39,8 +39,8 @@ _CARD = """\
 **Intended use.** {intended_use}
 
 **Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
-other than {classes}. Every picture gets one of these, also one that shows none of them, and
-also one that gets no advice. Performance by skin tone, age, sex or site was not measured.
+other than {classes}. Every picture that gets advice is judged as one of these, also one that shows none of them.
+Performance by skin tone, age, sex or site was not measured.
 {mix}
 
 ## Data
@@ -73,14 +73,15 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 
 ## Operating points
 
-A picture is referred when the summed probability of the malignant classes reaches the threshold. `balanced` has the
-highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95, `dermatologist` one of
-at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al., 2018). All thresholds were
-chosen on `{chosen_on}`, so the figures there flatter. Thresholds and rates are float32's: a variant of less
-precision refers some pictures near a threshold otherwise, which its gate does not count. Intervals are 95 % (Wilson).
+A picture is referred when the summed probability of the malignant classes reaches the threshold{not_sure}.
+`balanced` has the highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95,
+`dermatologist` one of at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al.,
+2018). All thresholds were chosen on `{chosen_on}`, so the figures there flatter. Thresholds and rates are
+float32's: a variant of less precision refers some pictures near a threshold otherwise, which its gate does not count.
+Intervals are 95 % (Wilson).
 
 {points}
-{point_notes}{not_sure}
+{point_notes}
 {rarer} Positive / negative predictive value by prevalence, with the
 rates measured on `{measured_on}`:
 
@@ -232,10 +233,7 @@ _PRECISIONS = {"auto": "", "32-true": ", float32", "bf16-mixed": ", bfloat16 mix
 def _not_sure(rule: NotSure | None) -> str:
     if rule is None:
         return ""
-    return (
-        f"\nAlso referred, and counted in these rates: pictures of which no class has a probability of "
-        f"{rule.least_probability:.3f} or more.\n"
-    )
+    return f", also when no class has a probability of {rule.least_probability:.3f} or more"
 
 
 def _answer(network: NetworkConfig) -> str:

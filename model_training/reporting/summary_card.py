@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from service.bundle import MeasuredAbstention, NotSure, OperatingPoint, Repeatability
+from service.bundle import Interval, MeasuredAbstention, NotSure, OperatingPoint, OutsideAdvice, Repeatability
 
 _TITLE = "## For clinicians"
 
@@ -18,6 +18,14 @@ _SETS: Mapping[str, str] = {
     "isic2017-train, out of fold": "the ISIC 2017 training set, each image judged by a network that had not seen it",
     "not_dermoscopy": "photographs of other things",
 }
+# In the names of the sets of :mod:`model_training.release.outside`.
+_OUTSIDE: Mapping[str, str] = {
+    "bcc": "basal cell carcinomas",
+    "akiec": "actinic keratoses",
+    "vasc": "vascular lesions",
+    "df": "dermatofibromas",
+    "clinical_photographs": "photographs taken without a dermatoscope",
+}
 _NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 _ABOUT = "## About the model\n"
 
@@ -25,11 +33,11 @@ _SECTION = """\
 {title}
 
 **What it does.** It reads one dermoscopic image of one lesion and advises a referral when the probability of
-{malignant} reaches a threshold. Read that advice, not the most probable diagnosis: where {one} is rare, another
-diagnosis is nearly always more probable, also where a referral is right.
+{malignant} reaches a threshold{or_unsure}. Read that advice, not the most probable
+diagnosis: where {one} is rare, another diagnosis is nearly always more probable, also where a referral is right.
 
 **What it knows.** {num_classes} diagnoses: {classes}. {of_unknown_role}**It cannot recognise anything
-else**{unknown}: every image is judged as one of these, and "no referral" rules none of the others out.
+else**{unknown}: every image is judged as one of these, and "no referral" rules none of the others out.{outside}
 
 **How good it is.** {performance}
 
@@ -54,6 +62,8 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         one=malignant[0] if len(malignant) == 1 else "each of these",
         of_unknown_role=_of_unknown_role([c.label.lower() for c in classes if c.role == "unknown"]),
         unknown=_unknown({c.name.replace("_", " ") for c in classes}),
+        or_unsure=", or when no diagnosis that it knows is likely enough" if manifest.get("not_sure") else "",
+        outside=_outside(manifest.get("outside") or ()),
         performance=_performance(point, malignant),
         repeatability=_repeatability(manifest.get("repeatability")),
         not_sure=_not_sure(manifest.get("not_sure")),
@@ -78,6 +88,18 @@ def _of_unknown_role(labels: Sequence[str]) -> str:
 def _unknown(known: Collection[str]) -> str:
     names = [name for name in _UNKNOWN if name.lower() not in known]
     return f", such as {', '.join(names)}" if names else ""
+
+
+def _outside(measured: Sequence[OutsideAdvice]) -> str:
+    if not measured:
+        return ""
+
+    def told(of: OutsideAdvice, share: Interval) -> str:
+        count = f"{_interval(share.low, share.high)}; {of.num_images} images"
+        return f"{100 * share.value:.0f} of 100 {_OUTSIDE.get(of.name, of.name)} ({count})"
+
+    said = " Of images that chose none of its limits, it advised no referral"
+    return f"{said} for {'; '.join(told(of, of.not_referred) for of in measured)}."
 
 
 def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
@@ -111,9 +133,9 @@ def _not_sure(rule: NotSure | None) -> str:
         return ""
     cost = rule.cost
     return (
-        "**When it is not sure.** Where no diagnosis that it knows is likely enough, it advises a referral whatever "
-        f"the risk: for {100 * cost.value:.0f} more of 100 harmless lesions ({_interval(cost.low, cost.high)}), so "
-        "that lesions of other kinds are missed less often.\n\n"
+        "**When it is not sure.** Where no diagnosis that it knows is likely enough, it advises a referral below the "
+        f"threshold too: for {100 * cost.value:.0f} more of 100 harmless lesions ({_interval(cost.low, cost.high)}) in "
+        f"{_named(rule.chosen_on)}, so that lesions of other kinds are missed less often.\n\n"
     )
 
 

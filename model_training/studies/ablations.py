@@ -1,8 +1,8 @@
 """Ablations: settings that the paper leaves open, compared by five-fold cross-validation on the training set.
 
-An ablation changes one setting of the base configuration. ``shipped-recipe`` has all differences between the shipped
-model's training and that of the tables, ``plain-recipe`` the same without the paper's modules; ``steady-recipe`` has
-those of the next model. No ablation reads a test set, and all use balanced class prevalence.
+An ablation changes one setting of the base configuration. ``steady-recipe`` has all differences between the shipped
+model's training and that of the tables, ``shipped-recipe`` those of the model before it. No ablation reads a test set,
+and all use balanced class prevalence.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "recognition.augmentation=strong",
         ),
         "acting-recipe": ACTING_RECIPE,
-        # The recipe of the next model, without its second penalty, and then without each of the second stage's modules.
+        # The recipe of the shipped model, without its second penalty, and then without each of the second stage's
+        # modules.
         "steady-recipe": STEADY_RECIPE,
         "lesion-recipe": LESION_RECIPE,
         "lesion-recipe-no-distinguish": (*LESION_RECIPE, "network.distinguish=false"),

@@ -23,8 +23,8 @@ from model_training.evaluation.statistics import NUM_RESAMPLES, stratified_resam
 from model_training.files import write_text
 from model_training.metrics import area_under_roc
 
-SHIPPED = "cin-isic2017-1.4.0"
-WITH_BRANCHES = ("cin-isic2017-1.2.0", SHIPPED)
+SHIPPED = "cin-isic2017-2.1.0"
+WITH_BRANCHES = ("cin-isic2017-1.2.0", "cin-isic2017-1.4.0", SHIPPED)
 
 
 def with_prior(probabilities_NK: Scores, prior_K: Scores) -> Scores:

@@ -109,6 +109,17 @@ class Repeatability(Record):
     )
 
 
+class OutsideAdvice(Record):
+    """The advice on images that show none of the classes."""
+
+    name: str = Field(examples=["bcc"], description="the diagnosis, or the kind of image")
+    measured_on: str = Field(examples=["unknown_diagnoses, second half"], description="images that chose no limit")
+    num_images: int = Field(gt=0, description="how many")
+    referred: Interval = Field(description="share of them with a referral")
+    not_referred: Interval = Field(description="share of them with advice, and without a referral")
+    withheld: Interval = Field(description="share of them without advice")
+
+
 class AttentionInfluence(Record):
     """What switching the lesion feature attention off changes: how much its maps say of an answer."""
 
@@ -171,6 +182,7 @@ class Manifest(Record):
         None, description="when a referral is advised because no class is likely enough; null: never; since schema 7"
     )
     repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
+    outside: list[OutsideAdvice] | None = Field(None, description="null: not measured; since schema 7")
     attention_influence: AttentionInfluence | None = Field(None, description="null: not measured; since schema 7")
     provenance: Provenance = Field(description="how the weights came to be")
     licence: str = Field(description="of the weights")

@@ -109,7 +109,7 @@ class Lesion(Body):
 
     found: bool = Field(description="false: no lesion was found and the whole picture was used")
     fraction: Share = Field(description="the lesion's share of the picture, 0 to 1")
-    crop_box: CropBox = Field(description="what the two branches were shown")
+    crop_box: CropBox = Field(description="what the first branch was shown; the second one may see the whole picture")
 
 
 class ImageBody(Body):

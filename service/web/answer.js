@@ -22,21 +22,20 @@ function decisionOf(result, { agreement }) {
   const kind = verdict(prediction);
   const reasons = reasonsOf(result);
   const warning = h("p", { class: "not-ruled-out" }, notRuledOut(result));
+  const caution = reasons.length > 0 && h("div", { class: "reasons" }, h("h4", reasonsTitle(prediction)), " ", h("ul", ...reasons.map((reason) => h("li", reason))));
   const { same, of } = agreement();
   return h(
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
     h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", adviceOf(result))),
-    kind === "abstained" && warning,
-    reasons.length > 0 && h("div", { class: "reasons" }, h("h4", reasonsTitle(prediction)), " ", h("ul", ...reasons.map((reason) => h("li", reason)))),
-    ...(kind === "abstained" ? [h("p", text.decision.abstainedWhatNext)] : riskParts(result, kind === "no_referral" && warning)),
+    ...(kind === "abstained" ? [warning, caution, h("p", text.decision.abstainedWhatNext)] : riskParts(result, caution, kind === "no_referral" && warning)),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression]), of > 0 && ` ${text.impression.agreement(same, of)}`),
     example && h("p", { class: "fine" }, text.examples[example].known),
   );
 }
 
-/** @param {Result} result @param {Child} warning */
-function riskParts(result, warning) {
+/** @param {Result} result @param {Child} caution @param {Child} warning */
+function riskParts(result, caution, warning) {
   const { prediction, model } = result;
   const { manifest } = model;
   const { threshold, prevalence } = prediction.decision;
@@ -51,6 +50,7 @@ function riskParts(result, warning) {
   return [
     h("p", { class: "risk" }, h("span", text.decision.risk(malignant(manifest))), " ", h("strong", shown)),
     gauge({ risk, threshold, limit, prevalence, said: because(prediction, model) }),
+    caution,
     warning,
     limits(result),
     h("p", { class: "fine population" }, population(prediction, manifest), " ", prevalence !== null && button(isOwn(prevalence, manifest) ? text.decision.setClinic : text.decision.change, open, { class: "link no-print" })),

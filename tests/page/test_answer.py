@@ -66,7 +66,7 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
 
 
 def test_a_referral_below_the_threshold_says_why(visit: Visit) -> None:
-    """The rule for lesions that the network does not know: no bundle that is shipped has it yet."""
+    """The rule for lesions that the network does not know."""
 
     def unsure(route: Route) -> None:
         response = route.fetch()

@@ -101,8 +101,7 @@ def test_the_shipped_card_and_checklist_have_the_figures_that_are_written_today(
         }
     )
     figures = json.loads(bundle.path("figures.json").read_text(encoding="utf-8"))
-    fields = {**manifest.model_dump(), "classes": manifest.classes, "variants": manifest.variants}
-    card = model_card({**fields, "provenance": provenance}, config, figures["sets"])
+    card = model_card(dict(manifest), config, figures["sets"])
     assert manifest.abstention is not None
     card = with_abstention(
         card, manifest.abstention, name=manifest.name, version=manifest.version, dermoscopy=SET_NAMES

@@ -16,7 +16,7 @@ from model_training.evaluation.predictions import read_predictions
 from model_training.studies.ablation_report import ablation_markdown
 from model_training.studies.table_report import markdown
 from model_training.studies.training_mix import SHIPPED, training_mix_result, with_prior
-from service.bundle import load_bundle
+from service.bundle import is_unsure, load_bundle
 from service.settings import SHIPPED_BUNDLE
 from tests.conftest import REPOSITORY
 
@@ -63,7 +63,8 @@ def test_the_release_follows_from_its_answers(split: str, data_root: Path) -> No
     assert json.loads((SHIPPED_BUNDLE / "figures.json").read_text()) == figures
     for point in figures["sets"][report["set"]]["operating_points"]:
         assert point["threshold"] == pytest.approx(manifest.operating_point(point["name"]).threshold, abs=1e-6)
-        referred = probabilities[:, 0] >= point["threshold"]
+        unsure = is_unsure(probabilities, manifest.not_sure, manifest.classes)
+        referred = (probabilities[:, 0] >= point["threshold"]) | unsure
         assert referred[truth == 0].mean() == pytest.approx(point["sensitivity"]["value"])
         assert 1 - referred[truth != 0].mean() == pytest.approx(point["specificity"]["value"])
 

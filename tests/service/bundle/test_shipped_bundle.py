@@ -44,7 +44,7 @@ def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle
     for point in points:  # the rates are those of images that did not choose the threshold
         assert (point.measured_on, point.chosen_on) == (
             "isic2017-test (600 pictures)",
-            "isic2017-validation (150 pictures)",
+            "isic2017-train, out of fold (2000 pictures)",
         )
     data = shipped_bundle.path(shipped_bundle.manifest.canary.picture).read_bytes()
     for point in points:
@@ -53,7 +53,8 @@ def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle
         assert decision["operating_point"] == point.name
         assert decision["threshold"] == pytest.approx(point.threshold)
         assert decision["malignant_probability"] == pytest.approx(answer["probabilities"]["melanoma"])
-        assert decision["refer"] == (decision["malignant_probability"] >= point.threshold)
+        above = decision["malignant_probability"] >= point.threshold
+        assert decision["refer"] == (above or "not_sure" in decision["reasons"])
 
 
 def test_its_figures_are_in_the_results(shipped_bundle: Bundle) -> None:
@@ -68,25 +69,29 @@ def test_its_figures_are_in_the_results(shipped_bundle: Bundle) -> None:
     assert f"release {manifest.name} {manifest.version}" in {r.get("purpose") for r in read_for}
 
 
+# Of dermoscopy about one image in a hundred is; of these nine, one.
+TAKEN_FOR_A_PHOTOGRAPH = "ISIC_0010459.jpg"
+
+
 def _readings() -> list[dict[str, Any]]:
     ledger = (REPOSITORY / "results" / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in ledger]
 
 
 def test_its_limits_are_those_that_were_fitted_and_counted(shipped_bundle: Bundle) -> None:
-    """In three readings of the test set, which are in the ledger; of photographs fewer than the 95 % aimed at."""
+    """In one reading of the test set, which is in the ledger."""
     manifest = shipped_bundle.manifest
     results = REPOSITORY / "results" / f"{manifest.name}-{manifest.version}"
     told = json.loads((results / "abstention.json").read_text(encoding="utf-8"))
     assert manifest.abstention == Abstention(**{k: told[k] for k in Abstention.model_fields})
-    _, _, reading = [r for r in _readings() if r.get("purpose") == f"abstention {manifest.name} {manifest.version}"]
+    (reading,) = [r for r in _readings() if r.get("purpose") == f"abstention {manifest.name} {manifest.version}"]
     for variant in manifest.variants:
         counted = {m.measured_on: m for m in manifest.abstention.measured if m.variant == variant.name}
         assert counted["isic2017-test"].num_pictures == 600
-        assert counted["isic2017-test"].abstained.value <= 0.02
+        assert counted["isic2017-test"].abstained.value == 10 / 600
         assert counted["isic2017-test"].abstained.value == reading["metrics"][f"abstained_{variant.name}"]
         assert counted["not_dermoscopy"].num_pictures == 24
-        assert counted["not_dermoscopy"].abstained.value == 22 / 24
+        assert counted["not_dermoscopy"].abstained.value == 1
 
 
 @pytest.mark.data
@@ -98,9 +103,11 @@ def test_photographs_get_no_advice_and_originals_do(shipped: TestClient, data_ro
 
     photographs = [decision(path) for path in sorted((data_root / "not_dermoscopy").iterdir())]
     assert len(photographs) == 24
-    assert sum(d["refer"] is None for d in photographs) == 22
+    assert sum(d["refer"] is None for d in photographs) == 24
+    unseen = sorted((data_root / "clinical_photographs" / "images").iterdir())[12:]
+    assert sum(decision(path)["refer"] is None for path in unseen) == 11
     for path in sorted((data_root / "samples").iterdir()):
-        assert decision(path)["refer"] is not None, path.name
+        assert (decision(path)["refer"] is None) == (path.name == TAKEN_FOR_A_PHOTOGRAPH), path.name
         with Image.open(path) as original:
             original.draft("RGB", (1024, 1024))
             picture = original.convert("RGB")
@@ -114,7 +121,7 @@ def test_photographs_get_no_advice_and_originals_do(shipped: TestClient, data_ro
 @pytest.mark.data
 def test_real_originals_get_a_diagnosis_a_box_and_every_overlay(shipped: TestClient, data_root: Path) -> None:
     for path in sorted((data_root / "samples").glob("*.jpg")):
-        answer = shipped.post("/predict", files={"image": (path.name, path.read_bytes())}).json()
+        answer = shipped.post("/predict?include=raw", files={"image": (path.name, path.read_bytes())}).json()
         with Image.open(path) as original:
             assert (answer["image"]["width"], answer["image"]["height"]) == original.size
         assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
@@ -160,7 +167,10 @@ def test_an_original_and_its_copy_get_the_same_answer(shipped: TestClient, data_
     """The sets hold the same pictures squashed to 256 x 256."""
     copies = {path.stem: path for path in data_root.glob("isic201*/*/ISIC_*.jpg")}
     for path in sorted((data_root / "samples").glob("*.jpg")):
-        answers = [shipped.post("/predict", files={"image": p.read_bytes()}).json() for p in (path, copies[path.stem])]
+        answers = [
+            shipped.post("/predict?include=raw", files={"image": p.read_bytes()}).json()
+            for p in (path, copies[path.stem])
+        ]
         assert answers[0]["diagnosis"] == answers[1]["diagnosis"], path.name
         for name, probability in answers[0]["probabilities"].items():
             assert probability == pytest.approx(answers[1]["probabilities"][name], abs=0.05), path.name

@@ -41,7 +41,7 @@ export const text = {
       lesion_touches_border: "Die Läsion reicht an den Bildrand; ein Teil kann fehlen. Nehmen Sie sie ganz auf.",
       several_lesions: "Wohl mehrere Läsionen: Das Risiko gilt für alle Umrisse zusammen. Nehmen Sie jede einzeln auf.",
       branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig; verlassen Sie sich weniger auf diese Antwort.",
-      near_threshold: "Die Antwort liegt nahe an einer Grenze. Nehmen Sie ein zweites Bild dieser Läsion auf: Es kann die Empfehlung ändern.",
+      near_threshold: "Nahe an einer Grenze: Ein zweites Bild kann die Empfehlung ändern.",
       not_sure: "Keine der bekannten Diagnosen ist wahrscheinlich genug: Eine Überweisung wird empfohlen, obwohl das Risiko unter der Schwelle liegt.",
       small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht; senden Sie das Original.",
       burned_in_annotation: "Die Datei gibt an, dass im Bild Schrift steht; sie kann das Netz irreführen und den Patienten nennen. Verwenden Sie eines ohne.",

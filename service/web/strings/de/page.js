@@ -43,7 +43,7 @@ export const text = {
   },
   examples: {
     melanoma: { title: "Dunkle, unregelmäßige Läsion", known: "Bekannte Diagnose: Melanom. Das mitgelieferte Modell wurde unter anderem daran trainiert." },
-    nevus: { title: "Rote und braune Läsion", known: "Bekannte Diagnose: Nävus. Die Schwelle des mitgelieferten Modells wurde unter anderem daran gewählt." },
+    nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Das mitgelieferte Modell hat es nie gesehen." },
   },
 
   picture: (count = 0) => `Bild ${count}`,
@@ -136,7 +136,7 @@ export const text = {
     ],
     cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
     noPreview: "Der Browser kann das nicht zeigen.",
-    dashes: (count = 1) => `Gestrichelt: der Ausschnitt, den das Netz beurteilt hat. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
+    dashes: (count = 1) => `Gestrichelt: der Ausschnitt, den das Netz vergrößert gesehen hat. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
     lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
   },
 
@@ -171,11 +171,11 @@ export const text = {
     frame: "Eingabe des Netzes zeigen",
     scales: {
       lesion: ["0", "1", "Läsions-Aufmerksamkeit"],
-      spatial: ["1×", "2× oder mehr", "einer durchschnittlichen Stelle"],
+      spatial: ["1×", "1,5× oder mehr", "einer durchschnittlichen Stelle"],
       correlation: ["1×", "4× oder mehr", "eines durchschnittlichen Paares von Stellen"],
     },
     legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,
-    placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest; nur ihn beurteilt das Netz.",
+    placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest, den das Netz vergrößert sieht.",
     notMeasured: "Wie stark diese Karte Antworten beeinflusst, wurde nicht gemessen.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Gemessen an ${where}: Ohne räumliche und Korrelations-Aufmerksamkeit ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,

@@ -46,7 +46,7 @@ export const text = {
       lesion_touches_border: "The lesion reaches the edge of the image; part of it may be missing. Take one that shows all of it.",
       several_lesions: "Probably more than one lesion: the risk is of all outlines together. Take one image of each.",
       branches_disagree: "The two halves of the network disagree about the diagnosis; rely less on this answer.",
-      near_threshold: "The answer is close to a limit. Take a second image of this lesion: it may change the advice.",
+      near_threshold: "Close to a limit: a second image may change the advice.",
       not_sure: "None of the diagnoses it knows is likely enough: a referral is advised although the risk is below the threshold.",
       small_picture: "The image has fewer pixels than the network needs; send the original.",
       burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient. Use one without.",

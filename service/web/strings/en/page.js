@@ -44,7 +44,7 @@ export const text = {
   /** @type {Record<string, { title: string, known: string }>} */
   examples: {
     melanoma: { title: "Dark, irregular lesion", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
-    nevus: { title: "Red and brown lesion", known: "Known diagnosis: naevus. The shipped model's threshold was chosen on it, among others." },
+    nevus: { title: "Red and brown lesion", known: "Known: naevus. The shipped model has not seen it." },
   },
 
   picture: (count = 0) => `Image ${count}`,
@@ -138,7 +138,7 @@ export const text = {
     ],
     cannotShow: "The browser cannot show this kind of image; this is what the network was given.",
     noPreview: "The browser cannot show this.",
-    dashes: (count = 1) => `Dashed: the crop that the network judged. Solid: ${count > 1 ? `the outlines of ${count} regions it found; the risk covers all of them together.` : "the outline of the lesion it found."}`,
+    dashes: (count = 1) => `Dashed: the crop that the network saw enlarged. Solid: ${count > 1 ? `the outlines of ${count} regions it found; the risk covers all of them together.` : "the outline of the lesion it found."}`,
     lifted: "Map switched off; press O to see it again.",
   },
 
@@ -174,11 +174,11 @@ export const text = {
     /** @type {Record<MapKind, [string, string, string]>} */
     scales: {
       lesion: ["0", "1", "Lesion area attention"],
-      spatial: ["1×", "2× or more", "the average spot"],
+      spatial: ["1×", "1.5× or more", "the average spot"],
       correlation: ["1×", "4× or more", "the average pair of spots"],
     },
     legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
-    placesCrop: "This map sets the dashed crop, and the network judges nothing else.",
+    placesCrop: "This map sets the dashed crop, which the network sees enlarged.",
     notMeasured: "How much this map influences answers was not measured.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Measured on ${where}: with spatial and correlation attention switched off, the risk changes by at most ${number(half * 100)} percentage points in half of the images and ${number(most * 100)} in 95 of 100, the advice in ${advice} of ${images}.`,

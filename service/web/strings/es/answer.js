@@ -41,7 +41,7 @@ export const text = {
       lesion_touches_border: "La lesión llega al borde de la imagen; puede faltar una parte. Tome una que la muestre entera.",
       several_lesions: "Probablemente más de una lesión: el riesgo es el de todos los contornos juntos. Tome una imagen de cada una.",
       branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico; confíe menos en esta respuesta.",
-      near_threshold: "La respuesta está cerca de un límite. Tome una segunda imagen de esta lesión: puede cambiar el consejo.",
+      near_threshold: "Cerca de un límite: una segunda imagen puede cambiar el consejo.",
       not_sure: "Ningún diagnóstico conocido es suficientemente probable: se aconseja derivar aunque el riesgo esté por debajo del umbral.",
       small_picture: "La imagen tiene menos píxeles de los que necesita la red; envíe el original.",
       burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente. Use una sin texto.",

@@ -43,7 +43,7 @@ export const text = {
   },
   examples: {
     melanoma: { title: "Lesión oscura e irregular", known: "Diagnóstico conocido: melanoma. El modelo incluido se entrenó con ella, entre otras." },
-    nevus: { title: "Lesión roja y marrón", known: "Diagnóstico conocido: nevus. El umbral del modelo incluido se eligió con ella, entre otras." },
+    nevus: { title: "Lesión roja y marrón", known: "Conocido: nevus. El modelo incluido no la ha visto." },
   },
 
   picture: (count = 0) => `Imagen ${count}`,
@@ -136,7 +136,7 @@ export const text = {
     ],
     cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió la red.",
     noPreview: "El navegador no puede mostrarla.",
-    dashes: (count = 1) => `Línea discontinua: el recorte que valoró la red. Línea continua: ${count > 1 ? `los contornos de ${count} zonas encontradas; el riesgo es el de todas juntas.` : "el contorno de la lesión encontrada."}`,
+    dashes: (count = 1) => `Línea discontinua: el recorte que la red vio ampliado. Línea continua: ${count > 1 ? `los contornos de ${count} zonas encontradas; el riesgo es el de todas juntas.` : "el contorno de la lesión encontrada."}`,
     lifted: "Mapa oculto; pulse O para verlo de nuevo.",
   },
 
@@ -171,11 +171,11 @@ export const text = {
     frame: "Mostrar la entrada de la red",
     scales: {
       lesion: ["0", "1", "Atención a la lesión"],
-      spatial: ["1×", "2× o más", "el punto medio"],
+      spatial: ["1×", "1,5× o más", "el punto medio"],
       correlation: ["1×", "4× o más", "el par de puntos medio"],
     },
     legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
-    placesCrop: "Este mapa fija el recorte discontinuo, y la red no valora nada más.",
+    placesCrop: "Este mapa fija el recorte discontinuo, que la red ve ampliado.",
     notMeasured: "No se ha medido cuánto influye este mapa en las respuestas.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Medido en ${where}: sin la atención espacial y de correlación, el riesgo cambia como mucho ${number(half * 100)} puntos porcentuales en la mitad de las imágenes y ${number(most * 100)} en 95 de 100; el consejo, en ${advice} de ${images}.`,
