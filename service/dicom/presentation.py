@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ColorSoftcopyPresentationStateStorage, ExplicitVRLittleEndian
 
-from service.attention.overlay import AttentionMaps, OverlayOptions
+from service.attention.maps import AttentionMaps
+from service.attention.overlay import OverlayOptions
 from service.dicom.common import begin, reference
 from service.dicom.report import corners
 from service.dicom.source import Source

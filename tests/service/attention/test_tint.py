@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.attention.overlay import (
-    EVIDENCE_LEVEL,
-    FULL_SCALE,
-    NO_EVIDENCE,
-    AttentionMaps,
-    MapKind,
-    OverlayOptions,
-    colour_table,
-    render,
-)
+from service.attention.maps import AttentionMaps, MapKind
+from service.attention.overlay import EVIDENCE_LEVEL, FULL_SCALE, NO_EVIDENCE, OverlayOptions, colour_table, render
 from tests.service.attention.maps import CAPTION, SIDE, SKIN, UNIFORM, cells, change, maps, spots
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from service.attention.maps import AttentionMaps, MissingMap
 from service.attention.outline import contours, signed_area
-from service.attention.overlay import AttentionMaps, MissingMap, OverlayOptions
+from service.attention.overlay import OverlayOptions
 from service.prediction.attention_summary import summarise
 from tests.service.tiny_bundle import dark_square, picture_bytes
 from tests.service.wire import check_problem
