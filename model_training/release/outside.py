@@ -31,7 +31,7 @@ from service.bundle import (
     Record,
     Repeatability,
     is_unsure,
-    referral_margin,
+    referral_margins,
     write_bundle,
 )
 from service.imaging import read_picture
@@ -130,9 +130,10 @@ def measure_repeats(bundle: Bundle, images: LabelledImages, *, measured_on: str)
         return None
     manifest, refers_P2 = bundle.manifest, advice.refers_N[pairs_P2]
     change_P = np.abs(np.diff(advice.malignancy_N[pairs_P2].astype(float)))
-    margin_P2 = referral_margin(
+    margins_N2 = referral_margins(
         advice.probabilities_NK, manifest.operating_point().threshold, manifest.not_sure, manifest.classes
-    )[pairs_P2]
+    )
+    margin_P2 = margins_N2.max(axis=1)[pairs_P2]
     return Repeatability(
         measured_on=f"{measured_on} ({len(pairs_P2)} pairs)",
         num_pairs=len(pairs_P2),

@@ -39,7 +39,7 @@ from service.bundle.manifest import (
     TensorSpec,
     Variant,
 )
-from service.bundle.referral import NotSure, is_unsure, referral_margin
+from service.bundle.referral import NotSure, is_unsure, referral_margins
 
 __all__ = [
     "ABSTAINS",
@@ -87,6 +87,6 @@ __all__ = [
     "measure_quality",
     "measure_reference",
     "read_feature_distance",
-    "referral_margin",
+    "referral_margins",
     "write_bundle",
 ]

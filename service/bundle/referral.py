@@ -49,7 +49,7 @@ def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.log(p / (1 - p)))
 
 
-def referral_margin(
+def referral_margins(
     probabilities_NK: ArrayLike,
     threshold: float,
     rule: NotSure | None,
@@ -57,16 +57,17 @@ def referral_margin(
     *,
     scale: Callable[[ArrayLike], NDArray[np.float64]] = log_odds,
 ) -> NDArray[np.float64]:
-    """How far each answer is beyond the limits for a referral, ``[N]``, in units of ``scale``; below 0: not referred.
+    """How far each answer is beyond the threshold and beyond "not sure", ``[N, 2]``, in units of ``scale``.
 
-    An answer that is beyond one of the limits is referred whatever the others say, so the farthest counts.
+    An answer beyond (at least 0) one of the two is referred whatever the other says, so the larger decides.
     """
     probabilities = np.asarray(probabilities_NK, dtype=np.float64)
     malignant_K, unknown_K = (np.array([each.role == role for each in classes]) for role in ("malignant", "unknown"))
-    margins = [scale(probabilities[..., malignant_K].sum(axis=-1)) - scale(threshold)]
+    reached = scale(probabilities[..., malignant_K].sum(axis=-1)) - scale(threshold)
+    unsure = np.full_like(reached, -np.inf)
     if rule is not None:
-        margins.append(scale(rule.least_probability) - scale(probabilities.max(axis=-1)))
+        unsure = np.maximum(unsure, scale(rule.least_probability) - scale(probabilities.max(axis=-1)))
     if unknown_K.any():
         known = probabilities[..., ~unknown_K].max(axis=-1)
-        margins.append(scale(probabilities[..., unknown_K].max(axis=-1)) - scale(known))
-    return np.asarray(np.max(margins, axis=0))
+        unsure = np.maximum(unsure, scale(probabilities[..., unknown_K].max(axis=-1)) - scale(known))
+    return np.stack([reached, unsure], axis=-1)

@@ -22,7 +22,7 @@ from service.cli.rows import to_fields
 from service.cli.s3 import Location
 from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import NOTICE, Prediction
-from service.prediction.words import for_what
+from service.prediction.words import for_what, limits, not_ruled_out
 
 
 class Outcome(NamedTuple):
@@ -84,7 +84,7 @@ def on_terminal(
     width = max((len(to_text(path)) for path in paths), default=0)
     if not as_json:
         advice = f"{point.name:<{_ADVICE_WIDTH}}"
-        typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9} {'threshold':>9}  {'most probable':<26} reasons")
+        typer.echo(f"{'picture':<{width}}  {advice} {'malignant':>9} {'threshold':>9}  reasons")
 
     def report(outcome: Outcome) -> None:
         summary.add(outcome)
@@ -103,6 +103,7 @@ def on_terminal(
             console.print(f"{reason}: {meaning}")
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
+    console.print(f"{not_ruled_out(classes)} {limits(classes)}")
     console.print(_performance(point))
     console.print(NOTICE)
     if as_json:
@@ -182,10 +183,6 @@ def _row(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
     nothing = "no assessment (research)" if shown else "no assessment"
     advice = {True: "refer", False: f"no referral{for_what(classes)}", None: nothing}[decision.refer]
     malignant, threshold = (
-        f"{number:.3f}" if shown else "-" for number in (decision.malignant_probability, decision.threshold)
+        f"{number:.4f}" if shown else "-" for number in (decision.malignant_probability, decision.threshold)
     )
-    probable = "-"
-    if prediction.diagnosis is not None and prediction.probabilities is not None:
-        label = next(each.label for each in classes if each.name == prediction.diagnosis)
-        probable = f"{label} {prediction.probabilities[prediction.diagnosis]:.2f}"
-    return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9} {threshold:>9}  {probable:<26} {remarks}"
+    return f"{advice:<{_ADVICE_WIDTH}} {malignant:>9} {threshold:>9}  {remarks}"

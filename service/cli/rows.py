@@ -21,11 +21,9 @@ def to_fields(prediction: Prediction) -> dict[str, Any]:
 def columns(classes: Sequence[str]) -> list[str]:
     """The columns of a table."""
     return [
-        "picture",
-        "diagnosis",
-        *classes,
-        *("malignant_probability", "operating_point", "prevalence", "threshold", "refer"),
-        *("status", "reasons", "abstained_because", "abstains"),
+        # The advice first; the most probable class is none.
+        *("picture", "refer", "status", "reasons", "abstained_because", "malignant_probability", "threshold"),
+        *("operating_point", "prevalence", "abstains", "diagnosis", *classes),
         *("lesion_found", "lesion_fraction", "crop_x0", "crop_y0", "crop_x1", "crop_y1"),
         *("sharpness", "dark_share", "bright_share", "colour", "unfamiliarity"),
         *("width", "height", "format", "sha256", "notes"),
@@ -35,7 +33,7 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 def classes_of(head: Sequence[str]) -> list[str]:
     """The classes in the columns of a table; raises ValueError for those of another."""
-    before, after = columns([]).index("malignant_probability"), len(columns([]))
+    before, after = columns([]).index("diagnosis") + 1, len(columns([]))
     classes = list(head[before : len(head) - after + before])
     if columns(classes) != list(head):
         raise ValueError(f"its columns are {', '.join(head):.60}")

@@ -28,7 +28,7 @@ from service.dicom.identity import uid_of
 from service.dicom.source import Source
 from service.prediction.decision import Reason
 from service.prediction.schemas import CropBox, DecisionBody, ModelBody, Prediction
-from service.prediction.words import advice, conclusion
+from service.prediction.words import advice, conclusion, risk_name
 
 _TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 _LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
@@ -57,7 +57,7 @@ _ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 _ALGORITHM_FAMILY = Code("111000", "DCM", "Algorithm Family")
 _REGION, _SOURCE = Code("111030", "DCM", "Image Region"), Code("260753009", "SCT", "Source")
 _MEASURED_IMAGE = Code("121112", "DCM", "Source of Measurement")
-_RISK, _THRESHOLD = Code("111047", "DCM", "Probability of cancer"), Code("122411", "DCM", "Threshold Value")
+_THRESHOLD = Code("122411", "DCM", "Threshold Value")
 _PREVALENCE = ours("prevalence", "Share of malignant lesions for which the figures hold")
 _CLASS = ours("class", "Class of the model")
 _ADVICE = ours("advice", "Referral advice")
@@ -160,7 +160,8 @@ def _figures(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> Itera
     decision = prediction.decision
     assert decision.malignant_probability is not None
     assert prediction.probabilities is not None
-    yield percentage(_RISK, decision.malignant_probability)
+    # Not "Probability of cancer" (111047, DCM): there are cancers that the model does not know.
+    yield percentage(ours("risk", risk_name(classes)), decision.malignant_probability)
     yield percentage(_THRESHOLD, decision.threshold)
     if decision.prevalence is not None:
         yield percentage(_PREVALENCE, decision.prevalence)

@@ -21,7 +21,7 @@ from service.fhir.coding import (
 from service.fhir.model import ARTIFICIAL_INTELLIGENCE
 from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import DecisionBody, Prediction
-from service.prediction.words import advice, conclusion, no_assessment
+from service.prediction.words import advice, conclusion, no_assessment, risk_name
 
 
 def observation(
@@ -109,8 +109,13 @@ def _figures(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> list[
     decision = prediction.decision
     assert decision.malignant_probability is not None
     assert prediction.probabilities is not None
-    risk = concept(DICOM, "111047", "Probability of cancer", text="Risk: probability that the lesion is malignant")
-    threshold = concept(DICOM, "122411", "Threshold Value", text="Threshold: a referral is advised from this risk on")
+    risk = concept(ours("observation"), "risk", text=risk_name(classes))
+    threshold = concept(
+        DICOM,
+        "122411",
+        "Threshold Value",
+        text="Threshold: a referral is advised from this risk on",
+    )
     figures = [(risk, decision.malignant_probability), (threshold, decision.threshold)]
     if decision.prevalence is not None:
         prevalence = concept(

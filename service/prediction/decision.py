@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from service.attention.outline import contours, signed_area
-from service.bundle import Manifest, OperatingPoint, is_unsure, malignancy, referral_margin
+from service.bundle import Manifest, OperatingPoint, is_unsure, malignancy, referral_margins
 from service.bundle.abstention import ABSTAINS, LimitReason, Quality, beyond_limits
 from service.imaging import CAUTIONS, Caution
 from service.inference.answers import Answer
@@ -19,8 +19,9 @@ Reason = Literal[
     "lesion_touches_border",
     "several_lesions",
     "branches_disagree",
-    "near_threshold",
     "not_sure",
+    "near_threshold",
+    "near_not_sure",
     "small_picture",
     Caution,
 ]
@@ -37,10 +38,12 @@ REASONS: dict[Reason, str] = {
     "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
     "several_lesions": "the picture seems to show more than one lesion, which were judged as one",
     "branches_disagree": "the two branches name different diagnoses",
-    "near_threshold": "the answer is close to a limit for a referral: another picture of the lesion may get the other "
-    "advice",
     "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, although the probability "
     "of malignancy is below the threshold",
+    "near_threshold": "the probability of malignancy is close to the threshold: another picture of the lesion may get "
+    "the other advice",
+    "near_not_sure": "the likeliest diagnosis is about as likely as it must be: another picture of the lesion may get "
+    "the other advice",
     "small_picture": "the picture has fewer pixels than the network takes",
     "burned_in_annotation": CAUTIONS["burned_in_annotation"],
     "recognizable_features": CAUTIONS["recognizable_features"],
@@ -153,15 +156,21 @@ def judge(
     shares_K: Sequence[float], malignant: float, manifest: Manifest, point: OperatingPoint
 ) -> tuple[bool, list[Reason]]:
     """Whether to refer, from the probabilities as they are sent, and the reasons for caution that come with it:
-    ``near_threshold`` by the measured repeatability if there is one, ``not_sure`` where it alone decides."""
+    near one of the limits by the measured repeatability if there is one, ``not_sure`` where it alone decides."""
     limits = (point.threshold, manifest.not_sure, manifest.classes)
     if (repeatability := manifest.repeatability) is None:
-        near = abs(referral_margin(shares_K, *limits, scale=np.asarray)) < NEAR_THRESHOLD
+        near, margins = NEAR_THRESHOLD, referral_margins(shares_K, *limits, scale=np.asarray)
     else:
-        near = abs(referral_margin(shares_K, *limits)) < repeatability.near_threshold
+        near, margins = repeatability.near_threshold, referral_margins(shares_K, *limits)
+    # Far beyond one limit, the other one cannot change the advice.
+    threshold, unsure_limit = (abs(margins) < near) & bool(margins.max() < near)
     reached = malignant >= point.threshold
     unsure = not reached and bool(is_unsure(shares_K, manifest.not_sure, manifest.classes))
-    named: dict[Reason, bool] = {"near_threshold": bool(near), "not_sure": unsure}
+    named: dict[Reason, bool] = {
+        "not_sure": unsure,
+        "near_threshold": bool(threshold),
+        "near_not_sure": bool(unsure_limit),
+    }
     return reached or unsure, [reason for reason, holds in named.items() if holds]
 
 

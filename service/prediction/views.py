@@ -14,7 +14,7 @@ from service.prediction.prevalence import convert, convert_shares
 from service.prediction.schemas import BranchProbabilities, DecisionBody, Performance, Prediction
 
 # Reasons that depend on the probabilities.
-_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "near_threshold", "not_sure"})
+_OF_FIGURES: frozenset[Reason] = frozenset({"branches_disagree", "not_sure", "near_threshold", "near_not_sure"})
 
 
 class ViewError(ValueError):
@@ -62,7 +62,7 @@ def at_point(prediction: Prediction, manifest: Manifest, point: OperatingPoint) 
     assert malignant is not None  # of a kept prediction
     assert shares is not None
     refer, named = judge([shares[each.name] for each in manifest.classes], malignant, manifest, point)
-    for reason in ("near_threshold", "not_sure"):
+    for reason in _OF_FIGURES - {"branches_disagree"}:
         decision = _with_reason(decision, reason, reason in named)
     judged = decision.model_copy(
         update={

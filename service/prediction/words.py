@@ -9,6 +9,9 @@ from service.bundle.base import Interval
 from service.prediction.decision import REASONS, Reason
 from service.prediction.schemas import DecisionBody, Performance, Prediction
 
+# Cancers of the skin that are named as unknown to every model without such a class.
+_UNKNOWN = ("basal_cell_carcinoma", "squamous_cell_carcinoma")
+
 
 def advice(refer: bool, classes: Sequence[DiagnosisClass]) -> str:
     """What to do, as a model with these ``classes`` advises it."""
@@ -21,8 +24,27 @@ def for_what(classes: Sequence[DiagnosisClass]) -> str:
     return f" for {judged[0]}" if len(judged) == 1 else ""
 
 
+def risk_name(classes: Sequence[DiagnosisClass]) -> str:
+    """What the malignant probability is called; it says nothing of lesions that the model does not know."""
+    judged = [each.label for each in classes if each.malignant]
+    return f"{judged[0]} risk" if len(judged) == 1 else "Risk of the malignant diagnoses that the model knows"
+
+
+def limits(classes: Sequence[DiagnosisClass]) -> str:
+    """What a model with these ``classes`` cannot recognise."""
+    others = [name.replace("_", " ") for name in _UNKNOWN if all(each.name != name for each in classes)]
+    known = ", ".join(each.label.lower() for each in classes)
+    return f"It cannot recognise {', '.join(others)}{' or ' if others else ''}anything but: {known}."
+
+
+def not_ruled_out(classes: Sequence[DiagnosisClass]) -> str:
+    """What no referral does not say."""
+    judged = " or ".join(each.label.lower() for each in classes if each.malignant)
+    return f"No referral does not rule out {judged}."
+
+
 def conclusion(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
-    """The advice first, then reasons for caution, then what testing found at the operating point.
+    """The advice first, then reasons for caution, the model's limits, and what testing found at the operating point.
 
     ``classes`` are those of the prediction's model. Without advice: the reasons alone, and no number. The most probable
     class is never part of it: that may be a benign one where a referral is advised.
@@ -31,9 +53,11 @@ def conclusion(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str
     if decision.refer is None:
         return f"{no_assessment(decision)}. Nothing was assessed, and nothing is ruled out. {prediction.notice}"
     parts = [f"{advice(decision.refer, classes)}."]
+    if not decision.refer:
+        parts.append(not_ruled_out(classes))
     if decision.reasons:
         parts.append(f"Caution: {in_words(decision.reasons)}.")
-    return " ".join([*parts, _tested(decision), prediction.notice])
+    return " ".join([*parts, limits(classes), _tested(decision), prediction.notice])
 
 
 def no_assessment(decision: DecisionBody) -> str:

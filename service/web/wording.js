@@ -16,7 +16,7 @@ const SLIGHT = 0.05;
 const ABSTAINING = [["too_dark", "too_bright"], ["blurred", "no_colour"], ["not_dermoscopy"]];
 
 /** Reasons about the diagnosis: left out where there is no assessment. */
-const OF_THE_ANSWER = ["near_threshold", "branches_disagree", "not_sure"];
+const OF_THE_ANSWER = ["not_sure", "near_threshold", "near_not_sure", "branches_disagree"];
 
 /** @param {Item} item @returns {item is Result} */
 export const isAnswered = (item) => item.state === "answered" && !item.covered;

@@ -81,7 +81,7 @@ def test_a_referral_below_the_threshold_says_why(visit: Visit) -> None:
     decision = page.locator(".decision")
     expect(decision.locator("h3")).to_have_text("Refer")
     expect(decision.get_by_role("img")).to_have_accessible_name(re.compile("below the decision threshold"))
-    expect(decision.locator(".reasons")).to_contain_text("None of the diagnoses it knows is likely enough")
+    expect(decision.locator(".reasons")).to_contain_text("none of the diagnoses it knows is likely enough")
     assert place(page, "risk-mark") < place(page, "threshold")
     visit.inspect("not-sure")
 

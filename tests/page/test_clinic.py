@@ -120,7 +120,7 @@ def test_another_operating_point_needs_no_upload(visit: Visit, server: Server, d
     assert decision["refer"] is True
     expect(page.locator(".decision h3")).to_have_text("Refer")
     expect(page.locator(".gauge-label")).to_contain_text(rough(decision["threshold"]))
-    expect(page.locator(".decision")).to_contain_text("Close to a limit")
+    expect(page.locator(".decision")).to_contain_text("close to the threshold")
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point("high-sensitivity")
     expect(page.locator(".limits")).to_contain_text(f"missed {round(100 * (1 - point.sensitivity.value))} of 100")
     assert sent == []

@@ -82,7 +82,7 @@ def test_the_report_says_what_the_answer_says(client: TestClient, path: str, sta
     report, answer = read(sent.content), client.get(sent.headers["location"]).json()
     assert {name: report[name].value for name in PATIENT} == PATIENT
     decision = answer["decision"]
-    assert figures(report)["Probability of cancer"] == pytest.approx(100 * decision["malignant_probability"])
+    assert figures(report)["Melanoma risk"] == pytest.approx(100 * decision["malignant_probability"])
     assert figures(report)["Threshold Value"] == pytest.approx(100 * decision["threshold"])
     uids = instance_uids(["sr"], INSTANCE, answer["model"]["sha256"], operating_point=decision["operating_point"])
     assert report.SOPInstanceUID == uids["sr"]

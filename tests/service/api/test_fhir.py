@@ -22,7 +22,7 @@ from tests.service.wire import FORM, check_problem
 
 FHIR = {"Accept": "application/fhir+json"}
 ABSTAINED = picture_bytes(Image.new("RGB", (256, 256), (9, 2, 2)))  # too dark, and near the threshold
-RISK = ("http://dicom.nema.org/resources/ontology/DCM", "111047")
+RISK = ("urn:cin:observation", "risk")
 LIMIT = ("http://dicom.nema.org/resources/ontology/DCM", "122411")
 LONG = "x" * 1000
 

@@ -89,7 +89,7 @@ def test_dcentvfy_finds_one_patient_and_study(tmp_path: Path) -> None:
 def test_dsrdump_reads_the_report(tmp_path: Path) -> None:
     text = run("dsrdump", "+Pc", "+Pl", written(tmp_path, prediction())["sr"])
     assert "error" not in text.lower(), text
-    assert '(111047,DCM,"Probability of cancer")="71"' in text
+    assert ',"Melanoma risk")="71"' in text
     assert '(121077,DCM,"Conclusion")="Referral advised.' in text
     assert "Preliminary Flag    : PRELIMINARY" in text
     assert '(130401,DCM,"Visual explanation")=(SC image,)' in text

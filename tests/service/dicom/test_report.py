@@ -37,7 +37,7 @@ def test_highdicom_reads_the_same_figures_and_region() -> None:
     measured = {each.name.meaning: (each.value, each.unit.value) for each in group.get_measurements()}
     assert made.probabilities is not None
     expected = {
-        "Probability of cancer": 71.0,
+        "Melanoma risk": 71.0,
         "Threshold Value": 42.0,
         "Share of malignant lesions for which the figures hold": 18.7,
         **{f"Probability of {each.label}": 100 * made.probabilities[each.name] for each in CLASSES},
@@ -82,7 +82,7 @@ def test_the_advice_comes_first_and_no_class_is_a_finding(refer: bool) -> None:
     document = report(made)
     told = [name for name, item in items(document) if item.RelationshipType == "CONTAINS"]
     assert told[0] == "Conclusion"
-    assert told.index("Referral advice") < min(told.index("Probability of cancer"), told.index("Reason for caution"))
+    assert told.index("Referral advice") < min(told.index("Melanoma risk"), told.index("Reason for caution"))
     assert values(document, "Conclusion") == [conclusion(made, CLASSES)]
     assert values(document, "Referral advice") == ["Referral advised" if refer else "No referral advised for melanoma"]
     assert values(document, "Finding") == ["Skin lesion"]

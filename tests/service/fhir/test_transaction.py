@@ -26,7 +26,7 @@ def made(of: Prediction, subject: str | None = None) -> dict[str, Any]:
 def test_risk_threshold_and_probabilities_are_those_of_the_answer() -> None:
     bundle = made(prediction())
     figures = {
-        (DICOM, "111047"): 71,
+        ("urn:cin:observation", "risk"): 71,
         (DICOM, "122411"): 42,
         ("urn:cin:observation", "prevalence"): 18.7,
         (SNOMED, "93655004"): 71,
@@ -49,7 +49,8 @@ def test_a_class_the_prediction_lacks_a_prevalence_for_is_left_out() -> None:
 @pytest.mark.parametrize("threshold", [0.710001, 0.12016212567687035, 0.7099999999])
 def test_risk_and_threshold_say_the_advice(threshold: float) -> None:
     bundle = made(prediction(threshold=threshold, refer=threshold <= 0.71))
-    risk, limit = (component_of(bundle, DICOM, code)["valueQuantity"]["value"] for code in ("111047", "122411"))
+    shown = (component_of(bundle, *code) for code in (("urn:cin:observation", "risk"), (DICOM, "122411")))
+    risk, limit = (component["valueQuantity"]["value"] for component in shown)
     assert (risk >= limit) == (threshold <= 0.71)
 
 
