@@ -23,12 +23,14 @@ TESTS = REPOSITORY / "tests"
 # Tests that start processes, train for longer than a second, or drive a browser or the stack: by folder, module or
 # name, or by what they stand on.
 INTEGRATION = (
+    "clients",
     "compose",
     "helm",
     "model_training/cli",
     "model_training/data/audit/test_audit.py",
     "model_training/data/audit/test_real_sets.py",
     "model_training/data/download/test_download.py::test_a_second_download_into_the_same_folder",
+    "model_training/evaluation/test_out_of_fold.py",
     "model_training/evaluation/test_statistics.py::test_delong_agrees_with_the_bootstrap",
     "model_training/evaluation/test_test_ledger.py",
     "model_training/network/test_network.py::test_gradients_reach_every_parameter_after_one_step",
@@ -50,10 +52,12 @@ INTEGRATION = (
     "service/bundle/test_drift_reference.py",
     "service/bundle/test_shipped_bundle.py",
     "service/cli",
+    "service/dicom/test_judges.py",
     "service/imaging/test_hostile.py",
     "service/pacs/test_hostile_pacs.py",
     "service/pacs/test_loop.py",
     "service/server",
+    "test_corpus.py",
     "test_documented_commands.py",
 )
 INTEGRATION_FIXTURES = {"small_experiment", "finished_tables", "real_redis"}

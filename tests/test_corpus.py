@@ -19,8 +19,6 @@ from tests.service.profiles import ADOBE_RGB, DISPLAY_P3, black_only_profile, rg
 from tests.service.tiny_bundle import picture_bytes
 from tests.torture.served import PROGRAM
 
-pytestmark = pytest.mark.integration
-
 SCENE = Image.fromarray(scene(400, 300))
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
 LINEAR = (b"gAMA", (100_000).to_bytes(4))

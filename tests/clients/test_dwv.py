@@ -17,7 +17,7 @@ from tests.service.dicom.results import INSTANCE, SERIES, items, read
 from tests.service.imaging.dicoms import of_jpeg
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
+pytestmark = pytest.mark.xdist_group("clients")
 
 ADDRESS = "http://viewer.test"
 PAGE = TOOLS.parents[1] / "dwv.html"

@@ -21,7 +21,7 @@ from tests.service.fhir.predictions import CLASSES, abstained, prediction, resou
 from tests.service.imaging.dicoms import of_jpeg
 from tests.service.tiny_bundle import dark_square, picture_bytes, write_tiny_bundle
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
+pytestmark = pytest.mark.xdist_group("clients")
 
 Json = dict[str, Any]
 KINDS = {"Device", "DocumentReference", "Observation", "DiagnosticReport", "Provenance", "ImagingStudy"}

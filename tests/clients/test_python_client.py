@@ -20,7 +20,7 @@ from tests.documented import commands_of
 from tests.page.browsing import Server
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
+pytestmark = pytest.mark.xdist_group("clients")
 
 EXAMPLE = REPOSITORY / "service" / "web" / "examples" / "ISIC_0001140.jpg"
 

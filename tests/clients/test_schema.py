@@ -14,7 +14,7 @@ from tests.clients.conftest import tool
 from tests.conftest import REPOSITORY
 from tests.service.tiny_bundle import CLASSES
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
+pytestmark = pytest.mark.xdist_group("clients")
 
 RULES = REPOSITORY / "tests" / "clients" / ".spectral.yml"
 

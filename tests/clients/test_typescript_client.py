@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 from tests.page.browsing import Server
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
+pytestmark = pytest.mark.xdist_group("clients")
 
 EXAMPLE = REPOSITORY / "service" / "web" / "examples" / "ISIC_0001140.jpg"
 _COMPILE = ("--strict", "--target", "es2022", "--module", "nodenext", "--types", "node", "--skipLibCheck")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,6 +24,7 @@ from service.runtime import Service
 from service.settings import Settings
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+_WITHOUT_NETLINK = Path(__file__).with_name("without_netlink.py")
 
 
 @dataclass(frozen=True)
@@ -64,5 +68,10 @@ def launch(playwright: Playwright) -> Browser | None:
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None:
         return None
+    environment: dict[str, str | float | bool] = {**os.environ}
+    if sys.platform == "linux":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment |= {"PATH": path, "PROGRAM": program}
+        program = str(_WITHOUT_NETLINK)
     # Chromium's own sandbox needs rights that a container seldom gives; the only pages are ours.
-    return playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    return playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], env=environment)

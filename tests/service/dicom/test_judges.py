@@ -14,8 +14,6 @@ from service.prediction.schemas import Prediction
 from tests.service.dicom.results import about, photograph, read
 from tests.service.fhir.predictions import abstained, prediction
 
-pytestmark = pytest.mark.integration
-
 PREDICTIONS = {"advice": prediction(), "no advice": abstained(), "plain": prediction(reasons=[], status="ok")}
 SOURCES: dict[str, dict[str, Any]] = {
     "all": {},

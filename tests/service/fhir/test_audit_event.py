@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,18 @@ from tests.service.fhir.logs import events_of, export, used_log
 Events = list[tuple[dict[str, Any], dict[str, Any]]]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the log is written once; not by this fixture, which no test's clean environment surrounds."""
+    return tmp_path_factory.mktemp("used")
+
+
 @pytest.fixture
-def log(tiny_bundle: Bundle, tmp_path: Path) -> Path:
-    return used_log(tiny_bundle, tmp_path)
+def log(kept: Path, tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy for one test."""
+    if not any(kept.iterdir()):
+        used_log(tiny_bundle, kept)
+    return Path(shutil.copy(kept / "audit.jsonl", tmp_path))
 
 
 @pytest.fixture
