@@ -18,13 +18,14 @@ _SETS: Mapping[str, str] = {
     "isic2017-train, out of fold": "the ISIC 2017 training set, each image judged by a network that had not seen it",
     "not_dermoscopy": "photographs of other things",
 }
+_PHOTOGRAPHS = "clinical_photographs"
 # In the names of the sets of :mod:`model_training.release.outside`.
 _OUTSIDE: Mapping[str, str] = {
     "bcc": "basal cell carcinomas",
     "akiec": "actinic keratoses",
     "vasc": "vascular lesions",
     "df": "dermatofibromas",
-    "clinical_photographs": "photographs taken without a dermatoscope",
+    _PHOTOGRAPHS: "photographs taken without a dermatoscope",
 }
 _NUMBERS: Mapping[int, str] = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 _ABOUT = "## About the model\n"
@@ -37,7 +38,8 @@ _SECTION = """\
 diagnosis: where {one} is rare, another diagnosis is nearly always more probable, also where a referral is right.
 
 **What it knows.** {num_classes} diagnoses: {classes}. {of_unknown_role}**It cannot recognise anything
-else**{unknown}: every image is judged as one of these, and "no referral" rules none of the others out.{outside}
+else**{unknown}: every image that gets advice is judged as one of these, and "no referral" rules none of the others
+out.{outside}
 
 **How good it is.** {performance}
 
@@ -63,7 +65,7 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         of_unknown_role=_of_unknown_role([c.label.lower() for c in classes if c.role == "unknown"]),
         unknown=_unknown({c.name.replace("_", " ") for c in classes}),
         or_unsure=", or when no diagnosis that it knows is likely enough" if manifest.get("not_sure") else "",
-        outside=_outside(manifest.get("outside") or ()),
+        outside=_outside(manifest.get("outside") or (), manifest["default_operating_point"]),
         performance=_performance(point, malignant),
         repeatability=_repeatability(manifest.get("repeatability")),
         not_sure=_not_sure(manifest.get("not_sure")),
@@ -90,7 +92,7 @@ def _unknown(known: Collection[str]) -> str:
     return f", such as {', '.join(names)}" if names else ""
 
 
-def _outside(measured: Sequence[OutsideAdvice]) -> str:
+def _outside(measured: Sequence[OutsideAdvice], point: str) -> str:
     if not measured:
         return ""
 
@@ -98,8 +100,11 @@ def _outside(measured: Sequence[OutsideAdvice]) -> str:
         count = f"{_interval(share.low, share.high)}; {of.num_images} images"
         return f"{100 * share.value:.0f} of 100 {_OUTSIDE.get(of.name, of.name)} ({count})"
 
-    said = " Of images that chose none of its limits, it advised no referral"
-    return f"{said} for {'; '.join(told(of, of.not_referred) for of in measured)}."
+    lesions = [told(of, of.not_referred) for of in measured if of.name != _PHOTOGRAPHS]
+    others = [told(of, of.withheld) for of in measured if of.name == _PHOTOGRAPHS]
+    said = [f"no referral for {'; '.join(lesions)}"] if lesions else []
+    said += [f"no advice on {'; '.join(others)}"] if others else []
+    return f" At `{point}`, of images that chose none of its limits, there was {', and '.join(said)}."
 
 
 def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
@@ -114,7 +119,7 @@ def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
         f"({_interval(found.low, found.high)}) and misses {100 * (1 - found.value):.0f}; of 100 others it refers "
         f"{100 * (1 - left.value):.0f} ({_interval(1 - left.high, 1 - left.low)}) for nothing. Intervals are 95 %. "
         f"Such sets hold far more {'melanomas' if list(malignant) == ['melanoma'] else 'malignant lesions'} than a "
-        "clinic sees, so most referrals there would be of harmless lesions."
+        "clinic sees: there, still more of the referrals are of harmless lesions."
     )
 
 
@@ -134,8 +139,9 @@ def _not_sure(rule: NotSure | None) -> str:
     cost = rule.cost
     return (
         "**When it is not sure.** Where no diagnosis that it knows is likely enough, it advises a referral below the "
-        f"threshold too: for {100 * cost.value:.0f} more of 100 harmless lesions ({_interval(cost.low, cost.high)}) in "
-        f"{_named(rule.chosen_on)}, so that lesions of other kinds are missed less often.\n\n"
+        "threshold too, so that lesions of other kinds are missed less often. The figures above include these "
+        f"referrals; they are {100 * cost.value:.0f} of 100 harmless lesions ({_interval(cost.low, cost.high)}) in "
+        f"{_named(rule.chosen_on)}.\n\n"
     )
 
 
@@ -143,7 +149,11 @@ def _abstention(measured: Sequence[MeasuredAbstention]) -> str:
     if not measured:
         return "Never: it advises on every image, also on those that show no skin."
     shares = [m for m in measured if m.variant == "fp32"] or measured
-    told = "; ".join(f"{100 * m.abstained.value:.0f} of 100 in {_named(m.measured_on)}" for m in shares)
+    told = "; ".join(
+        f"{100 * m.abstained.value:.0f} of 100 in {_named(m.measured_on)} "
+        f"({_interval(m.abstained.low, m.abstained.high)}; {m.num_pictures} images)"
+        for m in shares
+    )
     return (
         "It gives no advice on images that are blurred, too dark, too bright, grey, without a lesion, or unlike "
         f"dermoscopy ({told}). An image that passes is not thereby fit to be judged."

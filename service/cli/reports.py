@@ -103,7 +103,7 @@ def on_terminal(
             console.print(f"{reason}: {meaning}")
     if summary.left_out:
         console.print(f"left out: {list_kinds(summary.left_out)}")
-    console.print(f"{not_ruled_out(classes)} {limits(classes)}")
+    console.print(f"No referral {not_ruled_out(classes)} {limits(classes)}")
     console.print(_performance(point))
     console.print(NOTICE)
     if as_json:

@@ -72,7 +72,7 @@ class SeenImage(Record):
 
     id: str = Field(description="of its prediction, which may have expired")
     at: AwareDatetime = Field(description="UTC; when it was answered")
-    model: str = Field(description="name and version", examples=["cin-isic2017 1.4.0"])
+    model: str = Field(description="name and version", examples=["cin-isic2017 2.1.0"])
     model_sha256: str = Field(description="of the bundle's manifest, in hexadecimal")
     operating_point: str = Field(description="its name")
     threshold: Probability = Field(description="of the malignant probability, 0 to 1")

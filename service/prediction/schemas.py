@@ -138,7 +138,7 @@ class ModelBody(Body):
     """Which model answered, on what."""
 
     name: str = Field(description="the model's name", examples=["cin-isic2017"])
-    version: str = Field(description="the model's version", examples=["1.4.0"])
+    version: str = Field(description="the model's version", examples=["2.1.0"])
     sha256: str = Field(description="of the bundle's manifest, which fixes every file; in hexadecimal")
     variant: str = Field(description="precision", examples=["fp32"])
     provider: str = Field(description="processor", examples=["cpu"])
@@ -191,7 +191,7 @@ EXAMPLE: dict[str, Any] = {
         "spatial": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/spatial",
         "correlation": "/v1/predictions/6d1f0b3c9a524e7f8b2d4c6e8fa01b23/maps/correlation",
     },
-    "model": {"name": "cin-isic2017", "version": "1.0.0", "sha256": "0" * 64, "variant": "fp32", "provider": "cuda"},
+    "model": {"name": "cin-isic2017", "version": "2.1.0", "sha256": "0" * 64, "variant": "fp32", "provider": "cuda"},
     "follow_up": {"lesion": "L-0012", "visit": "2026-01-01"},
     "timings_ms": {"decode": 5.1, "queue": 0.1, "inference": 9.8, "total": 15.6},
     "notice": NOTICE,

@@ -38,9 +38,9 @@ def limits(classes: Sequence[DiagnosisClass]) -> str:
 
 
 def not_ruled_out(classes: Sequence[DiagnosisClass]) -> str:
-    """What no referral does not say."""
+    """What the absence of a referral does not say."""
     judged = " or ".join(each.label.lower() for each in classes if each.malignant)
-    return f"No referral does not rule out {judged}."
+    return f"does not rule out {judged}."
 
 
 def conclusion(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str:
@@ -54,7 +54,7 @@ def conclusion(prediction: Prediction, classes: Sequence[DiagnosisClass]) -> str
         return f"{no_assessment(decision)}. Nothing was assessed, and nothing is ruled out. {prediction.notice}"
     parts = [f"{advice(decision.refer, classes)}."]
     if not decision.refer:
-        parts.append(not_ruled_out(classes))
+        parts.append(f"This {not_ruled_out(classes)}")
     if decision.reasons:
         parts.append(f"Caution: {in_words(decision.reasons)}.")
     return " ".join([*parts, limits(classes), _tested(decision), prediction.notice])

@@ -23,12 +23,16 @@ function decisionOf(result, { agreement }) {
   const reasons = reasonsOf(result);
   const warning = h("p", { class: "not-ruled-out" }, notRuledOut(result));
   const caution = reasons.length > 0 && h("div", { class: "reasons" }, h("h4", reasonsTitle(prediction)), " ", h("ul", ...reasons.map((reason) => h("li", reason))));
+  const unsure = prediction.decision.reasons.includes("not_sure");
   const { same, of } = agreement();
   return h(
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
     h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", adviceOf(result))),
-    ...(kind === "abstained" ? [warning, caution, h("p", text.decision.abstainedWhatNext)] : riskParts(result, caution, kind === "no_referral" && warning)),
+    kind === "abstained" && warning,
+    // The risk alone does not explain a referral below the threshold.
+    (kind === "abstained" || unsure) && caution,
+    ...(kind === "abstained" ? [h("p", text.decision.abstainedWhatNext)] : riskParts(result, !unsure && caution, kind === "no_referral" && warning)),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression]), of > 0 && ` ${text.impression.agreement(same, of)}`),
     example && h("p", { class: "fine" }, text.examples[example].known),
   );

@@ -30,7 +30,7 @@ export function clinicOf(result, actions) {
     h("label", { class: "pick" }, h("span", words.point), h("select", { id: "point", onchange: choose }, ...options)),
     h("p", { class: "fine" }, words.remembered),
     h("h4", words.values),
-    ...valuesOf(point, prediction.decision.prevalence),
+    ...valuesOf(point, prediction.decision.prevalence, malignantNames(manifest)),
   );
   return folded;
 }
@@ -54,15 +54,15 @@ function prevalenceOf({ model: { manifest } }, { adjust }) {
   ];
 }
 
-/** @param {OperatingPoint} point @param {number | null} prevalence */
-function valuesOf(point, prevalence) {
+/** @param {OperatingPoint} point @param {number | null} prevalence @param {string[]} names */
+function valuesOf(point, prevalence, names) {
   const words = text.clinic;
   if (prevalence === null) return [];
   const found = predictiveValues(point, prevalence);
   if (!found) return [h("p", words.none)];
   const entry = (name = "", /** @type {Interval} */ { value, low, high }) => [h("dt", name), h("dd", h("strong", percent(value)), ` (${text.performance.interval(low, high)})`)];
   return [
-    h("dl", { class: "rates values" }, ...entry(words.positive, found.positive), ...entry(words.negative, found.negative)),
+    h("dl", { class: "rates values" }, ...entry(words.positive(names), found.positive), ...entry(words.negative(names), found.negative)),
     h("p", { class: "fine" }, words.at(short(prevalence)), " ", words.ends),
   ];
 }

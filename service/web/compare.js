@@ -10,7 +10,7 @@ import { numRegions, scaleOf } from "./geometry.js";
 import { text } from "./strings.js";
 import { Viewer, WHOLE } from "./viewer.js";
 import { buttonsOf } from "./viewer_buttons.js";
-import { adviceOf, because, pointName, riskOf, sizeInWords, verdict } from "./wording.js";
+import { adviceOf, because, notRuledOut, pointName, reasonsOf, riskOf, sizeInWords, verdict } from "./wording.js";
 
 /** @import { MapKind, Result } from "./types.js" */
 /** @import { Figures } from "./figures.js" */
@@ -79,7 +79,7 @@ export class Comparison {
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), adviceOf(chosen[index]));
       const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
-      at.textContent = [`${nameOf(chosen[index])}.`, ...judged].join(" ");
+      at.textContent = [`${nameOf(chosen[index])}.`, ...judged, ...reasonsOf(chosen[index]), notRuledOut(chosen[index])].filter(Boolean).join(" ");
     }
     const [a, b] = chosen;
     byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ ([...differenceOf(a, b), limits(riskOf(b.prediction) === null ? a : b)].filter(Boolean)));

@@ -49,7 +49,7 @@ function performanceOf(point, manifest) {
     h("dl", { class: "rates" }, ...rate(words.sensitivity, point.sensitivity, words.sensitivityMeans), ...rate(words.specificity, point.specificity, words.specificityMeans)),
     h("p", { class: "fine" }, `${words.measured(point.measured_on)} ${isHeldOut(point) ? words.chosen(point.chosen_on ?? "") : words.expectMore}`),
     repeatability && h("p", h("strong", words.repeatability), " ", words.repeats(repeatability.other_advice.value, repeatability.other_advice.low, repeatability.other_advice.high)),
-    repeatability && h("p", { class: "fine" }, words.changes(repeatability.median_change, repeatability.percentile_95_change, repeatability.measured_on)),
+    repeatability && h("p", { class: "fine" }, changesOf(repeatability)),
   );
 }
 
@@ -169,6 +169,9 @@ function modelOf({ model, created_at: at, expires_at: expires, id }, { showCard 
   );
 }
 
+/** How far the answers to two images of one lesion differ. @param {import("./types.js").Repeatability} measured */
+const changesOf = (measured) => text.performance.changes(measured.median_change, measured.percentile_95_change, measured.measured_on);
+
 /**
  * The probabilities of both images next to each other.
  * @param {Result} one
@@ -204,6 +207,7 @@ export function differenceOf(one, two) {
       h("tbody", ...rows),
     ),
     !comparable && h("p", sameModel ? words.noDifference : words.models),
+    comparable && manifest.repeatability && h("p", { class: "fine" }, text.performance.repeatability, ": ", changesOf(manifest.repeatability)),
     h("p", { class: "fine" }, words.linked, " ", scaled ? words.scales : words.noScale),
   ];
 }

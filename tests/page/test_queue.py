@@ -42,7 +42,7 @@ def test_a_folder_is_listed_by_risk_and_nothing_is_dropped(visit: Visit, folder:
     chooser.value.set_files(folder)
     expect(page.locator("#session .item")).to_have_count(12)
     expect(page.locator(".item.sending").or_(page.locator(".item.waiting"))).to_have_count(0, timeout=60_000)
-    expect(page.locator("#summary")).to_have_text("3 refer, 3 failed, 6 below the threshold")
+    expect(page.locator("#summary")).to_have_text("3 refer, 3 failed, 6 no referral")
     kinds = page.locator("#session .item").evaluate_all("(items) => items.map((item) => item.classList[1])")
     assert kinds == ["refer"] * 3 + ["failed"] * 3 + ["no_referral"] * 6
     risks = [float(risk.rstrip("%")) for risk in page.locator(".item .verdict").all_inner_texts() if "%" in risk]
@@ -65,9 +65,9 @@ def test_a_folder_is_listed_by_risk_and_nothing_is_dropped(visit: Visit, folder:
 def test_several_are_pasted_or_dropped(visit: Visit) -> None:
     page = visit.page
     hand_over(page, "paste", EXAMPLE.read_bytes(), BENIGN.read_bytes())
-    expect(page.locator("#summary")).to_have_text("1 refer, 1 below the threshold")
+    expect(page.locator("#summary")).to_have_text("1 refer, 1 no referral")
     hand_over(page, "drop", EXAMPLE.read_bytes(), BENIGN.read_bytes())
-    expect(page.locator("#summary")).to_have_text("2 refer, 2 below the threshold")
+    expect(page.locator("#summary")).to_have_text("2 refer, 2 no referral")
 
 
 def test_names_of_files_are_shown_and_never_sent(visit: Visit, tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ def test_a_table_for_people(environment: dict[str, str], picture: Path) -> None:
     result = cin("predict", picture, **environment)
     assert result.exit_code == 0
     header, row = result.stdout.splitlines()
-    assert header.split() == ["picture", "balanced", "malignant", "threshold", "most", "probable", "reasons"]
+    assert header.split() == ["picture", "balanced", "malignant", "threshold", "reasons"]
     assert row.startswith(str(picture))
-    assert "Melanoma" in row
     assert "refer" in row
+    assert "rule out" in result.stderr
     risk, threshold = (float(row[(i := header.index(n)) : i + len(n)]) for n in ("malignant", "threshold"))
     assert threshold == THRESHOLD
     assert 0.4 < risk < 1.0
@@ -71,7 +71,7 @@ def test_one_bad_picture_does_not_stop_the_others(environment: dict[str, str], p
     missing = picture.with_name("missing.jpg")
     result = cin("predict", broken, missing, picture, **environment)
     assert result.exit_code == 1
-    assert "Melanoma" in result.stdout
+    assert "refer  " in result.stdout
     assert "truncated" in result.stderr
     assert "No such file" in result.stderr
     assert "Traceback" not in result.output
@@ -97,7 +97,7 @@ def test_pipes_and_devices_are_refused_at_once(
     assert result.exit_code == 1
     assert f"{pipe}: a pipe, a socket or a device" in result.stderr
     assert f"{device}: a pipe, a socket or a device" in result.stderr
-    assert "Melanoma" in result.stdout
+    assert "refer  " in result.stdout
 
 
 def test_names_on_the_terminal(environment: dict[str, str], broken: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ export const text = {
     chosen: (where = "") => `Die Schwelle wurde an ${where} gewählt.`,
     repeatability: "Ein zweites Bild derselben Läsion",
     repeats: (share = 0, low = 0, high = 0) => `ergab bei ${percent(share)} der Paare die andere Empfehlung (95-%-Intervall ${percent(low)} bis ${percent(high)}).`,
-    changes: (median = 0, most = 0, where = "") => `Das Risiko änderte sich bei der Hälfte um bis zu ${number(median * 100)} Prozentpunkte, bei 95 von 100 um bis zu ${number(most * 100)} (${where}).`,
+    changes: (median = 0, most = 0, where = "") => `In der Mischung des Modells änderte sich das Risiko bei der Hälfte um bis zu ${number(median * 100)} Prozentpunkte, bei 95 von 100 um bis zu ${number(most * 100)} (${where}).`,
   },
 
   clinic: {
@@ -88,8 +88,8 @@ export const text = {
     points: { balanced: "Ausgewogen", "high-sensitivity": "Hohe Sensitivität", dermatologist: "Wie Dermatologen" },
     remembered: "Wird in diesem Browser gemerkt und gilt für jede Antwort.",
     values: "Prädiktive Werte in Ihrer Praxis",
-    positive: "Von den überwiesenen Läsionen bösartig (PPV)",
-    negative: "Von den nicht überwiesenen harmlos (NPV)",
+    positive: (names = [""]) => `Von den überwiesenen Läsionen ${anyOf(names)} (PPV)`,
+    negative: (names = [""]) => `Von den nicht überwiesenen kein ${anyOf(names)} (NPV)`,
     ends: "In Klammern: mit Sensitivität und Spezifität an beiden Enden ihrer Intervalle.",
     none: "Hier wird jede Läsion überwiesen oder keine: einer der Werte hat keine Bedeutung.",
     at: (share = "") => `Wo ${share} der Läsionen bösartig sind.`,

@@ -92,7 +92,7 @@ export const text = {
         refer && `${refer} überweisen`,
         none && `${none} ohne Beurteilung`,
         failed && `${failed} fehlgeschlagen`,
-        below && `${below} unter der Schwelle`,
+        below && `${below} ohne Überweisung`,
         open && `${open} ausstehend`,
       ].filter(Boolean).join(", "),
     abstained: "Keine Beurteilung",
@@ -102,7 +102,7 @@ export const text = {
     retryAll: "Alle fehlgeschlagenen noch einmal",
     deleteAll: "Alle löschen",
     all: (count = 0) => `Alle ${count}`,
-    why: "Bleibt in diesem Tab, bis er geschlossen wird. Nach Risiko sortiert.",
+    why: "Bleibt in diesem Tab, bis er geschlossen wird. Überweisungen zuerst, dann nach Risiko.",
     remove: (name = "") => `${name} löschen`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `${name} gelöscht.`,
@@ -130,8 +130,7 @@ export const text = {
     contrast: "Kontrast",
     keys: "Tasten im Betrachter",
     keyList: [
-      ["Pfeiltasten", "Bild verschieben; auf der Korrelationskarte eine Stelle wählen (mit Umschalt: verschieben)"],
-      ["Enter, Esc", "zeigen, was mit der Stelle zusammenhängt; sie loslassen"],
+      ["Pfeiltasten", "Bild verschieben"],
       ["O", "Karte ein und aus"],
     ],
     cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
@@ -180,7 +179,7 @@ export const text = {
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Gemessen an ${where}: Ohne räumliche und Korrelations-Aufmerksamkeit ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,
     slight: "Diese Karten erklären also wenig von einer Antwort.",
-    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt, um zu sehen, womit das Netz sie verbindet.",
+    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt (Klick, oder Pfeiltasten und Enter; Esc löst), um zu sehen, womit das Netz sie verbindet.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt, was damit zusammenhängt.`,
     outside: "Die Stelle liegt außerhalb des Ausschnitts.",
     says: (summary, where, spot = false) => {

@@ -84,7 +84,7 @@ export const text = {
     chosen: (where = "") => `The threshold was chosen on ${where}.`,
     repeatability: "A second image of the same lesion",
     repeats: (share = 0, low = 0, high = 0) => `gave the other advice in ${percent(share)} of pairs (95% interval ${percent(low)} to ${percent(high)}).`,
-    changes: (median = 0, most = 0, where = "") => `The risk changed by ${number(median * 100)} percentage points in half of them, and by up to ${number(most * 100)} in 95 of 100 (${where}).`,
+    changes: (median = 0, most = 0, where = "") => `At the model's mix the risk changed by at most ${number(median * 100)} percentage points in half of them, and ${number(most * 100)} in 95 of 100 (${where}).`,
   },
 
   clinic: {
@@ -96,8 +96,8 @@ export const text = {
     points: { balanced: "Balanced", "high-sensitivity": "High sensitivity", dermatologist: "As dermatologists" },
     remembered: "Remembered in this browser and used for every answer.",
     values: "Predictive values in your clinic",
-    positive: "Of lesions referred, malignant (PPV)",
-    negative: "Of lesions not referred, harmless (NPV)",
+    positive: (names = [""]) => `Of lesions referred, ${anyOf(names)} (PPV)`,
+    negative: (names = [""]) => `Of lesions not referred, no ${anyOf(names)} (NPV)`,
     ends: "In brackets: with sensitivity and specificity at both ends of their intervals.",
     none: "Here every lesion is referred, or none: one of the values has no meaning.",
     at: (share = "") => `Where ${share} of lesions are malignant.`,

@@ -77,7 +77,7 @@ export const text = {
     chosen: (where = "") => `El umbral se eligió en ${where}.`,
     repeatability: "Una segunda imagen de la misma lesión",
     repeats: (share = 0, low = 0, high = 0) => `dio el consejo contrario en ${percent(share)} de los pares (intervalo del 95 %: ${percent(low)} a ${percent(high)}).`,
-    changes: (median = 0, most = 0, where = "") => `El riesgo cambió hasta ${number(median * 100)} puntos porcentuales en la mitad de ellos y hasta ${number(most * 100)} en 95 de cada 100 (${where}).`,
+    changes: (median = 0, most = 0, where = "") => `Con la mezcla del modelo, el riesgo cambió hasta ${number(median * 100)} puntos porcentuales en la mitad de ellos y hasta ${number(most * 100)} en 95 de cada 100 (${where}).`,
   },
 
   clinic: {
@@ -88,8 +88,8 @@ export const text = {
     points: { balanced: "Equilibrado", "high-sensitivity": "Alta sensibilidad", dermatologist: "Como dermatólogos" },
     remembered: "Se recuerda en este navegador y vale para todas las respuestas.",
     values: "Valores predictivos en su consulta",
-    positive: "De las lesiones derivadas, malignas (VPP)",
-    negative: "De las no derivadas, benignas (VPN)",
+    positive: (names = [""]) => `De las lesiones derivadas, ${anyOf(names)} (VPP)`,
+    negative: (names = [""]) => `De las no derivadas, sin ${anyOf(names)} (VPN)`,
     ends: "Entre paréntesis: con la sensibilidad y la especificidad en ambos extremos de sus intervalos.",
     none: "Aquí se derivan todas las lesiones o ninguna: uno de los valores no tiene sentido.",
     at: (share = "") => `Donde el ${share} de las lesiones son malignas.`,

@@ -92,7 +92,7 @@ export const text = {
         refer && `${refer} derivar`,
         none && `${none} sin valoración`,
         failed && `${failed} con error`,
-        below && `${below} bajo el umbral`,
+        below && `${below} sin derivación`,
         open && `${open} pendientes`,
       ].filter(Boolean).join(", "),
     abstained: "Sin valoración",
@@ -102,7 +102,7 @@ export const text = {
     retryAll: "Reintentar todas las fallidas",
     deleteAll: "Borrar todo",
     all: (count = 0) => `Las ${count}`,
-    why: "Se guarda en esta pestaña hasta cerrarla. Por orden de riesgo.",
+    why: "Se guarda en esta pestaña hasta cerrarla. Primero las derivaciones, luego por riesgo.",
     remove: (name = "") => `Borrar ${name}`,
     open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `Borrado: ${name}.`,
@@ -130,8 +130,7 @@ export const text = {
     contrast: "Contraste",
     keys: "Teclas del visor",
     keyList: [
-      ["Flechas", "mover la imagen; en el mapa de correlación, elegir un punto (con Mayús: mover)"],
-      ["Intro, Esc", "mostrar lo relacionado con el punto; soltarlo"],
+      ["Flechas", "mover la imagen"],
       ["O", "mostrar u ocultar el mapa"],
     ],
     cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió la red.",
@@ -180,7 +179,7 @@ export const text = {
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Medido en ${where}: sin la atención espacial y de correlación, el riesgo cambia como mucho ${number(half * 100)} puntos porcentuales en la mitad de las imágenes y ${number(most * 100)} en 95 de 100; el consejo, en ${advice} de ${images}.`,
     slight: "Así que estos mapas explican poco de una respuesta.",
-    relate: "Elija un punto dentro del recorte para ver con qué lo relaciona la red.",
+    relate: "Elija un punto dentro del recorte (clic, o flechas e Intro; Esc lo suelta) para ver con qué lo relaciona la red.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Punto en la fila ${row} de ${rows}, columna ${column} de ${columns}. Intro muestra lo relacionado.`,
     outside: "El punto está fuera del recorte.",
     says: (summary, where, spot = false) => {
