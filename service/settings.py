@@ -71,7 +71,10 @@ class Settings(BaseSettings):
     )
     caller_rate: float = Field(1000.0, gt=0, description="requests a second from one caller; more are refused with 429")
     caller_places: int | None = Field(
-        None, gt=0, description="slots that one caller may hold; default: with keys, half of CIN_QUEUE_SIZE, else all"
+        None,
+        gt=0,
+        description="slots that one caller may hold; default: with keys, half of CIN_QUEUE_SIZE, else all. Whatever it "
+        "is, a caller with several leaves as many free as it takes",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -27,6 +27,8 @@ from model_training.release.abstention import NamedFrames, add_abstention, read_
 from model_training.release.familiarity import Photographs
 from model_training.release.influence import measure_influence
 from model_training.release.outside import (
+    CLINICAL_PHOTOGRAPHS,
+    UNKNOWN_DIAGNOSES,
     LabelledImages,
     SetError,
     halves,
@@ -44,7 +46,7 @@ from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
 from service.bundle import Bundle, Repeatability, check_target, load_bundle
 
-UNKNOWN_DIAGNOSES, REPEAT_PAIRS, CLINICAL_PHOTOGRAPHS = "unknown_diagnoses", "repeat_pairs", "clinical_photographs"
+REPEAT_PAIRS = "repeat_pairs"
 OTHER_PHOTOGRAPHS = {CLINICAL_PHOTOGRAPHS: "clinical_photographs/images", "not_dermoscopy": "not_dermoscopy"}
 
 
@@ -204,7 +206,8 @@ def outside(
         )
     _write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
     if out is not None:
-        with_measured(source, out, repeatability=repeats, outside=outside_advice(found) or None)
+        measured = {"repeatability": repeats, "outside": outside_advice(found)}
+        with_measured(source, out, **{name: value for name, value in measured.items() if value})
     console().print_json(data=found)
 
 

@@ -47,7 +47,6 @@ def manifest_fields(
         "frame_size": data.frame_size,
         "frame_jpeg_quality": data.copies_jpeg_quality,
         "network_size": experiment.config.network.size,
-        "second_view": experiment.config.network.second_view,
         "input": TensorSpec(
             name="image",
             dtype="uint8",

@@ -36,6 +36,8 @@ from service.bundle import (
 )
 from service.imaging import read_picture
 
+UNKNOWN_DIAGNOSES, CLINICAL_PHOTOGRAPHS = "unknown_diagnoses", "clinical_photographs"
+
 # An answer is near a limit for a referral when a second image of the lesion gets the other advice with this chance.
 OTHER_ADVICE = 0.2
 
@@ -180,19 +182,14 @@ def _shares(advice: Advice, of_N: Flags) -> dict[str, Any]:
 
 def outside_advice(found: Mapping[str, Any]) -> list[OutsideAdvice]:
     """Of the figures of the command ``outside``, those of images that chose no limit."""
-    shares = {
-        (name, f"unknown_diagnoses, {half} half"): of
-        for half, diagnoses in found.get("unknown_diagnoses", {}).items()
-        if half == "second"
-        for name, of in diagnoses.items()
-    }
-    photographs = "clinical_photographs, second half"
-    if photographs in found:
-        shares["clinical_photographs", photographs] = found[photographs]
-    return [OutsideAdvice(name=name, measured_on=images, **of) for (name, images), of in shares.items()]
+    second = found.get(UNKNOWN_DIAGNOSES, {}).get("second", {})
+    shares = [(name, f"{UNKNOWN_DIAGNOSES}, second half", of) for name, of in second.items()]
+    if (photographs := f"{CLINICAL_PHOTOGRAPHS}, second half") in found:
+        shares.append((CLINICAL_PHOTOGRAPHS, photographs, found[photographs]))
+    return [OutsideAdvice(name=name, measured_on=images, **of) for name, images, of in shares]
 
 
-def with_measured(bundle: Bundle, out: Path, **measured: Record | list[OutsideAdvice] | None) -> Bundle:
+def with_measured(bundle: Bundle, out: Path, **measured: Record | list[OutsideAdvice]) -> Bundle:
     """Write the bundle to ``out`` with more fields in its manifest, and what the card's summary says of them."""
     fields = bundle.manifest.model_dump(exclude={"schema_version", "files"})
     files = {name: bundle.path(name) for name in bundle.manifest.files}

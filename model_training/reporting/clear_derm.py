@@ -37,8 +37,9 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 12. **External test set.** {external}
 13. **Multivendor images.** {vendors}
 14. **Class distribution and balance.** {balance}.
-15. **Out-of-distribution images.** None in these sets. Every picture gets one of the classes, also one that shows none;
-    the model card says which get no advice, and how many of other kinds were told apart, where some were counted.
+15. **Out-of-distribution images.** None in these sets. Every picture that gets advice gets one of the classes, also
+    one that shows none; the model card says which get none, and how many of other kinds were told apart, where some
+    were counted.
 
 ## Technique
 

@@ -167,9 +167,6 @@ class Manifest(Record):
         None, ge=1, le=95, description="the training pictures were JPEG of this quality at frame size"
     )
     network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
-    second_view: Literal["crop", "whole"] = Field(
-        "crop", description="what the second branch sees, and its attention maps cover; since schema 7"
-    )
     input: TensorSpec = Field(description="what the graphs take")
     outputs: list[TensorSpec] = Field(description="what the graphs give, in order")
     variants: list[Variant] = Field(min_length=1, description="the same network at different precisions")

@@ -11,8 +11,7 @@ from typing import get_args
 
 from filelock import FileLock
 
-from service.attention.maps import AttentionMaps, MapKind
-from service.attention.overlay import OverlayOptions, encode, render
+from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, encode, render
 from service.cli.archive import OVERLAYS_MARKER, ArchiveError
 from service.cli.files import replace_file
 from service.cli.paths import place_of

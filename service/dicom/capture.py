@@ -10,8 +10,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from service.attention.maps import RGB, AttentionMaps
-from service.attention.overlay import OverlayOptions, render
+from service.attention.overlay import RGB, AttentionMaps, OverlayOptions, render
 from service.dicom.coding import Code, item
 from service.dicom.common import begin, reference
 from service.dicom.source import Source

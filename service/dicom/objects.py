@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.bundle import DiagnosisClass
 from service.dicom.capture import capture
 from service.dicom.identity import Kind, instance_uids

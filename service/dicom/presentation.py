@@ -11,8 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ColorSoftcopyPresentationStateStorage, ExplicitVRLittleEndian
 
-from service.attention.maps import AttentionMaps
-from service.attention.overlay import OverlayOptions
+from service.attention.overlay import AttentionMaps, OverlayOptions
 from service.dicom.common import begin, reference
 from service.dicom.report import corners
 from service.dicom.source import Source
@@ -21,7 +20,7 @@ from service.prediction.schemas import Prediction
 
 _CROP, _LESION = "AI CROP BOX", "AI LESION"
 _LAYERS = {
-    _CROP: "What the network judged; AI, research only",
+    _CROP: "What the network saw enlarged; AI, research only",
     _LESION: "Where the network's attention sees a lesion; AI, research only",
 }
 

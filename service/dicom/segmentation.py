@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.dicom.coding import Code, item
 from service.dicom.common import SKIN_LESION, algorithm, begin, lesion_tracking, reference
 from service.dicom.identity import uid_of

@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from service.attention.maps import WHOLE, AttentionMaps, BranchChoice, Map, MapKind, Region
 from service.attention.outline import contours
-from service.attention.overlay import EVIDENCE_LEVEL, OverlayOptions, is_evident, map_values
+from service.attention.overlay import (
+    EVIDENCE_LEVEL,
+    AttentionMaps,
+    BranchChoice,
+    Map,
+    MapKind,
+    OverlayOptions,
+    is_evident,
+    map_values,
+)
 from service.prediction.schemas import Body, Share
 
 # The value at which the tint starts: 0, or the average.
@@ -71,8 +79,7 @@ def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
 
     Raises :class:`MissingMap` or :class:`OverlayError` as :func:`service.attention.overlay.render` does.
     """
-    values, region = map_values(maps, options)
-    left, top, right, bottom = region
+    values, (left, top, right, bottom) = map_values(maps, options)
     level = EVIDENCE_LEVEL[options.kind]
     evident = is_evident(values, options.kind)
     scale = np.array([(right - left) * maps.width, (bottom - top) * maps.height])
@@ -81,13 +88,13 @@ def summarise(maps: AttentionMaps, options: OverlayOptions) -> AttentionSummary:
     return AttentionSummary(
         map=options.kind,
         branch=options.branch,
-        region="picture" if region == WHOLE else "crop",
+        region="picture" if options.kind == "lesion" else "crop",
         peak=round(float(values.max()), 3),
         evidence_level=level,
         evident=evident,
         share=round(float((values >= level).mean()), 4),
         centre=_point(_centre(values, _FLOOR[options.kind]) * scale + origin) if evident else None,
-        peaks=_peaks(maps, values, options.kind, region) if evident and options.kind != "lesion" else [],
+        peaks=_peaks(maps, values, options) if evident and options.kind != "lesion" else [],
         outline=[[_point(corner) for corner in ring * scale + origin] for ring in rings],
     )
 
@@ -101,14 +108,14 @@ def _centre(values: Map, floor: float) -> NDArray[np.float64]:
     return np.array([(excess.sum(axis=0) * x).sum() / total, (excess.sum(axis=1) * y).sum() / total])
 
 
-def _peaks(maps: AttentionMaps, values: Map, kind: MapKind, region: Region) -> list[Peak]:
-    """The highest spots of a map over ``region``, with their place in the lesion's rectangle."""
-    x0, y0, x1, y1 = region
+def _peaks(maps: AttentionMaps, values: Map, options: OverlayOptions) -> list[Peak]:
+    """The highest spots, with their place in the lesion's rectangle."""
+    x0, y0, x1, y1 = map(float, maps.crop_box)
     rows, columns = values.shape
     lesion = maps.lesion / 255.0 >= EVIDENCE_LEVEL["lesion"]
     rectangle = _rectangle(lesion) if lesion.any() else (x0, y0, x1, y1)
     found = []
-    for row, column in _highest(values, EVIDENCE_LEVEL[kind]):
+    for row, column in _highest(values, EVIDENCE_LEVEL[options.kind]):
         left, right = (x0 + (x1 - x0) * (column + edge) / columns for edge in (0, 1))
         top, bottom = (y0 + (y1 - y0) * (row + edge) / rows for edge in (0, 1))
         x, y = (left + right) / 2, (top + bottom) / 2

@@ -162,8 +162,9 @@ def judge(
         near, margins = NEAR_THRESHOLD, referral_margins(shares_K, *limits, scale=np.asarray)
     else:
         near, margins = repeatability.near_threshold, referral_margins(shares_K, *limits)
-    # Far beyond one limit, the other one cannot change the advice.
-    threshold, unsure_limit = (abs(margins) < near) & bool(margins.max() < near)
+    # A referral ends when every limit is missed, and begins when one is reached.
+    largest = margins.max()
+    threshold, unsure_limit = (abs(margins) < near) & (largest < near) & ((margins >= 0) | (largest < 0))
     reached = malignant >= point.threshold
     unsure = not reached and bool(is_unsure(shares_K, manifest.not_sure, manifest.classes))
     named: dict[Reason, bool] = {

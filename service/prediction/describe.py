@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
-from service.attention.maps import AttentionMaps
-from service.bundle import Bundle, FeatureDistance, Manifest, OperatingPoint, Quality, measure_quality
+from service.attention.overlay import AttentionMaps
+from service.bundle import Bundle, FeatureDistance, OperatingPoint, Quality, measure_quality
 from service.imaging import Picture
 from service.inference.answers import Answer
 from service.inference.engine import Engine
@@ -169,7 +169,7 @@ def _links(id: str, *, has_feature_attention: bool) -> AttentionLinks:
     )
 
 
-def attention_maps(picture: Picture, answer: Answer, manifest: Manifest) -> AttentionMaps:
+def attention_maps(picture: Picture, answer: Answer) -> AttentionMaps:
     """What overlays of this answer are drawn from."""
     return AttentionMaps(
         frame=picture.frame,
@@ -179,7 +179,6 @@ def attention_maps(picture: Picture, answer: Answer, manifest: Manifest) -> Atte
         lesion=answer.lesion_attention,
         spatial=answer.spatial_attention,
         correlation=answer.correlation_attention,
-        second_saw_whole=manifest.second_view == "whole",
     )
 
 

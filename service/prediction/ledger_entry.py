@@ -8,9 +8,8 @@ from datetime import date
 import numpy as np
 from pydantic import ValidationError
 
-from service.attention.maps import AttentionMaps
 from service.attention.outline import contours, diameters, signed_area
-from service.attention.overlay import EVIDENCE_LEVEL
+from service.attention.overlay import EVIDENCE_LEVEL, AttentionMaps
 from service.bundle import Manifest
 from service.imaging import Picture
 from service.ledger.entries import Answer, Extent, FollowUp, Repeats

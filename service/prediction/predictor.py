@@ -17,7 +17,7 @@ import numpy as np
 
 from service.access.keys import Caller
 from service.admission.admission import Busy
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.audit.chain import Head
 from service.audit.file import AuditError
 from service.audit.log import AuditHangs, AuditLog
@@ -104,8 +104,7 @@ class Predictor:
                 follow_up = followed_by_file(picture, datetime.now(UTC).date())
             engine = self.scheduler.engine
             prediction = describe(id, picture, answer, engine, point, self.examiner, stages, self.lifetime, follow_up)
-            maps = attention_maps(picture, answer, engine.bundle.manifest)
-            result = Result(prediction, prediction.model_dump_json(), maps)
+            result = Result(prediction, prediction.model_dump_json(), attention_maps(picture, answer))
             entry["id"] = id
             await self._commit(result, answer, entry, caller)
         except BaseException as error:

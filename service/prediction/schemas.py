@@ -109,7 +109,7 @@ class Lesion(Body):
 
     found: bool = Field(description="false: no lesion was found and the whole picture was used")
     fraction: Share = Field(description="the lesion's share of the picture, 0 to 1")
-    crop_box: CropBox = Field(description="what the first branch was shown; the second: `second_view` of the model")
+    crop_box: CropBox = Field(description="what the first branch was shown; the second one may see the whole picture")
 
 
 class ImageBody(Body):
@@ -130,8 +130,8 @@ class AttentionLinks(Body):
     """Where the overlays are; null for a map that this model does not have."""
 
     lesion: str = Field(description="where the lesion is, 0 to 1")
-    spatial: str | None = Field(description="which parts weigh more than average")
-    correlation: str | None = Field(description="which parts are related to each other")
+    spatial: str | None = Field(description="which parts of the crop weigh more than average")
+    correlation: str | None = Field(description="which parts of the crop are related to each other")
 
 
 class ModelBody(Body):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 
 # Ten times a record of the largest networks; also the smallest allowed budget of all records.
 MAX_BYTES = 16 * 2**20
@@ -32,7 +32,6 @@ def pack_maps(maps: AttentionMaps) -> bytes:
         "lesion": maps.lesion,
         "spatial": maps.spatial,
         "correlation": maps.correlation,
-        "second_saw_whole": np.array(True) if maps.second_saw_whole else None,
     }
     buffer = io.BytesIO()
     np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
@@ -56,8 +55,6 @@ def unpack_maps(data: bytes) -> AttentionMaps:
             lesion=arrays["lesion"],
             spatial=arrays.get("spatial"),
             correlation=arrays.get("correlation"),
-            # Of an earlier version none: its models' branches both saw the crop.
-            second_saw_whole=bool(arrays.get("second_saw_whole", False)),
         )
         _check(maps)
     except DamagedMaps:

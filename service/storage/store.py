@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.storage.maps import DamagedMaps, unpack_maps
 
 

@@ -15,8 +15,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.access.keys import Caller
 from service.api.dependencies import CallerDep, ServiceDep, find_record, is_known, require_live_key
-from service.attention.maps import BranchChoice, MapKind, MissingMap, OverlayError
-from service.attention.overlay import MEDIA_TYPE, Layer, OverlayOptions, View, at_cell, encode, render
+from service.attention.overlay import (
+    MEDIA_TYPE,
+    BranchChoice,
+    Layer,
+    MapKind,
+    MissingMap,
+    OverlayError,
+    OverlayOptions,
+    View,
+    at_cell,
+    encode,
+    render,
+)
 from service.prediction.attention_summary import AttentionSummary, summarise
 from service.problems import (
     DEADLINE,

@@ -12,7 +12,14 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_training.cli.main import app
-from model_training.release.outside import Advice, LabelledImages, halves, measure_repeats, read_labelled
+from model_training.release.outside import (
+    Advice,
+    LabelledImages,
+    halves,
+    measure_repeats,
+    outside_advice,
+    read_labelled,
+)
 from service.bundle import load_bundle
 from tests.model_training.conftest import SmallExperiment
 
@@ -122,3 +129,20 @@ def test_nearness_follows_from_pairs(small_experiment: SmallExperiment, monkeypa
     assert measured.near_threshold == pytest.approx(0.64)
     assert measured.other_advice.value == pytest.approx(0.8)  # all but 0.1 and 0.2
     assert measured.median_change == pytest.approx(np.median(high - 0.5))
+
+
+def test_only_images_that_chose_no_limit_are_in_the_manifest() -> None:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    shares = {"num_images": 9, "referred": share, "not_referred": share, "withheld": share}
+    found = {
+        "unknown_diagnoses": {"first": {"bcc": {**shares, "num_images": 7}}, "second": {"bcc": shares, "df": shares}},
+        "clinical_photographs": {**shares, "num_images": 8},
+        "clinical_photographs, second half": shares,
+    }
+    told = outside_advice(found)
+    assert [(of.name, of.measured_on, of.num_images) for of in told] == [
+        ("bcc", "unknown_diagnoses, second half", 9),
+        ("df", "unknown_diagnoses, second half", 9),
+        ("clinical_photographs", "clinical_photographs, second half", 9),
+    ]
+    assert outside_advice({}) == []

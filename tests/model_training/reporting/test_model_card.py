@@ -14,6 +14,7 @@ from model_training.data.isic import SET_NAMES
 from model_training.reporting.abstention_card import with_abstention
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.model_card import model_card
+from model_training.reporting.summary_card import with_summary
 from service.bundle import Interval, NotSure, load_bundle
 from service.settings import SHIPPED_BUNDLE
 from tests.model_training.reporting.answers import fields_of_a_manifest
@@ -154,3 +155,13 @@ def test_the_checklist_has_all_items(judgement: dict[str, Any]) -> None:
     assert "JPEG of quality 75" in text
     assert "`isic2017-train` 12" in text
     assert "some start" in text
+
+
+def test_the_summary_says_what_happens_to_images_of_other_kinds() -> None:
+    bundle = load_bundle(SHIPPED_BUNDLE)
+    fields = dict(bundle.manifest)
+    assert bundle.manifest.outside
+    for of in bundle.manifest.outside:
+        share = of.withheld if of.name == "clinical_photographs" else of.not_referred
+        assert f"{100 * share.value:.0f} of 100" in with_summary(bundle.model_card(), fields)
+    assert "basal cell carcinomas" not in with_summary(bundle.model_card(), {**fields, "outside": None})

@@ -13,8 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.attention.maps import RGB, AttentionMaps
-from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, OverlayOptions, render
+from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, RGB, AttentionMaps, OverlayOptions, render
 from service.bundle import Bundle
 from service.imaging import read_picture
 from service.storage.maps import unpack_maps

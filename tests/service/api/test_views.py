@@ -185,6 +185,10 @@ def test_an_unsure_answer_refers_at_every_operating_point_and_prevalence(
     for query in ({}, {"operating_point": "balanced"}, {"prevalence": 0.01}):
         seen = client.get(f"/v1/predictions/{body['id']}", params=query).json()["decision"]
         assert (seen["refer"], "not_sure" in seen["reasons"]) == (True, True)
+    lower = {point.name: point for point in careful.operating_points}["high-sensitivity"]
+    assert decision["malignant_probability"] >= lower.threshold
+    seen = client.get(f"/v1/predictions/{body['id']}", params={"operating_point": lower.name}).json()["decision"]
+    assert (seen["refer"], "not_sure" in seen["reasons"]) == (True, False), "the threshold decides"
 
 
 def test_where_a_prediction_is_and_until_when(client: TestClient) -> None:

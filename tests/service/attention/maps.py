@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.attention.maps import AttentionMaps
-from service.attention.overlay import OverlayOptions, View, render
+from service.attention.overlay import AttentionMaps, OverlayOptions, View, render
 
 SKIN = (205, 160, 140)
 SIDE = 4

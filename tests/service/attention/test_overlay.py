@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.attention.maps import MapKind, MissingMap
-from service.attention.overlay import LONG_SIDE, MEDIA_TYPE, OverlayOptions, View, colour_table, encode, render
+from service.attention.overlay import (
+    LONG_SIDE,
+    MEDIA_TYPE,
+    MapKind,
+    MissingMap,
+    OverlayOptions,
+    View,
+    colour_table,
+    encode,
+    render,
+)
 from tests.service.attention.maps import BOX, CAPTION, HEIGHT, SIDE, SKIN, UNIFORM, WIDTH, change, maps
 
 

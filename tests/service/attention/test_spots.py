@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.attention.maps import AttentionMaps, MapKind, OverlayError
-from service.attention.overlay import OverlayOptions, View, render
+from service.attention.overlay import AttentionMaps, MapKind, OverlayError, OverlayOptions, View, render
 from tests.service.attention.maps import BOX, HEIGHT, SIDE, WIDTH, cells, change, maps, spots
 
 

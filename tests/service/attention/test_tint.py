@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.attention.maps import AttentionMaps, MapKind
-from service.attention.overlay import EVIDENCE_LEVEL, FULL_SCALE, NO_EVIDENCE, OverlayOptions, colour_table, render
+from service.attention.overlay import (
+    EVIDENCE_LEVEL,
+    FULL_SCALE,
+    NO_EVIDENCE,
+    AttentionMaps,
+    MapKind,
+    OverlayOptions,
+    colour_table,
+    render,
+)
 from tests.service.attention.maps import CAPTION, SIDE, SKIN, UNIFORM, cells, change, maps, spots
 
 
@@ -44,8 +52,8 @@ def test_the_lesion_map_is_cut_with_the_crop() -> None:
 
 def corner_colour(*, corner: float, highest: float) -> NDArray[np.uint8]:
     """The colour of a spot with ``corner`` times the average, in a map with ``highest`` times the average elsewhere."""
-    spatial = np.zeros((2, SIDE, SIDE), dtype=np.float32)
-    spatial[:, 0, 0], spatial[:, 3, 3] = corner / SIDE**2, highest / SIDE**2
+    spatial = np.full((2, SIDE, SIDE), (SIDE**2 - corner - highest) / (SIDE**2 - 2), dtype=np.float32)
+    spatial[:, 0, 0], spatial[:, 3, 3] = corner, highest
     return render(maps(spatial=spatial), OverlayOptions(kind="spatial", view="crop", opacity=1.0))[5, 5]
 
 
@@ -55,6 +63,13 @@ def test_the_colour_depends_on_the_value_alone(corner: float) -> None:
     mixed = np.array(SKIN) + np.sqrt(strength) * (colour_table()[round(strength * 255)] - np.array(SKIN))
     for highest in (3.0, 9.0):
         np.testing.assert_allclose(corner_colour(corner=corner, highest=highest), mixed, atol=1)
+
+
+def test_each_branch_is_relative_to_its_own_average_in_the_crop() -> None:
+    """A branch that sees the whole image may look elsewhere for the most part."""
+    drawn = [maps(spatial=np.stack([spots((0, 0), share=0.2), much * spots((3, 3), share=0.2)])) for much in (1.0, 0.1)]
+    pictures = [render(each, OverlayOptions(kind="spatial")) for each in drawn]
+    np.testing.assert_allclose(pictures[0].astype(int), pictures[1].astype(int), atol=1)
 
 
 def test_the_ends_of_the_scale() -> None:

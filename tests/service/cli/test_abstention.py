@@ -68,6 +68,7 @@ def test_raw_figures_for_research(examining: dict[str, str], dark: Path, tmp_pat
     shown = cin("predict", dark, "--raw", **examining)
     assert "no assessment (research)" in shown.stdout
     assert f"too_dark: {REASONS['too_dark']}" in shown.stderr
+    assert "too_bright: " not in shown.stderr
 
 
 def test_an_operating_point_on_the_command_line(environment: dict[str, str], picture: Path) -> None:

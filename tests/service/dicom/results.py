@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.dicom.identity import KINDS, Kind
 from service.dicom.objects import build, encode
 from service.dicom.source import read_source

@@ -169,6 +169,6 @@ def test_model_card_and_image_are_the_predictions() -> None:
     (content,) = resource_of(bundle, "DocumentReference")["content"]
     assert b64decode(content["attachment"]["data"]).decode() == CARD
     device = resource_of(bundle, "Device")
-    assert (device["identifier"][0]["value"], device["version"]) == ("0" * 64, [{"value": "1.0.0"}])
+    assert (device["identifier"][0]["value"], device["version"]) == ("0" * 64, [{"value": "2.1.0"}])
     (image,) = resource_of(bundle, "Observation")["derivedFrom"]
     assert image["identifier"] == {"system": "urn:cin:image-sha256", "value": prediction().image.sha256}

@@ -147,6 +147,20 @@ def test_near_either_limit_unless_the_other_one_decides(manifest: Manifest) -> N
     assert [r for r in _reasons(_answer(0.38), both) if r.startswith("near")] == ["near_threshold", "near_not_sure"]
 
 
+def test_near_either_limit_as_measured(manifest: Manifest) -> None:
+    """0.5 of log-odds around melanoma 0.4 are 0.288 and 0.524; around 0.75 of the likeliest, 0.645 and 0.832."""
+    other = {"value": 0.1, "low": 0.0, "high": 0.2}
+    figures = {"median_change": 0.05, "percentile_95_change": 0.2, "near_threshold": 0.5, "other_advice": other}
+    measured = Repeatability.model_validate({"measured_on": "pairs", "num_pairs": 9, **figures})
+    careful = _unsure_below(manifest, 0.75).model_copy(update={"repeatability": measured})
+    told = {
+        p: tuple(r for r in _reasons(_answer(p), careful) if "near" in r)
+        for p in (0.1, 0.16, 0.18, 0.26, 0.3, 0.6, 0.7)
+    }
+    unsure = ("near_not_sure",)
+    assert told == {0.1: (), 0.16: (), 0.18: unsure, 0.26: unsure, 0.3: unsure, 0.6: (), 0.7: ()}
+
+
 def test_where_a_class_of_unknown_role_is_the_likeliest_a_referral_is_advised(manifest: Manifest) -> None:
     other = DiagnosisClass(name="other", label="Other", role="unknown")
     open_ = manifest.model_copy(update={"classes": [manifest.classes[0], other, manifest.classes[2]]})

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.attention.maps import AttentionMaps, MapKind
-from service.attention.overlay import OverlayOptions, render
+from service.attention.overlay import AttentionMaps, MapKind, OverlayOptions, render
 from service.prediction.attention_summary import summarise
 from service.storage.maps import DamagedMaps, pack_maps, unpack_maps
 

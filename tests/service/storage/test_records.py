@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.storage.records import Records
 from service.storage.sqlite import SqliteRecords
 from service.storage.store import Purged, Record, RecordExists, RecordsError, RecordsFull

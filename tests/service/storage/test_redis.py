@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.attention.maps import AttentionMaps
+from service.attention.overlay import AttentionMaps
 from service.storage.maps import pack_maps
 from service.storage.redis import RedisRecords
 from service.storage.store import Purged, Record, RecordExists, RecordsError

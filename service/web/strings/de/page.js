@@ -171,7 +171,7 @@ export const text = {
     scales: {
       lesion: ["0", "1", "Läsions-Aufmerksamkeit"],
       spatial: ["1×", "1,5× oder mehr", "einer durchschnittlichen Stelle"],
-      correlation: ["1×", "4× oder mehr", "eines durchschnittlichen Paares von Stellen"],
+      correlation: ["1×", "2,5× oder mehr", "eines durchschnittlichen Paares von Stellen"],
     },
     legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,
     placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest, den das Netz vergrößert sieht.",

@@ -174,7 +174,7 @@ export const text = {
     scales: {
       lesion: ["0", "1", "Lesion area attention"],
       spatial: ["1×", "1.5× or more", "the average spot"],
-      correlation: ["1×", "4× or more", "the average pair of spots"],
+      correlation: ["1×", "2.5× or more", "the average pair of spots"],
     },
     legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
     placesCrop: "This map sets the dashed crop, which the network sees enlarged.",

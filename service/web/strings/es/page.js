@@ -171,7 +171,7 @@ export const text = {
     scales: {
       lesion: ["0", "1", "Atención a la lesión"],
       spatial: ["1×", "1,5× o más", "el punto medio"],
-      correlation: ["1×", "4× o más", "el par de puntos medio"],
+      correlation: ["1×", "2,5× o más", "el par de puntos medio"],
     },
     legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
     placesCrop: "Este mapa fija el recorte discontinuo, que la red ve ampliado.",
