@@ -140,7 +140,7 @@ docs: $(VENV)/.test-ready
 lock: $(VENV)/.test-ready
 	printf 'onnxruntime\nsetuptools\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
-		--constraint constraints.txt --extra dicom --extra gpu pyproject.toml - --output-file requirements.lock
+		--constraint constraints.txt --extra dicom --extra gpu --extra jobs pyproject.toml - --output-file requirements.lock
 
 sbom: $(VENV)/.test-ready
 	$(BIN)/python .ci/sbom.py build/sbom.json
@@ -185,7 +185,7 @@ clean:
 # A stamp is written last, so an interrupted installation is done again.
 $(VENV)/.serve-ready: $(INPUTS) | $(VENV)/.created
 	@echo "Installing what serving needs ..."
-	@$(BIN)/python $(INSTALL) '.[dicom$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BIN)/python $(INSTALL) '.[dicom,jobs$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@
 
 $(VENV)/.test-ready: $(INPUTS) $(NODE_TESTS:=/package-lock.json) | $(VENV)/.created
@@ -193,12 +193,12 @@ $(VENV)/.test-ready: $(INPUTS) $(NODE_TESTS:=/package-lock.json) | $(VENV)/.crea
 	@if command -v npm >/dev/null; then \
 		(set -e; for each in $(NODE_TESTS); do npm ci --silent --prefix $$each; done) & \
 	fi; \
-	$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,s3,train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
+	$(BIN)/python $(INSTALL) '.[dicom,jobs,parquet,ray,s3,train,dev$(if $(HAS_DRIVER),$(comma)gpu,)]' && wait $$!
 	@touch $@ $(VENV)/.serve-ready
 
 $(VENV)/.torture-ready: $(INPUTS) | $(VENV)/.test-ready
 	@echo "Installing a fuzzer ..."
-	@$(BIN)/python $(INSTALL) '.[dicom,parquet,ray,s3,train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
+	@$(BIN)/python $(INSTALL) '.[dicom,jobs,parquet,ray,s3,train,dev,torture$(if $(HAS_DRIVER),$(comma)gpu,)]'
 	@touch $@
 
 $(BENCH_VENV)/.bench-ready: $(INPUTS) | $(BENCH_VENV)/.created

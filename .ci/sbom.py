@@ -28,7 +28,7 @@ from service.settings import SHIPPED_BUNDLE
 
 PROJECT = "clinical-inspired-network"
 # What the image is installed with, beside what a GPU needs.
-EXTRAS = frozenset({"dicom"})
+EXTRAS = frozenset({"dicom", "jobs"})
 REPOSITORY = Path(__file__).parent.parent
 
 

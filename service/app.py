@@ -15,7 +15,7 @@ from service.api.dependencies import ADMITTED, admit, require_known_parameters
 from service.api.error_handlers import install_error_handlers, outcome_of
 from service.api.middleware import Observability
 from service.api.other_origins import OtherOrigins
-from service.api.routes import admission, attention, batches, follow_up, health, model, page, predictions
+from service.api.routes import admission, attention, batches, follow_up, health, jobs, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
 from service.prediction.metrics import PredictionMetrics
@@ -83,6 +83,7 @@ def _routes() -> APIRouter:
         predictions,
         attention,
         follow_up,
+        jobs,
         model,
     ):  # batches first: /v1/predictions/batch is not an id
         shared.include_router(routes.router, dependencies=guards, responses=documented(*ADMITTED))

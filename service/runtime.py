@@ -29,6 +29,9 @@ from service.inference.answers import EngineError
 from service.inference.engine import Engine
 from service.inference.scheduler import Scheduler
 from service.inference.sessions import GpuOptions
+from service.jobs.metrics import JobMetrics
+from service.jobs.metrics import watch as watch_jobs
+from service.jobs.store import JobStore
 from service.ledger.file import LedgerFile
 from service.ledger.ledger import Ledger
 from service.prediction.describe import make_examiner
@@ -36,10 +39,8 @@ from service.prediction.idempotency import Idempotency
 from service.prediction.metrics import PredictionMetrics
 from service.prediction.predictor import Predictor
 from service.settings import Settings
+from service.storage.opening import open_store
 from service.storage.records import Records
-from service.storage.redis import RedisRecords
-from service.storage.sqlite import SqliteRecords
-from service.storage.store import RecordStore
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Service:
     access_changes: AccessChanges
     idempotency: Idempotency
     metrics: PredictionMetrics
+    jobs: JobStore | None
+    job_metrics: JobMetrics
 
 
 class _Kept(NamedTuple):  # of predictions
@@ -80,7 +83,7 @@ async def running(
 
     ``on_fatal`` is called with the reason when the process should end; ``outcome_of`` names an error in the audit log.
     Raises :class:`BundleError`, :class:`EngineError`, :class:`RecordsError`, :class:`LedgerError`,
-    :class:`AccessError` or :class:`AuditError` when the service cannot start.
+    :class:`AccessError`, :class:`AuditError` or :class:`JobsError` when the service cannot start.
     """
     # First, because it loads while the network does.
     with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
@@ -124,6 +127,8 @@ async def _taking_requests(service: Service) -> AsyncIterator[None]:
         await service.audit.close()
         scheduler.close()
         service.records.close()
+        if service.jobs is not None:
+            service.jobs.close()
 
 
 @asynccontextmanager
@@ -174,6 +179,8 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     ]
     if settings.ledger is not None:
         work.append(background.watch_ledger(service.ledger, service.metrics))
+    if service.jobs is not None:
+        work.append(watch_jobs(service.jobs, service.job_metrics))
     if settings.audit is not None:
         work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
@@ -199,7 +206,7 @@ def _build_service(
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit = AuditLog(None if settings.audit is None else AuditFile(settings.audit), metrics=metrics)
     bundle = load_bundle(settings.bundle)
-    records = Records(_open_store(settings))
+    records = Records(open_store(settings))
     kept = _Kept(records, Ledger(None if settings.ledger is None else LedgerFile(settings.ledger)), audit)
     predictor = _build_predictor(settings, bundle, metrics, kept, fork_server, on_fatal, outcome_of)
     scheduler = predictor.scheduler
@@ -229,6 +236,8 @@ def _build_service(
         # Without keys all clients have one owner, and only the id protects their predictions from each other.
         idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
+        jobs=None if settings.jobs_url is None else JobStore(settings.jobs_url.get_secret_value()),
+        job_metrics=JobMetrics(metrics.registry),
     )
 
 
@@ -288,10 +297,3 @@ def _build_predictor(
         outcome_of=outcome_of,
         lifetime=None if kept.records.store is None else timedelta(seconds=settings.record_ttl_seconds),
     )
-
-
-def _open_store(settings: Settings) -> RecordStore:
-    ttl, budget = settings.record_ttl_seconds, settings.record_max_bytes
-    if settings.records_url is not None:
-        return RedisRecords(settings.records_url.get_secret_value(), ttl_seconds=ttl, max_bytes=budget)
-    return SqliteRecords(settings.records_folder, ttl_seconds=ttl, max_bytes=budget)

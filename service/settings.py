@@ -15,6 +15,9 @@ SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "cin-isic2017"
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
+# Counted for each answer of a job; Redis takes less for one.
+ANSWER_BYTES = 8 * 2**10
+
 # Settings of training and tests, so not typing errors when the service sees them.
 _SETTINGS_OF_OTHERS = {"CIN_DATA", "CIN_CACHE"}
 
@@ -142,18 +145,43 @@ class Settings(BaseSettings):
         description="size of all kept predictions; beyond that the client with most loses its oldest",
     )
 
+    jobs_url: SecretStr | None = Field(
+        None,
+        description="Redis that holds jobs, which writes to its disk (--appendonly yes): redis://host:6379/0; default: "
+        "no jobs are taken",
+    )
+    jobs_max_bytes: int = Field(
+        512 * 2**20,
+        ge=32 * 2**20,
+        description="size of all jobs in Redis: pictures that wait, and 8 KiB for each answer; more jobs are refused "
+        "with 429. With keys, one client may hold half of it",
+    )
+    jobs_ttl_seconds: float = Field(
+        86_400.0, gt=0, description="how long a job is kept with its answers, from when it was sent"
+    )
+    job_pictures: int = Field(2000, gt=0, description="most pictures of one job")
+    job_max_bytes: int = Field(192 * 2**20, gt=0, description="largest job in bytes, all pictures together")
+    webhook_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins, such as https://clinic.example.org, at which the end of a job may be announced; "
+        "separated by commas; default: none",
+    )
+    webhook_key_file: Path | None = Field(
+        None, description="file of the key that signs announcements, as whsec_ and Base64"
+    )
+
     dicomweb_user: str | None = Field(None, description="name at the PACS, for cin dicom watch; default: none is sent")
     dicomweb_password_file: Path | None = Field(None, description="file that holds the password at the PACS")
 
     canary_seconds: float = Field(300.0, gt=0, description="time between two canary checks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "webhook_origins", mode="before")
     @classmethod
     def _splits_origins(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", "webhook_origins")
     @classmethod
     def _names_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
@@ -165,6 +193,21 @@ class Settings(BaseSettings):
     def _keeps_records_in_one_place(self) -> Settings:
         if self.records_folder is not None and self.records_url is not None:
             raise ValueError("predictions are kept in CIN_RECORDS_FOLDER or at CIN_RECORDS_URL; set only one")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_jobs_with_their_records(self) -> Settings:
+        if self.jobs_url is not None and self.records_url is None:
+            raise ValueError(
+                "the predictions of jobs are kept at CIN_RECORDS_URL, where every replica finds them; set it as well"
+            )
+        if self.job_max_bytes + self.job_pictures * ANSWER_BYTES > self.jobs_max_bytes // 2:
+            raise ValueError(
+                "the largest job (CIN_JOB_MAX_BYTES, and 8 KiB for each of CIN_JOB_PICTURES) must fit into half of "
+                "CIN_JOBS_MAX_BYTES"
+            )
+        if bool(self.webhook_origins) != (self.webhook_key_file is not None):
+            raise ValueError("announcements are signed: set CIN_WEBHOOK_ORIGINS and CIN_WEBHOOK_KEY_FILE, or neither")
         return self
 
     @model_validator(mode="after")

@@ -144,7 +144,7 @@ def test_the_lock_meets_every_requirement_of_the_project() -> None:
     table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     project, backends = table["project"], table["build-system"]["requires"]
     extras = project["optional-dependencies"]
-    for line in (*project["dependencies"], *extras["dicom"], *extras["gpu"], *backends):
+    for line in (*project["dependencies"], *extras["dicom"], *extras["gpu"], *extras["jobs"], *backends):
         requirement = Requirement(line)
         version = str(locked[canonicalize_name(requirement.name)].requirement.specifier)[2:]
         assert requirement.specifier.contains(version), "run make lock"
@@ -213,6 +213,7 @@ def test_the_bill_of_materials_names_what_serving_needs_and_nothing_else(bill: P
         "fastapi-offline",
         "pydicom",
         "pyjpegls",
+        "dramatiq",
     } <= versions.keys()
     assert not {"torch", "pytest", "ruff", "cyclonedx-bom"} & versions.keys()
     pinned = pins()

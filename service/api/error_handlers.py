@@ -24,12 +24,14 @@ from service.imaging import (
 from service.imaging.fork_server import DecoderError
 from service.inference.answers import DeviceError, EngineError, OutOfMemory
 from service.inference.batching import Stopped
+from service.jobs.job import JobsError, JobsFull
 from service.ledger.file import LedgerError, LedgerFull
 from service.prediction.predictor import FAILURES
 from service.problems import (
     CONFLICT,
     INSUFFICIENT_STORAGE,
     INTERNAL,
+    JOBS_FULL,
     MALFORMED,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -48,7 +50,7 @@ from service.storage.store import DamagedRecord, RecordExists, RecordsError, Rec
 log = logging.getLogger(__name__)
 
 # Exceptions that mean something to the client; every other one is a bug.
-EXPECTED = (*FAILURES, TooMany)
+EXPECTED = (*FAILURES, TooMany, JobsError)
 
 # The framework's errors, which have only a status.
 _BY_STATUS = {problem.status: problem for problem in PROBLEM_TYPES if problem is not RATE_LIMITED}
@@ -100,6 +102,11 @@ def problem_of(error: BaseException) -> ServiceError:
             return ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})
         case RecordsError():
             detail = "predictions could not be kept or reached; try again later"
+            return ServiceError(NOT_READY, detail, headers=_LATER)
+        case JobsFull():
+            return ServiceError(JOBS_FULL, f"{error}; delete one, or try again later", headers={"Retry-After": "60"})
+        case JobsError():
+            detail = "jobs cannot be kept or reached; try again later"
             return ServiceError(NOT_READY, detail, headers=_LATER)
         case LedgerFull():
             detail = "the ledger has no room, and nothing is answered that it could not keep; try again later"

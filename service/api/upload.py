@@ -63,17 +63,18 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
 
 
 async def read_uploads(
-    request: Request, limits: UploadLimits, *, max_files: int
+    request: Request, limits: UploadLimits, *, max_files: int, max_bytes: int | None = None
 ) -> tuple[list[bytes], dict[str, list[str]]]:
-    """The bytes of one to ``max_files`` pictures, of the largest size on average: multipart fields ``image``; and their
-    texts, by the names of the fields that the form has as many of: ``reference``, ``lesion``, ``visit``.
+    """The bytes of one to ``max_files`` pictures, ``max_bytes`` in all (None: each of the largest size): multipart
+    fields ``image``; and their texts, by the names of the fields that the form has as many of: ``reference``,
+    ``lesion``, ``visit``.
 
     Raises :class:`ServiceError`: too large in all, malformed, not here in time, or no form; and what ``limits.take``
     raises.
     """
     if _kind(request) != "multipart/form-data":
         raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
-    return await _read_form(request, limits, _TEXTS, max_files=max_files)
+    return await _read_form(request, limits, _TEXTS, max_files=max_files, max_bytes=max_bytes)
 
 
 async def read_json(request: Request, ends: float) -> bytes:
@@ -91,10 +92,12 @@ def _kind(request: Request) -> str:
 
 
 async def _read_form(
-    request: Request, limits: UploadLimits, texts: Mapping[str, int], *, max_files: int
+    request: Request, limits: UploadLimits, texts: Mapping[str, int], *, max_files: int, max_bytes: int | None = None
 ) -> tuple[list[bytes], dict[str, list[str]]]:
     """The files, and the texts by field; ``texts`` has the most characters of each field."""
     limit = max_files * (limits.max_bytes + MULTIPART_OVERHEAD)
+    if max_bytes is not None:
+        limit = min(limit, max_bytes)
     files = "one file" if max_files == 1 else f"one to {max_files} files"
     allowed = ", ".join(f"{name} (at most {most} characters)" for name, most in texts.items())
     rest = f"as many fields {allowed}, or none" if texts else "nothing else"

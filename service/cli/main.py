@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, bundle, dicom, feedback, keys, results
+from service.cli import audit, bundle, dicom, feedback, jobs, keys, results
 from service.cli.predict import predict
 from service.cli.serve import serve
 
@@ -43,6 +43,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(dicom.app, name="dicom")
+app.add_typer(jobs.app, name="jobs")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from service.cli.common import log_to_stderr, read_settings, refuse, serve_metri
 from service.imaging.decoder_pool import MOST_IDLE
 from service.imaging.decoder_process import keep_memory_private
 from service.inference.answers import EngineError
+from service.jobs.job import JobsError
 from service.ledger.file import LedgerError
 from service.metrics import Metrics
 from service.server.connections import ConnectionLimits, Guard
@@ -71,7 +72,7 @@ def serve(
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(application, server, listening, settings))
-    except (AccessError, AuditError, BundleError, EngineError, LedgerError, RecordsError) as error:
+    except (AccessError, AuditError, BundleError, EngineError, JobsError, LedgerError, RecordsError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

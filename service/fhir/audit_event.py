@@ -41,6 +41,9 @@ _REQUESTS = {
     "worklist-read": _READ,
     "recalls-read": _READ,
     "lesion-delete": _DELETE,
+    "job": _CREATE,
+    "job-read": _READ,
+    "job-delete": _DELETE,
 }
 _ACTIVITY, _ALERT = ("110100", "Application Activity"), ("110113", "Security Alert")
 _CHANGED_USERS = ("110137", "User Security Attributes Changed")

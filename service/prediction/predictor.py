@@ -130,6 +130,16 @@ class Predictor:
         ledger = {} if result.ledger is None else {"ledger": result.ledger}
         return self._give_up({**self._entry(caller), "id": result.prediction.id, **ledger})
 
+    async def give_up(self, id: str, caller: Caller) -> None:
+        """Roll back what a process that was killed may have left of a prediction, before anyone could know of it.
+
+        Raises :class:`RecordsError`, :class:`LedgerError` or :class:`AuditError`.
+        """
+        await self.records.delete(id, caller.name)
+        erased = await self.ledger.erase(lambda file: file.erase(caller.client, id=id))
+        head = {} if erased is None else {"ledger": str(erased)}
+        await self.audit.record("prediction", **self._entry(caller), id=id, **head, outcome=_GIVEN_UP)
+
     def _entry(self, caller: Caller) -> dict[str, str]:
         """The fields of every audit entry about an image; :meth:`predict` adds the ``id``, :meth:`_commit` the head of
         the ``ledger``."""

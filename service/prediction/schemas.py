@@ -283,6 +283,7 @@ class ModelCard(Body):
     provider: str = Field(description="processor", examples=["cpu"])
     operating_point: OperatingPointName = Field(description="used where a request names none")
     keeps_ledger: bool = Field(description="whether lesions can be followed over time: `CIN_LEDGER`")
+    takes_jobs: bool = Field(description="whether many pictures can be sent as a job: `CIN_JOBS_URL`")
     abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 

@@ -164,6 +164,7 @@ export interface Model {
   provider: string;
   operating_point: string;
   keeps_ledger: boolean;
+  takes_jobs: boolean;
 }
 
 export type MapKind = "lesion" | "spatial" | "correlation";

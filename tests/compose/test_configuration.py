@@ -28,6 +28,8 @@ WRITABLE = {
     "service": ("/audit",),
     "service-gpu": ("/audit",),
     "keys": ("/keys", "/audit"),
+    "jobs": ("/audit",),
+    "jobs-redis": ("/data",),
     "pacs": ("/images",),
 }
 
@@ -57,16 +59,16 @@ def num_bytes(text: str) -> int:
     return int(text[:-1]) * units[text[-1]] if text[-1] in units else int(text)
 
 
-@pytest.mark.parametrize("profiles", ["", "dashboards", "gpu", "dashboards,gpu", "pacs"])
+@pytest.mark.parametrize("profiles", ["", "dashboards", "gpu", "dashboards,gpu", "pacs", "jobs"])
 def test_it_is_clean_with_every_profile(configured: Callable[..., Config], profiles: str) -> None:
     assert {"service", "proxy", "redis", "prometheus"} <= configured(COMPOSE_PROFILES=profiles)["services"].keys()
 
 
 @pytest.fixture(scope="module")
 def services(configured: Callable[..., Config]) -> Config:
-    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu,keys,pacs")["services"]
+    found: Config = configured(COMPOSE_PROFILES="dashboards,gpu,jobs,keys,pacs")["services"]
     always = {"service", "proxy", "redis", "prometheus"}
-    assert found.keys() == always | {"service-gpu", "grafana", "keys", "pacs", "watch"}
+    assert found.keys() == always | {"service-gpu", "grafana", "keys", "pacs", "watch", "jobs", "jobs-redis"}
     return found
 
 
@@ -86,7 +88,7 @@ def test_every_service_is_hardened(services: Config) -> None:
         assert all("size=" in mount and "nosuid" in mount for mount in service["tmpfs"]), name
         assert service["logging"]["options"]["max-size"], name
         # The service's own images name their user.
-        assert name.startswith(("service", "keys", "watch")) or service["user"].partition(":")[0] not in (
+        assert name in ("service", "service-gpu", "keys", "watch", "jobs") or service["user"].partition(":")[0] not in (
             "",
             "0",
             "root",
@@ -107,7 +109,10 @@ def test_only_proxy_and_pacs_are_published_and_on_the_inside_of_no_other_network
         "service",
         "service-gpu",
         "redis",
+        "jobs",
+        "jobs-redis",
     }
+    assert set(services["jobs"]["networks"]) == {"inside", "records"}
 
 
 def test_it_is_on_this_machine_alone_unless_told_otherwise() -> None:
@@ -152,7 +157,13 @@ def test_the_example_names_every_variable_with_its_default() -> None:
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     given = dict(re.findall(r"^(?:# )?([A-Z_]+)=(\S+)$", example, flags=re.MULTILINE))
     assert given.pop("COMPOSE_PROFILES") == "dashboards"
-    for name, path in (("KEYS_FILE", "/keys/keys.json"), ("LEDGER_FILE", "/audit/ledger.sqlite")):
+    for name, path in (
+        ("KEYS_FILE", "/keys/keys.json"),
+        ("LEDGER_FILE", "/audit/ledger.sqlite"),
+        ("JOBS_URL", "redis://jobs-redis:6379/0"),
+        ("WEBHOOK_ORIGINS", "https://clinic.example.org"),
+        ("WEBHOOK_KEY_FILE", "/keys/webhook.key"),
+    ):
         assert (used.pop(name), given.pop(name)) == ("", path)
     assert {name: given.get(name) for name in used} == used
     assert given.keys() == used.keys() | set(passed_on)
@@ -217,8 +228,8 @@ def test_prometheus_asks_where_no_key_is_needed_and_nobody_else_does(services: C
 
 def test_no_upload_waits_in_the_proxy_and_its_memory_holds_every_buffer(services: Config) -> None:
     nginx = re.sub("#.*", "", (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8"))
-    locations = dict(re.findall(r"location ~ (\S*predict\S*) \{([^}]*)\}", nginx))
-    for path in ("/predict", "/predict/batch", "/v1/predictions", "/v1/predictions/batch"):
+    locations = dict(re.findall(r"location [~=] (\S*(?:predict|jobs)\S*) \{([^}]*)\}", nginx))
+    for path in ("/predict", "/predict/batch", "/v1/predictions", "/v1/predictions/batch", "/v1/jobs"):
         assert sum(bool(re.search(location, path)) for location in locations) == 1, path
     assert all("proxy_request_buffering off;" in body for body in locations.values())
     # What any other request sends waits in nginx's own memory.
@@ -240,12 +251,28 @@ def test_the_compose_file_contradicts_no_limit_of_the_service(services: Config) 
     environment = services["service"]["environment"]
     nginx = (REPOSITORY / "docker" / "proxy" / "nginx.conf").read_text(encoding="utf-8")
     (read_timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
-    one, several = (int(size) * 2**20 for size in re.findall(r"client_max_body_size (\d+)m;", nginx))
+    one, several, job = (int(size) * 2**20 for size in re.findall(r"client_max_body_size (\d+)m;", nginx))
     assert int(read_timeout) > settings.deadline_seconds
     assert several > one > settings.max_upload_bytes
+    assert job == settings.job_max_bytes
     grace = int(services["service"]["stop_grace_period"].removesuffix("s"))
     assert grace > int(environment["CIN_SHUTDOWN_SECONDS"])
     assert unknown_variables(environment) == []
+
+
+def test_jobs_are_on_a_disk_and_within_the_memory_of_their_redis(services: Config) -> None:
+    redis = services["jobs-redis"]
+    said = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
+    assert (said["--appendonly"], said["--appendfsync"], said["--maxmemory-policy"]) == ("yes", "always", "noeviction")
+    (volume,) = redis["volumes"]
+    assert (volume["source"], volume["target"]) == ("jobs", said["--dir"])
+    maxmemory = num_bytes(said["--maxmemory"].removesuffix("b"))
+    assert Settings().jobs_max_bytes < maxmemory
+    assert num_bytes(str(redis["mem_limit"])) >= 2 * maxmemory
+    worker = services["jobs"]
+    assert worker["command"] == ["jobs", "work"]
+    assert int(worker["stop_grace_period"].removesuffix("s")) > Settings().deadline_seconds
+    assert worker["environment"] == services["service"]["environment"]
 
 
 def test_no_password_is_written_down(services: Config) -> None:

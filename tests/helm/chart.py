@@ -68,10 +68,12 @@ def one(objects: list[Object], kind: str) -> Object:
     return found
 
 
-def pod_of(objects: list[Object]) -> Object:
-    """The specification of the Deployment's pods."""
-    spec: Object = one(objects, "Deployment")["spec"]["template"]["spec"]
-    return spec
+def pod_of(objects: list[Object], name: str = "service") -> Object:
+    """The specification of the pods whose container has this name."""
+    specs = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+    (spec,) = (each for each in specs if each["containers"][0]["name"] == name)
+    found: Object = spec
+    return found
 
 
 def scraped(objects: list[Object]) -> tuple[Object, Object]:

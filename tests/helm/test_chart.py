@@ -24,18 +24,19 @@ def test_the_examples_render_every_template(helm: str) -> None:
         done = run(helm, "template", "rel", str(CHART), "--values", values)
         rendered |= set(re.findall(r"^# Source: .*/templates/(\S+)$", done.stdout, re.MULTILINE))
     assert rendered == templates
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_kubernetes_takes_it(helm: str, example: str) -> None:
     """Operators' own kinds are checked by their models, where those are installed."""
     validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
-    for each in render(helm, example):
+    objects = render(helm, example)
+    for each in objects:
         if each["apiVersion"] not in ("keda.sh/v1alpha1", "monitoring.coreos.com/v1"):
             validate.validate(each, "1.37", strict=True)
     with pytest.raises(validate.ValidationError):
-        validate.validate({**one(render(helm, example), "Deployment"), "extra": 1}, "1.37", strict=True)
+        validate.validate({**objects[0], "extra": 1}, "1.37", strict=True)
 
 
 def test_keda_takes_it(helm: str) -> None:
@@ -48,9 +49,12 @@ def test_keda_takes_it(helm: str) -> None:
     assert "replicas" not in deployment["spec"]  # an upgrade would set them back
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_the_service_takes_its_settings(helm: str, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (container,) = pod_of(render(helm, example))["containers"]
+PODS = [*((example, "service") for example in EXAMPLES), ("jobs", "jobs")]
+
+
+@pytest.mark.parametrize(("example", "pod"), PODS)
+def test_the_service_takes_its_settings(helm: str, example: str, pod: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = pod_of(render(helm, example), pod)["containers"]
     variables = {each["name"]: each.get("value", "redis://from-a-secret:6379/0") for each in container["env"]}
     assert len(variables) == len(container["env"])
     assert not list(unknown_variables(variables))
@@ -58,7 +62,9 @@ def test_the_service_takes_its_settings(helm: str, example: str, monkeypatch: py
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"http": 8000, "metrics": settings.metrics_port}
+    assert ports.pop("metrics") == settings.metrics_port
+    assert ports == ({"http": 8000} if pod == "service" else {})
+    assert (settings.jobs_url is not None) is (example == "jobs")
     assert settings.keys is not None or settings.allow_anyone
     mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
     for path in (settings.keys, settings.audit):
@@ -67,9 +73,9 @@ def test_the_service_takes_its_settings(helm: str, example: str, monkeypatch: py
         assert str(settings.bundle.parent) in mounted
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_pods_are_hardened_and_end_in_order(helm: str, example: str) -> None:
-    pod = pod_of(render(helm, example))
+@pytest.mark.parametrize(("example", "name"), PODS)
+def test_pods_are_hardened_and_end_in_order(helm: str, example: str, name: str) -> None:
+    pod = pod_of(render(helm, example), name)
     (container,) = pod["containers"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -80,6 +86,9 @@ def test_pods_are_hardened_and_end_in_order(helm: str, example: str) -> None:
     }
     assert {"cpu", "memory"} <= set(container["resources"]["limits"])
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    if name == "jobs":
+        assert pod["terminationGracePeriodSeconds"] > Settings().deadline_seconds
+        return
     shutdown = next(int(each["value"]) for each in container["env"] if each["name"] == "CIN_SHUTDOWN_SECONDS")
     waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert waits > 0
@@ -109,12 +118,27 @@ def test_services_and_policies_select_the_pods(helm: str) -> None:
     assert backend["backend"]["service"]["name"] == web["metadata"]["name"]
 
 
+def test_workers_on_jobs_get_no_requests(helm: str) -> None:
+    objects = render(helm, "jobs")
+    (worker,) = (each for each in objects if each["kind"] == "Deployment" and each["spec"]["replicas"] == 2)
+    labels = worker["spec"]["template"]["metadata"]["labels"].items()
+    assert worker["spec"]["template"]["spec"]["containers"][0]["args"] == ["jobs", "work"]
+    assert worker["spec"]["selector"]["matchLabels"].items() <= labels
+    others = [each["spec"]["selector"] for each in objects if each["kind"] == "Service"]
+    others += [each["spec"]["selector"]["matchLabels"] for each in objects if each["kind"] == "Deployment"]
+    assert sum(each.items() <= labels for each in others) == 1, "only its own"
+    policies = [each["spec"]["podSelector"]["matchLabels"] for each in objects if each["kind"] == "NetworkPolicy"]
+    assert sum(each.items() <= labels for each in policies) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ((), "keys.existingSecret"),
         (("allowAnyone=true", "replicaCount=2"), "records.url"),
         (("allowAnyone=true", "keda.enabled=true"), "records.url"),
+        (("allowAnyone=true", "jobs.enabled=true"), "jobs.url"),
+        (("allowAnyone=true", "jobs.enabled=true", "jobs.url=redis://jobs"), "records.url"),
         (("allowAnyone=true", "bundle.existingClaim=x"), "bundle.name"),
         (("allowAnyone=true", "ingress.enabled=true"), "ingress.hosts"),
     ],

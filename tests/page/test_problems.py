@@ -19,7 +19,10 @@ from tests.page.conftest import UPLOAD, Open, Visit
 from tests.service.tiny_bundle import picture_bytes
 
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
-NEVER_SEEN = {"method-not-allowed", "head-too-large", "internal-error", "foreign-site", "no-ledger", "not-acceptable"}
+NEVER_SEEN = {
+    *("method-not-allowed", "head-too-large", "internal-error", "foreign-site", "not-acceptable"),
+    *("no-ledger", "no-jobs", "jobs-full"),
+}
 
 
 def upload(visit: Visit, data: bytes, media_type: str) -> None:

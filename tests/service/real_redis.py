@@ -23,10 +23,10 @@ def free_port() -> int:
 
 
 class RealRedis:
-    """A redis-server of its own, in memory only."""
+    """A redis-server of its own, in memory only, or with ``durable`` on the disk."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port, self.folder = free_port(), folder
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self.port, self.folder, self.durable = free_port(), folder, durable
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
         self.start()
@@ -34,6 +34,8 @@ class RealRedis:
     def start(self) -> None:
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command = ["redis-server", *place, "--save", ""]
+        if self.durable:
+            command += ["--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_until(self._answers, "redis-server answers")
 
@@ -78,6 +80,11 @@ class RealRedis:
                 for connection in taken:
                     connection.close()
         self.start()
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
         self.process.terminate()

@@ -34,6 +34,7 @@ from tests.torture import (
     early_answers,
     failures,
     inputs,
+    jobs,
     ledger,
     overload,
     schema,
@@ -65,6 +66,7 @@ AREAS: dict[str, Callable[[Plan, Path], Iterator[Row]]] = {
     "crashes": crashes.check,
     "strangers": strangers.check,
     "ledger": ledger.check,
+    "jobs": jobs.check,
     "archives": archives.check,
     "schema": schema.check,
 }

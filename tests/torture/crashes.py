@@ -55,7 +55,7 @@ def _killed(plan: Plan, picture: bytes) -> Iterator[Row]:
                     answers += asyncio.run(_until_killed(served, picture, seconds=chance.uniform(0.2, 1.2)))
             except RuntimeError:
                 unstarted += 1
-            broken += not _verifies(log)
+            broken += not verifies(log)
         entries = [json.loads(line) for line in log.read_bytes().splitlines()]
     written = {entry["id"] for entry in entries if entry.get("outcome") == "answered"}
     name = f"kill -9 under load and start, {plan.kills} times"
@@ -97,7 +97,8 @@ async def _until_killed(served: Served, picture: bytes, *, seconds: float) -> li
     return answers
 
 
-def _verifies(log: Path) -> bool:
+def verifies(log: Path) -> bool:
+    """Whether `cin audit verify` accepts the log."""
     command = [sys.executable, "-c", PROGRAM, "audit", "verify", str(log)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=60).returncode == 0
 

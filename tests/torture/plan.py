@@ -27,6 +27,9 @@ class Plan:
     queue_size: int = 64
     shutdown_seconds: int = 5
     kills: int = 20
+    job_pictures: int = 2_000
+    job_kills: int = 12
+    job_stands_still: bool = True
     archive_pictures: int = 300
     archive_interruptions: int = 60
     own_bundle: Path | None = field(default=None)  # None: the shipped one
@@ -63,6 +66,9 @@ def short(bundle: Path) -> Plan:
         queue_size=16,
         shutdown_seconds=2,
         kills=4,
+        job_pictures=60,
+        job_kills=3,
+        job_stands_still=False,
         archive_pictures=100,
         archive_interruptions=6,
         own_bundle=bundle,

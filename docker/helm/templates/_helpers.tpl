@@ -17,6 +17,16 @@ app.kubernetes.io/name: {{ include "cin.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Other ones than the service's, which selects its pods by them. */}}
+{{- define "cin.jobsLabels" -}}
+app.kubernetes.io/name: {{ include "cin.name" . | trunc 58 | trimSuffix "-" }}-jobs
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "cin.jobsName" -}}
+{{- include "cin.fullname" . | trunc 58 | trimSuffix "-" }}-jobs
+{{- end }}
+
 {{- define "cin.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "cin.selectorLabels" . }}
@@ -48,6 +58,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $several := or .Values.keda.enabled (gt (int .Values.replicaCount) 1) }}
 {{- if and $several (not (or .Values.records.url .Values.records.existingSecret)) }}
 {{- fail "several replicas need one Redis: set records.url or records.existingSecret" }}
+{{- end }}
+{{- if and .Values.jobs.enabled (not (or .Values.jobs.url .Values.jobs.existingSecret)) }}
+{{- fail "jobs need a Redis that writes to its disk: set jobs.url or jobs.existingSecret" }}
+{{- end }}
+{{- if and .Values.jobs.enabled (not (or .Values.records.url .Values.records.existingSecret)) }}
+{{- fail "the predictions of jobs are kept in a Redis: set records.url or records.existingSecret" }}
 {{- end }}
 {{- if and .Values.bundle.existingClaim (not .Values.bundle.name) }}
 {{- fail "say which bundle of bundle.existingClaim to serve: bundle.name" }}

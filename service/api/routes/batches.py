@@ -49,7 +49,7 @@ from service.runtime import Service
 
 router = APIRouter(tags=["predictions"])
 
-_FORM = {
+FORM = {
     "type": "object",
     "required": [FIELD],
     "properties": {
@@ -60,7 +60,7 @@ _FORM = {
     },
     "additionalProperties": False,
 }
-_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
 _ERRORS = (
     MALFORMED,
     NOT_ACCEPTABLE,

@@ -26,5 +26,6 @@ async def get_model(service: ServiceDep) -> ModelCard:
         provider=engine.provider,
         operating_point=service.predictor.point.name,
         keeps_ledger=service.ledger.kept,
+        takes_jobs=service.jobs is not None,
         abstains=how_it_abstains(engine.bundle, service.settings.abstain),
     )
