@@ -43,7 +43,7 @@ export const text = {
       branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig; verlassen Sie sich weniger auf diese Antwort.",
       not_sure: "In der Mischung des Modells ist keine der bekannten Diagnosen wahrscheinlich genug: Eine Überweisung wird auch unter der Schwelle empfohlen.",
       near_threshold: "Das Risiko liegt nahe an der Schwelle: Ein zweites Bild kann die Empfehlung ändern.",
-      near_not_sure: "Die wahrscheinlichste Diagnose ist gerade eben oder nicht ganz wahrscheinlich genug: Ein zweites Bild kann die Empfehlung ändern.",
+      near_not_sure: "Das Netz steht zwischen sicher und unsicher: Ein zweites Bild kann die Empfehlung ändern.",
       small_picture: "Das Bild hat weniger Bildpunkte, als das Netz braucht; senden Sie das Original.",
       burned_in_annotation: "Die Datei gibt an, dass im Bild Schrift steht; sie kann das Netz irreführen und den Patienten nennen. Verwenden Sie eines ohne.",
       recognizable_features: "Die Datei gibt an, dass die Person auf dem Bild erkennbar ist; es zeigt vielleicht mehr als die Läsion. Zeigen Sie nur diese.",

@@ -48,7 +48,7 @@ export const text = {
       branches_disagree: "The two halves of the network disagree about the diagnosis; rely less on this answer.",
       not_sure: "At the model's mix, none of the diagnoses it knows is likely enough: a referral is advised below the threshold too.",
       near_threshold: "The risk is close to the threshold: a second image may change the advice.",
-      near_not_sure: "The likeliest diagnosis is barely likely enough, or not quite: a second image may change the advice.",
+      near_not_sure: "The network is between sure and unsure: a second image may change the advice.",
       small_picture: "The image has fewer pixels than the network needs; send the original.",
       burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient. Use one without.",
       recognizable_features: "The file says that the patient can be recognised in the image; it may show more than the lesion. Show the lesion alone.",

@@ -43,7 +43,7 @@ export const text = {
       branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico; confíe menos en esta respuesta.",
       not_sure: "Con la mezcla del modelo, ningún diagnóstico conocido es suficientemente probable: se aconseja derivar también por debajo del umbral.",
       near_threshold: "El riesgo está cerca del umbral: una segunda imagen puede cambiar el consejo.",
-      near_not_sure: "El diagnóstico más probable lo es apenas lo suficiente, o casi: una segunda imagen puede cambiar el consejo.",
+      near_not_sure: "La red está entre segura e insegura: una segunda imagen puede cambiar el consejo.",
       small_picture: "La imagen tiene menos píxeles de los que necesita la red; envíe el original.",
       burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente. Use una sin texto.",
       recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen; puede mostrar más que la lesión. Muestre solo la lesión.",
