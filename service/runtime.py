@@ -77,7 +77,11 @@ class _Kept(NamedTuple):  # of predictions
 
 @asynccontextmanager
 async def running(
-    settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf
+    settings: Settings,
+    metrics: PredictionMetrics,
+    job_metrics: JobMetrics,
+    on_fatal: OnFatal,
+    outcome_of: OutcomeOf,
 ) -> AsyncIterator[Service]:
     """Load, warm up, check the canary; then a service that takes requests until the end of the block.
 
@@ -87,7 +91,7 @@ async def running(
     """
     # First, because it loads while the network does.
     with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
-        service = _build_service(settings, metrics, on_fatal, outcome_of, fork_server)
+        service = _build_service(settings, metrics, job_metrics, on_fatal, outcome_of, fork_server)
         async with _taking_requests(service):
             yield service
 
@@ -201,7 +205,12 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 def _build_service(
-    settings: Settings, metrics: PredictionMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf, fork_server: ForkServer
+    settings: Settings,
+    metrics: PredictionMetrics,
+    job_metrics: JobMetrics,
+    on_fatal: OnFatal,
+    outcome_of: OutcomeOf,
+    fork_server: ForkServer,
 ) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit = AuditLog(None if settings.audit is None else AuditFile(settings.audit), metrics=metrics)
@@ -237,7 +246,7 @@ def _build_service(
         idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
         jobs=None if settings.jobs_url is None else JobStore(settings.jobs_url.get_secret_value()),
-        job_metrics=JobMetrics(metrics.registry),
+        job_metrics=job_metrics,
     )
 
 

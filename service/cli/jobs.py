@@ -20,6 +20,7 @@ from service.cli.common import log_to_stderr, read_settings, refuse, serve_metri
 from service.imaging.decoder_process import keep_memory_private
 from service.inference.answers import EngineError
 from service.jobs.job import Handler, JobsError
+from service.jobs.metrics import JobMetrics
 from service.jobs.store import JobStore
 from service.jobs.webhook import WebhookError, read_key
 from service.jobs.worker import Worker
@@ -83,7 +84,7 @@ async def _work(settings: Settings) -> str | None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     metrics = PredictionMetrics()
     key = None if settings.webhook_key_file is None else read_key(settings.webhook_key_file)
-    async with running(settings, metrics, end, outcome_of) as service:
+    async with running(settings, metrics, JobMetrics(metrics.registry), end, outcome_of) as service:
         store = JobStore(settings.jobs_url.get_secret_value(), patient_until=stopping)
         await store.require_durable()
         if settings.metrics_port is not None:

@@ -47,12 +47,12 @@ def test_a_share_of_the_2016_training_set_is_held_out_by_the_seed(small_tables: 
     assert record["attention_weights"] == {name: pytest.approx(float(weights[name])) for name in attention}
 
 
-@pytest.mark.parametrize(("config", "results"), [("isic2017", "protocol"), ("isic2017-cpu", ".")])
+@pytest.mark.parametrize(("config", "results"), [("isic2017", "protocol"), ("isic2017-short", ".")])
 def test_the_outcomes_in_the_repository_are_taken_up(config: str, results: str, tmp_path: Path) -> None:
     """``make reproduce`` and the command of ``docs/reproduction.md`` both go on where they are."""
     template = Experiment(load_config(None), tmp_path, tmp_path, tmp_path, Console(quiet=True))
     folder, path = REPOSITORY / "results" / results / "trials", REPOSITORY / f"model_training/configs/{config}.toml"
-    settings = ["data.allow_missing=true"] if config.endswith("cpu") else []
+    settings = ["data.allow_missing=true"] if config.endswith("short") else []
     tables = [TABLES[1], TABLES[3]]
     trials = table_trials(tables, template, folder, config=path, assignments=settings, num_seeds=1)
     found = [trial.variant for trial in trials if trial.record() is not None]

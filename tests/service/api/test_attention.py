@@ -244,8 +244,8 @@ def test_drawing_takes_a_slot_and_a_cached_overlay_takes_none(start: Start) -> N
         with service_of(client).admission.enter("another") as entry:
             entry.take_slots()
             assert client.get(link).content == drawn
-            check_problem(client.get(f"{link}?opacity=1"), 429)
-            check_problem(client.get(f"{link}/summary"), 429)
+            check_problem(client.get(f"{link}?opacity=1"), 429, name="queue-full")
+            check_problem(client.get(f"{link}/summary"), 429, name="queue-full")
         assert client.get(f"{link}?opacity=1").status_code == 200
 
 

@@ -51,7 +51,7 @@ def test_costly_pictures_that_would_wait_for_long_are_refused_at_once(client: Te
     assert len(refused) < len(answers)
     assert refused
     for answer in refused:
-        check_problem(answer, 429)
+        check_problem(answer, 429, name="queue-full")
         assert answer.headers["retry-after"] == "1"
 
 

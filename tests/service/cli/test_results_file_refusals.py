@@ -104,7 +104,7 @@ def test_a_table_with_semicolons_is_refused_by_what_it_is(
     out.write_text(out.read_text().replace(",", ";"))
     result = cin("predict", archive, "--out", out, **environment)
     assert result.exit_code == 1
-    assert "its columns are picture;diagnosis;" in result.stderr
+    assert "its columns are picture;refer;" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,12 @@ async def submit(
 
 async def done(client: httpx.AsyncClient, job: str) -> dict[str, Any]:
     """The status of a job that is done."""
-    while (status := (await client.get(job)).json())["state"] != "done":
+    while True:
+        response = await client.get(job)
+        assert response.status_code == 200, response.text
+        if response.json()["state"] == "done":
+            return dict(response.json())
         await asyncio.sleep(0.02)
-    return dict(status)
 
 
 def lasting(prediction: dict[str, Any]) -> dict[str, Any]:

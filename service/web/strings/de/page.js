@@ -42,8 +42,8 @@ export const text = {
     impression: "Zuerst nach meinem Eindruck fragen",
   },
   examples: {
-    melanoma: { title: "Dunkle, unregelmäßige Läsion", known: "Bekannte Diagnose: Melanom. Das mitgelieferte Modell wurde unter anderem daran trainiert." },
-    nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Das mitgelieferte Modell hat es nie gesehen." },
+    melanoma: { title: "Dunkle, unregelmäßige Läsion", known: "Bekannt: Melanom. Das Modell hat auch daraus gelernt." },
+    nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Das Modell hat es nie gesehen." },
   },
 
   picture: (count = 0) => `Bild ${count}`,
@@ -79,7 +79,7 @@ export const text = {
       "deadline-exceeded": { title: "Keine Antwort in der vorgesehenen Zeit", text: "Der Dienst brauchte zu lange." },
       stalled: { title: "Das Senden kam zum Stillstand", text: "Eine halbe Minute lang wurde nichts gesendet." },
       unreachable: { title: "Der Dienst ist nicht erreichbar", text: "Die Verbindung ist unterbrochen, oder er läuft nicht." },
-      "not-found": { title: "Der Dienst hat diese Antwort nicht mehr", text: "Antworten verfallen nach einer Weile. Senden Sie das Bild neu, um mehr davon zu sehen." },
+      "not-found": { title: "Der Dienst hat diese Antwort nicht mehr", text: "Antworten verfallen. Senden Sie das Bild neu." },
       changed: { title: "Das Modell wurde gerade gewechselt", text: "Senden Sie das Bild neu." },
       unknown: { title: "Der Dienst hat versagt", text: "Versuchen Sie es noch einmal; hilft das nicht, sagen Sie es dem Betreiber." },
     },
@@ -135,7 +135,7 @@ export const text = {
     ],
     cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
     noPreview: "Der Browser kann das nicht zeigen.",
-    dashes: (count = 1) => `Gestrichelt: der Ausschnitt, den das Netz vergrößert gesehen hat. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
+    dashes: (count = 1) => `Gestrichelt: was das Netz vergrößert sah. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
     lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
   },
 
@@ -147,12 +147,12 @@ export const text = {
     calibrate: "Am Lineal kalibrieren",
     remove: "Kalibrierung entfernen",
     marks: [
-      "Wählen Sie einen Strich des Lineals im Bild. Ohne Maus: vergrößern, das Bild mit den Pfeiltasten verschieben; Enter nimmt die Stelle unter dem Kreuz.",
+      "Wählen Sie einen Strich des Lineals. Ohne Maus: vergrößern, mit Pfeiltasten verschieben; Enter nimmt die Stelle unter dem Kreuz.",
       "Nun einen zweiten Strich, möglichst weit entfernt.",
     ],
     distance: "Abstand beider Striche",
     use: "Übernehmen",
-    invalid: (wide = "", least = 0, most = 0) => `Damit wäre das Bild ${wide} mm breit; möglich sind ${least} bis ${most} mm. Prüfen Sie die Länge oder wählen Sie andere Striche.`,
+    invalid: (wide = "", least = 0, most = 0) => `Das Bild wäre ${wide} mm breit; möglich sind ${least} bis ${most} mm. Prüfen Sie Länge und Striche.`,
     size: (along = "", across = "", least = false, own = false) => `Läsion ${least ? "mindestens" : "etwa"} ${along} × ${across} mm, längs und quer im Umriss des Netzes; Maßstab ${own ? "vom Befunder kalibriert" : "aus der Datei"}.`,
   },
 
@@ -177,10 +177,10 @@ export const text = {
     placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest, den das Netz vergrößert sieht.",
     notMeasured: "Wie stark diese Karte Antworten beeinflusst, wurde nicht gemessen.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
-      `Gemessen an ${where}: Ohne räumliche und Korrelations-Aufmerksamkeit ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,
+      `Gemessen an ${where}: Ohne beide ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,
     slight: "Diese Karten erklären also wenig von einer Antwort.",
-    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt (Klick, oder Pfeiltasten und Enter; Esc löst), um zu sehen, womit das Netz sie verbindet.",
-    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt, was damit zusammenhängt.`,
+    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt (Klick oder Pfeile und Enter; Esc löst): Womit verbindet das Netz sie?",
+    spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt Zusammenhänge.`,
     outside: "Die Stelle liegt außerhalb des Ausschnitts.",
     says: (summary, where, spot = false) => {
       const of = summary.region === "crop" ? "des Ausschnitts" : "des Bildes";

@@ -31,7 +31,7 @@ export const text = {
     none: (since, by) => `Keine Änderung seit ${since} (${difference(by)} PP).`,
     higher: (since, by) => `Risiko höher als am ${since}, um ${percentagePoints(by)}.`,
     lower: (since, by) => `Risiko niedriger als am ${since}, um ${percentagePoints(by)}.`,
-    not_measured: (since, by) => `${difference(by)} PP seit ${since}. Keine Änderung zu nennen: Wie weit zwei Bilder einer Läsion auseinanderliegen, wurde für dieses Modell nicht gemessen.`,
+    not_measured: (since, by) => `${difference(by)} PP seit ${since}. Wie weit zwei Bilder einer Läsion auseinanderliegen, wurde für dieses Modell nicht gemessen.`,
     not_comparable: (since) => `Nicht vergleichbar mit ${since}: damals antwortete ein anderes Modell. Senden Sie die früheren Bilder neu.`,
   },
   repeats: (half = 0, most = 0) => `Zwei Bilder einer unveränderten Läsion liegen im Median um ${number(half * 100)} PP auseinander, bei 95 von 100 Paaren um bis zu ${number(most * 100)} PP.`,
@@ -72,7 +72,7 @@ export const text = {
 
   eraseLesion: "Diese Läsion löschen",
   eraseImage: "Eintrag dieses Bildes löschen",
-  eraseMeans: "Antworten und Rückmeldungen werden hier und im Dienst gelöscht und sind nicht wiederherzustellen. Das Protokoll hält fest, dass gelöscht wurde.",
+  eraseMeans: "Antworten und Rückmeldungen werden hier und im Dienst endgültig gelöscht. Das Protokoll hält fest, dass gelöscht wurde.",
   erase: (lesion = "") => `Alles zu ${lesion} löschen`,
   erased: "Gelöscht.",
 };
