@@ -18,8 +18,7 @@ from service.api.other_origins import OtherOrigins
 from service.api.routes import admission, attention, batches, follow_up, health, jobs, model, page, predictions
 from service.api.routes import docs as reference
 from service.api.same_origin import SameOrigin
-from service.jobs.metrics import JobMetrics
-from service.prediction.metrics import PredictionMetrics
+from service.jobs.metrics import ServiceMetrics
 from service.problems import documented
 from service.runtime import Service, running
 from service.settings import Settings
@@ -31,12 +30,11 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     ``on_fatal`` is called with the reason when the process should end; the service takes no requests from then on. The
     lifespan raises what :func:`service.runtime.running` raises.
     """
-    metrics = PredictionMetrics()
-    job_metrics = JobMetrics(metrics.registry)
+    metrics = ServiceMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, metrics, job_metrics, on_fatal, outcome_of) as service:
+        async with running(settings, metrics, on_fatal, outcome_of) as service:
             app.state.service = service
             yield
 

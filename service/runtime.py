@@ -29,7 +29,7 @@ from service.inference.answers import EngineError
 from service.inference.engine import Engine
 from service.inference.scheduler import Scheduler
 from service.inference.sessions import GpuOptions
-from service.jobs.metrics import JobMetrics
+from service.jobs.metrics import ServiceMetrics
 from service.jobs.metrics import watch as watch_jobs
 from service.jobs.store import JobStore
 from service.ledger.file import LedgerFile
@@ -64,9 +64,8 @@ class Service:
     audit: AuditLog
     access_changes: AccessChanges
     idempotency: Idempotency
-    metrics: PredictionMetrics
+    metrics: ServiceMetrics
     jobs: JobStore | None
-    job_metrics: JobMetrics
 
 
 class _Kept(NamedTuple):  # of predictions
@@ -77,11 +76,7 @@ class _Kept(NamedTuple):  # of predictions
 
 @asynccontextmanager
 async def running(
-    settings: Settings,
-    metrics: PredictionMetrics,
-    job_metrics: JobMetrics,
-    on_fatal: OnFatal,
-    outcome_of: OutcomeOf,
+    settings: Settings, metrics: ServiceMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf
 ) -> AsyncIterator[Service]:
     """Load, warm up, check the canary; then a service that takes requests until the end of the block.
 
@@ -91,7 +86,7 @@ async def running(
     """
     # First, because it loads while the network does.
     with ForkServer(on_failure=metrics.decoder_forks_failed.inc) as fork_server:
-        service = _build_service(settings, metrics, job_metrics, on_fatal, outcome_of, fork_server)
+        service = _build_service(settings, metrics, on_fatal, outcome_of, fork_server)
         async with _taking_requests(service):
             yield service
 
@@ -184,7 +179,7 @@ def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:
     if settings.ledger is not None:
         work.append(background.watch_ledger(service.ledger, service.metrics))
     if service.jobs is not None:
-        work.append(watch_jobs(service.jobs, service.job_metrics))
+        work.append(watch_jobs(service.jobs, service.metrics.jobs))
     if settings.audit is not None:
         work.append(background.log_audit_head(service.audit))
     if service.keys is not None:
@@ -205,12 +200,7 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 def _build_service(
-    settings: Settings,
-    metrics: PredictionMetrics,
-    job_metrics: JobMetrics,
-    on_fatal: OnFatal,
-    outcome_of: OutcomeOf,
-    fork_server: ForkServer,
+    settings: Settings, metrics: ServiceMetrics, on_fatal: OnFatal, outcome_of: OutcomeOf, fork_server: ForkServer
 ) -> Service:
     keys = None if settings.keys is None else LiveKeys(settings.keys)
     audit = AuditLog(None if settings.audit is None else AuditFile(settings.audit), metrics=metrics)
@@ -246,7 +236,6 @@ def _build_service(
         idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
         jobs=None if settings.jobs_url is None else JobStore(settings.jobs_url.get_secret_value()),
-        job_metrics=job_metrics,
     )
 
 

@@ -20,12 +20,11 @@ from service.cli.common import log_to_stderr, read_settings, refuse, serve_metri
 from service.imaging.decoder_process import keep_memory_private
 from service.inference.answers import EngineError
 from service.jobs.job import Handler, JobsError
-from service.jobs.metrics import JobMetrics
+from service.jobs.metrics import ServiceMetrics
 from service.jobs.store import JobStore
 from service.jobs.webhook import WebhookError, read_key
 from service.jobs.worker import Worker
 from service.ledger.file import LedgerError
-from service.prediction.metrics import PredictionMetrics
 from service.runtime import Service, running
 from service.settings import Settings
 from service.storage.store import RecordsError
@@ -82,9 +81,9 @@ async def _work(settings: Settings) -> str | None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    metrics = PredictionMetrics()
+    metrics = ServiceMetrics()
     key = None if settings.webhook_key_file is None else read_key(settings.webhook_key_file)
-    async with running(settings, metrics, JobMetrics(metrics.registry), end, outcome_of) as service:
+    async with running(settings, metrics, end, outcome_of) as service:
         store = JobStore(settings.jobs_url.get_secret_value(), patient_until=stopping)
         await store.require_durable()
         if settings.metrics_port is not None:
@@ -103,7 +102,7 @@ async def _announcing(service: Service, store: JobStore, key: bytes | None) -> A
     from service.jobs.announcing import Webhooks
 
     origins = service.settings.webhook_origins
-    async with Webhooks(store, key, origins, service.keys, service.job_metrics) as webhooks:
+    async with Webhooks(store, key, origins, service.keys, service.metrics.jobs) as webhooks:
         yield webhooks.announce
 
 
@@ -113,7 +112,7 @@ def _worker(service: Service, store: JobStore, stopping: asyncio.Event, announce
         service.predictor,
         service.keys,
         problem_of,
-        service.job_metrics,
+        service.metrics.jobs,
         in_flight=service.scheduler.threads + service.scheduler.max_batch,
         deadline_seconds=service.settings.deadline_seconds,
         announce=announce,

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from service.jobs.book import Counts
 from service.jobs.job import JobsError
 from service.jobs.store import JobStore
+from service.prediction.metrics import PredictionMetrics
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,14 @@ class JobMetrics:
         self._reachable.set(counts is not None)
         for gauge, count in zip(self._counts, counts or (), strict=False):
             gauge.set(count)
+
+
+class ServiceMetrics(PredictionMetrics):
+    """The service's metrics, with those of its predictions and of its jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs = JobMetrics(self.registry)
 
 
 async def watch(store: JobStore, metrics: JobMetrics) -> None:

@@ -89,6 +89,7 @@ WebhookQuery = Annotated[
 @router.post(
     "/v1/jobs",
     status_code=202,
+    response_model=JobStatus,
     dependencies=[Depends(require_json)],
     responses={**_CREATED, **documented(*_ERRORS)},
     openapi_extra=_BODY,
@@ -101,7 +102,7 @@ async def create_job(
     caller: CallerDep,
     point: PointDep,
     webhook_url: WebhookQuery = None,
-) -> JobStatus:
+) -> JobStatus | Response:
     """Send many dermoscopy pictures, to be judged later: a multipart form as for `/v1/predictions/batch`.
 
     The pictures are on the disk of the service's Redis when this answers, and each is erased there once it is judged.
@@ -123,7 +124,7 @@ async def create_job(
             new = NewJob(secrets.token_hex(16), caller.name, caller.client, point.name, items, size, webhook_url)
             job = await _keep(service, jobs, new, pictures)
     except ClientDisconnect:
-        return Response(status_code=499)  # type: ignore[return-value]
+        return Response(status_code=499)  # what proxies log for it
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job.status()
 

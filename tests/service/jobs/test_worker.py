@@ -50,7 +50,7 @@ def play(
 def worker_of(service: Service) -> Worker:
     """A worker with the service's own network."""
     assert service.jobs is not None
-    parts = service.jobs, service.predictor, service.keys, problem_of, service.job_metrics
+    parts = service.jobs, service.predictor, service.keys, problem_of, service.metrics.jobs
     return Worker(*parts, in_flight=2, deadline_seconds=10.0)
 
 
