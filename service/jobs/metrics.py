@@ -51,11 +51,12 @@ class JobMetrics:
 
 
 class ServiceMetrics(PredictionMetrics):
-    """The service's metrics, with those of its predictions and of its jobs."""
+    """The service's metrics, with those of its predictions and, where it takes some, of its jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_jobs: bool) -> None:
         super().__init__()
-        self.jobs = JobMetrics(self.registry)
+        # Where nobody has jobs nothing is to be said of them: an alert would take their Redis for one that is away.
+        self.jobs = JobMetrics(self.registry if has_jobs else CollectorRegistry())
 
 
 async def watch(store: JobStore, metrics: JobMetrics) -> None:

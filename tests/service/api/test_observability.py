@@ -72,6 +72,11 @@ def test_an_answer_without_advice_counts_as_no_diagnosis(start: Start, examining
     assert counted == {**dict.fromkeys(CLASSES, 0), "none": 1}
 
 
+def test_a_service_without_jobs_says_nothing_of_them(client: TestClient) -> None:
+    """``CinJobsAway`` is about a gauge at 0."""
+    assert "cin_jobs" not in client.get("/metrics").text
+
+
 def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> None:
     answer = client.post("/predict", content=PICTURE, headers=HEADERS).json()
     client.get(answer["attention"]["lesion"])
