@@ -30,7 +30,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
     ``on_fatal`` is called with the reason when the process should end; the service takes no requests from then on. The
     lifespan raises what :func:`service.runtime.running` raises.
     """
-    metrics = ServiceMetrics(has_jobs=settings.jobs_url is not None)
+    metrics = ServiceMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

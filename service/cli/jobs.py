@@ -81,7 +81,7 @@ async def _work(settings: Settings) -> str | None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    metrics = ServiceMetrics(has_jobs=True)
+    metrics = ServiceMetrics()
     key = None if settings.webhook_key_file is None else read_key(settings.webhook_key_file)
     async with running(settings, metrics, end, outcome_of) as service:
         store = JobStore(settings.jobs_url.get_secret_value(), patient_until=stopping)

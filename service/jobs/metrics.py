@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -24,7 +25,11 @@ class JobMetrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(name, text, registry=registry)
 
-        self._reachable = gauge("cin_jobs_reachable", "1 while the Redis of jobs answers, and loses none of them")
+        self._reachable = gauge(
+            "cin_jobs_reachable", "1 while the Redis of jobs answers, and loses none of them; NaN: there are no jobs"
+        )
+        # Not known before it is asked, which it never is where there are no jobs: 0 would alert.
+        self._reachable.set(math.nan)
         self._counts = Counts(
             gauge("cin_jobs", "Jobs that are kept, with those that are done"),
             gauge("cin_jobs_pictures", "Pictures of jobs without a result"),
@@ -51,12 +56,11 @@ class JobMetrics:
 
 
 class ServiceMetrics(PredictionMetrics):
-    """The service's metrics, with those of its predictions and, where it takes some, of its jobs."""
+    """The service's metrics, with those of its predictions and of its jobs."""
 
-    def __init__(self, *, has_jobs: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        # Where nobody has jobs nothing is to be said of them: an alert would take their Redis for one that is away.
-        self.jobs = JobMetrics(self.registry if has_jobs else CollectorRegistry())
+        self.jobs = JobMetrics(self.registry)
 
 
 async def watch(store: JobStore, metrics: JobMetrics) -> None:

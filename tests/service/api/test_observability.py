@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,9 @@ def test_an_answer_without_advice_counts_as_no_diagnosis(start: Start, examining
     assert counted == {**dict.fromkeys(CLASSES, 0), "none": 1}
 
 
-def test_a_service_without_jobs_says_nothing_of_them(client: TestClient) -> None:
+def test_a_service_without_jobs_does_not_say_that_their_redis_is_away(client: TestClient) -> None:
     """``CinJobsAway`` is about a gauge at 0."""
-    assert "cin_jobs" not in client.get("/metrics").text
+    assert math.isnan(_value(client, "cin_jobs_reachable"))
 
 
 def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> None:

@@ -103,7 +103,7 @@ def test_results_are_those_of_predict_or_the_problem(
         async with working(service):
             status = await done(client, job)
         assert (status["pictures"], status["answered"], status["failed"], status["webhook"]) == (3, 3, 1, None)
-        assert "\ncin_jobs_reachable " in (await client.get("/metrics")).text
+        assert "\ncin_jobs_reachable 1.0" in (await client.get("/metrics")).text
         batch = await client.post(
             "/v1/predictions/batch", files=[("image", each) for each in sent], params={"operating_point": point}
         )
