@@ -34,6 +34,7 @@ def take(page: Page, lesion: str, visit: str, colours: Sequence[Colour]) -> None
 
 def answer(form: Locator, **said: str) -> None:
     """Fill in what a clinician says, by the names of the fields, and write it down."""
+    form.get_by_role("button", name="Write down").wait_for()  # what unfolds is made a moment after the click
     before = form.locator(".said li").count()
     if opinion := said.pop("opinion", ""):
         form.get_by_role("radio", name=opinion, exact=True).check()
