@@ -8,11 +8,12 @@ our own because the bootstrap computes each 2,000 times per figure, and scikit-l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from model_training.arrays import Flags, Scores
+from model_training.arrays import Flags, Indices, Scores
 
 # 95 % of a normal distribution lies within this many standard deviations.
 Z_95 = 1.959963984540054
@@ -39,6 +40,11 @@ def area_under_roc(truth_N: Flags, scores_N: Scores) -> float:
     mean_rank = np.cumsum(counts) - (counts - 1) / 2
     rank_sum = float(mean_rank[group][truth_N].sum())
     return (rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
+
+
+def class_aucs(labels_N: Indices, scores_NK: Scores, classes: Sequence[int]) -> Scores:
+    """The AUC of each of these classes against the rest; NaN of one that has no image, or all."""
+    return np.array([area_under_roc(labels_N == k, scores_NK[:, k]) for k in classes])
 
 
 def average_precision(truth_N: Flags, scores_N: Scores) -> float:

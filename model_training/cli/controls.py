@@ -62,7 +62,7 @@ def controls(
     for seed in range(seeds):
         for number in fold or range(1, NUM_FOLDS + 1):
             for name in recipe or names:
-                control = Control(study, name, view, layer, number - 1, seed)
+                control = Control(study, name, "both" if study == "share" else view, layer, number - 1, seed)
                 begun = time.monotonic()
                 if control.name not in records.by_name:
                     records.add(control.name, {"command": command_line(), **run_control(control, features)})

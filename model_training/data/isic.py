@@ -24,6 +24,8 @@ DIAGNOSES = {
 }
 CLASSES_2016 = ("benign", "malignant")
 CLASSES_2017 = ("melanoma", "seborrheic_keratosis", "nevus")
+# The tasks of 2017, each against the rest: melanoma and seborrheic keratosis.
+SCORED_2017 = (0, 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +23,7 @@ from model_training.evaluation.module_figures import (
     row_spread,
     shuffled,
 )
-from model_training.metrics import area_under_roc
+from model_training.metrics import class_aucs
 from model_training.network.cin import BranchOutput, ClinicalInspiredNetwork, summed_probabilities
 from model_training.network.lesion_feature_attention import LesionFeatureAttention
 
@@ -81,8 +80,7 @@ def attention_report(
 
 
 def _mean_auc(probabilities_NK: Tensor, labels_N: Indices, scored: Sequence[int]) -> float:
-    scores = probabilities_NK.double().cpu().numpy()
-    return float(np.mean([area_under_roc(labels_N == k, scores[:, k]) for k in scored]))
+    return float(class_aucs(labels_N, probabilities_NK.double().cpu().numpy(), scored).mean())
 
 
 def attention_figures(network: ClinicalInspiredNetwork, views_NCSS: Tensor) -> dict[str, float]:

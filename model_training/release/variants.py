@@ -17,7 +17,7 @@ from model_training.evaluation.evaluate import read_report
 from model_training.evaluation.predictions import scored_classes
 from model_training.evaluation.test_ledger import record_reading
 from model_training.files import write_json
-from model_training.metrics import area_under_roc, box_iou
+from model_training.metrics import box_iou, class_aucs
 from model_training.release.fp16 import halve
 from model_training.release.int8 import NUM_CALIBRATION, quantise
 from model_training.release.parity import Outputs, Provider, run_onnx, usable
@@ -55,11 +55,8 @@ def compare_variants(
     reference: Outputs, other: Outputs, labels: Indices, scored: Sequence[int], *, speed: float
 ) -> Fidelity:
     """Compare a variant's outputs with float32's; ``scored`` are the classes whose one-against-rest AUC counts."""
-    aucs = [
-        [area_under_roc(labels == k, outputs["probabilities"][:, k].astype(np.float64)) for k in scored]
-        for outputs in (reference, other)
-    ]
-    differences = np.abs(np.array(aucs[0]) - np.array(aucs[1]))
+    aucs = [class_aucs(labels, outputs["probabilities"].astype(np.float64), scored) for outputs in (reference, other)]
+    differences = np.abs(aucs[0] - aucs[1])
     diagnoses = [outputs["probabilities"].argmax(axis=1) for outputs in (reference, other)]
     boxes = [outputs["crop_box"].astype(np.float64) for outputs in (reference, other)]
     return Fidelity(

@@ -20,7 +20,7 @@ from model_training.config import NUM_FOLDS, load_config
 from model_training.data.pictures import PictureSet
 from model_training.evaluation.predictions import read_predictions, scored_classes
 from model_training.evaluation.statistics import NUM_RESAMPLES, interval_over_folds, stratified_resamples
-from model_training.metrics import area_under_roc
+from model_training.metrics import class_aucs
 from model_training.studies.recipes import ACTING_RECIPE, LESION_RECIPE, STEADY_RECIPE
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, provenance_of, variant_of
 from model_training.training.experiment import Experiment
@@ -247,8 +247,8 @@ def _by_metric(columns: Mapping[str, Scores], classes: Sequence[str]) -> dict[st
 
 def _aucs(labels_N: Indices, scores_NK: Scores, classes: Sequence[str]) -> list[float]:
     """The AUC of each scored class, and their mean."""
-    aucs = [area_under_roc(labels_N == k, scores_NK[:, k]) for k in scored_classes(classes)]
-    return [*aucs, float(np.mean(aucs))]
+    aucs = class_aucs(labels_N, scores_NK, scored_classes(classes))
+    return [*aucs, float(aucs.mean())]
 
 
 def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:

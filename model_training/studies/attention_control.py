@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_training.arrays import Indices
+from model_training.data.isic import SCORED_2017
 from model_training.data.sampling import random_batches
 from model_training.evaluation.module_figures import (
     Faithfulness,
@@ -29,7 +30,7 @@ from model_training.evaluation.module_figures import (
     row_spread,
     shuffled,
 )
-from model_training.metrics import area_under_roc
+from model_training.metrics import class_aucs
 from model_training.network.lesion_feature_attention import CorrelationAttention, SpatialAttention
 from model_training.network.losses import class_weights, classification_loss
 from model_training.studies.attention_recipes import AttentionRecipe
@@ -38,8 +39,6 @@ BATCH = 64
 # Number of images; deletion and insertion run the branch about a hundred times for each.
 NUM_FAITHFULNESS = 120
 NUM_CLASSES = 3
-# Melanoma and seborrheic keratosis: the challenge's tasks.
-SCORED = (0, 1)
 
 Mode = Literal["on", "off", "uniform", "shuffled"]
 
@@ -244,8 +243,7 @@ def attention_control(
 
 
 def _mean_auc(probabilities_NK: Tensor, labels_N: Indices) -> float:
-    scores = probabilities_NK.double().numpy()
-    return float(np.mean([area_under_roc(labels_N == k, scores[:, k]) for k in SCORED]))
+    return float(class_aucs(labels_N, probabilities_NK.double().numpy(), SCORED_2017).mean())
 
 
 def _maps(features: NDArray[np.float16]) -> Tensor:

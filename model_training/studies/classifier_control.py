@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model_training.arrays import Indices
-from model_training.metrics import area_under_roc
+from model_training.arrays import Indices, Scores
+from model_training.data.isic import SCORED_2017
+from model_training.metrics import class_aucs
 from model_training.network.cin import Standardise
 from model_training.network.losses import class_weights
 from model_training.training.regression import Penalty, fit_regression
@@ -48,5 +49,14 @@ def classifier_control(
     fit_regression(layer, standardise(features_NC[learnt]), labels[learnt], weights, PENALTY)
     with torch.no_grad():
         scores = layer(standardise(features_NC[~learnt])).softmax(dim=1).double().numpy()
-    melanoma, keratosis = (area_under_roc(labels_N[held_out_N] == k, scores[:, k]) for k in (0, 1))
-    return {"auc_melanoma": melanoma, "auc_keratosis": keratosis, "mean_auc": (melanoma + keratosis) / 2}
+    return auc_figures(labels_N[held_out_N], scores)
+
+
+def auc_figures(labels_N: Indices, scores_NK: Scores) -> dict[str, float]:
+    """AUC of melanoma, of seborrheic keratosis and their mean, for classes in the order of 2017."""
+    melanoma, keratosis = class_aucs(labels_N, scores_NK, SCORED_2017)
+    return {
+        "auc_melanoma": float(melanoma),
+        "auc_keratosis": float(keratosis),
+        "mean_auc": float(melanoma + keratosis) / 2,
+    }

@@ -18,6 +18,13 @@ Record = Mapping[str, Any]
 _COLUMNS: dict[str, dict[str, str]] = {
     "distinguish": {"pair_auc": "Pair AUC"},
     "classifier": {"auc_melanoma": "Melanoma", "auc_keratosis": "Seborrheic keratosis", "mean_auc": "Mean AUC"},
+    "share": {
+        "auc_melanoma": "Melanoma",
+        "auc_keratosis": "Seborrheic keratosis",
+        "mean_auc": "Mean AUC",
+        "started_at": "before training",
+        "pair_auc": "Pair AUC",
+    },
     "regression": {
         "mean_auc": "Mean AUC",
         **{f"auc: {change}": f"AUC, {change}" for change in CHANGES},
@@ -41,6 +48,7 @@ _BASES = {
     "attention": ("none", "auc_on"),
     "classifier": ("last", "mean_auc"),
     "regression": ("turns-0.1", "mean_auc"),
+    "share": ("lambda-0", "mean_auc"),
 }
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 

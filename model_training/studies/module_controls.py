@@ -6,6 +6,7 @@ There is one JSON file per study; existing results are not computed again.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +27,12 @@ from model_training.studies.distinguish_control import regression_pair_auc, trai
 from model_training.studies.frozen_features import Layer, frozen_features, layer_means, lesion_boxes, whole_images
 from model_training.studies.regression_control import RECIPES as REGRESSION_RECIPES
 from model_training.studies.regression_control import ChangedFeatures, changed_features, regression_control
+from model_training.studies.share_control import RECIPES as SHARE_RECIPES
+from model_training.studies.share_control import share_control
 from model_training.training.pretrained import Pretrained
 
-Study = Literal["distinguish", "attention", "classifier", "regression"]
-View = Literal["crop", "whole"]
+Study = Literal["distinguish", "attention", "classifier", "regression", "share"]
+View = Literal["crop", "whole", "both"]
 
 INPUT_SIZE = 224
 CROP_MARGIN = 0.25
@@ -43,6 +46,7 @@ RECIPE_NAMES: dict[Study, list[str]] = {
     "attention": list(ATTENTION_RECIPES),
     "classifier": list(CLASSIFIER_RECIPES),
     "regression": list(REGRESSION_RECIPES),
+    "share": list(SHARE_RECIPES),
 }
 
 
@@ -53,6 +57,8 @@ class ControlData:
     features_NCHW: NDArray[np.float16]
     means_LNC: dict[int, NDArray[np.float32]]
     changed: ChangedFeatures
+    # Of the crops and of the whole images.
+    views: Sequence[NDArray[np.float16]]
     labels_N: Indices
     fold_N: Indices
 
@@ -81,7 +87,9 @@ def control_data(
 
     Crops are around the true masks: controls compare recipes, and do not estimate a whole network's figures.
     """
-    boxes = lesion_boxes(pictures, margin=CROP_MARGIN) if view == "crop" else whole_images(pictures)
+    whole = whole_images(pictures)
+    boxes = whole if view == "whole" else lesion_boxes(pictures, margin=CROP_MARGIN)
+    views: list[NDArray[np.float16]] = []
     maps: NDArray[np.float16] = np.zeros((0, 0, 0, 0), dtype=np.float16)
     means: dict[int, NDArray[np.float32]] = {}
     changed: ChangedFeatures = {}
@@ -89,9 +97,13 @@ def control_data(
         changed = changed_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)
     elif study == "classifier":
         means = layer_means(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)
+    elif study == "share":
+        for each in (boxes, whole):
+            features = frozen_features(pictures, each, pretrained, size=INPUT_SIZE, cache=cache)
+            views.append(np.ascontiguousarray(features[layer]))
     else:
         maps = np.ascontiguousarray(frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer])
-    return ControlData(maps, means, changed, pictures.labels, folds_of(pictures))
+    return ControlData(maps, means, changed, views, pictures.labels, folds_of(pictures))
 
 
 def run_control(control: Control, data: ControlData) -> dict[str, Any]:
@@ -105,6 +117,9 @@ def run_control(control: Control, data: ControlData) -> dict[str, Any]:
         return dict(classifier_control(data.means_LNC, data.labels_N, held_out, layers))
     if control.study == "regression":
         return dict(regression_control(data.changed, data.labels_N, held_out, REGRESSION_RECIPES[control.recipe]))
+    if control.study == "share":
+        share = SHARE_RECIPES[control.recipe]
+        return share_control(data.views, data.labels_N, held_out, share, seed=control.seed, num_pairs=NUM_PAIRS)
     if control.recipe == REGRESSION:
         auc = regression_pair_auc(data.features_NCHW, data.labels_N, held_out, num_pairs=NUM_PAIRS)
         return {"pair_auc": auc}

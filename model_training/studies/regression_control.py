@@ -21,9 +21,10 @@ from model_training.arrays import Indices
 from model_training.data.artefacts import ARTEFACTS, STORAGE, with_artefacts
 from model_training.data.augment import STRONG, change_colours, random_colours, random_views
 from model_training.data.frames import FrameSet
+from model_training.data.isic import SCORED_2017
 from model_training.data.tensors import frame_tensor
 from model_training.files import replace_atomically
-from model_training.metrics import area_under_roc
+from model_training.metrics import class_aucs
 from model_training.network.backbones import make_stages
 from model_training.network.cin import Standardise
 from model_training.network.crop import crop
@@ -151,7 +152,7 @@ def regression_control(
             return layer(standardise(torch.from_numpy(np.array(held_NC)))).softmax(dim=1).double().numpy()
 
     def auc(scores_NK: NDArray[np.float64]) -> float:
-        return float(np.mean([area_under_roc(labels_N[held_out_N] == k, scores_NK[:, k]) for k in (0, 1)]))
+        return float(class_aucs(labels_N[held_out_N], scores_NK, SCORED_2017).mean())
 
     clean_NK = scores(features[TURNS][held_out_N, 0])
     figures = {"mean_auc": auc(clean_NK)}

@@ -17,11 +17,11 @@ import numpy as np
 import typer
 
 from model_training.arrays import Indices, Scores
-from model_training.data.isic import CLASSES_2017, read_set
+from model_training.data.isic import CLASSES_2017, SCORED_2017, read_set
 from model_training.evaluation.predictions import read_predictions
 from model_training.evaluation.statistics import NUM_RESAMPLES, stratified_resamples
 from model_training.files import write_text
-from model_training.metrics import area_under_roc
+from model_training.metrics import class_aucs
 
 SHIPPED = "cin-isic2017-2.1.0"
 WITH_BRANCHES = ("cin-isic2017-1.2.0", "cin-isic2017-1.4.0", SHIPPED)
@@ -41,16 +41,16 @@ def training_mix_result(results: Path, data: Path) -> dict[str, Any]:
     ids, release = read_predictions(results / SHIPPED / "test-predictions.csv", CLASSES_2017)
     truth = _labels(data, "test", ids)
     resamples = [np.arange(len(truth)), *stratified_resamples(truth, NUM_RESAMPLES, seed=0)]
-    release_means = np.array([_aucs(truth[r], release[r]).mean() for r in resamples])
+    release_means = np.array([class_aucs(truth[r], release[r], SCORED_2017).mean() for r in resamples])
     rows = []
     for folder in sorted((results / "trials" / "isic2017").iterdir()):
         same, answers = read_predictions(folder / "seed-0" / "predictions.csv", CLASSES_2017)
         if same != ids:
             raise ValueError(f"{folder} is about other images than {SHIPPED}")
         mixed = with_prior(answers, prior)
-        gains = release_means - [_aucs(truth[r], mixed[r]).mean() for r in resamples]
+        gains = release_means - [class_aucs(truth[r], mixed[r], SCORED_2017).mean() for r in resamples]
         low, high = np.percentile(gains[1:], [2.5, 97.5])
-        melanoma, keratosis = _aucs(truth, mixed)
+        melanoma, keratosis = class_aucs(truth, mixed, SCORED_2017)
         rows.append(
             {
                 "system": folder.name,
@@ -79,17 +79,12 @@ def _equal_prior_auc(release: Path, data: Path, split: str, prior_K: Scores) -> 
         raise ValueError(f"{release}: branches and predictions of {split} are about different images")
     branches_NBK = table[:, 1:].astype(np.float64).reshape(len(ids), -1, len(CLASSES_2017))
     equal = with_prior(branches_NBK, 1 / prior_K).mean(axis=1)
-    return float(_aucs(_labels(data, split, ids), equal).mean())
+    return float(class_aucs(_labels(data, split, ids), equal, SCORED_2017).mean())
 
 
 def _labels(data: Path, split: str, ids: list[str]) -> Indices:
     labels = {s.id: s.label for s in read_set(data, f"isic2017-{split}", allow_missing=True).samples}
     return np.array([labels[id] for id in ids])
-
-
-def _aucs(truth_N: Indices, scores_NK: Scores) -> Scores:
-    """AUC of melanoma and of seborrheic keratosis, each against the rest."""
-    return np.array([area_under_roc(truth_N == k, scores_NK[:, k]) for k in range(2)])
 
 
 def main(
