@@ -39,11 +39,13 @@ Views = Sequence[NDArray[np.float16]]
 
 @dataclass(frozen=True)
 class ShareRecipe:
-    """Lambda, when it applies, and how pairs are drawn."""
+    """Lambda, how fast the features learn, and how pairs are drawn."""
 
     share: float
     # Constant, or growing from 0 to ``share`` while training.
     schedule: Literal["constant", "rising"] = "constant"
+    # Of the residual block; the first is the rate that ships.
+    learning_rate: float = 1e-4
     # Hard: of the same class and unlike, or of another class and alike, by the frozen features.
     pairs: Literal["random", "balanced", "hard"] = "random"
     epochs: int = 3
@@ -53,11 +55,16 @@ RECIPES: Mapping[str, ShareRecipe] = MappingProxyType(
     {
         "lambda-0": ShareRecipe(0.0),
         "lambda-0.1": ShareRecipe(0.1),
-        "lambda-0.3": ShareRecipe(0.3),
         "lambda-1": ShareRecipe(1.0),
-        "lambda-0.3-rising": ShareRecipe(0.3, schedule="rising"),
-        "lambda-0.3-balanced": ShareRecipe(0.3, pairs="balanced"),
-        "lambda-0.3-hard": ShareRecipe(0.3, pairs="hard"),
+        "fast-lambda-0": ShareRecipe(0.0, learning_rate=1e-3),
+        "fast-lambda-0.1": ShareRecipe(0.1, learning_rate=1e-3),
+        "fast-lambda-1": ShareRecipe(1.0, learning_rate=1e-3),
+        "fast-lambda-1-rising": ShareRecipe(1.0, schedule="rising", learning_rate=1e-3),
+        # Pairs that are not random also change how often the second branch sees each class: hence with and without D.
+        "fast-lambda-0-balanced": ShareRecipe(0.0, pairs="balanced", learning_rate=1e-3),
+        "fast-lambda-1-balanced": ShareRecipe(1.0, pairs="balanced", learning_rate=1e-3),
+        "fast-lambda-0-hard": ShareRecipe(0.0, pairs="hard", learning_rate=1e-3),
+        "fast-lambda-1-hard": ShareRecipe(1.0, pairs="hard", learning_rate=1e-3),
     }
 )
 
@@ -92,7 +99,7 @@ def share_control(
         _start(branch, view[inside], labels[inside], weights)
     started = auc_figures(labels_N[outside], _probabilities(branches, views, outside))
     groups = [
-        {"params": [p for branch in branches for p in branch.block.parameters()], "lr": 1e-4},
+        {"params": [p for branch in branches for p in branch.block.parameters()], "lr": recipe.learning_rate},
         {"params": [p for branch in branches for p in branch.classify.parameters()], "lr": 3e-4},
         {"params": module.parameters(), "lr": 3e-4},
     ]
