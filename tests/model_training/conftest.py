@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from model_training.release import graph
 from model_training.release.deployed import DeployedCIN
 from model_training.training.experiment import Experiment
 from service.bundle import OperatingPoint
+from tests.model_training.narrow import narrow_networks
 from tests.synthetic import write_isic2017
 
 SETTINGS = [
@@ -75,6 +77,14 @@ class SmallExperiment:
     def experiment(self) -> Experiment:
         """The same, as the commands see it."""
         return Experiment(load_config(None, SETTINGS), self.data, self.cache, self.run, Console(quiet=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow_unless_it_matters(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of the networks themselves, and with ImageNet's weights, have the real widths."""
+    real = request.path.parent.name == "network" or getattr(request.module, "REAL_WIDTHS", False)
+    with nullcontext() if real else narrow_networks():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -132,6 +142,7 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperimen
             *counted,
         ),
     ):
-        result = small.command(name, *arguments)
+        with narrow_networks():
+            result = small.command(name, *arguments)
         assert result.exit_code == 0, f"{name}: {result.output}"
     return small

@@ -22,6 +22,7 @@ from model_training.training.devices import make_fabric
 from model_training.training.recognition import RecognitionStage
 from model_training.training.run_folder import RunFolder
 from model_training.training.trainer import train
+from tests.model_training.narrow import narrow_networks
 from tests.synthetic import synthesise
 
 CONFIG = Config.model_validate(
@@ -129,9 +130,10 @@ def run_small(
 
 if __name__ == "__main__":
     stage_and_folder, rest = sys.argv[1:3], sys.argv[3:]
-    run_small(
-        stage_and_folder[0],
-        Path(stage_and_folder[1]),
-        signal_after=int(rest[0]) if rest else None,
-        number=signal.Signals[rest[1]] if len(rest) > 1 else signal.SIGKILL,
-    )
+    with narrow_networks():
+        run_small(
+            stage_and_folder[0],
+            Path(stage_and_folder[1]),
+            signal_after=int(rest[0]) if rest else None,
+            number=signal.Signals[rest[1]] if len(rest) > 1 else signal.SIGKILL,
+        )

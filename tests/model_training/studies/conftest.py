@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.model_training.narrow import narrow_networks
 from tests.model_training.studies.small_tables import SmallTables
 
 
@@ -33,7 +34,7 @@ def finished_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallT
         ("--table=1", "--system=baseline", "--system=a", "--seeds=2"),
         ("--table=2", "--system=cin", "--seeds=1"),
     ):
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, narrow_networks():
             _hurry(patch)
             result = small.command("reproduce", *arguments)
         assert result.exit_code == 0, result.output

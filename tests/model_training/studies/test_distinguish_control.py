@@ -24,6 +24,9 @@ from model_training.studies.distinguish_control import (
 from model_training.studies.frozen_features import frozen_features, lesion_boxes
 from model_training.training.pretrained import load_pretrained
 
+# ImageNet's weights.
+REAL_WIDTHS = True
+
 # Smaller than the networks' input, so that the test takes a minute or two on one core.
 SIZE = 128
 LEARNS, DOES_NOT = RECIPES["adamw-he-input-norm"], RECIPES["sgd"]

@@ -20,6 +20,7 @@ from model_training.studies.regression_control import (
     regression_control,
 )
 from model_training.training.pretrained import Pretrained
+from tests.model_training.narrow import WIDTHS
 from tests.model_training.small_runs import small_frames
 
 NUM_IMAGES, CHANNELS = 300, 8
@@ -69,11 +70,11 @@ def test_features_are_computed_once(tmp_path: Path) -> None:
     boxes = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(6, 1)
     pretrained = Pretrained("random", make_stages().state_dict())
     found = changed_features(frames, boxes, pretrained, size=64, cache=tmp_path)
-    assert found[TURNS].shape == found[COPIES].shape == (6, 4, 960)
-    assert all(found[name].shape == (6, 960) for name in CHANGES)
+    assert found[TURNS].shape == found[COPIES].shape == (6, 4, sum(WIDTHS))
+    assert all(found[name].shape == (6, sum(WIDTHS)) for name in CHANGES)
     assert not np.allclose(found["JPEG 60"], found[TURNS][:, 0])
     (folder,) = tmp_path.iterdir()
-    np.save(folder / "JPEG 60.npy", np.zeros((6, 960), dtype=np.float32))
+    np.save(folder / "JPEG 60.npy", np.zeros((6, sum(WIDTHS)), dtype=np.float32))
     again = changed_features(frames, boxes, pretrained, size=64, cache=tmp_path)
     assert not again["JPEG 60"].any()
     np.testing.assert_array_equal(again["WebP 80"], found["WebP 80"])

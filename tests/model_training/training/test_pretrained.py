@@ -19,6 +19,9 @@ from model_training.network.cin import ClinicalInspiredNetwork
 from model_training.training.pretrained import load_pretrained
 from model_training.training.run_folder import RunFolder
 
+# ImageNet's weights.
+REAL_WIDTHS = True
+
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
