@@ -59,10 +59,12 @@ _VOLUME = Kind("a NIfTI volume", _DOCUMENT)
 _WITHOUT_CONTENT = Kind("a file of zeros, whose content was lost", "send a copy that opens in a photo app")
 _CHANGED = Kind("a file whose bytes were changed as if it were text", "send the original file, as it is")
 
-# How DICOM data sets begin that have no preamble: a group, an element and its type or, without types, its length.
+# How DICOM data sets begin that have no preamble: a header's group, element and type or, without types, length; without
+# a header, the elements that come first, in both byte orders.
 _DICOM_ELEMENTS = (
-    *(b"\x02\0\0\0UL", b"\x02\0\x01\0OB", b"\x02\0\x02\0UI", b"\x02\0\0\0\4\0\0\0"),
-    *(b"\x08\0\0\0UL", b"\x08\0\x05\0CS", b"\x08\0\x08\0CS", b"\x08\0\x16\0UI", b"\x08\0\0\0\4\0\0\0"),
+    *(b"\x02\0\0\0UL", b"\x02\0\x01\0OB", b"\x02\0\x02\0UI", b"\x02\0\x10\0UI", b"\x02\0\0\0\4\0\0\0"),
+    *(b"\x08\0\0\0UL", b"\x08\0\0\0\4\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
+    *(b"\0\x08\0\0UL", b"\0\x08\0\x05", b"\0\x08\0\x08", b"\0\x08\0\x16"),
 )
 
 # By the bytes at a position; the first that match.

@@ -81,9 +81,8 @@ def test_the_validator_finds_two_planted_faults_and_none_of_ours(server: Server,
     ours.append(predicted(server, key, sent[-1]).json())
     reasons = ["not_sure", "near_threshold", "several_lesions"]
     ours += [transaction(of, CLASSES, "# Card\n") for of in (prediction(reasons=reasons), abstained())]
-    ours.append(
-        httpx.get(f"{server.url}/openapi.json").json()["components"]["schemas"]["FhirTransaction"]["examples"][0]
-    )
+    schemas = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["components"]["schemas"]
+    ours.append(schemas["FhirTransaction"]["examples"][0])
     assert faults(*ours) == [[]] * 7
     planted = copy.deepcopy(ours[0])
     resource_of(planted, "Observation")["status"] = "nonsense"

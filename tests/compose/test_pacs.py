@@ -44,7 +44,8 @@ def beside(compose: list[str], image: str, tmp_path_factory: pytest.TempPathFact
 
 def orthanc(stack: Stack) -> httpx.Client:
     address, password = stack.settings["PACS_PUBLISH"], Path(stack.settings["PACS_PASSWORD_FILE"]).read_text().strip()
-    transport = httpx.HTTPTransport(retries=5)
+    # Orthanc closes a connection that is idle for a second, also when a request is on its way.
+    transport = httpx.HTTPTransport(retries=5, limits=httpx.Limits(max_keepalive_connections=0))
     return httpx.Client(base_url=f"http://{address}", auth=("cin", password), timeout=30, transport=transport)
 
 

@@ -43,7 +43,7 @@ class Watched:
             "audit": (self.folder / "audit.jsonl").read_text(),
             "ledger": bytes_in(self.folder / "ledger").decode("latin-1"),
             "names": str(list(self.folder.rglob("*"))),
-            "metrics": self.service.client().get("/metrics").text,
+            "metrics": self.client.get("/metrics").raise_for_status().text,
         }
         return [place for place, text in places.items() if any(each.lower() in text.lower() for each in told)]
 

@@ -56,7 +56,10 @@ class Orthanc:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}/dicom-web"
-        self._rest = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", auth=(USER, PASSWORD), timeout=20)
+        # Orthanc closes a connection that is idle for a second, also when a request is on its way.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        address = f"http://127.0.0.1:{self.port}"
+        self._rest = httpx.Client(base_url=address, auth=(USER, PASSWORD), timeout=20, limits=limits)
         configuration = {
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
