@@ -59,12 +59,12 @@ export class Comparison {
 
   /** @param {string} side */
   #pane(side) {
-    const stage = h("div", { class: "stage", "aria-label": text.compare.pick(side) });
+    const stage = h("div", { class: "stage", "aria-label": text.picture(side) });
     const choice = h("select", { onchange: () => this.draw() });
     const title = h("p", { class: "verdict" });
     const [at, words] = ["at", ""].map((name) => h("p", { class: `fine ${name}` }));
     const viewer = new Viewer(stage, { onView: (view) => this.panes.forEach((each) => each.viewer !== viewer && (each.viewer.view = view)) });
-    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.compare.pick(side)), choice), title), at, stage, buttonsOf(viewer, `${text.viewer.zoom}, ${text.compare.pick(side)}`), h("figcaption", words));
+    const pane = h("figure", { class: "pane viewer" }, h("div", { class: "row" }, h("label", { class: "pick" }, h("span", text.picture(side)), choice), title), at, stage, buttonsOf(viewer, `${text.viewer.zoom}, ${text.picture(side)}`), h("figcaption", words));
     return { pane, viewer, choice, title, at, words };
   }
 

@@ -100,7 +100,7 @@ function bar(mean, branches, threshold) {
     { class: threshold === null ? "bar" : "bar with-threshold", "aria-hidden": "true" },
     h("span", { class: "fill", style: { "--share": mean } }),
     ...branches.map((share, index) => h("span", { class: `glyph branch-${index + 1}`, style: { "--share": share } })),
-    threshold !== null && h("span", { class: "threshold", style: { "--at": threshold } }, h("span", text.probabilities.threshold(threshold))),
+    threshold !== null && h("span", { class: "threshold", style: { "--at": threshold } }, h("span", text.decision.threshold(rough(threshold)))),
   );
 }
 

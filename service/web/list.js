@@ -49,7 +49,7 @@ export function showList(items, current, { open, remove, retry }) {
           { class: `item ${kindOf(item)}${item === current ? " current" : ""}`, "data-number": item.number },
           h(
             "button",
-            { id: `open-${item.number}`, class: "open", "aria-current": item === current && "true", "aria-label": text.session.open(name, said.aloud), onclick: () => open(item) },
+            { id: `open-${item.number}`, class: "open", "aria-current": item === current && "true", "aria-label": `${name}, ${said.aloud}`, onclick: () => open(item) },
             h("img", { src: item.shown, alt: "", loading: "lazy", decoding: "async", onerror: hideBroken }),
             h("span", { class: `verdict ${kindOf(item)}` }, icon(said.icon), h("span", said.short)),
             h("span", { class: "fine file", title: item.name }, [text.picture(item.number), item.prediction?.follow_up?.lesion, item.prediction && time(item.prediction.created_at), item.name].filter(Boolean).join(" · ")),

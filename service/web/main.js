@@ -49,7 +49,7 @@ let adjustments = 0;
 async function modelInUse(sha256) {
   if (model === null || (sha256 && model.sha256 !== sha256)) model = await api.model();
   const { manifest, variant, provider } = model;
-  byId("served").textContent = text.served(manifest.name, manifest.version, variant, provider);
+  byId("served").textContent = `${manifest.name} ${manifest.version}, ${variant}, ${provider}`;
   if (model.keeps_ledger && !overTime) await followOverTime(model);
   if (sha256 && model.sha256 !== sha256) throw new Problem("changed", 0);
   return model;
@@ -74,7 +74,7 @@ async function send(item, options) {
     options.signal.throwIfAborted();
     if (old) figures.forget(old, item.shown);
     if (old) await overTime?.replace(old, prediction, item);
-    Object.assign(item, { prediction, model: answered });
+    Object.assign(item, { prediction, recorded: prediction, model: answered });
   } catch (error) {
     if (prediction) api.forget(prediction.id).catch(() => {});
     throw error;

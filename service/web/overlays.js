@@ -85,9 +85,9 @@ export class Overlays {
       choices.map(([value, label], index) =>
         h("label", h("input", { type: "radio", name, value, checked: index === 0 }), h("span", label)),
       );
-    const { kinds, mean } = text.overlays;
+    const { kinds } = text.overlays;
     byId("maps").append(...radios("map", [["none", text.overlays.none], ...KINDS.map((kind) => /** @type {[string, string]} */ ([kind, kinds[kind]]))]));
-    byId("branches").append(...radios("branch", [["mean", mean], ["1", "1"], ["2", "2"]]));
+    byId("branches").append(...radios("branch", [["mean", text.probabilities.mean], ["1", "1"], ["2", "2"]]));
     const { zoom, fit, native, turn, full, keyList } = text.viewer;
     const all = [["+  −", zoom], ["0", fit], ["1", native], ["R", turn], ["F", full], ...keyList];
     byId("keys").append(...all.map(([key, what]) => h("li", h("kbd", key), ` ${what}`)));

@@ -29,7 +29,7 @@ export function recordOf(result) {
     h("h3", { id: "record-title" }, words.title),
     h("div", { class: "fields" }, field("reference"), field("site")),
     h("p", { class: "fine", id: "record-why" }, words.why),
-    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(text.tools.print, () => print()), button("JSON", () => save(new Blob([JSON.stringify(result.prediction, null, 2)], { type: "application/json" }), `prediction-${result.prediction.id}.json`)), said),
+    h("div", { class: "actions" }, button(words.copy, copy, { id: "copy" }), button(words.print, () => print()), button("JSON", () => save(new Blob([JSON.stringify(result.prediction, null, 2)], { type: "application/json" }), `prediction-${result.prediction.id}.json`)), said),
   );
 }
 

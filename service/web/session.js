@@ -43,7 +43,7 @@ export class Session {
     const item = {
       number: ++this.#count, file, name, url, shown: url, example, key: newKey(),
       state: "waiting", share: 0, problem: null, retryAt: null,
-      prediction: null, model: null, reference: "", site: "", millimetresWide: null, outline: [], impression: null, lesion: "", visit: "", said: [], covered: preferences.impressionFirst === true,
+      prediction: null, recorded: null, model: null, reference: "", site: "", millimetresWide: null, outline: [], impression: null, lesion: "", visit: "", said: [], covered: preferences.impressionFirst === true,
     };
     this.items.push(item);
     return item;

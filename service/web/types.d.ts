@@ -251,6 +251,8 @@ export interface Item {
   /** Makes sending again safe (`Idempotency-Key`). */
   key: string;
   prediction: Prediction | null;
+  /** The same as it was given to the upload, which is what a ledger keeps. */
+  recorded: Prediction | null;
   /** That answered. */
   model: Model | null;
   /** What is to be sent with it, where the service keeps a ledger. */

@@ -55,7 +55,7 @@ export class Viewer {
     );
     stage.tabIndex = 0;
     stage.setAttribute("role", "application");
-    stage.setAttribute("aria-roledescription", text.viewer.role);
+    stage.setAttribute("aria-roledescription", text.viewer.label);
     stage.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => this.#onDown(event));
     stage.addEventListener("pointermove", (event) => this.#onMove(event));

@@ -10,7 +10,9 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from service.bundle import Interval, load_bundle
 from service.settings import SHIPPED_BUNDLE
-from tests.page.conftest import UPLOAD, Visit
+from tests.page.browsing import Server
+from tests.page.conftest import UPLOAD, Open, Visit
+from tests.page.pictures import EXAMPLE, hand_over
 
 MARKDOWN = """# One
 
@@ -91,6 +93,7 @@ def test_its_limits_are_always_there(visit: Visit) -> None:
     limits = visit.page.locator(".limits")
     for said in (
         "Cannot recognise",
+        "clinical photographs",
         "basal cell carcinoma",
         "squamous cell carcinoma",
         "anything but melanoma",
@@ -127,6 +130,29 @@ def test_the_first_screen_has_the_decision_and_the_picture(visit: Visit, size: t
     assert bottom(page.locator("#stage")) <= end
     if height > 500:
         assert bottom(page.locator(".decision")) <= end
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es"])
+def test_three_cautions_leave_the_picture_on_a_phones_first_screen(
+    visit_to: Open, server: Server, language: str
+) -> None:
+    def cautious(route: Route) -> None:
+        response = route.fetch()
+        answer: dict[str, Any] = response.json()
+        reasons = ["lesion_touches_border", "several_lesions", "branches_disagree"]
+        answer["decision"] |= {"status": "caution", "reasons": reasons}
+        route.fulfill(response=response, json=answer)
+
+    visit = visit_to(server.url, locale=language, has_touch=True, viewport={"width": 390, "height": 844})
+    page = visit.page
+    page.route(UPLOAD, cautious)
+    hand_over(page, "paste", EXAMPLE.read_bytes())
+    page.locator(".decision").wait_for()
+    expect(page.locator(".reasons li")).to_have_count(3)
+    picture, tools = (page.locator(name).bounding_box() for name in ("#stage", ".tools"))
+    assert picture is not None
+    assert tools is not None
+    assert picture["y"] + picture["height"] <= tools["y"]
 
 
 def test_no_benign_diagnosis_is_above_a_malignant_one(visit: Visit) -> None:

@@ -8,7 +8,7 @@ import { save } from "../record.js";
 import { feedbackForm, folded, followUpFields, followUpForm, today } from "./forms.js";
 import { lesionsOf, recallsOf, worklistOf } from "./overview.js";
 import { changesOf, timelineOf } from "./timeline.js";
-import { words } from "./words.js";
+import { recordedInWords, words } from "./words.js";
 
 /** @import { FollowUp, Item, LesionSummary, Model, Prediction, Result, Said, Timeline } from "../types.js" */
 /** @import { Api } from "../api.js" */
@@ -17,7 +17,7 @@ import { words } from "./words.js";
 await new Promise((resolve) => document.head.append(h("link", { rel: "stylesheet", href: "/web/time/time.css", onload: resolve, onerror: resolve })));
 
 export class OverTime {
-  /** @type {WeakMap<Item, { id: string, panel: HTMLElement, scale: HTMLElement, changes: HTMLElement, state: string }>} */
+  /** @type {WeakMap<Item, { id: string, panel: HTMLElement, scale: HTMLElement, changes: HTMLElement, recorded: HTMLElement, state: string }>} */
   #panels = new WeakMap();
   /** How often something was said or erased here. */
   #written = 0;
@@ -83,11 +83,13 @@ export class OverTime {
     const { id, follow_up: now } = item.prediction;
     const made = this.#panels.get(item);
     if (made?.id === id) {
+      made.recorded.textContent = recordedInWords(item);
       this.#updateChanges(item);
       return made.panel;
     }
     const changes = h("div");
     const scale = h("div", { class: "actions" });
+    const recorded = h("p", recordedInWords(item));
     const relabel = followUpForm(now, (chosen) => this.page.send(Object.assign(item, chosen)));
     const panel = h("section", { class: "follow", "aria-labelledby": "follow-title" }, h("h3", { id: "follow-title" }, words.title));
     if (now) {
@@ -100,8 +102,8 @@ export class OverTime {
         folded(words.change, () => [relabel]),
       );
     } else panel.append(relabel);
-    panel.append(scale, h("h4", words.answer), feedbackForm(item.model.manifest, item.said, (said) => this.#say(id, said, item)));
-    this.#panels.set(item, { id, panel, scale, changes, state: "" });
+    panel.append(scale, h("h4", words.answer), recorded, feedbackForm(item.model.manifest, item.said, (said) => this.#say(id, said, item)));
+    this.#panels.set(item, { id, panel, scale, changes, recorded, state: "" });
     this.#updateChanges(item);
     this.refresh();
     return panel;

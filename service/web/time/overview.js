@@ -39,7 +39,7 @@ export function worklistOf(items, manifest, { show, save, send }) {
   return part(
     words.worklist(items.length),
     { CSV: () => save("/v1/worklist", "text/csv", "worklist.csv") },
-    h("p", { class: "fine" }, items.length ? words.worklistMeans : words.nothingWaits),
+    h("p", { class: "fine" }, items.length ? `${words.worklistMeans} ${words.calibrated}` : words.nothingWaits),
     h("ul", ...items.map(row)),
   );
 }

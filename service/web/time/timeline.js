@@ -2,6 +2,7 @@
 
 import { button, h, icon } from "../dom.js";
 import { dayOf, difference, rough, time } from "../format.js";
+import { text } from "../strings.js";
 import { erasing, feedbackForm, folded } from "./forms.js";
 import { adviceInWords, changeInWords, saidInWords, sizeInWords, words } from "./words.js";
 
@@ -33,7 +34,7 @@ function visitOf(visit, manifest, actions) {
   return h(
     "article",
     h("h3", dayOf(day)),
-    h("p", { class: "risk" }, risk === null ? words.noRisk : h("strong", words.risk(rough(risk))), " ", h("span", { class: "fine" }, words.averaged(averaged, images))),
+    h("p", { class: "risk" }, risk === null ? text.session.abstained : h("strong", words.risk(rough(risk))), " ", h("span", { class: "fine" }, words.averaged(averaged, images))),
     changesOf(visit),
     risk !== null && h("p", { class: "fine" }, sizeInWords(size)),
     h("ul", { class: "seen" }, ...visit.images.map((image) => h("li", imageOf(image, manifest, actions)))),

@@ -2,8 +2,9 @@
 
 import { dayOf, language, number, plain, rough } from "../format.js";
 import { text } from "../strings.js";
+import { adviceOf, pointName } from "../wording.js";
 
-/** @import { Change, Said, SeenImage, Size } from "../types.js" */
+/** @import { Change, Result, Said, SeenImage, Size } from "../types.js" */
 
 /** @type {typeof import("../strings/en/time.js").text} */
 export const words = (await import(`../strings/${language}/time.js`)).text;
@@ -33,6 +34,13 @@ export function changeInWords({ verdict, since, malignant_probability: by, repea
 export function adviceInWords({ refer, malignant_probability: risk }) {
   const { refer: yes, no_referral: no, abstained } = text.decision;
   return refer === null ? abstained : `${refer ? yes : no()}, ${words.risk(rough(risk ?? 0))}`;
+}
+
+/** Which advice feedback is about, where another operating point is looked at than the one that was recorded. @param {Result} result */
+export function recordedInWords(result) {
+  const { prediction, recorded } = result;
+  if (!recorded || recorded.decision.operating_point === prediction.decision.operating_point) return "";
+  return words.recorded(adviceOf({ ...result, prediction: recorded }), pointName(recorded.decision.operating_point));
 }
 
 /** What a clinician said, in one line. @param {Partial<Said>} said */

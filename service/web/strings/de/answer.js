@@ -1,6 +1,6 @@
 /** The words of an answer in German. */
 
-import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+import { allOf, anyOf, apart, difference, number, percent } from "../../format.js";
 
 /** @type {typeof import("../en/answer.js").text} */
 export const text = {
@@ -38,9 +38,9 @@ export const text = {
     abstainedWhatNext: "Nehmen Sie ein neues Bild auf oder beurteilen Sie die Läsion ohne diese Software.",
     reasons: {
       no_lesion_found: "Es wurde keine Läsion gefunden; sie gehört in die Bildmitte.",
-      lesion_touches_border: "Die Läsion reicht an den Bildrand; ein Teil kann fehlen. Nehmen Sie sie ganz auf.",
-      several_lesions: "Wohl mehrere Läsionen: Das Risiko gilt für alle Umrisse zusammen. Nehmen Sie jede einzeln auf.",
-      branches_disagree: "Die beiden Hälften des Netzes sind sich über die Diagnose uneinig; verlassen Sie sich weniger auf diese Antwort.",
+      lesion_touches_border: "Die Läsion reicht an den Bildrand; nehmen Sie sie ganz auf.",
+      several_lesions: "Wohl mehrere Läsionen, zusammen beurteilt; nehmen Sie jede einzeln auf.",
+      branches_disagree: "Die Netzhälften nennen verschiedene Diagnosen; diese Antwort zählt weniger.",
       not_sure: "In der Mischung des Modells ist keine bekannte Diagnose wahrscheinlich genug: Überweisung auch unter der Schwelle.",
       near_threshold: "Das Risiko liegt nahe an der Schwelle: Ein zweites Bild kann die Empfehlung ändern.",
       near_not_sure: "Das Netz ist kaum oder nicht ganz sicher: Ein zweites Bild kann die Empfehlung ändern.",
@@ -58,7 +58,7 @@ export const text = {
 
   limits: {
     unknown: "Erkennt nicht",
-    unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anderes als ${allOf(known)}`])}.`,
+    unknownMeans: (others = [""], known = [""]) => `${anyOf(["klinische Fotos", ...others, `anderes als ${allOf(known)}`])}.`,
     testing: "Im Test",
     notMeasured: "Nicht getestet: wie viele bösartige Läsionen es übersieht, wurde nicht gemessen.",
   },
@@ -66,7 +66,7 @@ export const text = {
   performance: {
     title: "Wie gut es war",
     cases: (names) => (names.join() === "melanoma" ? "Melanomen" : "bösartigen Läsionen"),
-    said: (cases = "", missed = 0, referred = 0) => `Übersehen wurden ${missed < 1 ? "weniger als 1" : missed} von 100 ${cases}, überwiesen ${referred < 1 ? "weniger als 1" : referred} von 100 harmlosen Läsionen.`,
+    said: (cases = "", missed = 0, referred = 0) => `Übersah ${missed < 1 ? "weniger als 1" : missed} von 100 ${cases}, überwies ${referred < 1 ? "weniger als 1" : referred} von 100 harmlosen Läsionen.`,
     expectMore: "Anderswo ist mit mehr Übersehenem zu rechnen.",
     sensitivity: "Sensitivität",
     specificity: "Spezifität",
@@ -106,7 +106,6 @@ export const text = {
     malignant: "bösartig",
     unknown: (name = "") => `${name} (ob bösartig, ist offen)`,
     sum: "Alle bösartigen Diagnosen",
-    threshold: (threshold = 0) => `Entscheidungsschwelle ${rough(threshold)}`,
     mix: (shares = [""]) => `Mischung des Modells: ${allOf(shares)}.`,
   },
 
@@ -145,7 +144,7 @@ export const text = {
     digest: "Prüfsumme (SHA-256)",
     answered: "Beantwortet",
     expires: "Im Dienst gelöscht",
-    card: "Modellkarte lesen",
+    card: "Modellkarte lesen (auf Englisch)",
     id: "Kennung der Antwort",
   },
 
@@ -156,6 +155,7 @@ export const text = {
     why: "Wird gedruckt und kopiert, nie gesendet oder gespeichert. Keine Patientennamen.",
     copy: "Für die Akte kopieren",
     copied: "Kopiert.",
+    print: "Drucken oder PDF",
     image: "Bild",
     reader: "Befundet von",
     signature: "Datum und Unterschrift",
@@ -175,7 +175,6 @@ export const text = {
   compare: {
     title: "Zwei Bilder nebeneinander",
     leave: "Zurück zu einem Bild",
-    pick: (side = "") => `Bild ${side}`,
     map: "Karte auf beiden",
     caption: "Wahrscheinlichkeiten beider Bilder und ihr Unterschied, B minus A",
     points: (shares = 0) => `${difference(shares)} PP`,

@@ -23,7 +23,6 @@ export const text = {
   purpose: "Melanomrisiko aus einem dermatoskopischen Bild.",
   research: "Forschungssoftware, kein Medizinprodukt.",
   statement: "Nicht für Diagnose, Triage oder Therapieentscheidungen. Die Karten beweisen nicht, dass eine Antwort stimmt.",
-  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} auf ${provider}`,
   language: "Sprache",
   cancel: "Abbrechen",
 
@@ -46,7 +45,7 @@ export const text = {
     nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Das Modell hat es nie gesehen." },
   },
 
-  picture: (count = 0) => `Bild ${count}`,
+  picture: (count) => `Bild ${count}`,
   example: (count = 0) => `Bild ${count}, ein Beispiel`,
 
   progress: {
@@ -102,9 +101,8 @@ export const text = {
     retryAll: "Alle fehlgeschlagenen noch einmal",
     deleteAll: "Alle löschen",
     all: (count = 0) => `Alle ${count}`,
-    why: "Bleibt in diesem Tab, bis er geschlossen wird. Überweisungen zuerst, dann nach Risiko.",
+    why: "Bleibt in diesem Tab, bis er geschlossen wird. Überweisungen nach Risiko, dann Bilder ohne Beurteilung.",
     remove: (name = "") => `${name} löschen`,
-    open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `${name} gelöscht.`,
     undo: "Rückgängig",
     deletedEverywhere: (name = "") => `${name} hier und im Dienst gelöscht.`,
@@ -116,7 +114,6 @@ export const text = {
 
   viewer: {
     label: "Bildbetrachter",
-    role: "Bildbetrachter",
     zoom: "Vergrößerung",
     in: "Vergrößern",
     out: "Verkleinern",
@@ -161,8 +158,6 @@ export const text = {
     map: "Karte",
     none: "Keine",
     kinds: maps,
-    branch: "Zweig",
-    mean: "Mittel",
     opacity: "Deckkraft der Karte",
     split: "Ohne | mit Karte",
     box: "Ausschnitt",
@@ -204,5 +199,5 @@ export const text = {
     refused: "Der Dienst hat diesen Schlüssel nicht angenommen.",
     use: "Schlüssel verwenden",
   },
-  card: { title: "Modellkarte", close: "Schließen" },
+  card: { title: "Modellkarte (auf Englisch)", close: "Schließen" },
 };

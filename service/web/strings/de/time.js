@@ -23,7 +23,6 @@ export const text = {
   visitOf: (day = "") => `Besuch am ${day}`,
   open: "Bild öffnen",
   risk: (share = "") => `Risiko ${share}`,
-  noRisk: "Keine Beurteilung.",
   averaged: (averaged = 0, images = 0) => (averaged === images ? (images > 1 ? `Mittel aus ${images} Bildern` : "ein Bild") : `${averaged} von ${images} Bildern gezählt`),
   firstVisit: "Erster Besuch: nichts zum Vergleichen.",
 
@@ -43,6 +42,7 @@ export const text = {
 
   answer: "Ihre Antwort",
   opinion: "Die Empfehlung",
+  recorded: (advice = "", point = "") => `Ihre Antwort gilt der festgehaltenen Empfehlung: ${advice} (${point}).`,
   opinions: { agree: "Stimme zu", disagree: "Widerspreche", unsure: "Unsicher" },
   diagnosis: "Diagnose",
   histology: "Histologie",
@@ -56,7 +56,7 @@ export const text = {
   diagnoses: { other_malignant: "Andere maligne", dermatofibroma: "Dermatofibrom", vascular_lesion: "Vaskuläre Läsion", other_benign: "Andere benigne" },
 
   worklist: (count = 0) => `Wartet auf ärztliche Antwort (${count})`,
-  worklistMeans: "Überwiesen oder nicht beurteilt und noch ohne Antwort. Nach Risiko.",
+  worklistMeans: "Noch ohne Antwort: Überweisungen nach Risiko, dann Bilder ohne Beurteilung.",
   nothingWaits: "Nichts wartet.",
   unlabelled: "Bild ohne Läsion",
   recalls: (count = 0) => `Fällige Wiedervorstellungen (${count})`,

@@ -1,6 +1,6 @@
 /** The words of an answer, as an English clinician writes them. */
 
-import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+import { allOf, anyOf, apart, difference, number, percent } from "../../format.js";
 
 /** @import { Verdict } from "../../types.js" */
 
@@ -43,15 +43,15 @@ export const text = {
     /** @type {Record<string, string>} */
     reasons: {
       no_lesion_found: "No lesion was found; place it in the middle of the image.",
-      lesion_touches_border: "The lesion reaches the edge of the image; part of it may be missing. Take one that shows all of it.",
-      several_lesions: "Probably more than one lesion: the risk is of all outlines together. Take one image of each.",
-      branches_disagree: "The two halves of the network disagree about the diagnosis; rely less on this answer.",
+      lesion_touches_border: "The lesion reaches the edge of the image; take one that shows all of it.",
+      several_lesions: "Probably more than one lesion, judged together; take one image of each.",
+      branches_disagree: "The network's halves disagree on the diagnosis; rely less on this answer.",
       not_sure: "At the model's mix, none of the diagnoses it knows is likely enough: a referral is advised below the threshold too.",
       near_threshold: "The risk is close to the threshold: a second image may change the advice.",
       near_not_sure: "The network is between sure and unsure: a second image may change the advice.",
       small_picture: "The image has fewer pixels than the network needs; send the original.",
-      burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient. Use one without.",
-      recognizable_features: "The file says that the patient can be recognised in the image; it may show more than the lesion. Show the lesion alone.",
+      burned_in_annotation: "The file says that there is writing in the image; it may mislead the network and name the patient.",
+      recognizable_features: "The file says that the patient can be recognised in the image. Show the lesion alone.",
       not_dermoscopy: "This image is unlike the dermoscopic images the network learned from. Was it taken with a dermatoscope?",
       blurred: "The image is blurred; focus and take it again.",
       too_dark: "The image is too dark; use more light.",
@@ -63,7 +63,7 @@ export const text = {
 
   limits: {
     unknown: "Cannot recognise",
-    unknownMeans: (others = [""], known = [""]) => `${anyOf([...others, `anything but ${allOf(known)}`])}.`,
+    unknownMeans: (others = [""], known = [""]) => `${anyOf(["clinical photographs", ...others, `anything but ${allOf(known)}`])}.`,
     testing: "In testing",
     notMeasured: "Not tested: how many malignant lesions it misses was not measured.",
   },
@@ -114,7 +114,6 @@ export const text = {
     malignant: "malignant",
     unknown: (name = "") => `${name} (may be malignant or not)`,
     sum: "All malignant diagnoses",
-    threshold: (threshold = 0) => `Decision threshold ${rough(threshold)}`,
     mix: (shares = [""]) => `The model's own mix: ${allOf(shares)}.`,
   },
 
@@ -166,6 +165,7 @@ export const text = {
     why: "Printed and copied; never sent or kept. No patient's name.",
     copy: "Copy for the record",
     copied: "Copied.",
+    print: "Print or PDF",
     image: "Image",
     reader: "Read by",
     signature: "Date and signature",
@@ -186,7 +186,6 @@ export const text = {
   compare: {
     title: "Two images side by side",
     leave: "Back to one image",
-    pick: (side = "") => `Image ${side}`,
     map: "Map on both",
     caption: "Probabilities of both images and their difference, B less A",
     points: (shares = 0) => `${difference(shares)} pp`,

@@ -23,7 +23,6 @@ export const text = {
   purpose: "Melanoma risk from a dermoscopic image.",
   research: "Research software, not a medical device.",
   statement: "Not for diagnosis, triage or treatment decisions. The maps are no evidence that an answer is right.",
-  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} on ${provider}`,
   language: "Language",
   cancel: "Cancel",
 
@@ -47,7 +46,7 @@ export const text = {
     nevus: { title: "Red and brown lesion", known: "Known: naevus. The shipped model has not seen it." },
   },
 
-  picture: (count = 0) => `Image ${count}`,
+  picture: (/** @type {number | string} */ count) => `Image ${count}`,
   example: (count = 0) => `Image ${count}, an example`,
 
   progress: {
@@ -104,9 +103,8 @@ export const text = {
     retryAll: "Try all failed again",
     deleteAll: "Delete all",
     all: (count = 0) => `All ${count}`,
-    why: "Kept in this tab until it is closed. Referrals first, then by risk.",
+    why: "Kept in this tab until it is closed. Referrals by risk, then images without an assessment.",
     remove: (name = "") => `Delete ${name}`,
-    open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `${name} deleted.`,
     undo: "Undo",
     deletedEverywhere: (name = "") => `${name} was deleted here and in the service.`,
@@ -118,7 +116,6 @@ export const text = {
 
   viewer: {
     label: "Image viewer",
-    role: "image viewer",
     zoom: "Zoom",
     in: "Zoom in",
     out: "Zoom out",
@@ -163,8 +160,6 @@ export const text = {
     map: "Map",
     none: "None",
     kinds: maps,
-    branch: "Branch",
-    mean: "Mean",
     opacity: "Opacity of the map",
     split: "Without | with the map",
     box: "Crop",

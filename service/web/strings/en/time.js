@@ -22,7 +22,6 @@ export const text = {
   visitOf: (day = "") => `visit of ${day}`,
   open: "Open the image",
   risk: (share = "") => `risk ${share}`,
-  noRisk: "No assessment.",
   averaged: (averaged = 0, images = 0) => (averaged === images ? (images > 1 ? `average of ${images} images` : "one image") : `${averaged} of ${images} images counted`),
   firstVisit: "First visit: nothing to compare with.",
 
@@ -43,6 +42,7 @@ export const text = {
 
   answer: "Your answer",
   opinion: "The advice",
+  recorded: (advice = "", point = "") => `Your answer is about the recorded advice: ${advice} (${point}).`,
   /** @type {Record<string, string>} */
   opinions: { agree: "Agree", disagree: "Disagree", unsure: "Unsure" },
   diagnosis: "Diagnosis",
@@ -59,7 +59,7 @@ export const text = {
   diagnoses: { other_malignant: "Other malignant", dermatofibroma: "Dermatofibroma", vascular_lesion: "Vascular lesion", other_benign: "Other benign" },
 
   worklist: (count = 0) => `Waiting for a clinician (${count})`,
-  worklistMeans: "Referred or not assessed, and no answer yet. By risk.",
+  worklistMeans: "Not yet answered: referrals by risk, then images without an assessment.",
   nothingWaits: "Nothing waits.",
   unlabelled: "image without a lesion",
   recalls: (count = 0) => `Recalls due (${count})`,

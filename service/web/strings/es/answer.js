@@ -1,6 +1,6 @@
 /** The words of an answer in Spanish. */
 
-import { allOf, anyOf, apart, difference, number, percent, rough } from "../../format.js";
+import { allOf, anyOf, apart, difference, number, percent } from "../../format.js";
 
 /** @type {typeof import("../en/answer.js").text} */
 export const text = {
@@ -38,15 +38,15 @@ export const text = {
     abstainedWhatNext: "Tome otra imagen o valore la lesión sin este programa.",
     reasons: {
       no_lesion_found: "No se ha encontrado ninguna lesión; sitúela en el centro de la imagen.",
-      lesion_touches_border: "La lesión llega al borde de la imagen; puede faltar una parte. Tome una que la muestre entera.",
-      several_lesions: "Probablemente más de una lesión: el riesgo es el de todos los contornos juntos. Tome una imagen de cada una.",
-      branches_disagree: "Las dos mitades de la red no coinciden en el diagnóstico; confíe menos en esta respuesta.",
+      lesion_touches_border: "La lesión llega al borde de la imagen; tome una que la muestre entera.",
+      several_lesions: "Quizá varias lesiones, valoradas juntas; tome una imagen de cada una.",
+      branches_disagree: "Las mitades de la red no coinciden; confíe menos en esta respuesta.",
       not_sure: "Con la mezcla del modelo, ningún diagnóstico conocido es suficientemente probable: se aconseja derivar también por debajo del umbral.",
       near_threshold: "El riesgo está cerca del umbral: una segunda imagen puede cambiar el consejo.",
       near_not_sure: "La red está entre segura e insegura: una segunda imagen puede cambiar el consejo.",
       small_picture: "La imagen tiene menos píxeles de los que necesita la red; envíe el original.",
-      burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente. Use una sin texto.",
-      recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen; puede mostrar más que la lesión. Muestre solo la lesión.",
+      burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir a la red y nombrar al paciente.",
+      recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen. Muestre solo la lesión.",
       not_dermoscopy: "Esta imagen no se parece a las imágenes dermatoscópicas de las que aprendió la red. ¿Se tomó con un dermatoscopio?",
       blurred: "La imagen está borrosa; enfoque y repítala.",
       too_dark: "La imagen está demasiado oscura; use más luz.",
@@ -58,7 +58,7 @@ export const text = {
 
   limits: {
     unknown: "No reconoce",
-    unknownMeans: (others = [""], known = [""]) => `${others.join(", ")} ni otra cosa que ${anyOf(known)}.`,
+    unknownMeans: (others = [""], known = [""]) => `fotos clínicas, ${others.join(", ")} ni otra cosa que ${anyOf(known)}.`,
     testing: "En las pruebas",
     notMeasured: "Sin probar: no se ha medido cuántas lesiones malignas pasa por alto.",
   },
@@ -66,7 +66,7 @@ export const text = {
   performance: {
     title: "Resultados medidos",
     cases: (names) => (names.join() === "melanoma" ? "melanomas" : "lesiones malignas"),
-    said: (cases = "", missed = 0, referred = 0) => `Pasó por alto ${missed < 1 ? "menos de 1" : missed} de cada 100 ${cases} y derivó ${referred < 1 ? "menos de 1" : referred} de cada 100 lesiones benignas.`,
+    said: (cases = "", missed = 0, referred = 0) => `Pasó por alto ${missed < 1 ? "menos de 1" : missed} de 100 ${cases} y derivó ${referred < 1 ? "menos de 1" : referred} de 100 lesiones benignas.`,
     expectMore: "En otros lugares cabe esperar más omisiones.",
     sensitivity: "Sensibilidad",
     specificity: "Especificidad",
@@ -106,7 +106,6 @@ export const text = {
     malignant: "maligno",
     unknown: (name = "") => `${name} (puede ser maligno o no)`,
     sum: "Todos los diagnósticos malignos",
-    threshold: (threshold = 0) => `Umbral de decisión ${rough(threshold)}`,
     mix: (shares = [""]) => `La mezcla del modelo: ${allOf(shares)}.`,
   },
 
@@ -145,7 +144,7 @@ export const text = {
     digest: "Resumen (SHA-256)",
     answered: "Respondido",
     expires: "Borrado en el servicio",
-    card: "Leer la ficha del modelo",
+    card: "Leer la ficha del modelo (en inglés)",
     id: "Identificador de la respuesta",
   },
 
@@ -156,6 +155,7 @@ export const text = {
     why: "Se imprime y se copia; nunca se envía ni se guarda. Sin nombres de pacientes.",
     copy: "Copiar para la historia",
     copied: "Copiado.",
+    print: "Imprimir o PDF",
     image: "Imagen",
     reader: "Leído por",
     signature: "Fecha y firma",
@@ -175,7 +175,6 @@ export const text = {
   compare: {
     title: "Dos imágenes lado a lado",
     leave: "Volver a una imagen",
-    pick: (side = "") => `Imagen ${side}`,
     map: "Mapa en ambas",
     caption: "Probabilidades de ambas imágenes y su diferencia, B menos A",
     points: (shares = 0) => `${difference(shares)} pp`,

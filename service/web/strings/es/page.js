@@ -23,7 +23,6 @@ export const text = {
   purpose: "Riesgo de melanoma a partir de una imagen dermatoscópica.",
   research: "Programa de investigación, no es un producto sanitario.",
   statement: "No apto para diagnóstico, triaje ni decisiones de tratamiento. Los mapas no prueban que una respuesta sea correcta.",
-  served: (name = "", version = "", variant = "", provider = "") => `${name} ${version}, ${variant} en ${provider}`,
   language: "Idioma",
   cancel: "Cancelar",
 
@@ -46,7 +45,7 @@ export const text = {
     nevus: { title: "Lesión roja y marrón", known: "Conocido: nevus. El modelo incluido no la ha visto." },
   },
 
-  picture: (count = 0) => `Imagen ${count}`,
+  picture: (count) => `Imagen ${count}`,
   example: (count = 0) => `Imagen ${count}, un ejemplo`,
 
   progress: {
@@ -102,9 +101,8 @@ export const text = {
     retryAll: "Reintentar todas las fallidas",
     deleteAll: "Borrar todo",
     all: (count = 0) => `Las ${count}`,
-    why: "Se guarda en esta pestaña hasta cerrarla. Primero las derivaciones, luego por riesgo.",
+    why: "Se guarda en esta pestaña hasta cerrarla. Primero las derivaciones por riesgo, después las imágenes sin valoración.",
     remove: (name = "") => `Borrar ${name}`,
-    open: (name = "", verdict = "") => `${name}, ${verdict}`,
     deleted: (name = "") => `Borrado: ${name}.`,
     undo: "Deshacer",
     deletedEverywhere: (name = "") => `Borrado aquí y en el servicio: ${name}.`,
@@ -116,7 +114,6 @@ export const text = {
 
   viewer: {
     label: "Visor de imagen",
-    role: "visor de imagen",
     zoom: "Zoom",
     in: "Acercar",
     out: "Alejar",
@@ -161,8 +158,6 @@ export const text = {
     map: "Mapa",
     none: "Ninguno",
     kinds: maps,
-    branch: "Rama",
-    mean: "Media",
     opacity: "Opacidad del mapa",
     split: "Sin | con el mapa",
     box: "Recorte",
@@ -204,5 +199,5 @@ export const text = {
     refused: "El servicio no aceptó esa clave.",
     use: "Usar la clave",
   },
-  card: { title: "Ficha del modelo", close: "Cerrar" },
+  card: { title: "Ficha del modelo (en inglés)", close: "Cerrar" },
 };

@@ -23,7 +23,6 @@ export const text = {
   visitOf: (day = "") => `visita del ${day}`,
   open: "Abrir la imagen",
   risk: (share = "") => `riesgo ${share}`,
-  noRisk: "Sin valoración.",
   averaged: (averaged = 0, images = 0) => (averaged === images ? (images > 1 ? `media de ${images} imágenes` : "una imagen") : `cuentan ${averaged} de ${images} imágenes`),
   firstVisit: "Primera visita: nada con que comparar.",
 
@@ -43,6 +42,7 @@ export const text = {
 
   answer: "Su respuesta",
   opinion: "El consejo",
+  recorded: (advice = "", point = "") => `Su respuesta se refiere al consejo registrado: ${advice} (${point}).`,
   opinions: { agree: "De acuerdo", disagree: "En desacuerdo", unsure: "No sé" },
   diagnosis: "Diagnóstico",
   histology: "Histología",
@@ -56,7 +56,7 @@ export const text = {
   diagnoses: { other_malignant: "Otra maligna", dermatofibroma: "Dermatofibroma", vascular_lesion: "Lesión vascular", other_benign: "Otra benigna" },
 
   worklist: (count = 0) => `Esperan respuesta médica (${count})`,
-  worklistMeans: "Derivadas o sin valoración, y aún sin respuesta. Por riesgo.",
+  worklistMeans: "Aún sin respuesta: derivaciones por riesgo, después imágenes sin valoración.",
   nothingWaits: "Nada espera.",
   unlabelled: "imagen sin lesión",
   recalls: (count = 0) => `Citas vencidas (${count})`,
