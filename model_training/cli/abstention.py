@@ -40,7 +40,7 @@ from model_training.release.outside import (
     read_labelled,
     with_measured,
 )
-from model_training.release.robustness import measure_robustness
+from model_training.release.robustness import measure_robustness, robustness_of
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
@@ -147,16 +147,24 @@ def abstention(
 def robustness(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
     figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the same bundle with these figures; default: none.")
+    ] = None,
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
     """Change the validation images, not their lesions, in many ways; measure how often the advice changes."""
     source = load_bundle(bundle)
+    if out is not None:  # before anything is measured
+        check_target(out)
     images = _experiment_of(source, data, cache).validation_set()
     with console().status(f"changing {images.name}"):
         rows = measure_robustness(source, images)
     point = source.manifest.default_operating_point
     _write_figures(figures, source, {"set": images.name, "operating_point": point, "changes": rows})
+    if out is not None:
+        measured = robustness_of(rows, measured_on=f"{images.name} ({len(images)} images)")
+        with_measured(source, out, robustness=measured)
     for row in rows:
         shares = ", ".join(f"{name} {row[name]['value']:.1%}" for name in ("changed", "withheld") if name in row)
         console().print(f"{row['change']}: {shares}", highlight=False)

@@ -58,16 +58,21 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ha
         return {"image": self._frames[self._next - 1][None]}
 
 
-def quantise(graph: Path, out: Path, frames: NDArray[np.uint8]) -> None:
-    """Write the int8 form of the float32 ``graph``, calibrated on training frames ``[N, F, F, 3]``, to ``out``."""
+def quantise(
+    graph: Path, out: Path, frames: NDArray[np.uint8], *, weights: re.Pattern[str] = _QUANTISED_WEIGHTS
+) -> None:
+    """Write the int8 form of the float32 ``graph``, calibrated on training frames ``[N, F, F, 3]``, to ``out``.
+
+    Convolutions whose weights have such names are in int8.
+    """
     prepared = out.with_suffix(".prepared.onnx")
     quant_pre_process(graph, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
-    weights = {initializer.name for initializer in model.graph.initializer}
+    names = {initializer.name for initializer in model.graph.initializer}
     convolutions = [
         node.name
         for node in model.graph.node
-        if node.op_type == "Conv" and any(name in weights and _QUANTISED_WEIGHTS.search(name) for name in node.input)
+        if node.op_type == "Conv" and any(name in names and weights.search(name) for name in node.input)
     ]
     # ONNX Runtime takes whole strides alone.
     stride = min(_CALIBRATION_STRIDE, len(frames))

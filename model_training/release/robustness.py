@@ -6,7 +6,7 @@ are compressed again if the set has JPEG copies, like the images themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from model_training.data.frames import FrameSet
 from model_training.evaluation.calibration import measure, proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
 from model_training.release.parity import run_onnx
-from service.bundle import FEATURES, Bundle, BundleError, is_unsure
+from service.bundle import FEATURES, Bundle, BundleError, Interval, Robustness, is_unsure
 
 # Losses of quality at which advice should be withheld: blur as a share of the side, light as a factor.
 QUALITY_LOSSES: Mapping[str, Change] = {
@@ -89,6 +89,13 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
         rows.append({"change": name, **figures})
     any_turn = {"change": ANY_TURN, "changed": _share(any_turn_N)}
     return [{"change": UNCHANGED, **figures_of(reference)}, any_turn, *rows]
+
+
+def robustness_of(rows: Sequence[Mapping[str, Any]], *, measured_on: str) -> Robustness:
+    """What these figures say of changes after which the advice should be the same: not of losses of quality."""
+    steady = {ANY_TURN, *STORAGE, *ARTEFACTS}
+    changed = {row["change"]: Interval(**row["changed"]) for row in rows if row["change"] in steady}
+    return Robustness(measured_on=measured_on, other_advice=changed)
 
 
 def _advice(answers: Answers, threshold: float) -> NDArray[np.int8]:

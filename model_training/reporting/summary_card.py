@@ -6,7 +6,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from service.bundle import Interval, MeasuredAbstention, NotSure, OperatingPoint, OutsideAdvice, Repeatability
+from service.bundle import (
+    Interval,
+    MeasuredAbstention,
+    NotSure,
+    OperatingPoint,
+    OutsideAdvice,
+    Repeatability,
+    Robustness,
+)
 
 _TITLE = "## For clinicians"
 
@@ -43,7 +51,7 @@ out.{outside}
 
 **How good it is.** {performance}
 
-{repeatability}{not_sure}**When it says nothing.** {abstention}
+{steadiness}{not_sure}**When it says nothing.** {abstention}
 
 **What it is not.** A medical device. How good it is by skin tone, age, sex or body site was not measured.
 """
@@ -67,7 +75,7 @@ def with_summary(card: str, manifest: Mapping[str, Any]) -> str:
         or_unsure=", or when no diagnosis that it knows is likely enough" if manifest.get("not_sure") else "",
         outside=_outside(manifest.get("outside") or (), manifest["default_operating_point"]),
         performance=_performance(point, malignant),
-        repeatability=_repeatability(manifest.get("repeatability")),
+        steadiness=_steadiness(manifest.get("repeatability"), manifest.get("robustness")),
         not_sure=_not_sure(manifest.get("not_sure")),
         abstention=_abstention(abstention.measured if abstention else ()),
     )
@@ -123,14 +131,22 @@ def _performance(point: OperatingPoint, malignant: Sequence[str]) -> str:
     )
 
 
-def _repeatability(measured: Repeatability | None) -> str:
-    if measured is None:
-        return ""
-    other = measured.other_advice
-    return (
-        f"**How steady it is.** A second image of the same lesion gets the other advice in {100 * other.value:.0f} of "
-        f"100 cases ({_interval(other.low, other.high)}; {measured.num_pairs} pairs of images).\n\n"
-    )
+def _steadiness(repeats: Repeatability | None, changes: Robustness | None) -> str:
+    said = []
+    if repeats is not None:
+        other = repeats.other_advice
+        said.append(
+            f"A second image of the same lesion gets the other advice in {100 * other.value:.0f} of 100 cases "
+            f"({_interval(other.low, other.high)}; {repeats.num_pairs} pairs of images)."
+        )
+    if changes is not None:
+        shares = sorted((share.value, name) for name, share in changes.other_advice.items())
+        counts = ", ".join(f"{name} {100 * share:.0f}" for share, name in shares)
+        said.append(
+            f"Of 100 images in {_named(changes.measured_on)}, so many get other advice, or none, when the image "
+            f"changes and the lesion does not: {counts}."
+        )
+    return f"**How steady it is.** {' '.join(said)}\n\n" if said else ""
 
 
 def _not_sure(rule: NotSure | None) -> str:

@@ -36,6 +36,7 @@ from service.bundle.manifest import (
     OutsideAdvice,
     Provenance,
     Repeatability,
+    Robustness,
     TensorSpec,
     Variant,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Record",
     "Reference",
     "Repeatability",
+    "Robustness",
     "Role",
     "TensorSpec",
     "Variant",

@@ -109,6 +109,16 @@ class Repeatability(Record):
     )
 
 
+class Robustness(Record):
+    """How often the advice changes when an image changes and its lesion does not."""
+
+    measured_on: str = Field(examples=["isic2017-validation (150 images)"], description="which images were changed")
+    other_advice: dict[str, Interval] = Field(
+        examples=[{"JPEG 60": {"value": 0.09, "low": 0.06, "high": 0.15}}],
+        description="by the change, the share of images that get other advice or none",
+    )
+
+
 class OutsideAdvice(Record):
     """The advice on images that show none of the classes."""
 
@@ -182,6 +192,7 @@ class Manifest(Record):
         None, description="when a referral is advised because no class is likely enough; null: never; since schema 7"
     )
     repeatability: Repeatability | None = Field(None, description="null: not measured; since schema 6")
+    robustness: Robustness | None = Field(None, description="null: not measured; since schema 7")
     outside: list[OutsideAdvice] | None = Field(None, description="null: not measured; since schema 7")
     attention_influence: AttentionInfluence | None = Field(None, description="null: not measured; since schema 7")
     provenance: Provenance = Field(description="how the weights came to be")

@@ -17,12 +17,20 @@ from tests.model_training.conftest import SmallExperiment
 def test_every_change_of_the_image_is_measured(small_experiment: SmallExperiment, tmp_path: Path) -> None:
     figures = tmp_path / "robustness.json"
     options = ["--data", str(small_experiment.data), "--cache", str(small_experiment.cache)]
+    options += ["--out", str(tmp_path / "bundle")]
     result = CliRunner().invoke(app, ["robustness", str(small_experiment.bundle), "--figures", str(figures), *options])
     assert result.exit_code == 0, result.output
     rows = {row["change"]: row for row in json.loads(figures.read_text())["changes"]}
     assert {*TURNS, *STORAGE, *ARTEFACTS} < rows.keys()
 
-    bundle = load_bundle(small_experiment.bundle)
+    bundle = load_bundle(tmp_path / "bundle")
+    told = bundle.manifest.robustness
+    assert told is not None
+    assert {name: share.model_dump() for name, share in told.other_advice.items()} == {
+        name: rows[name]["changed"] for name in ("any turn", *STORAGE, *ARTEFACTS)
+    }
+    assert f"any turn {100 * rows['any turn']['changed']['value']:.0f}" in bundle.model_card()
+
     limits, point = bundle.manifest.abstention, small_experiment.points_on_validation()[0]
     assert limits is not None
     (unchanged,) = [m for m in limits.measured if (m.measured_on, m.variant) == ("isic2017-validation", "fp32")]

@@ -36,7 +36,7 @@ def test_json_that_is_no_manifest(folder: Path, text: str) -> None:
 def test_every_field_is_needed_and_no_other_is_known(folder: Path) -> None:
     fields = manifest_fields(folder)
     optional = {"frame_jpeg_quality", "prevalence", "reference", "abstention", "not_sure", "repeatability"}
-    optional |= {"attention_influence", "outside"}
+    optional |= {"attention_influence", "outside", "robustness"}
     changed = [{k: v for k, v in fields.items() if k != name} for name in fields.keys() - optional]
     for wrong in (*changed, {**fields, "weights": "tiny.onnx"}):
         (folder / MANIFEST_NAME).write_text(json.dumps(wrong))
