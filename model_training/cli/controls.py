@@ -21,8 +21,18 @@ from model_training.config import NUM_FOLDS
 from model_training.data.isic import CLASSES_2017
 from model_training.files import write_text
 from model_training.studies.control_report import control_table
-from model_training.studies.module_controls import RECIPE_NAMES, Control, Records, Study, control_data, run_control
+from model_training.studies.module_controls import (
+    RECIPE_NAMES,
+    SECOND_BACKBONE,
+    Control,
+    Records,
+    Study,
+    View,
+    control_data,
+    run_control,
+)
 from model_training.training.command_line import command_line
+from model_training.training.pretrained import load_pretrained
 
 
 @command
@@ -35,6 +45,9 @@ def controls(
         Literal["crop", "whole"], typer.Option(help="The lesion, by its mask, or the whole image.")
     ] = "crop",
     layer: Annotated[Literal["layer3", "layer4"], typer.Option(help="The features.")] = "layer4",
+    second_start: Annotated[
+        str, typer.Option(help="For `teacher`: the weights of EfficientNet-Lite0, as of `start`.")
+    ] = "none",
     results: ResultsOption = Path("results/modules"),
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -50,6 +63,9 @@ def controls(
         raise ValueError("the controls are about the classes of ISIC 2017: set data.train=isic2017-train")
     if experiment.recognition_pretrained is None:
         raise ValueError("frozen features need pretrained weights: set start")
+    second = load_pretrained(second_start, SECOND_BACKBONE)
+    if study == "teacher" and second is None:
+        raise ValueError("the teacher needs the weights of a second backbone: set --second-start")
     records = Records(results / f"{study}.json")
     features = control_data(
         study,
@@ -58,11 +74,13 @@ def controls(
         view,
         layer,
         cache=cache,
+        second=second,
     )
+    seen: View = "both" if study in ("share", "teacher") else view
     for seed in range(seeds):
         for number in fold or range(1, NUM_FOLDS + 1):
             for name in recipe or names:
-                control = Control(study, name, "both" if study == "share" else view, layer, number - 1, seed)
+                control = Control(study, name, seen, layer, number - 1, seed)
                 begun = time.monotonic()
                 if control.name not in records.by_name:
                     records.add(control.name, {"command": command_line(), **run_control(control, features)})

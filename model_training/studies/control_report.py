@@ -18,6 +18,7 @@ Record = Mapping[str, Any]
 _COLUMNS: dict[str, dict[str, str]] = {
     "distinguish": {"pair_auc": "Pair AUC"},
     "classifier": {"auc_melanoma": "Melanoma", "auc_keratosis": "Seborrheic keratosis", "mean_auc": "Mean AUC"},
+    "teacher": {"auc_melanoma": "Melanoma", "auc_keratosis": "Seborrheic keratosis", "mean_auc": "Mean AUC"},
     "share": {
         "auc_melanoma": "Melanoma",
         "auc_keratosis": "Seborrheic keratosis",
@@ -49,6 +50,7 @@ _BASES = {
     "classifier": ("last", "mean_auc"),
     "regression": ("turns-0.1", "mean_auc"),
     "share": ("lambda-0", "mean_auc"),
+    "teacher": ("first", "mean_auc"),
 }
 _MAPS = ("correlation", "correlation-shuffled", "spatial", "gradient", "centre")
 

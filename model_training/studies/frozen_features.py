@@ -18,7 +18,7 @@ from torch import Tensor
 from model_training.data.frames import FrameSet
 from model_training.data.tensors import mask_tensor, picture_tensor
 from model_training.files import replace_atomically
-from model_training.network.backbones import make_stages
+from model_training.network.backbones import DEFAULT_BACKBONE, make_stages
 from model_training.network.crop import crop, smallest_rectangle
 from model_training.network.feature_extraction import normalise
 from model_training.network.resnet import WIDTHS
@@ -78,22 +78,35 @@ def frozen_features(
 def layer_means(
     pictures: FrameSet, boxes_N4: Tensor, pretrained: Pretrained, *, size: int, cache: Path
 ) -> dict[int, NDArray[np.float32]]:
-    """The means over the positions of layer1 to layer4, ``[N, C]``, on crops of ``size`` pixels; kept in ``cache``."""
+    """The means over the positions of ResNet18's layer1 to layer4, ``[N, C]`` each, as of :func:`all_means`."""
+    means_NC = all_means(pictures, boxes_N4, pretrained, size=size, cache=cache)
+    return dict(enumerate(np.split(means_NC, np.cumsum(WIDTHS)[:-1], axis=1), 1))
+
+
+def all_means(
+    pictures: FrameSet,
+    boxes_N4: Tensor,
+    pretrained: Pretrained,
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    size: int,
+    cache: Path,
+) -> NDArray[np.float32]:
+    """The means over the positions of all layers, ``[N, C]``, on crops of ``size`` pixels; kept in ``cache``."""
     path = cache / f"means-{_digest(pictures, boxes_N4, pretrained, size)[:16]}.npy"
     if not path.is_file():
-        network = make_stages().eval()
+        network = make_stages(backbone).eval()
         network.load_pretrained(pretrained.weights)
         parts: list[Tensor] = []
         for first in range(0, len(pictures), BATCH):
             indices = np.arange(first, min(first + BATCH, len(pictures)))
             crops = crop(picture_tensor(pictures.frames, indices, torch.device("cpu")), boxes_N4[indices], size)
             with torch.inference_mode():
-                parts.append(
-                    torch.cat([features.mean(dim=(2, 3)) for features in network(normalise(crops))[1:]], dim=1)
-                )
+                layers = network(normalise(crops, network.mean, network.std))[1:]
+                parts.append(torch.cat([features.mean(dim=(2, 3)) for features in layers], dim=1))
         replace_atomically(path, lambda scratch: _save(scratch, torch.cat(parts).numpy()))
     means_NC: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return dict(enumerate(np.split(means_NC, np.cumsum(WIDTHS)[:-1], axis=1), 1))
+    return means_NC
 
 
 def _save(path: Path, array: NDArray[np.float32]) -> None:

@@ -18,24 +18,35 @@ from model_training.arrays import Indices
 from model_training.data.frames import FrameSet
 from model_training.data.splits import folds_of
 from model_training.files import write_text
+from model_training.network.backbones import DEFAULT_BACKBONE
 from model_training.studies.attention_control import attention_control
 from model_training.studies.attention_recipes import RECIPES as ATTENTION_RECIPES
 from model_training.studies.classifier_control import RECIPES as CLASSIFIER_RECIPES
 from model_training.studies.classifier_control import classifier_control
 from model_training.studies.distinguish_control import RECIPES as DISTINGUISH_RECIPES
 from model_training.studies.distinguish_control import regression_pair_auc, train_distinguish
-from model_training.studies.frozen_features import Layer, frozen_features, layer_means, lesion_boxes, whole_images
+from model_training.studies.frozen_features import (
+    Layer,
+    all_means,
+    frozen_features,
+    layer_means,
+    lesion_boxes,
+    whole_images,
+)
 from model_training.studies.regression_control import RECIPES as REGRESSION_RECIPES
 from model_training.studies.regression_control import ChangedFeatures, changed_features, regression_control
 from model_training.studies.share_control import RECIPES as SHARE_RECIPES
 from model_training.studies.share_control import share_control
+from model_training.studies.teacher_control import RECIPES as TEACHER_RECIPES
+from model_training.studies.teacher_control import Branches, teacher_control
 from model_training.training.pretrained import Pretrained
 
-Study = Literal["distinguish", "attention", "classifier", "regression", "share"]
+Study = Literal["distinguish", "attention", "classifier", "regression", "share", "teacher"]
 View = Literal["crop", "whole", "both"]
 
 INPUT_SIZE = 224
 CROP_MARGIN = 0.25
+SECOND_BACKBONE = "efficientnet-lite0"
 NUM_PAIRS = 2000
 
 # The recipe with a logistic regression instead of the distinguish module.
@@ -47,6 +58,7 @@ RECIPE_NAMES: dict[Study, list[str]] = {
     "classifier": list(CLASSIFIER_RECIPES),
     "regression": list(REGRESSION_RECIPES),
     "share": list(SHARE_RECIPES),
+    "teacher": list(TEACHER_RECIPES),
 }
 
 
@@ -59,6 +71,8 @@ class ControlData:
     changed: ChangedFeatures
     # Of the crops and of the whole images.
     views: Sequence[NDArray[np.float16]]
+    # The means of both backbones' layers.
+    branches: Branches
     labels_N: Indices
     fold_N: Indices
 
@@ -81,15 +95,23 @@ class Control:
 
 
 def control_data(
-    study: Study, pictures: FrameSet, pretrained: Pretrained, view: View, layer: Layer, *, cache: Path
+    study: Study,
+    pictures: FrameSet,
+    pretrained: Pretrained,
+    view: View,
+    layer: Layer,
+    *,
+    cache: Path,
+    second: Pretrained | None = None,
 ) -> ControlData:
-    """The frozen features of ``pictures``, computed unless ``cache`` holds them.
+    """The frozen features of ``pictures``, computed unless ``cache`` holds them; ``second`` is of EfficientNet-Lite0.
 
     Crops are around the true masks: controls compare recipes, and do not estimate a whole network's figures.
     """
     whole = whole_images(pictures)
     boxes = whole if view == "whole" else lesion_boxes(pictures, margin=CROP_MARGIN)
     views: list[NDArray[np.float16]] = []
+    branches: Branches = ((), ())
     maps: NDArray[np.float16] = np.zeros((0, 0, 0, 0), dtype=np.float16)
     means: dict[int, NDArray[np.float32]] = {}
     changed: ChangedFeatures = {}
@@ -101,9 +123,19 @@ def control_data(
         for each in (boxes, whole):
             features = frozen_features(pictures, each, pretrained, size=INPUT_SIZE, cache=cache)
             views.append(np.ascontiguousarray(features[layer]))
+    elif study == "teacher":
+        assert second is not None
+        first, other = (
+            [
+                all_means(pictures, each, weights, backbone=backbone, size=INPUT_SIZE, cache=cache)
+                for each in (boxes, whole)
+            ]
+            for weights, backbone in ((pretrained, DEFAULT_BACKBONE), (second, SECOND_BACKBONE))
+        )
+        branches = (first, other)
     else:
         maps = np.ascontiguousarray(frozen_features(pictures, boxes, pretrained, size=INPUT_SIZE, cache=cache)[layer])
-    return ControlData(maps, means, changed, views, pictures.labels, folds_of(pictures))
+    return ControlData(maps, means, changed, views, branches, pictures.labels, folds_of(pictures))
 
 
 def run_control(control: Control, data: ControlData) -> dict[str, Any]:
@@ -120,6 +152,9 @@ def run_control(control: Control, data: ControlData) -> dict[str, Any]:
     if control.study == "share":
         share = SHARE_RECIPES[control.recipe]
         return share_control(data.views, data.labels_N, held_out, share, seed=control.seed, num_pairs=NUM_PAIRS)
+    if control.study == "teacher":
+        taught = TEACHER_RECIPES[control.recipe]
+        return dict(teacher_control(data.branches, data.labels_N, data.fold_N, control.fold, taught))
     if control.recipe == REGRESSION:
         auc = regression_pair_auc(data.features_NCHW, data.labels_N, held_out, num_pairs=NUM_PAIRS)
         return {"pair_auc": auc}
