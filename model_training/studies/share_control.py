@@ -46,6 +46,8 @@ class ShareRecipe:
     schedule: Literal["constant", "rising"] = "constant"
     # Of the residual block; the first is the rate that ships.
     learning_rate: float = 1e-4
+    # Of the classifiers: a regression on the frozen features, as ships, or random weights, as in the paper.
+    start: Literal["regression", "random"] = "regression"
     # Hard: of the same class and unlike, or of another class and alike, by the frozen features.
     pairs: Literal["random", "balanced", "hard"] = "random"
     epochs: int = 3
@@ -59,7 +61,10 @@ RECIPES: Mapping[str, ShareRecipe] = MappingProxyType(
         "fast-lambda-0": ShareRecipe(0.0, learning_rate=1e-3),
         "fast-lambda-0.1": ShareRecipe(0.1, learning_rate=1e-3),
         "fast-lambda-1": ShareRecipe(1.0, learning_rate=1e-3),
-        "fast-lambda-1-rising": ShareRecipe(1.0, schedule="rising", learning_rate=1e-3),
+        "random-lambda-0": ShareRecipe(0.0, learning_rate=1e-3, start="random"),
+        "random-lambda-0.1": ShareRecipe(0.1, learning_rate=1e-3, start="random"),
+        "random-lambda-1": ShareRecipe(1.0, learning_rate=1e-3, start="random"),
+        "random-lambda-1-rising": ShareRecipe(1.0, schedule="rising", learning_rate=1e-3, start="random"),
         # Pairs that are not random also change how often the second branch sees each class: hence with and without D.
         "fast-lambda-0-balanced": ShareRecipe(0.0, pairs="balanced", learning_rate=1e-3),
         "fast-lambda-1-balanced": ShareRecipe(1.0, pairs="balanced", learning_rate=1e-3),
@@ -96,7 +101,7 @@ def share_control(
     labels = torch.from_numpy(labels_N)
     weights = class_weights(labels[inside], NUM_CLASSES)
     for branch, view in zip(branches, views, strict=True):
-        _start(branch, view[inside], labels[inside], weights)
+        _start(branch, view[inside], labels[inside], weights, recipe)
     started = auc_figures(labels_N[outside], _probabilities(branches, views, outside))
     groups = [
         {"params": [p for branch in branches for p in branch.block.parameters()], "lr": recipe.learning_rate},
@@ -154,10 +159,17 @@ def hard_pairs(features_NC: NDArray[np.float32], labels_N: Indices, *, seed: int
     return np.stack([first, second])
 
 
-def _start(branch: ShareBranch, features_NCHW: NDArray[np.float16], labels_N: Tensor, weights_K: Tensor) -> None:
+def _start(
+    branch: ShareBranch,
+    features_NCHW: NDArray[np.float16],
+    labels_N: Tensor,
+    weights_K: Tensor,
+    recipe: ShareRecipe,
+) -> None:
     means_NC = torch.from_numpy(np.asarray(features_NCHW, dtype=np.float32).mean(axis=(2, 3)))
     branch.standardise.fit(means_NC)
-    fit_regression(branch.classify, branch.standardise(means_NC), labels_N, weights_K, PENALTY)
+    if recipe.start == "regression":
+        fit_regression(branch.classify, branch.standardise(means_NC), labels_N, weights_K, PENALTY)
 
 
 def _batches(
