@@ -32,7 +32,7 @@ def test_choices_that_change_nothing_are_not_tried(base: tuple[str, ...], same: 
     assert {trial.variant for trial in trials} == ABLATIONS.keys() - {same}
 
 
-def test_the_steady_recipe_is_what_the_next_model_changes() -> None:
+def test_the_steady_recipe_is_the_shipped_models() -> None:
     configs = REPOSITORY / "model_training" / "configs"
     recipe = load_config(configs / "isic2017-cpu.toml", ABLATIONS["steady-recipe"])
     assert recipe == load_config(configs / "cin-isic2017.toml")
