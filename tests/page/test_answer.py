@@ -62,7 +62,7 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
         assert (place(page, "risk-mark") >= place(page, "threshold")) is decision["refer"]
         expect(page.locator(".decision")).to_contain_text("population with 18.7% melanoma")
         expect(page.locator("#status")).to_contain_text(statement)
-        expect(page.locator(".decision")).to_contain_text("Where it is rarer, the risk is lower")
+        expect(page.locator(".decision")).to_contain_text("If fewer: lower risk, same advice")
         visit.inspect(f"answer-{which}")
     expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
 
@@ -96,7 +96,7 @@ def test_its_limits_are_always_there(visit: Visit) -> None:
         "clinical photographs",
         "basal cell carcinoma",
         "squamous cell carcinoma",
-        "anything but melanoma",
+        "anything else. It knows melanoma",
         "naevus",
     ):
         expect(limits).to_contain_text(said)

@@ -31,7 +31,7 @@ export const text = {
       no_referral: (names) => `This does not rule out ${anyOf(names)}.`,
       abstained: (names) => `Nothing was assessed; ${anyOf(names)} is not ruled out.`,
     },
-    ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}. Where it is rarer, the risk is lower.`,
+    ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}. If fewer: lower risk, same advice.`,
     clinic: (names = "", share = "") => `For your clinic, where ${share} of lesions are ${names}.`,
     noMix: "The model does not say for which population this risk holds.",
     setClinic: "Set your clinic's share",
@@ -45,7 +45,7 @@ export const text = {
       no_lesion_found: "No lesion was found; place it in the middle of the image.",
       lesion_touches_border: "The lesion reaches the edge of the image; take one that shows all of it.",
       several_lesions: "Probably more than one lesion, judged together; take one image of each.",
-      branches_disagree: "The network's halves disagree on the diagnosis; rely less on this answer.",
+      branches_disagree: "The network's halves disagree on the diagnosis; trust your own judgement.",
       not_sure: "At the model's mix, none of the diagnoses it knows is likely enough: a referral is advised below the threshold too.",
       near_threshold: "The risk is close to the threshold: a second image may change the advice.",
       near_not_sure: "The network is between sure and unsure: a second image may change the advice.",
@@ -63,7 +63,7 @@ export const text = {
 
   limits: {
     unknown: "Cannot recognise",
-    unknownMeans: (others = [""], known = [""]) => `${anyOf(["clinical photographs", ...others, `anything but ${allOf(known)}`])}.`,
+    unknownMeans: (others = [""], known = [""]) => `${anyOf(["clinical photographs", ...others, "anything else"])}. It knows ${allOf(known)}.`,
     testing: "In testing",
     notMeasured: "Not tested: how many malignant lesions it misses was not measured.",
   },

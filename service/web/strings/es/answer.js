@@ -27,7 +27,7 @@ export const text = {
       no_referral: (names) => `Esto no descarta ${anyOf(names)}.`,
       abstained: (names) => `No se ha valorado nada; no se descarta ${anyOf(names)}.`,
     },
-    ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}. Donde es más raro, el riesgo es menor.`,
+    ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}. Si hay menos: menor riesgo, mismo consejo.`,
     clinic: (names = "", share = "") => `Para su consulta, donde el ${share} de las lesiones son ${names}.`,
     noMix: "El modelo no indica para qué población vale este riesgo.",
     setClinic: "Indicar el porcentaje de su consulta",
@@ -40,7 +40,7 @@ export const text = {
       no_lesion_found: "No se ha encontrado ninguna lesión; sitúela en el centro de la imagen.",
       lesion_touches_border: "La lesión llega al borde de la imagen; tome una que la muestre entera.",
       several_lesions: "Quizá varias lesiones, valoradas juntas; tome una imagen de cada una.",
-      branches_disagree: "Las mitades de la red no coinciden; confíe menos en esta respuesta.",
+      branches_disagree: "Las mitades de la red no coinciden; decida usted.",
       not_sure: "Con la mezcla del modelo, ningún diagnóstico conocido es suficientemente probable: se aconseja derivar también por debajo del umbral.",
       near_threshold: "El riesgo está cerca del umbral: una segunda imagen puede cambiar el consejo.",
       near_not_sure: "La red está entre segura e insegura: una segunda imagen puede cambiar el consejo.",
@@ -58,7 +58,7 @@ export const text = {
 
   limits: {
     unknown: "No reconoce",
-    unknownMeans: (others = [""], known = [""]) => `fotos clínicas, ${others.join(", ")} ni otra cosa que ${anyOf(known)}.`,
+    unknownMeans: (others = [""], known = [""]) => `fotos clínicas, ${others.join(", ")} ni otro. Conoce ${allOf(known)}.`,
     testing: "En las pruebas",
     notMeasured: "Sin probar: no se ha medido cuántas lesiones malignas pasa por alto.",
   },
