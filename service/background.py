@@ -1,4 +1,5 @@
-"""Background tasks, each at its interval: check canary, decoder and store, delete what expired, reload the key file.
+"""Background tasks, each at its interval: check canary, decoder, store and ledger, delete what expired, reload the key
+file, log the head of the audit chain.
 
 The canary's interval is the setting ``canary_seconds``, five minutes by default.
 """

@@ -23,8 +23,9 @@ class Backbone:
     stages: Callable[..., Stages]
     # The ImageNet weights. The digits are the beginning of the file's SHA-256.
     file: str
-    # Where torchvision has them; or a sentence that says where they are.
+    # Where torchvision has them.
     url: str | None = None
+    # Without a URL, a sentence that says where they are.
     source: str = ""
 
 

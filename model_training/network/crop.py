@@ -53,7 +53,7 @@ def _extent(occupied_BN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def crop_pairs(relations_BMM: Tensor, box_B4: Tensor) -> Tensor:
-    """Relations between the positions of whole images, ``[B, M, M]``, as those between the positions of crops."""
+    """Resample matrices over the positions of whole images, ``[B, M, M]``, to the positions of crops, on both axes."""
     num = relations_BMM.shape[1]
     side = math.isqrt(num)
     for _ in range(2):  # the columns, then the rows
@@ -68,8 +68,8 @@ def sampling_grid(
     """Where each pixel of a crop lies in the image, ``[B, size * samples, size * samples, 2]`` in -1..1.
 
     ``view_B23`` maps crop coordinates in -1..1 before the box is applied (rotation, flip, shift of an augmentation), so
-    that crop and augmentation need one interpolation. Each pixel is sampled at ``samples`` points along each side, over
-    the share ``spread_B2`` of it (x, y).
+    that crop and augmentation need one interpolation. Each pixel takes ``samples`` x ``samples`` points, spread over
+    the share ``spread_B2`` of its width and height.
     """
     centres_S = (torch.arange(size, device=box_B4.device, dtype=box_B4.dtype) + 0.5) * (2.0 / size) - 1.0
     if spread_B2 is None:

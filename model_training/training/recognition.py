@@ -185,7 +185,7 @@ class RecognitionStage:
         return {"loss": loss + penalty, "classification": classification, "distinguish": distinguish}
 
     def _penalty(self) -> Tensor:
-        """That of the classifiers that start as a regression: training goes on with the loss that they minimise."""
+        """The regression's penalty: training continues the objective that the classifiers started from."""
         branches = self.module.own_branches()
         layers = [(branch.classify[0], branch.variation) for branch in branches if branch.start == "regression"]
         penalties = [self.penalty.of(layer, found) for layer, found in layers if isinstance(layer, nn.Linear)]

@@ -16,8 +16,8 @@ class Busy(Exception):  # noqa: N818 - an answer to the client, not a fault
 class Admission:
     """Counts slots, upload bytes and each caller's share of both; lives on one event loop.
 
-    An image holds a slot from decoding to its answer. A caller may hold as many slots as it leaves free: half of them
-    when it is alone, a third each when there are two; so the next caller finds one. Upload bytes count from arrival to
+    An image holds a slot from decoding to its answer. A caller may hold no more slots than stay free: half of them
+    when it is alone, a third each when there are two; so a new caller finds one. Upload bytes count from arrival to
     answer, so a slow upload holds little. All uploads of one caller may hold half of the bytes.
     """
 

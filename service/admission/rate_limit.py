@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 _MAX_CALLERS = 10_000
 
 
-# Of a name that is no address. Proxies may pass on what a client says of itself, and every name has a bucket.
+# Longest name of a caller that is no address: a proxy may forward any text, and each distinct name gets a bucket.
 _LONGEST_NAME = 64
 
 

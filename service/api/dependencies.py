@@ -64,8 +64,8 @@ async def identify(
     service: ServiceDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    """The caller. Raises the 401 of a request without a valid key, where keys are needed, once it is counted against
-    its address's rate, and :class:`TooMany`.
+    """The caller. Where keys are needed, a request without a valid one counts against its address's rate, and gets the
+    401, or :class:`TooMany` when that rate is used up.
     """
     address = f"address {address_group(request.client.host if request.client else '')}"
     if service.keys is None:

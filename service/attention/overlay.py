@@ -25,7 +25,7 @@ View = Literal["frame", "crop"]
 Layer = Literal["all", "map", "picture"]
 
 LONG_SIDE = 768  # pixels of the rendered image
-# Attention that acts is nearly even. In bundle 2.1.0 nine of ten images have a highest spot of 1.13 to 1.48 times the
+# Attention that influences the answer is nearly uniform over the image. In bundle 2.1.0 nine of ten images have a highest spot of 1.13 to 1.48 times the
 # average in the spatial attention of both branches, 1.31 to 1.97 times in the correlation attention.
 FULL_SCALE: dict[MapKind, float] = {"spatial": 1.5, "correlation": 2.5}
 EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.1, "correlation": 1.2}
@@ -148,8 +148,8 @@ def map_values(maps: AttentionMaps, options: OverlayOptions) -> tuple[Map, tuple
     chosen = maps.spatial if options.kind == "spatial" else maps.correlation
     if chosen is None or maps.spatial is None:
         raise MissingMap(f"this model has no {options.kind} attention; it has map=lesion")
-    # Of a branch that saw more than the crop the values here are those of the crop alone, so their mean is its own.
-    # Correlations are relative to that of the whole matrix: a spot with weak ones shows nothing.
+    # Only the crop's values are here, also of a branch that saw more, so each branch is divided by their own mean.
+    # Correlations are divided by the mean of the whole matrix, so that a spot with weak ones stays blank.
     means_2 = chosen.astype(np.float32).mean(axis=(1, 2), keepdims=True)
     branches = chosen.astype(np.float32) / np.maximum(means_2, np.finfo(np.float32).tiny)
     pairs = branches.mean(axis=0) if options.branch == "mean" else branches[int(options.branch) - 1]

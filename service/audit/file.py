@@ -50,8 +50,9 @@ class AuditFile:
         self._path, self._max_bytes = path, max_bytes
         self._file: int | None = None
         self._head, self._end = EMPTY, 0
-        # Heads of refused lines that may still be in the file, and the numbers of those that are in the chain now.
+        # Heads of lines whose write was refused, but which may be in the file.
         self._refused: set[Head] = set()
+        # Numbers of refused lines that are in the chain after all.
         self._void: list[int] = []
         # Before the existing file was verified, there is no known end to compare it with.
         self._knows_end = False

@@ -30,7 +30,7 @@ class MeasuredAbstention(Record):
     num_pictures: int = Field(gt=0, description="in the set")
     abstained: Interval = Field(description="share of them without advice")
     num_by_reason: dict[LimitReason, NonNegativeInt] = Field(
-        description="one picture may have several, caution included"
+        description="an image may have several; those for caution count, too"
     )
 
 

@@ -59,8 +59,7 @@ def referral_margins(
 ) -> NDArray[np.float64]:
     """How far each answer is beyond the threshold and beyond "not sure", ``[N, 2]``, in units of ``scale``.
 
-    An answer that reaches the threshold (0) or is beyond the other limit (above 0) is referred whatever the other one
-    says, so the larger decides.
+    An answer is referred if the first is at least 0 or the second above 0.
     """
     probabilities = np.asarray(probabilities_NK, dtype=np.float64)
     malignant_K, unknown_K = (np.array([each.role == role for each in classes]) for role in ("malignant", "unknown"))

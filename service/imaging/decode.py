@@ -1,8 +1,8 @@
 """Decode a picture to the frame that the network takes; training and serving share this module.
 
 Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF, BMP, AVIF and, with the extra ``dicom``,
-DICOM. Frames are 8-bit sRGB and upright. The pixels are in memory once in full size; those of a very large JPEG in half
-its size.
+DICOM. Frames are 8-bit sRGB and upright. One copy of the pixels is in memory in full size; a very large JPEG is decoded
+at half its size.
 
 The service decodes in processes of its own (:mod:`service.imaging.decoder_pool`). They import this module, which
 therefore does without NumPy: that takes longer to load than everything else together. What reads DICOM is loaded before

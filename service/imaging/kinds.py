@@ -1,4 +1,8 @@
-"""What a file is, by its first bytes, and how to make a picture of it that is accepted."""
+"""What a file is, by its first bytes, and how to make a picture of it that is accepted.
+
+Another format needs its first bytes here, a check of its structure in a module of its own (:mod:`structure` calls it),
+and a reader in :mod:`decode`.
+"""
 
 from __future__ import annotations
 

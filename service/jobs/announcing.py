@@ -1,4 +1,4 @@
-"""Announces the end of a job to its client's server, until that has it.
+"""Sends webhooks: the end of a job, announced to its client's server with retries.
 
 An announcement holds no figure and no image: it says where to ask. Only origins that the operator named are addressed,
 redirects are not followed, and nothing of an answer but its status is read.
@@ -56,8 +56,7 @@ class Webhooks:
         await self._client.aclose()
 
     async def announce(self, id: str) -> None:
-        """Announce the end of a job, and note that, or have it announced later; return when Redis has the one or the
-        other."""
+        """Try once: record in Redis that it was taken or given up, or when the next try is due."""
         job = await self.store.get(id)
         if job is None or job.notified != "waiting":
             return

@@ -1,4 +1,7 @@
-"""Where the end of a job may be announced, and how that is signed, by the conventions of Standard Webhooks."""
+"""The addresses that webhooks may go to, and their signature, by the conventions of Standard Webhooks.
+
+:mod:`service.jobs.announcing` sends them.
+"""
 
 from __future__ import annotations
 

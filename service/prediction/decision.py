@@ -155,14 +155,17 @@ def decide(
 def judge(
     shares_K: Sequence[float], malignant: float, manifest: Manifest, point: OperatingPoint
 ) -> tuple[bool, list[Reason]]:
-    """Whether to refer, from the probabilities as they are sent, and the reasons for caution that come with it:
-    near one of the limits by the measured repeatability if there is one, ``not_sure`` where it alone decides."""
+    """Whether to refer, by the rounded probabilities that are sent, and reasons for caution.
+
+    ``near_threshold`` and ``near_not_sure``: that limit is closer than the measured repeatability, or without one than
+    ``NEAR_THRESHOLD``. ``not_sure``: that limit alone causes the referral.
+    """
     limits = (point.threshold, manifest.not_sure, manifest.classes)
     if (repeatability := manifest.repeatability) is None:
         near, margins = NEAR_THRESHOLD, referral_margins(shares_K, *limits, scale=np.asarray)
     else:
         near, margins = repeatability.near_threshold, referral_margins(shares_K, *limits)
-    # A referral ends when every limit is missed, and begins when one is reached.
+    # A referral can flip only if all limits that it reaches are near; without one, a single near limit is enough.
     largest = margins.max()
     threshold, unsure_limit = (abs(margins) < near) & (largest < near) & ((margins >= 0) | (largest < 0))
     reached = malignant >= point.threshold
