@@ -40,7 +40,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = lambda reas
 
     app = FastAPI(
         title="Clinical-Inspired Network",
-        summary="Dermoscopy picture in; advice, diagnosis, attention, crop box out. Not a medical device.",
+        summary="Dermoscopy image in; advice, diagnosis, attention, crop box out. Not a medical device.",
         description="Research software, not a medical device. Read `decision` first. Errors are problem details "
         "(RFC 9457). Answers have an `X-Request-ID`, the client's own if it sent one.",
         version=version("clinical-inspired-network"),

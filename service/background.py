@@ -70,7 +70,7 @@ async def watch_decoder(health: Health, check_decoder: Callable[[], Awaitable[No
             async with asyncio.timeout(_DECODER_SECONDS):
                 await check_decoder()
         except (TimeoutError, Busy, DecoderError, PictureError) as error:  # requests get the same error
-            log.warning("the canary picture was not decoded (%s); it is tried again later", type(error).__name__)
+            log.warning("the canary image was not decoded (%s); it is tried again later", type(error).__name__)
 
 
 async def purge(

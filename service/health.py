@@ -64,21 +64,21 @@ class Health:
             self.canary_difference = max(difference, engine.difference_from_canary(queued))
         except TimeoutError:
             if self._scheduler.batcher.latest_began > began:
-                log.warning("the canary picture got no answer in time, other pictures did; it is tried again later")
+                log.warning("the canary image got no answer in time, other images did; it is tried again later")
             else:
-                self.fail("the canary picture got no answer in time")
+                self.fail("the canary image got no answer in time")
         except Stopped:
             return  # the service is shutting down
         except CanaryError as error:
             self.fail(str(error))
         except Exception as error:  # whatever the cause, the canary was not answered
-            log.exception("the canary picture failed")
-            self.fail(f"the canary picture failed ({type(error).__name__})")
+            log.exception("the canary image failed")
+            self.fail(f"the canary image failed ({type(error).__name__})")
         else:
             self._metrics.canary_difference.set(self.canary_difference)
             if self.canary_difference > tolerance:
                 self.fail(
-                    f"the canary picture's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
+                    f"the canary image's probabilities differ by {self.canary_difference:.2g} from the bundle's, "
                     f"{tolerance:.2g} is allowed"
                 )
             elif self.failure is None:  # a right answer does not reset another failure

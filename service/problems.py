@@ -38,10 +38,10 @@ CONFLICT = ProblemType("conflict", 409, "The request does not fit an earlier one
 NO_LEDGER = ProblemType("no-ledger", 409, "This service keeps no ledger")
 NO_JOBS = ProblemType("no-jobs", 409, "This service takes no jobs")
 TOO_LARGE = ProblemType("too-large", 413, "The upload is too large")
-UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted picture type")
-UNDECODABLE = ProblemType("undecodable-picture", 422, "The picture cannot be decoded")
+UNSUPPORTED_TYPE = ProblemType("unsupported-type", 415, "Not an accepted image type")
+UNDECODABLE = ProblemType("undecodable-picture", 422, "The image cannot be decoded")
 JOBS_FULL = ProblemType("jobs-full", 429, "Too many jobs are kept")
-QUEUE_FULL = ProblemType("queue-full", 429, "Too many pictures are waiting")
+QUEUE_FULL = ProblemType("queue-full", 429, "Too many images are waiting")
 RATE_LIMITED = ProblemType("rate-limited", 429, "Too many requests from this caller")
 HEAD_TOO_LARGE = ProblemType("head-too-large", 431, "The request's address and headers are too large")
 INTERNAL = ProblemType("internal-error", 500, "The service failed")
@@ -63,7 +63,7 @@ class Problem(BaseModel):
     status: int = Field(ge=400, le=599, description="the HTTP status", examples=[TOO_LARGE.status])
     detail: str = Field(
         description="what is wrong, and what to change",
-        examples=["the picture has 13000 x 13000 pixels, the limit is 40,000,000 in all"],
+        examples=["the image has 13000 x 13000 pixels, the limit is 40,000,000 in all"],
     )
 
 

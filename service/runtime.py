@@ -162,7 +162,7 @@ async def _warm_up_decoders(predictor: Predictor) -> None:
     except PictureTooLarge:  # the limits are this service's, not the bundle's
         pass
     except (DecoderError, PictureError) as error:
-        raise EngineError(f"the canary picture cannot be decoded: {error}") from error
+        raise EngineError(f"the canary image cannot be decoded: {error}") from error
 
 
 def _start_background_tasks(service: Service) -> list[asyncio.Task[None]]:

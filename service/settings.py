@@ -59,7 +59,7 @@ class Settings(BaseSettings):
 
     abstain: Literal["on", "caution", "off"] = Field(
         "on",
-        description="pictures beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
+        description="images beyond the bundle's limits get no advice (on), or the advice with the reasons (caution), "
         "or are not examined (off)",
     )
     keys: Path | None = Field(None, description="file of API keys, made by cin keys; default: requests need none")
@@ -109,17 +109,17 @@ class Settings(BaseSettings):
         default_factory=usable_cpus, ge=1, description="CPU threads that decode, infer and draw overlays"
     )
 
-    max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest picture in bytes")
+    max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest image in bytes")
     max_pixels: int = Field(
         40_000_000,
         gt=0,
-        description="largest picture in pixels, and JPEGs of four times as many, which are decoded at half their size; "
+        description="largest image in pixels, and JPEGs of four times as many, which are decoded at half their size; "
         "above 40 million, 422 where decoding takes over 400 MiB",
     )
     queue_size: int = Field(
-        64, gt=0, description="slots: pictures in flight at once, from decoding to answer; more are refused with 429"
+        64, gt=0, description="slots: images in flight at once, from decoding to answer; more are refused with 429"
     )
-    batch_pictures: int = Field(16, gt=0, description="most pictures in one request to /predict/batch")
+    batch_pictures: int = Field(16, gt=0, description="most images in one request to /predict/batch")
     max_batch: int | None = Field(None, gt=0, description="largest batch; default: 1 on a CPU, 16 on a GPU")
     deadline_seconds: float = Field(
         30.0, gt=0, description="time for one request: an upload that takes longer gets 408, an answer 504"
@@ -153,14 +153,14 @@ class Settings(BaseSettings):
     jobs_max_bytes: int = Field(
         512 * 2**20,
         ge=32 * 2**20,
-        description="size of all jobs in Redis: pictures that wait, and 8 KiB for each answer; more jobs are refused "
+        description="size of all jobs in Redis: images that wait, and 8 KiB for each answer; more jobs are refused "
         "with 429. With keys, one client may hold half of it",
     )
     jobs_ttl_seconds: float = Field(
         86_400.0, gt=0, description="how long a job is kept with its answers, from when it was sent"
     )
-    job_pictures: int = Field(2000, gt=0, description="most pictures of one job")
-    job_max_bytes: int = Field(192 * 2**20, gt=0, description="largest job in bytes, all pictures together")
+    job_pictures: int = Field(2000, gt=0, description="most images of one job")
+    job_max_bytes: int = Field(192 * 2**20, gt=0, description="largest job in bytes, all images together")
     webhook_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="origins, such as https://clinic.example.org, at which the end of a job may be announced; "

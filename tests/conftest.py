@@ -123,7 +123,7 @@ def _mark(item: pytest.Item) -> str:
 
 
 def find_data() -> Path | None:
-    """The folder of real dermoscopy pictures, where there is one."""
+    """The folder of real dermoscopy images, where there is one."""
     folder = Path(os.environ.get("CIN_DATA", REPOSITORY.parent / "shared" / "data"))
     return folder if (folder / "isic2017").is_dir() else None
 
@@ -133,7 +133,7 @@ def data_root() -> Path:
     """The folder that holds ``isic2016/``, ``isic2017/`` and ``samples/``."""
     folder = find_data()
     if folder is None:
-        pytest.skip("real dermoscopy pictures are not there; set CIN_DATA")
+        pytest.skip("real dermoscopy images are not there; set CIN_DATA")
     return folder
 
 

@@ -37,7 +37,7 @@ _LONGEST_NAME = 255  # bytes
 
 
 def write_odd_archive(folder: Path, num: int) -> None:
-    """``num`` different pictures: one of each name, then with numbers before it, in folders with odd names."""
+    """``num`` different images: one of each name, then with numbers before it, in folders with odd names."""
     for i in range(num):
         below, name = folder, ODD_NAMES[i % len(ODD_NAMES)]
         if turn := i // len(ODD_NAMES):

@@ -1,4 +1,4 @@
-"""Synthetic dermoscopy: a seeded generator of pictures that look enough like it for tests without any data.
+"""Synthetic dermoscopy: a seeded generator of images that look enough like it for tests without any data.
 
 Skin with texture, one lesion with an irregular border, hair, a vignette. The class shows in the lesion alone: melanomas
 are dark, two-coloured and ragged; seborrheic keratoses yellowish with bright dots; nevi brown, even and round. Tables
@@ -39,7 +39,7 @@ FIVE_CLASSES = ("melanoma", "basal_cell_carcinoma", "seborrheic_keratosis", "nev
 
 @dataclass(frozen=True)
 class SyntheticPicture:
-    """A square picture ``[N, N, 3]``, its mask ``[N, N]`` of 0 and 255, and its class."""
+    """A square image ``[N, N, 3]``, its mask ``[N, N]`` of 0 and 255, and its class."""
 
     pixels: Pixels
     mask: Pixels
@@ -47,7 +47,7 @@ class SyntheticPicture:
 
 
 def synthesise(diagnosis: str, size: int, rng: np.random.Generator) -> SyntheticPicture:
-    """Draw one picture of ``size`` x ``size`` pixels with a lesion of ``diagnosis``, one of ``FIVE_CLASSES``."""
+    """Draw one image of ``size`` x ``size`` pixels with a lesion of ``diagnosis``, one of ``FIVE_CLASSES``."""
     mask = _lesion_mask(size, _RAGGEDNESS[diagnosis], rng)
     skin = np.array([222, 176, 150]) + rng.normal(0, 10, 3)
     picture = np.broadcast_to(skin, (size, size, 3)) + _texture(size, 5, rng)[..., None] * 8
@@ -108,7 +108,7 @@ def _vignette(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def write_isic2017(root: Path, *, size: int, train: int, validation: int, test: int, seed: int) -> None:
-    """Write an ISIC 2017 folder tree below ``root`` in the official layout, with so many pictures a split.
+    """Write an ISIC 2017 folder tree below ``root`` in the official layout, with so many images a split.
 
     The classes take turns, so that each split of three or more holds all of them.
     """
@@ -127,7 +127,7 @@ def write_isic2017(root: Path, *, size: int, train: int, validation: int, test: 
 def write_isic2016(root: Path, *, size: int, train: int, test: int, seed: int) -> None:
     """Write an ISIC 2016 folder tree (Parts 1 and 3) below ``root`` in the official layout.
 
-    Malignant pictures, which are melanomas, and benign ones take turns.
+    Malignant images, which are melanomas, and benign ones take turns.
     """
     rng = np.random.default_rng(seed)
     base = root / "isic2016"
@@ -147,9 +147,9 @@ def write_isic2016(root: Path, *, size: int, train: int, test: int, seed: int) -
 
 
 def write_table(root: Path, name: str, *, size: int, splits: Mapping[str, int], seed: int) -> Path:
-    """Write a table of own pictures of ``FIVE_CLASSES`` into the folder ``name`` below ``root``; returns its file.
+    """Write a table of own images of ``FIVE_CLASSES`` into the folder ``name`` below ``root``; returns its file.
 
-    The classes take turns, so many pictures a split; the split "" writes none. Two neighbours are one patient.
+    The classes take turns, so many images a split; the split "" writes none. Two neighbours are one patient.
     """
     rng = np.random.default_rng(seed)
     folder = root / name

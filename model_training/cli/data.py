@@ -81,7 +81,7 @@ def prepare(
     tested = [experiment.frames(test)] if experiment.config.data.is_own(test) else []
     for frames in [*experiment.training_sets(), *tested]:
         masks = int(frames.has_mask.sum())
-        experiment.console.print(f"{frames.name}: {len(frames)} pictures, {masks} masks, digest {frames.digest[:16]}")
+        experiment.console.print(f"{frames.name}: {len(frames)} images, {masks} masks, digest {frames.digest[:16]}")
 
 
 @command

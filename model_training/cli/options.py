@@ -37,7 +37,7 @@ DataOption = Annotated[
     Path, typer.Option("--data", envvar="CIN_DATA", help="Folder that holds isic2016/, isic2017/ and own tables.")
 ]
 CacheOption = Annotated[
-    Path, typer.Option("--cache", envvar="CIN_CACHE", help="Folder for decoded pictures, shared by runs.")
+    Path, typer.Option("--cache", envvar="CIN_CACHE", help="Folder for decoded images, shared by runs.")
 ]
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of this experiment; one experiment, one folder.")]
 
@@ -48,7 +48,7 @@ MinutesOption = Annotated[
     float | None, typer.Option(min=0, help="Stop after this many minutes; run the same command again to resume.")
 ]
 PhotographsOption = Annotated[
-    str | None, typer.Option(help="Folder below --data with pictures of anything but dermoscopy.")
+    str | None, typer.Option(help="Folder below --data with images of anything but dermoscopy.")
 ]
 ClinicalOption = Annotated[
     str | None,

@@ -63,9 +63,7 @@ def evaluate(
     run: RunOption,
     split: Annotated[str, typer.Option(help="validation (also fits the temperatures) or test.")] = "validation",
     purpose: Annotated[str, typer.Option(help="Why the test split is read; recorded in the ledger.")] = "",
-    force: Annotated[
-        bool, typer.Option(help="Evaluate on pictures the model has seen, and report the overlap.")
-    ] = False,
+    force: Annotated[bool, typer.Option(help="Evaluate on images the model has seen, and report the overlap.")] = False,
     ledger: LedgerOption = LEDGER,
     config: ConfigOption = None,
     set_: SetOption = None,

@@ -108,12 +108,12 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
     missing_masks = tuple(id for id in labels if id in pictures and id not in masks)
     if not allow_missing and (missing_pictures or missing_masks):
         raise DatasetError(
-            f"{name}: {_name_ids('picture', missing_pictures)}; {_name_ids('mask', missing_masks)}. "
+            f"{name}: {_name_ids('image', missing_pictures)}; {_name_ids('mask', missing_masks)}. "
             "Complete the set, or continue without them: --set data.allow_missing=true"
         )
     samples = tuple(Sample(id, pictures[id], masks.get(id), label) for id, label in labels.items() if id in pictures)
     if not samples:
-        raise DatasetError(f"{name}: none of the pictures named in {table.name} is below {base}")
+        raise DatasetError(f"{name}: none of the images named in {table.name} is below {base}")
     return PictureSet(name, layout.classes, samples, missing_pictures, missing_masks)
 
 

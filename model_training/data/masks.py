@@ -36,15 +36,14 @@ def read_mask(sample: Sample, picture: bytes, size: tuple[int, int]) -> Image.Im
     if mask.size == size and orientation != _UPRIGHT and sample.listed is not None:
         if size[0] == size[1] or orientation < 5:  # from 5 on, width and height change places
             raise MaskError(
-                "its picture is turned by its EXIF data, and the mask fits both ways; save both upright, without EXIF"
+                "its image is turned by its EXIF data, and the mask fits both ways; save both upright, without EXIF"
             )
     elif mask.size == size[::-1] and orientation >= 5:
         mask.getexif()[Base.Orientation] = orientation
         mask = ImageOps.exif_transpose(mask)
     elif mask.size != size:
         raise MaskError(
-            f"{mask.size[0]} x {mask.size[1]}, its picture is {size[0]} x {size[1]}; save the mask at the picture's "
-            "size"
+            f"{mask.size[0]} x {mask.size[1]}, its image is {size[0]} x {size[1]}; save the mask at the image's size"
         )
     highest = mask.getextrema()[1]
     if sample.listed is not None and isinstance(highest, int) and highest <= LESION_ABOVE:

@@ -54,7 +54,7 @@ def _check_learnt(train: FrameSet, diagnoses: Sequence[DiagnosisClass]) -> None:
     """Raise :class:`DatasetError` for a class without a training image."""
     if missing := [each.name for k, each in enumerate(diagnoses) if k not in train.labels]:
         raise DatasetError(
-            f"{train.name} has no picture of {', '.join(missing)}: add pictures, of several groups, or hold out less"
+            f"{train.name} has no image of {', '.join(missing)}: add images, of several groups, or hold out less"
         )
 
 
@@ -65,7 +65,7 @@ def check_outcomes(pictures: FrameSet, diagnoses: Sequence[DiagnosisClass]) -> N
     roles = {diagnoses[k].role for k in pictures.labels}
     for role in ("malignant", "benign"):
         if role not in roles:
-            raise DatasetError(f"{pictures.name} has no picture of a {role} class: add some, or hold out more")
+            raise DatasetError(f"{pictures.name} has no image of a {role} class: add some, or hold out more")
 
 
 def folds_of(pictures: FrameSet, num_folds: int = NUM_FOLDS) -> Indices:

@@ -74,7 +74,7 @@ class Table:
         if problems := [*map(str, sorted([*reading.problems, *_problems_between(rows, classes)]))]:
             raise DatasetError(listed(f"{self.file} cannot be used", problems))
         if not rows:
-            raise DatasetError(f"{self.file} has no rows below its header; give every picture one")
+            raise DatasetError(f"{self.file} has no rows below its header; give every image one")
         chosen = self._of_split(name, rows)
         return PictureSet(
             name,
@@ -106,7 +106,7 @@ class Table:
             raise DatasetError(f"there is no set {name!r}: {self.file} {hint}")
         chosen = [row for row in rows if row.split == split]
         if not any(row.image for row in chosen):
-            raise DatasetError(f"{self.file} has no picture with the split {split}; give it some, or name another set")
+            raise DatasetError(f"{self.file} has no image with the split {split}; give it some, or name another set")
         return chosen
 
 
@@ -165,7 +165,7 @@ class _Reading:
     def _row(self, number: int, cells: Mapping[str, str]) -> _Row:
         label, split = cells["label"], cells.get("split", "")
         if not cells["id"]:
-            self.add(number, "no id; give every picture its own")
+            self.add(number, "no id; give every image its own")
         if label not in self.classes:
             self.add(number, f"unknown label {label!r}; write {_either(self.classes)}, or add it to data.classes")
         if "split" in cells and split not in SPLITS:
@@ -215,9 +215,9 @@ def _problems_between(rows: Sequence[_Row], classes: Sequence[str]) -> Iterator[
     groups: dict[str, _Row] = {}
     for row in rows:
         if row.id and (first := ids.setdefault(row.id, row.number)) != row.number:
-            yield _Problem(row.number, f"the id {row.id!r} is that of row {first} too; give every picture its own")
+            yield _Problem(row.number, f"the id {row.id!r} is that of row {first} too; give every image its own")
         if row.image and (first := images.setdefault(row.image, row.number)) != row.number:
-            yield _Problem(row.number, f"its image is that of row {first} too; list every picture once")
+            yield _Problem(row.number, f"its image is that of row {first} too; list every image once")
         other = groups.setdefault(row.group, row) if row.group else row
         if other.split != row.split and {other.split, row.split} <= set(SPLITS):
             places = f"in {row.split} here and in {other.split} in row {other.number}"
@@ -225,9 +225,9 @@ def _problems_between(rows: Sequence[_Row], classes: Sequence[str]) -> Iterator[
     rows_of = {name: [row for row in rows if row.label == name] for name in classes} if rows else {}
     for name, own in rows_of.items():
         if not own:
-            yield _Problem(0, f"no picture has the label {name}; add some, or remove the class from data.classes")
+            yield _Problem(0, f"no image has the label {name}; add some, or remove the class from data.classes")
         elif len(own) == 1:
-            only = f"the only picture of {name}; add others, or remove the row and its class"
+            only = f"the only image of {name}; add others, or remove the row and its class"
             yield _Problem(own[0].number, only)
         elif not any(row.split in ("", "train") for row in own):
-            yield _Problem(own[0].number, f"no picture of {name} has the split train; give some of them that split")
+            yield _Problem(own[0].number, f"no image of {name} has the split train; give some of them that split")

@@ -135,7 +135,7 @@ def operating_points(malignant_N: Flags, scores_N: Scores, *, measured_on: str) 
     Raises ``ValueError`` when one of the two outcomes is not in the set.
     """
     if malignant_N.all() or not malignant_N.any():
-        raise ValueError("operating points need malignant and benign pictures in the validation set")
+        raise ValueError("operating points need malignant and benign images in the validation set")
     levels = np.unique(scores_N)
     thresholds = np.concatenate([levels[:1] / 2, (levels[1:] + levels[:-1]) / 2])
     measured = [rates(malignant_N, scores_N >= threshold) for threshold in thresholds]

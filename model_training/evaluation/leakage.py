@@ -33,7 +33,7 @@ def overlap_sentences(name: str, num_pictures: int, *, same_id: int, same_pixels
         (same_pixels, "trained on, pixel for pixel, under other ids"),
     ):
         if num:
-            sentences.append(f"{num} of the {num_pictures} pictures of {name} {'was' if num == 1 else 'were'} {what}.")
+            sentences.append(f"{num} of the {num_pictures} images of {name} {'was' if num == 1 else 'were'} {what}.")
     return sentences
 
 
@@ -71,6 +71,6 @@ def refuse_seen_ids(seen: Sequence[str], name: str, num_pictures: int) -> None:
     if seen:
         shown = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
         raise LeakageError(
-            f"{len(seen)} of the {num_pictures} pictures of {name} were trained on ({shown}): figures on them would "
+            f"{len(seen)} of the {num_pictures} images of {name} were trained on ({shown}): figures on them would "
             "mean nothing. Train without them, or let evaluate --force write the overlap into the report"
         )

@@ -39,7 +39,7 @@ def delong_test(truth_N: Flags, first_N: Scores, second_N: Scores) -> AucDiffere
     Raises ``ValueError`` when one of the two outcomes has fewer than two images.
     """
     if min(int(truth_N.sum()), int((~truth_N).sum())) < 2:
-        raise ValueError("the test needs two pictures of each outcome")
+        raise ValueError("the test needs two images of each outcome")
     positive_SP, negative_SN = _placements(truth_N, np.stack([first_N, second_N]))
     auc_S = positive_SP.mean(axis=1)
     covariance = np.cov(positive_SP) / positive_SP.shape[1] + np.cov(negative_SN) / negative_SN.shape[1]

@@ -15,7 +15,7 @@ def class_weights(labels_N: Tensor, num_classes: int) -> Tensor:
     counts = torch.bincount(labels_N, minlength=num_classes).float()
     if bool((counts == 0).any()):
         empty = torch.nonzero(counts == 0).flatten().tolist()
-        raise ValueError(f"no training picture of class {empty}: set recognition.class_weights = 'none' or add some")
+        raise ValueError(f"no training image of class {empty}: set recognition.class_weights = 'none' or add some")
     weights = 1.0 / counts
     return weights / weights.mean()
 

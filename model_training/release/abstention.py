@@ -77,7 +77,7 @@ def add_abstention(
     manifest = bundle.manifest
     for pictures in experiment.training_sets():
         if manifest.provenance.data.get(pictures.name) != pictures.digest:
-            raise BundleError(f"{bundle.folder} was made from other pictures than those of {pictures.name} here")
+            raise BundleError(f"{bundle.folder} was made from other images than those of {pictures.name} here")
     if FEATURES not in {spec.name for spec in manifest.outputs}:
         raise BundleError(f"{bundle.folder} has graphs that do not output features; export its run again")
     with tempfile.TemporaryDirectory() as scratch:
@@ -158,7 +158,7 @@ def fit_abstention(
 def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> NamedFrames:
     """The images in ``folder`` as frames for the graph. Raises ``ValueError`` for an empty folder or any other file."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder with pictures")
+        raise ValueError(f"{folder} is no folder with images")
     frames = []
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
@@ -166,7 +166,7 @@ def read_frames(folder: Path, *, frame_size: int, jpeg_quality: int | None) -> N
         except PictureError as error:
             raise ValueError(f"{path}: {error}") from error
     if not frames:
-        raise ValueError(f"{folder} holds no pictures")
+        raise ValueError(f"{folder} holds no images")
     return NamedFrames(folder.name, np.stack(frames))
 
 

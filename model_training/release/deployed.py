@@ -81,13 +81,13 @@ def output_specs(*, num_classes: int, size: int, num_features: int, with_feature
     specs = [
         ("probabilities", "float32", [num_classes], "mean of both branches' probabilities; sums to 1"),
         ("branch_probabilities", "float32", [2, num_classes], "calibrated softmax of each branch"),
-        ("lesion_attention", "uint8", [size, size], "lesion area attention over the whole picture, 0 to 255"),
-        ("crop_box", "float32", [4], "x0, y0, x1, y1 as fractions of the whole picture"),
+        ("lesion_attention", "uint8", [size, size], "lesion area attention over the whole image, 0 to 255"),
+        ("crop_box", "float32", [4], "x0, y0, x1, y1 as fractions of the whole image"),
         (
             "lesion_fraction",
             "float32",
             [],
-            "the lesion's share of the picture; 0: none found, whole picture used",
+            "the lesion's share of the image; 0: none found, whole image used",
         ),
     ]
     if with_feature_attention:

@@ -51,7 +51,7 @@ def manifest_fields(
             name="image",
             dtype="uint8",
             shape=["batch", data.frame_size, data.frame_size, 3],
-            meaning="the whole upright picture squashed to a square, sRGB",
+            meaning="the whole upright image squashed to a square, sRGB",
         ),
         "outputs": specs,
         "variants": variants,
@@ -96,7 +96,7 @@ def _evaluated(experiment: Experiment) -> list[_Evaluated]:
         labels_N = read_predictions(folder / "truth.csv", experiment.classes())[1].argmax(axis=1)
         known_N = ~unknown_K[labels_N]
         malignant_N, shares_NK = malignant_K[labels_N[known_N]], probabilities_NK[known_N]
-        name = f"{report['set']} ({len(ids)} pictures)"
+        name = f"{report['set']} ({len(ids)} images)"
         found.append(_Evaluated(name, malignant_N, shares_NK[:, malignant_K].sum(axis=1), shares_NK))
     return found
 

@@ -12,21 +12,21 @@ from service.bundle import Abstention, MeasuredAbstention
 MOST_DERMOSCOPY = 0.02
 LEAST_OTHERS = 0.95
 
-_TITLE = "## Pictures that get no advice"
+_TITLE = "## Images that get no advice"
 
 _SECTION = """\
 {title}
 
-Pictures beyond a limit get their reasons and no advice. The limits were fitted to images of {fitted_on}:
+Images beyond a limit get their reasons and no advice. The limits were fitted to images of {fitted_on}:
 `not_dermoscopy` above an unfamiliarity of {max_unfamiliarity:.2f} (1 is typical), `blurred` below a sharpness of
 {min_sharpness:.3f}, `too_dark` with more than {max_dark_share:.0%} of dark pixels, `too_bright` with more than
 {max_bright_share:.0%} of nearly white ones, `no_colour`, `no_lesion_found`. A lesion of
-less than {min_lesion_fraction:.2%} of the picture (`tiny_lesion`) is judged, with caution. That a picture is familiar
+less than {min_lesion_fraction:.2%} of the image (`tiny_lesion`) is judged, with caution. That an image is familiar
 does not say that it shows skin: only that the network's features of it are usual.
 
 {measured}
 {misses}
-Shares without advice with their 95 % intervals (Wilson); a picture may have several reasons.
+Shares without advice with their 95 % intervals (Wilson); an image may have several reasons.
 """
 
 
@@ -49,7 +49,7 @@ def with_abstention(card: str, abstention: Abstention, *, name: str, version: st
 
 def _misses(measured: list[MeasuredAbstention], dermoscopy: Collection[str]) -> str:
     """The aims, and the sets that miss them."""
-    aims = f"Aimed at: at most {MOST_DERMOSCOPY:.0%} of dermoscopy pictures, at least {LEAST_OTHERS:.0%} of others."
+    aims = f"Aimed at: at most {MOST_DERMOSCOPY:.0%} of dermoscopy images, at least {LEAST_OTHERS:.0%} of others."
     missed = [
         f"`{m.measured_on}` with {m.variant}"
         for m in measured

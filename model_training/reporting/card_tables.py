@@ -23,8 +23,7 @@ def rare_class_note(metrics: Mapping[str, Mapping[str, float]], malignant: Seque
     """A warning if a ``malignant`` class is seldom that of highest probability on the last set; else empty."""
     name, figures = list(metrics.items())[-1]
     told = [
-        f"{task.replace('_', ' ')} is the class of highest probability for {figures[key]:.0%} of its pictures in "
-        f"`{name}`"
+        f"{task.replace('_', ' ')} is the class of highest probability for {figures[key]:.0%} of its images in `{name}`"
         for task in malignant
         if (key := f"{task}_sensitivity_argmax") in figures and figures[key] < 0.5
     ]

@@ -37,7 +37,7 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 12. **External test set.** {external}
 13. **Multivendor images.** {vendors}
 14. **Class distribution and balance.** {balance}.
-15. **Out-of-distribution images.** None in these sets. Every picture that gets advice gets one of the classes, also
+15. **Out-of-distribution images.** None in these sets. Every image that gets advice gets one of the classes, also
     one that shows none; the model card says which get none, and how many of other kinds were told apart, where some
     were counted.
 
@@ -51,7 +51,7 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 ## Technical assessment
 
-20. **Public evaluation.** {openness} `POST /predict` takes any picture. `cin-train evaluate`
+20. **Public evaluation.** {openness} `POST /predict` takes any image. `cin-train evaluate`
     gave the figures, which need the run's own weights to be repeated; these are rounded to float16 in the bundle.
 21. **Performance measures.** AUC with 95 % bootstrap interval: {aucs}. Operating points, predictive values, calibration
     and risk-coverage curves are in the model card.
@@ -61,7 +61,7 @@ The 25 items of Daneshjou et al. (JAMA Dermatology 2022), answered from the run.
 
 ## Application
 
-24. **Use cases and target conditions.** Research on dermoscopic pictures of one pigmented lesion. Not a medical device;
+24. **Use cases and target conditions.** Research on dermoscopic images of one pigmented lesion. Not a medical device;
     not for mucosa, nails, clinical photographs or other diagnoses.
 25. **Impact on the health-care team and patients.** Not studied. Thresholds were chosen on `{chosen_on}`, {enriched};
     the model card gives predictive values for lower prevalences.
@@ -104,7 +104,7 @@ def _augmentation(config: Config) -> str:
     limits = AUGMENTATIONS[config.recognition.augmentation]
     tint = f", red, green and blue by up to {limits.tint:.0%}" if limits.tint else ""
     return (
-        "The second stage is trained on pictures turned and mirrored at random,\n   scaled by up to "
+        "The second stage is trained on images turned and mirrored at random,\n   scaled by up to "
         f"{limits.scale:g} times, shifted by up to {limits.shift / 2:.1%} of the side, with brightness, contrast and\n"
         f"   saturation changed by up to {limits.colour:.0%} each{tint}."
     )

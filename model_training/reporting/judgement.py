@@ -108,7 +108,7 @@ def read_answers(folder: Path, calibration: Calibration, diagnoses: tuple[Diagno
     answered, classes, branches_NBK = read_branches(folder / "branches.csv")
     ids, truth = read_predictions(folder / "truth.csv", classes)
     if ids != answered:
-        raise ValueError(f"{folder}: branches.csv and truth.csv list different pictures; evaluate that split again")
+        raise ValueError(f"{folder}: branches.csv and truth.csv list different images; evaluate that split again")
     return Answers(
         diagnoses,
         truth.argmax(axis=1),

@@ -27,7 +27,7 @@ from service.bundle import NotSure
 
 LICENCE = "Apache-2.0"
 INTENDED_USE = (
-    "Research on dermoscopic still pictures of one pigmented skin lesion. Not a medical device: not for diagnosis, "
+    "Research on dermoscopic still images of one pigmented skin lesion. Not a medical device: not for diagnosis, "
     "triage or treatment decisions."
 )
 
@@ -38,8 +38,8 @@ _CARD = """\
 
 **Intended use.** {intended_use}
 
-**Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one picture, mucosa and nails, diagnoses
-other than {classes}. Every picture that gets advice is judged as one of these, also one that shows none of them.
+**Not covered.** Clinical (non-dermoscopic) photographs, several lesions in one image, mucosa and nails, diagnoses
+other than {classes}. Every image that gets advice is judged as one of these, also one that shows none of them.
 Performance by skin tone, age, sex or site was not measured.
 {mix}
 
@@ -73,11 +73,11 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 
 ## Operating points
 
-A picture is referred when the summed probability of the malignant classes reaches the threshold{not_sure}.
+An image is referred when the summed probability of the malignant classes reaches the threshold{not_sure}.
 `balanced` has the highest sum of sensitivity and specificity, `high-sensitivity` a sensitivity of at least 0.95,
-`dermatologist` one of at least 0.82, the mean of eight dermatologists on pictures of ISBI 2016 (Marchetti et al.,
+`dermatologist` one of at least 0.82, the mean of eight dermatologists on images of ISBI 2016 (Marchetti et al.,
 2018). All thresholds were chosen on `{chosen_on}`, so the figures there flatter. Thresholds and rates are
-float32's: a variant of less precision refers some pictures near a threshold otherwise, which its gate does not count.
+float32's: a variant of less precision refers some images near a threshold otherwise, which its gate does not count.
 Intervals are 95 % (Wilson).
 
 {points}
@@ -97,7 +97,7 @@ Highest specificity of any threshold that reaches a sensitivity, by set:
 
 ECE: mean distance between the highest probability and the accuracy, 15 bins of equal width; by class: between a class's
 probability and its frequency, mean over the classes. Brier score: 0 is best, 2 worst. Before and after the
-calibration. Its temperature was fitted on `{chosen_on}`. Intervals are 95 % (bootstrap over the pictures);
+calibration. Its temperature was fitted on `{chosen_on}`. Intervals are 95 % (bootstrap over the images);
 resampling makes an ECE larger, so its interval may lie above it.
 
 {calibration}
@@ -188,9 +188,9 @@ def _training(config: Config) -> str:
             f"; lesion area attention at {network.area_size} x {network.area_size}, trained for {first.epochs} epochs"
         )
         text += f"; crops of the lesion with {network.crop_margin:g} of its width and height added on each side"
-    examples = "pictures" if network.branches == "single" else f"{second.pairs} pairs"
+    examples = "images" if network.branches == "single" else f"{second.pairs} pairs"
     if network.branches != "single" and not network.distinguish:
-        examples += " (a picture for each branch, never compared)"
+        examples += " (an image for each branch, never compared)"
     text += (
         f". {second.epochs} epochs of batches of {second.batch_size} {examples} under {second.augmentation} "
         f"augmentation ({second.optimiser}, learning rate {second.learning_rate:g}, {second.schedule}"
@@ -246,6 +246,6 @@ def _input_source(config: Config) -> str:
     if quality is None:
         return f"the originals, squashed to {size} x {size} pixels when read. {detail}"
     return (
-        f"copies of the pictures squashed to {size} x {size} pixels and stored as JPEG of quality {quality}, not the "
-        f"originals. {detail} The service squashes and compresses larger pictures likewise."
+        f"copies of the images squashed to {size} x {size} pixels and stored as JPEG of quality {quality}, not the "
+        f"originals. {detail} The service squashes and compresses larger images likewise."
     )

@@ -34,7 +34,7 @@ def _draw(sets: Mapping[str, Answers], judgement: Mapping[str, Any], draw: Draw,
     figure = Figure(figsize=(INCHES * len(sets), INCHES), dpi=DOTS_PER_INCH, layout="constrained")
     for axes, (name, answers) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
         draw(axes, answers, judgement[name])
-        axes.set_title(f"{name} ({len(answers.labels)} pictures)", fontsize=10)
+        axes.set_title(f"{name} ({len(answers.labels)} images)", fontsize=10)
     # No version or date, so that the same figures give the same file.
     metadata = {"Software": None}
     replace_atomically(path, lambda scratch: figure.savefig(scratch, format="png", metadata=metadata))
@@ -84,7 +84,7 @@ def _reliability(axes: Axes, answers: Answers, judgement: Mapping[str, Any]) -> 
         axes.scatter(bins[:, 1], bins[:, 2], s=400 * bins[:, 0], color=colour, alpha=0.5, linewidth=0)
         axes.plot([], [], "o-", color=colour, label=f"{when} calibration, ECE {error:.3f}")
     axes.set(xlabel="highest probability", ylabel="accuracy", xlim=(0.3, 1), ylim=(0, 1.03))
-    axes.legend(loc="lower right", fontsize=7, title="area of a dot: share of the pictures", title_fontsize=7)
+    axes.legend(loc="lower right", fontsize=7, title="area of a dot: share of the images", title_fontsize=7)
 
 
 def _confusion(axes: Axes, answers: Answers, _: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ def _risk_coverage(axes: Axes, answers: Answers, _: Mapping[str, Any]) -> None:
     for name, confidence in signs.items():
         risk = risk_coverage(answers.wrong, confidence)
         axes.plot(coverage, risk, label=f"by {name}, area {risk.mean():.3f}")
-    axes.set(xlabel="coverage: share of pictures answered", ylabel="risk: share of wrong answers", xlim=(0, 1))
+    axes.set(xlabel="coverage: share of images answered", ylabel="risk: share of wrong answers", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     axes.legend(loc="lower right", fontsize=7)
 

@@ -25,7 +25,7 @@ def ablation_markdown(result: Mapping[str, Any]) -> str:
         f"# Choices, by five-fold cross-validation on `{result['train']}`",
         "",
         f"AUC on the part held out: mean ± standard deviation over the folds; gain over `{BASE}` on the same folds "
-        "[95 % bootstrap interval over the pictures held out, for the networks as they are]. "
+        "[95 % bootstrap interval over the images held out, for the networks as they are]. "
         f"Made by `{result['command']}`.",
         "",
     ]

@@ -261,7 +261,7 @@ def _gains(ours: _Fold, base: _Fold, classes: Sequence[str]) -> Scores:
     if len(first_stages) > 1 and not own_first_stage:
         raise ValueError(f"{ours.record.name} and {base.record.name} differ in their first stage; rerun one of them")
     if not np.array_equal(ours.labels_N, base.labels_N):
-        raise ValueError(f"{ours.record.name} and {base.record.name} are about other pictures; delete one and rerun it")
+        raise ValueError(f"{ours.record.name} and {base.record.name} are about other images; delete one and rerun it")
     labels = ours.labels_N
     resamples = stratified_resamples(labels, NUM_RESAMPLES, seed=ours.record.config["data"]["fold"])
     chosen = [np.arange(len(labels)), *resamples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,18 +66,30 @@ def control_table(study: str, records: Mapping[str, Record]) -> str:
     for name, record in records.items():
         recipe, view, fold, seed = name.split("/")
         groups[f"{recipe} ({view})"][fold, seed] = record
-    base, figure = _BASES[study]
+    figure = _BASES[study][1]
     columns = _COLUMNS[study]
     maps = _MAPS if study == "attention" else ()
-    head = ["Recipe", "Runs", *columns.values(), f"Gain over {base}", *(f"Deletion: {name}" for name in maps)]
+    head = [
+        "Recipe",
+        "Runs",
+        *columns.values(),
+        f"Gain over {_BASES[study][0]}",
+        *(f"Deletion: {name}" for name in maps),
+    ]
     rows = []
     for name, by_run in groups.items():
         group = list(by_run.values())
+        base = _base_of(study, name.partition(" ")[0])
         base_runs = groups.get(f"{base} ({name.rsplit('(', 1)[1]}", {})
         gained = "-" if base_runs is by_run else _paired(by_run, base_runs, figure)
         cells = [*(_mean(group, key) for key in columns), gained, *(_gain(group, key) for key in maps)]
         rows.append([name, str(len(group)), *cells])
     return table(head, rows)
+
+
+def _base_of(study: str, recipe: str) -> str:
+    """The recipe that another one is compared with: of D's share the same one without it."""
+    return re.sub(r"(?<=lambda-)[\d.]+(-rising)?", "0", recipe) if study == "share" else _BASES[study][0]
 
 
 def _paired(runs: Mapping[tuple[str, str], Record], base: Mapping[tuple[str, str], Record], figure: str) -> str:

@@ -33,7 +33,7 @@ def table_result(table: Table, trials: Sequence[Trial], test: PictureSet, *, com
         if record is not None:
             ids, probabilities = read_predictions(trial.results / PREDICTIONS, test.classes)
             if ids != list(labels):
-                raise ValueError(f"{trial.results / PREDICTIONS} is not about the pictures of {test.name}, in order")
+                raise ValueError(f"{trial.results / PREDICTIONS} is not about the images of {test.name}, in order")
             finished.setdefault(trial.variant, []).append((record, probabilities))
     truth = np.array(list(labels.values()))
     return {
@@ -187,7 +187,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [
         f"# Table {result['table']}: {result['title']}",
         "",
-        f"{result['num_pictures']} pictures of `{result['test_set']}` ({result['missing_pictures']} missing). Each "
+        f"{result['num_pictures']} images of `{result['test_set']}` ({result['missing_pictures']} missing). Each "
         "cell: the paper's figure; ours as mean over the seeds ± standard deviation [95 % bootstrap interval of the "
         f"mean, {NUM_RESAMPLES} stratified resamples]; the difference. Made by `{result['command']}`.",
         "",
@@ -201,7 +201,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         rows.append([name, row["source"], *cells, seeds, str(row["input_size"] or "-"), minutes])
     lines.append(text.table(["System", "Source", *(head(name) for name in names), "Seeds", "Input", "Minutes"], rows))
     if any(row["external_pictures"] for row in result["rows"]):
-        lines += ["", "External: further pictures behind the printed figures; ours used none."]
+        lines += ["", "External: further images behind the printed figures; ours used none."]
     lines += _tests_section(result["rows"])
     if result["printed_inconsistencies"]:
         lines += ["", "Rows of the printed table that contradict themselves:", ""]
@@ -245,13 +245,13 @@ def _tests_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 p = "-" if test["p"] is None else f"{test['p']:.3f}"
                 cells.append([row["name"], str(test["seed"]), test["task"].replace("_", " "), interval, p])
         if cells:
-            lines += ["", f"{heading}, on the same pictures, seed by seed:", ""]
+            lines += ["", f"{heading}, on the same images, seed by seed:", ""]
             lines.append(text.table(["System", "Seed", "Task", "AUC difference [95 % interval]", "p"], cells))
     if lines:
         lines += [
             "",
             f"p: paired DeLong test, {num_tests} in all, without correction for their number. The interval of the mean "
-            "is a bootstrap over the pictures. Neither knows what another seed would change.",
+            "is a bootstrap over the images. Neither knows what another seed would change.",
         ]
     return lines
 

@@ -53,7 +53,7 @@ class AreaStage:
         self.with_mask = np.flatnonzero(train.has_mask)
         if len(self.with_mask) == 0:
             raise DatasetError(
-                f"no picture of {train.name} has a mask, so there is nothing to learn the lesion area from; add the "
+                f"no image of {train.name} has a mask, so there is nothing to learn the lesion area from; add the "
                 "masks, or train without: --set network.lesion_area_attention=false"
             )
         torch.manual_seed(seed)

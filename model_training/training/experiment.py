@@ -122,7 +122,7 @@ class Experiment:
         pictures = self.sets.read(name)
         if pictures.missing_pictures or pictures.missing_masks:
             self.console.print(
-                f"{name}: continues without {len(pictures.missing_pictures)} missing pictures "
+                f"{name}: continues without {len(pictures.missing_pictures)} missing images "
                 f"and {len(pictures.missing_masks)} missing masks"
             )
         with Progress(console=self.console, transient=True) as bar:

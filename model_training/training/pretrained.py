@@ -100,7 +100,7 @@ def _seen(table: Path) -> dict[str, str]:
         rows = csv.DictReader(file)
         if "id" not in (rows.fieldnames or ()):
             raise ValueError(
-                f"{table} has no column 'id'; it must list the pictures that the weights next to it were trained on "
+                f"{table} has no column 'id'; it must list the images that the weights next to it were trained on "
                 "(columns id,sha256)"
             )
         return {row["id"]: row.get("sha256") or "" for row in rows}

@@ -82,7 +82,7 @@ def _check_shares(stage: Stage, fabric: Fabric) -> None:
     if any(indices.shape[1] % fabric.world_size for indices in batches):
         raise TrainingError(
             f"batches of {batches[0].shape[1]} cannot be shared evenly by {fabric.world_size} processes; "
-            f"set {stage.name}.batch_size to a multiple of {fabric.world_size}, and not above the number of pictures"
+            f"set {stage.name}.batch_size to a multiple of {fabric.world_size}, and not above the number of images"
         )
 
 

@@ -51,7 +51,7 @@ class Admission:
             raise Busy
         held = self._of_caller[caller]
         if self._max_per_caller is not None and held and held + num > self._max_per_caller:
-            raise TooMany("pictures at once", 1.0)
+            raise TooMany("images at once", 1.0)
         entry = Entry(self, caller, num)
         try:
             yield entry

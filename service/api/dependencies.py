@@ -170,7 +170,7 @@ async def choose_view(
     ] = None,
 ) -> View:
     """What the client wants to see of a prediction. Raises the 400 of a prevalence that the model cannot be asked for:
-    here, because a picture that was judged would be kept without a client that knows."""
+    here, because an image that was judged would be kept without a client that knows."""
     if prevalence is not None:
         try:
             calibrated_prevalence(service.scheduler.bundle.manifest)
@@ -203,7 +203,7 @@ def alias(
 def require_same_model(service: Service, prediction: Prediction) -> None:
     """Raises the 409 of a prediction that another model made: its figures are not this model's to convert."""
     if prediction.model.sha256 != service.scheduler.bundle.sha256:
-        raise ServiceError(CONFLICT, "another model made this prediction; send the picture again")
+        raise ServiceError(CONFLICT, "another model made this prediction; send the image again")
 
 
 class ClientGone(Exception):  # noqa: N818 - not a fault of the service
@@ -289,4 +289,4 @@ def is_id(text: str) -> bool:
 
 def unknown_prediction() -> ServiceError:
     """The error for an id that names nothing."""
-    return ServiceError(NOT_FOUND, "no such prediction; it may have expired or been deleted. Send the picture again")
+    return ServiceError(NOT_FOUND, "no such prediction; it may have expired or been deleted. Send the image again")

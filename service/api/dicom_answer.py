@@ -75,7 +75,7 @@ async def source_of(service: Service, caller: Caller, data: bytes) -> Source:
     if not is_dicom(data):
         raise ServiceError(
             NOT_ACCEPTABLE,
-            "this picture is no DICOM file, so there is no study that a DICOM object could belong to: send the DICOM "
+            "this image is no DICOM file, so there is no study that a DICOM object could belong to: send the DICOM "
             "file itself, or ask for application/json",
         )
 

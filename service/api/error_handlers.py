@@ -72,7 +72,7 @@ def problem_of(error: BaseException) -> ServiceError:
         case PictureError():
             return ServiceError(_BY_PICTURE_ERROR[type(error)], str(error))
         case DecoderError():
-            detail = "the service has no memory to decode this picture just now; try again shortly"
+            detail = "the service has no memory to decode this image just now; try again shortly"
             return ServiceError(NOT_READY, detail, headers=_LATER)
         case MemoryError():
             return ServiceError(NOT_READY, "the service has no memory for this just now", headers=_LATER)
@@ -86,17 +86,17 @@ def problem_of(error: BaseException) -> ServiceError:
         case Stopped():
             return ServiceError(NOT_READY, "the service is shutting down; try again", headers=_LATER)
         case OutOfMemory():
-            detail = "the device has no memory for this picture just now; try again shortly"
+            detail = "the device has no memory for this image just now; try again shortly"
             return ServiceError(NOT_READY, detail, headers=_LATER)
         case DeviceError():
             return ServiceError(NOT_READY, f"not ready: {error.reason}; try again later", headers=_LATER)
         case EngineError():
-            return ServiceError(INTERNAL, "the network failed on this picture; it was logged")
+            return ServiceError(INTERNAL, "the network failed on this image; it was logged")
         case RecordsFull():
             detail = "the prediction could not be kept, there is no room; try again later"
             return ServiceError(INSUFFICIENT_STORAGE, detail)
         case DamagedRecord():
-            return ServiceError(NOT_FOUND, "the kept prediction is damaged; send the picture again")
+            return ServiceError(NOT_FOUND, "the kept prediction is damaged; send the image again")
         case RecordExists():
             detail = "another request with this Idempotency-Key was faster; send it again"
             return ServiceError(CONFLICT, detail, headers={"Retry-After": "1"})
@@ -122,7 +122,7 @@ def problem_of(error: BaseException) -> ServiceError:
 
 
 def outcome_of(error: BaseException) -> str:
-    """What the audit log says of a picture that got this error: the problem's name."""
+    """What the audit log says of an image that got this error: the problem's name."""
     return problem_of(error).problem.name
 
 

@@ -1,4 +1,4 @@
-"""Which lesion a picture shows, at which visit: as parameters of a request, and as fields of a batch."""
+"""Which lesion an image shows, at which visit: as parameters of a request, and as fields of a batch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LesionQuery = Annotated[
 ]
 VisitQuery = Annotated[
     Day | None,
-    Query(description="with `lesion`: date of the visit at which the picture was taken; default: today (UTC)"),
+    Query(description="with `lesion`: date of the visit at which the image was taken; default: today (UTC)"),
 ]
 
 
 def require_ledger(service: Service) -> None:
     """Raises the 409 of a service without a ledger."""
     if not service.ledger.kept:
-        detail = "this service keeps nothing over time; set CIN_LEDGER to a file, or send the picture without lesion"
+        detail = "this service keeps nothing over time; set CIN_LEDGER to a file, or send the image without lesion"
         raise ServiceError(NO_LEDGER, detail)
 
 
@@ -44,8 +44,8 @@ async def with_ledger(service: ServiceDep) -> None:
 async def choose_follow_up(
     service: ServiceDep, lesion: LesionQuery = None, visit: VisitQuery = None
 ) -> FollowUp | None:
-    """Which lesion the picture shows; None: not said. Raises the 400 of a visit without a lesion, and the 409 of a
-    service without a ledger: here, before a picture is judged that could not be followed."""
+    """Which lesion the image shows; None: not said. Raises the 400 of a visit without a lesion, and the 409 of a
+    service without a ledger: here, before an image is judged that could not be followed."""
     if lesion is None:
         if visit is not None:
             raise ServiceError(MALFORMED, "visit: only with lesion")
@@ -60,7 +60,7 @@ FollowUpDep = Annotated[FollowUp | None, Depends(choose_follow_up)]
 def follow_ups(
     service: Service, num: int, lesions: Sequence[str] | None, visits: Sequence[str] | None
 ) -> list[FollowUp | None]:
-    """The same of a batch's ``num`` pictures, from its fields; an empty label: the picture has none."""
+    """The same of a batch's ``num`` images, from its fields; an empty label: the image has none."""
     today = str(datetime.now(UTC).date())
     followed: list[FollowUp | None] = []
     for lesion, visit in zip(lesions or [""] * num, visits or [""] * num, strict=True):

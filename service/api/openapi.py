@@ -16,8 +16,8 @@ from service.prediction.schemas import COMPONENT
 from service.problems import Problem
 
 _TAGS = [
-    {"name": "predictions", "description": "Send pictures, read what was answered, delete it."},
-    {"name": "jobs", "description": "Many pictures at once, answered later. Needs a Redis for jobs."},
+    {"name": "predictions", "description": "Send images, read what was answered, delete it."},
+    {"name": "jobs", "description": "Many images at once, answered later. Needs a Redis for jobs."},
     {"name": "follow-up", "description": "The same lesion over time, what clinicians say, recalls. Needs a ledger."},
     {"name": "maps", "description": "Where the network looked."},
     {"name": "model", "description": "Which model answers, and how good it is."},

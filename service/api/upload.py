@@ -1,4 +1,4 @@
-"""Reading the pictures of a request: in memory, with limits of size and time."""
+"""Reading the images of a request: in memory, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.ledger.entries import LABEL_LENGTH
 from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
 
 FIELD = "image"
-# Texts of a batch, as many as pictures: the client's own name for each, its lesion, and the visit.
+# Texts of a batch, as many as images: the client's own name for each, its lesion, and the visit.
 REFERENCE, LESION, VISIT = "reference", "lesion", "visit"
 REFERENCE_LENGTH = 128
 _TEXTS = {REFERENCE: REFERENCE_LENGTH, LESION: LABEL_LENGTH, VISIT: len("2026-01-31")}
@@ -28,10 +28,10 @@ _CHARSETS = frozenset({b"utf-8", b"us-ascii", b"iso-8859-1"})
 # Of a form: its boundary has at most 70 characters (RFC 2046). A type of many parameters takes long to read.
 _LONGEST_TYPE = 256
 
-# Types of a body that is a picture, besides image/*.
+# Types of a body that is an image, besides image/*.
 _BODIES = ("application/octet-stream", "application/dicom")
 
-# Room for the boundaries and headers around a picture of the largest size.
+# Room for the boundaries and headers around an image of the largest size.
 MULTIPART_OVERHEAD = 64 * 1024
 
 
@@ -39,13 +39,13 @@ MULTIPART_OVERHEAD = 64 * 1024
 class UploadLimits:
     """What one request's upload may take."""
 
-    max_bytes: int  # of each picture
+    max_bytes: int  # of each image
     ends: float  # when it must be here, in the event loop's time
     take: Callable[[int], None]  # counts the bytes that arrive; raises Busy when there is no room
 
 
 async def read_upload(request: Request, limits: UploadLimits) -> bytes:
-    """The bytes of the picture: multipart field ``image``, or a body of type ``image/*``, DICOM or octet-stream.
+    """The bytes of the image: multipart field ``image``, or a body of type ``image/*``, DICOM or octet-stream.
 
     Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, not here in
     time, or neither kind of body; and what ``limits.take`` raises.
@@ -65,7 +65,7 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
 async def read_uploads(
     request: Request, limits: UploadLimits, *, max_files: int, max_bytes: int | None = None
 ) -> tuple[list[bytes], dict[str, list[str]]]:
-    """The bytes of one to ``max_files`` pictures, ``max_bytes`` in all (None: each of the largest size): multipart
+    """The bytes of one to ``max_files`` images, ``max_bytes`` in all (None: each of the largest size): multipart
     fields ``image``; and their texts, by the names of the fields that the form has as many of: ``reference``,
     ``lesion``, ``visit``.
 
@@ -73,7 +73,7 @@ async def read_uploads(
     raises.
     """
     if _kind(request) != "multipart/form-data":
-        raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each picture")
+        raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each image")
     return await _read_form(request, limits, _TEXTS, max_files=max_files, max_bytes=max_bytes)
 
 
@@ -142,7 +142,7 @@ async def _read_form(
 
 
 async def _received(
-    request: Request, limits: UploadLimits, most: int, remedy: str = "send fewer or smaller pictures"
+    request: Request, limits: UploadLimits, most: int, remedy: str = "send fewer or smaller images"
 ) -> AsyncGenerator[bytes, None]:
     """The body's chunks, ``most`` bytes at most. An announced size is refused before anything is read."""
     too_large = ServiceError(TOO_LARGE, f"the upload is larger than {most:,} bytes; {remedy}")

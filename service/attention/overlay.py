@@ -25,8 +25,9 @@ View = Literal["frame", "crop"]
 Layer = Literal["all", "map", "picture"]
 
 LONG_SIDE = 768  # pixels of the rendered image
-# Attention that influences the answer is nearly uniform over the image. In bundle 2.1.0 nine of ten images have a highest spot of 1.13 to 1.48 times the
-# average in the spatial attention of both branches, 1.31 to 1.97 times in the correlation attention.
+# Attention that influences the answer is nearly uniform over the image: in bundle 2.1.0, nine of ten images have a
+# highest spot of 1.13 to 1.48 times the average in the spatial attention of both branches, 1.31 to 1.97 times in the
+# correlation attention.
 FULL_SCALE: dict[MapKind, float] = {"spatial": 1.5, "correlation": 2.5}
 EVIDENCE_LEVEL: dict[MapKind, float] = {"lesion": 0.5, "spatial": 1.1, "correlation": 1.2}
 NO_EVIDENCE: dict[MapKind, str] = {

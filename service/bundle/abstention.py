@@ -40,14 +40,14 @@ class Abstention(Record):
     Limits that no image can exceed are refused.
     """
 
-    familiarity: str = Field(description="file of the Gaussian of the training pictures' features")
-    max_unfamiliarity: float = Field(gt=0, le=100, description="a training picture has about 1")
-    min_sharpness: float = Field(gt=0, lt=1, description="a picture of noise has 1")
+    familiarity: str = Field(description="file of the Gaussian of the training images' features")
+    max_unfamiliarity: float = Field(gt=0, le=100, description="a training image has about 1")
+    min_sharpness: float = Field(gt=0, lt=1, description="an image of noise has 1")
     max_dark_share: float = Field(ge=0, lt=1, description="of the pixels")
     max_bright_share: float = Field(ge=0, lt=1, description="of the pixels")
     min_lesion_fraction: float = Field(gt=0, lt=1, description="a smaller lesion is judged, with caution")
     fitted_on: str = Field(
-        examples=["isic2017-train (2000 pictures)"], description="set that the limits were derived from"
+        examples=["isic2017-train (2000 images)"], description="set that the limits were derived from"
     )
     measured: list[MeasuredAbstention] = Field(description="what the limits did on some sets")
 
@@ -60,11 +60,11 @@ class Abstention(Record):
 class Quality:
     """The measurements that are compared with the limits."""
 
-    sharpness: Annotated[float, Field(description="a picture of noise has 1")]
+    sharpness: Annotated[float, Field(description="an image of noise has 1")]
     dark_share: Annotated[float, Field(description="of the pixels")]
     bright_share: Annotated[float, Field(description="of the pixels")]
     colour: Annotated[float, Field(description="mean difference of a pixel's channels, of 255")]
-    unfamiliarity: Annotated[float, Field(description="a training picture has about 1")]
+    unfamiliarity: Annotated[float, Field(description="a training image has about 1")]
 
 
 def measure_quality(frame: Frame, features: Features, distance: FeatureDistance) -> Quality:

@@ -168,7 +168,7 @@ def _parse_manifest(text: bytes) -> Manifest:
     missing = [variant.name for variant in manifest.variants if variant.canary_prediction is None]
     if missing and manifest.schema_version >= _EXPECTS_PREDICTIONS:
         raise BundleError(
-            f"{MANIFEST_NAME} does not say which prediction {missing[0]} makes of the canary picture; "
+            f"{MANIFEST_NAME} does not say which prediction {missing[0]} makes of the canary image; "
             "copy the bundle again from where it was exported"
         )
     return manifest

@@ -100,7 +100,7 @@ def _differences(found: CanaryPrediction, expected: CanaryPrediction, tolerance:
 def _quality_differences(found: CanaryPrediction, expected: CanaryPrediction) -> Iterator[str]:
     if found.quality is None or expected.quality is None:
         if found.quality is not expected.quality:
-            yield "the picture's quality is measured in only one of both"
+            yield "the image's quality is measured in only one of both"
         return
     for name, value in vars(found.quality).items():
         wanted = getattr(expected.quality, name)

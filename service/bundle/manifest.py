@@ -82,12 +82,12 @@ class OperatingPoint(Record):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["balanced"], description="its name")
     threshold: float = Field(gt=0, lt=1, description="of the malignant probability")
-    sensitivity: Interval = Field(description="share of the malignant pictures that are referred")
-    specificity: Interval = Field(description="share of the benign pictures that are not")
-    measured_on: str = Field(examples=["isic2017-test (600 pictures)"], description="set of both rates")
+    sensitivity: Interval = Field(description="share of the malignant images that are referred")
+    specificity: Interval = Field(description="share of the benign images that are not")
+    measured_on: str = Field(examples=["isic2017-test (600 images)"], description="set of both rates")
     chosen_on: str | None = Field(
         None,
-        examples=["isic2017-validation (150 pictures)"],
+        examples=["isic2017-validation (150 images)"],
         description="set that chose the threshold, when it is another one: the rates are then held-out figures; since "
         "schema 6",
     )
@@ -150,10 +150,10 @@ class Provenance(Record):
     git_commit: str = Field(description="of the software that exported the bundle")
     created_at: datetime = Field(description="UTC")
     start: str = Field(description="the pre-trained weights that training started from")
-    data: dict[str, str] = Field(description="name of each picture set used -> SHA-256 of its prepared frames")
+    data: dict[str, str] = Field(description="name of each image set used -> SHA-256 of its prepared frames")
     seeds: list[int] = Field(description="of the trainings")
     config: dict[str, Any] = Field(description="the resolved training configuration, one entry per stage")
-    metrics: dict[str, dict[str, float]] = Field(description="picture set -> metric -> value")
+    metrics: dict[str, dict[str, float]] = Field(description="image set -> metric -> value")
 
 
 class Canary(Record):
@@ -162,7 +162,7 @@ class Canary(Record):
     picture: str = Field(description="file in the bundle")
     outputs: str = Field(description="file in the bundle")
     tolerance: float = Field(gt=0, lt=1, description="largest absolute difference allowed in any probability")
-    source: str = Field(description="where the picture comes from, and its licence")
+    source: str = Field(description="where the image comes from, and its licence")
 
 
 class Manifest(Record):
@@ -174,7 +174,7 @@ class Manifest(Record):
     classes: list[DiagnosisClass] = Field(min_length=2, description="in the order of the graph's probabilities")
     frame_size: int = Field(gt=0, description="F: side in pixels of the frame the graph takes")
     frame_jpeg_quality: int | None = Field(
-        None, ge=1, le=95, description="the training pictures were JPEG of this quality at frame size"
+        None, ge=1, le=95, description="the training images were JPEG of this quality at frame size"
     )
     network_size: int = Field(gt=0, description="S: side in pixels of what the two branches see")
     input: TensorSpec = Field(description="what the graphs take")
@@ -187,7 +187,7 @@ class Manifest(Record):
     operating_points: list[OperatingPoint] = Field(min_length=1, description="thresholds to choose from")
     default_operating_point: str = Field(description="used where none is chosen")
     reference: Reference | None = Field(None, description="what the drift of the probabilities is measured against")
-    abstention: Abstention | None = Field(None, description="when a picture gets no advice; none: every picture does")
+    abstention: Abstention | None = Field(None, description="when an image gets no advice; none: every image does")
     not_sure: NotSure | None = Field(
         None, description="when a referral is advised because no class is likely enough; null: never; since schema 7"
     )
@@ -198,7 +198,7 @@ class Manifest(Record):
     provenance: Provenance = Field(description="how the weights came to be")
     licence: str = Field(description="of the weights")
     intended_use: str = Field(description="what the model is for, and what it is not for")
-    canary: Canary = Field(description="a picture with its known answer, for self-checks")
+    canary: Canary = Field(description="an image with its known answer, for self-checks")
     files: dict[str, Sha256] = Field(description="every other file of the bundle -> its SHA-256")
 
     @model_validator(mode="after")

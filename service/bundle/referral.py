@@ -26,8 +26,8 @@ class NotSure(Record):
         lt=1,
         description="of the likeliest class, at the prevalence of the bundle; below it a referral is advised",
     )
-    chosen_on: str = Field(examples=["isic2017-train, out of fold (2000 pictures)"], description="set that chose it")
-    cost: Interval = Field(description="share of that set's benign pictures that are referred by this rule alone")
+    chosen_on: str = Field(examples=["isic2017-train, out of fold (2000 images)"], description="set that chose it")
+    cost: Interval = Field(description="share of that set's benign images that are referred by this rule alone")
 
 
 def is_unsure(

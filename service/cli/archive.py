@@ -1,4 +1,4 @@
-"""Which pictures a command works on: files, and folders of them."""
+"""Which images a command works on: files, and folders of them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SUFFIXES = (
 # The table of contents of a folder of DICOM files has this name.
 _DICOM_CONTENTS = "DICOMDIR"
 
-# A folder with this file holds overlays, which are not to be taken for pictures.
+# A folder with this file holds overlays, which are not to be taken for images.
 OVERLAYS_MARKER = ".cin-overlays"
 
-# Other formats of pictures, as they are counted when they are left out.
+# Other formats of images, as they are counted when they are left out.
 _OTHER_FORMATS = {
     suffix: kind
     for kind, suffixes in {
@@ -51,7 +51,7 @@ _OTHER_FORMATS = {
 # Counted when they are left out.
 UNREADABLE = "unreadable folders"
 
-# Folders of systems and storage devices: deleted pictures, thumbnails, and macOS's additions to ZIP archives.
+# Folders of systems and storage devices: deleted images, thumbnails, and macOS's additions to ZIP archives.
 _SYSTEM_FOLDERS = frozenset(
     {
         "#recycle",
@@ -67,20 +67,20 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 class ArchiveError(ValueError):
-    """The pictures or the file of results cannot be used; the text says what to change."""
+    """The images or the file of results cannot be used; the text says what to change."""
 
 
 class Found(NamedTuple):
-    """The pictures in their order, and how many files and folders were left out, by kind."""
+    """The images in their order, and how many files and folders were left out, by kind."""
 
     pictures: list[Path]
     left_out: Counter[str]
 
 
 def find_pictures(paths: Iterable[Path]) -> Found:
-    """All pictures at once, as :func:`list_pictures` lists them; of files alone.
+    """All images at once, as :func:`list_pictures` lists them; of files alone.
 
-    Raises :class:`ArchiveError` also for a folder that may not be read: its pictures would be missing silently.
+    Raises :class:`ArchiveError` also for a folder that may not be read: its images would be missing silently.
     """
     found = Found([], Counter())
     for picture in list_pictures(paths, found.left_out, onerror=_refuse):
@@ -98,21 +98,21 @@ def list_pictures(
     shard: Shard | None = None,
     onerror: Callable[[OSError], object] = lambda _: None,
 ) -> Iterator[Location]:
-    """The files among ``paths`` and in the lists among them, and the pictures in the folders and below, by their suffix
+    """The files among ``paths`` and in the lists among them, and the images in the folders and below, by their suffix
     and in order; DICOM files also without suffix and with others, by their content.
 
-    Memory holds the names of one folder, and digests of all pictures. A picture with several names, as by links, is
-    taken once, by the first of them; of the pictures, ``shard`` takes its own. Below these folders, hidden and system
+    Memory holds the names of one folder, and digests of all images. An image with several names, as by links, is
+    taken once, by the first of them; of the images, ``shard`` takes its own. Below these folders, hidden and system
     folders, symlinked folders and folders of overlays are not searched. ``own`` are files and folders of the command
     itself; whatever else is left out is counted in ``left_out``. ``onerror`` gets the error of each folder that may not
-    be read. Raises :class:`ArchiveError` for a folder without pictures.
+    be read. Raises :class:`ArchiveError` for a folder without images.
     """
     search, seen = _Search(frozenset(str(place_of(path)) for path in own), left_out, onerror), dict[bytes, int]()
     num_seen = 0
     for picture in search.all(paths):
         key, name = identity(picture.real_path), hash(picture.path)
         if seen.setdefault(key, name) != name:
-            left_out["other names of the same pictures"] += 1
+            left_out["other names of the same images"] += 1
         if len(seen) == num_seen:
             continue
         num_seen += 1
@@ -121,7 +121,7 @@ def list_pictures(
 
 
 def require_pictures(paths: Iterable[Location], own: Iterable[Path] = ()) -> None:
-    """Raises what :func:`list_pictures` would, after the first picture of each folder."""
+    """Raises what :func:`list_pictures` would, after the first image of each folder."""
     search = _Search(frozenset(str(place_of(path)) for path in own), Counter(), lambda _: None)
     for path in _with_listed(paths):
         if _is_folder(path):
@@ -141,14 +141,14 @@ class _Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class _Search:
-    """A search for pictures."""
+    """A search for images."""
 
     own: frozenset[str]
     left_out: Counter[str]
     onerror: Callable[[OSError], object]
 
     def all(self, paths: Iterable[Location]) -> Iterator[_Picture]:
-        """The pictures among and below ``paths``."""
+        """The images among and below ``paths``."""
         real_paths = RealPaths()
         for path in _with_listed(paths):
             if _is_folder(path):
@@ -157,7 +157,7 @@ class _Search:
                 yield _Picture(path, str(path), real_paths.of(path))
 
     def below(self, root: Location) -> Iterator[_Picture]:
-        """The pictures in a folder and below; raises :class:`ArchiveError` when there are none."""
+        """The images in a folder and below; raises :class:`ArchiveError` when there are none."""
         before, is_empty = self.left_out.copy(), True
         for picture in self._objects(root) if isinstance(root, S3Location) else self._files(root):
             is_empty = False
@@ -165,7 +165,7 @@ class _Search:
         if is_empty:
             here = self.left_out - before
             but = f"; left out: {list_kinds(here)}" if here else ""
-            raise ArchiveError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))}){but}")
+            raise ArchiveError(f"{root} holds no images ({', '.join(sorted(SUFFIXES))}){but}")
 
     def _files(self, root: Path) -> Iterator[_Picture]:
         return self._walk(root, os.path.realpath(root).rstrip(os.sep), "")
@@ -259,7 +259,7 @@ def _with_listed(paths: Iterable[Location]) -> Iterator[Location]:
         except ValueError as error:
             raise ArchiveError(f"{path}: {error}") from error
         if is_empty:
-            raise ArchiveError(f"{path} lists no pictures; write one path on a line")
+            raise ArchiveError(f"{path} lists no images; write one path on a line")
 
 
 def _reason_to_skip(name: str, *, is_link: bool) -> str | None:
@@ -270,7 +270,7 @@ def _reason_to_skip(name: str, *, is_link: bool) -> str | None:
 
 def _kind_unless_picture(name: str, *, special: bool, has_dicom: Callable[[], bool]) -> str | None:
     suffix = Path(name).suffix.lower()
-    if name.startswith("."):  # macOS adds one to each picture on foreign disks: ``._name.jpg``
+    if name.startswith("."):  # macOS adds one to each image on foreign disks: ``._name.jpg``
         return "hidden files"
     if suffix in SUFFIXES:
         return "pipes, devices and broken links" if special else None

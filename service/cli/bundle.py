@@ -25,23 +25,21 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     provider: Annotated[Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the network runs.")] = "cpu",
 ) -> None:
-    """Check every file of a bundle, and with every variant the canary picture's outputs and prediction."""
+    """Check every file of a bundle, and with every variant the canary image's outputs and prediction."""
     try:
         bundle = load_bundle(folder)
         for variant in bundle.manifest.variants:
             engine = Engine(bundle, variant=variant.name, provider=provider, threads=1)
             difference = engine.canary_difference()
             if difference > bundle.canary_tolerance(variant.name):
-                refuse(
-                    f"{variant.name}: the canary picture's probabilities differ by {difference:.2g} from the bundle's"
-                )
+                refuse(f"{variant.name}: the canary image's probabilities differ by {difference:.2g} from the bundle's")
             if variant.canary_prediction is None:
                 typer.echo(
                     f"cin: {variant.name}: the bundle is older than schema 5 and expects no prediction for its canary, "
                     "so that classes in another order would not be noticed",
                     err=True,
                 )
-            typer.echo(f"{variant.name}: the canary picture's probabilities are within {difference:.2g}")
+            typer.echo(f"{variant.name}: the canary image's probabilities are within {difference:.2g}")
     except (BundleError, EngineError) as error:
         refuse(str(error))
     manifest = bundle.manifest
@@ -51,10 +49,10 @@ def verify(
 @app.command()
 def reference(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder; its manifest is rewritten.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy pictures, and folders of them.")],
-    measured_on: Annotated[str, typer.Option(help="What these pictures are.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Dermoscopy images, and folders of them.")],
+    measured_on: Annotated[str, typer.Option(help="What these images are.")],
 ) -> None:
-    """Measure the distribution of the probabilities on pictures: the reference for drift."""
+    """Measure the distribution of the probabilities on images: the reference for drift."""
     try:
         bundle = load_bundle(folder)
         engine = Engine(bundle, variant="fp32", provider="cpu", threads=usable_cpus())
@@ -69,4 +67,4 @@ def reference(
         written = write_bundle(folder, files=files, manifest={**fields, "reference": measured})
     except (ArchiveError, BundleError, EngineError, PictureError, OSError) as error:
         refuse(str(error))
-    typer.echo(f"{measured.num_pictures} pictures; the bundle's sha256 is now {written.sha256}")
+    typer.echo(f"{measured.num_pictures} images; the bundle's sha256 is now {written.sha256}")

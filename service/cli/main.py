@@ -29,9 +29,9 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """The Clinical-Inspired Network on dermoscopy pictures. Research software, not a medical device.
+    """The Clinical-Inspired Network on dermoscopy images. Research software, not a medical device.
 
-    Exit codes: 0 done; 1 refused, failed, or some pictures have no answer; 2 wrong usage; 130 stopped by Ctrl-C.
+    Exit codes: 0 done; 1 refused, failed, or some images have no answer; 2 wrong usage; 130 stopped by Ctrl-C.
     """
 
 

@@ -41,7 +41,7 @@ class Part(NamedTuple):
 class Entry(NamedTuple):
     """Where a row is."""
 
-    path: str  # of the picture, absolute
+    path: str  # of the image, absolute
     failed: bool
     part: int
     offset: int
@@ -60,7 +60,7 @@ class Survey:
     _raw: bool | None = None
 
     def pictures(self) -> Iterator[list[Entry]]:
-        """The rows of every picture, answers first, in the order in which a folder is searched."""
+        """The rows of every image, answers first, in the order in which a folder is searched."""
         for _, group in groupby(map(_unpack, self.rows), key=lambda entry: entry.path):
             yield list(group)
 
@@ -74,7 +74,7 @@ class Survey:
         return self.parts[entry.part].table.parse(self.read(entry))
 
     def agree(self, entries: Sequence[Entry]) -> bool:
-        """Whether several answers to one picture are the same, but for the picture's name."""
+        """Whether several answers to one image are the same, but for the image's name."""
         tables = [self.parts[entry.part].table for entry in entries]
         cells = [{**table.cells(self.row(entry)), "picture": ""} for table, entry in zip(tables, entries, strict=True)]
         texts = [{column: "" if value is None else str(value) for column, value in row.items()} for row in cells]
@@ -127,14 +127,14 @@ def survey(paths: Iterable[Path]) -> Survey:
 
 
 def missing(found: Survey, pictures: Iterable[Location]) -> Iterator[Location]:
-    """The pictures without an answer, by whichever of their names."""
+    """The images without an answer, by whichever of their names."""
     real_paths = RealPaths()
     answered = {identity(real_paths.of(first.path)) for first, *_ in found.pictures() if not first.failed}
     return (picture for picture in pictures if identity(real_paths.of(picture)) not in answered)
 
 
 def merge(found: Survey, out: Path) -> None:
-    """Write the first answer to each picture, or its first failure, as one table: .jsonl, .csv or .parquet.
+    """Write the first answer to each image, or its first failure, as one table: .jsonl, .csv or .parquet.
 
     Names are relative to the folder of ``out``, as :class:`ResultsFile` writes them. Raises :class:`ArchiveError` for a
     form that the parts do not have, and when another command writes to ``out``; ``OSError``.
@@ -182,7 +182,7 @@ def _unpack(row: bytes) -> Entry:
 
 
 def _read(found: Survey, entry: Entry, out: Path) -> tuple[Table, bytes, Row]:
-    """A row, as it is and with the picture's name in ``out``; the bytes are empty where the name is another."""
+    """A row, as it is and with the image's name in ``out``; the bytes are empty where the name is another."""
     table, record = found.parts[entry.part].table, found.read(entry)
     row = table.parse(record)
     name = name_in(row)

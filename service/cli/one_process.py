@@ -25,16 +25,16 @@ from service.settings import Settings
 
 _CALLER = Caller(ANYONE, counted_as=ANYONE)
 
-# What the answer that a picture has already was made from.
+# What the answer that an image has already was made from.
 Answered = Callable[[Location], Source | None]
 
 
 def never(_: Location) -> None:
-    """No picture has an answer."""
+    """No image has an answer."""
 
 
 class Backend(NamedTuple):
-    """Where pictures are predicted: the variant that runs there, and the outcomes of pictures, each once."""
+    """Where images are predicted: the variant that runs there, and the outcomes of images, each once."""
 
     variant: str
     outcomes: Callable[[Iterable[Location], OverlayFolder | None, Answered], AsyncGenerator[Outcome, None]]
@@ -58,7 +58,7 @@ async def in_this_process(settings: Settings, bundle: Bundle) -> AsyncIterator[B
 
 
 def in_flight(predictor: Predictor) -> int:
-    """How many pictures make full batches and busy threads."""
+    """How many images make full batches and busy threads."""
     return 2 * predictor.scheduler.threads + 3 * predictor.scheduler.max_batch
 
 
@@ -71,10 +71,10 @@ async def predict_files(
     overlays: OverlayFolder | None = None,
     answered: Answered = never,
 ) -> AsyncGenerator[Outcome, None]:
-    """The outcome of every picture, in order; at most ``in_flight`` pictures of ``max_bytes`` are in memory.
+    """The outcome of every image, in order; at most ``in_flight`` images of ``max_bytes`` are in memory.
 
-    Overlays are written into ``overlays``, unless the answer that a picture had before was made from something else.
-    Raises :class:`EngineError` when the device fails: every other picture would
+    Overlays are written into ``overlays``, unless the answer that an image had before was made from something else.
+    Raises :class:`EngineError` when the device fails: every other image would
     fail as well.
     """
     upcoming, tasks = iter(paths), deque[asyncio.Task[Outcome]]()
@@ -99,7 +99,7 @@ async def _predict_file(
         result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
     except DeviceError:
         raise
-    except ServiceError as error:  # the device failed on another picture
+    except ServiceError as error:  # the device failed on another image
         raise EngineError(predictor.health.failure) from error
     except (PictureError, DecoderError, EngineError, OSError) as error:
         return Outcome(path, None, _reason(error))

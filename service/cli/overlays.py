@@ -1,4 +1,4 @@
-"""The folder of ``cin predict --overlay``: one folder for each picture, in the tree of the pictures."""
+"""The folder of ``cin predict --overlay``: one folder for each image, in the tree of the images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _LAST: MapKind = "lesion"
 
 
 class OverlaysOfAnother(OSError):  # noqa: N818 - named for what they are
-    """There are overlays in the place of a picture's that were not made from it by this model."""
+    """There are overlays in the place of an image's that were not made from it by this model."""
 
     def __init__(self, path: Path) -> None:
-        what = "made from another picture or model; remove it or name another folder for --overlay"
+        what = "made from another image or model; remove it or name another folder for --overlay"
         super().__init__(errno.EEXIST, f"{path} was {what}", str(path))
 
 
 class OverlayFolder:
-    """Overlays of pictures as ``KIND.png``, each in a folder that has the picture's name and place.
+    """Overlays of images as ``KIND.png``, each in a folder that has the image's name and place.
 
-    A picture's place is relative to the folder that this one is in; where it is not below that, its absolute path
-    follows. So it depends on neither the other pictures of a command nor on how they are spelled, and a picture's name
+    An image's place is relative to the folder that this one is in; where it is not below that, its absolute path
+    follows. So it depends on neither the other images of a command nor on how they are spelled, and an image's name
     is as short as its folder's. Every file records what it was made from.
     """
 
@@ -53,12 +53,12 @@ class OverlayFolder:
         self._folder = Path(os.path.realpath(folder))
 
     def has(self, picture: Location, source: Source) -> bool:
-        """Whether all overlays of a picture are there, made from ``source``."""
+        """Whether all overlays of an image are there, made from ``source``."""
         path = self._folder_of(picture) / f"{_LAST}.png"
         return path.is_file() and _is_from(path, source)
 
     def write(self, picture: Location, maps: AttentionMaps, source: Source) -> None:
-        """Draw a picture's overlays and write them, after any other command that writes them.
+        """Draw an image's overlays and write them, after any other command that writes them.
 
         Raises :class:`OverlaysOfAnother` and then writes none, other ``OSError``.
         """

@@ -37,10 +37,10 @@ def predict(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            help="Dermoscopy pictures, folders of them, s3://bucket/prefix (extra [s3]), and lists of paths (.txt).",
+            help="Dermoscopy images, folders of them, s3://bucket/prefix (extra [s3]), and lists of paths (.txt).",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each picture, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each image, one a line.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="File for the answers, .jsonl, .csv or .parquet; repeat the command to resume.")
     ] = None,
@@ -76,7 +76,7 @@ def predict(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Ray actors on GPUs, one GPU each, instead.")] = None,
 ) -> None:
-    """Judge pictures without a server. Exit code 1 when any could not be read."""
+    """Judge images without a server. Exit code 1 when any could not be read."""
     try:
         with ctrl_c.interruptible(ctrl_c.interrupt):
             settings = read_settings(operating_point=operating_point)
@@ -117,7 +117,7 @@ class Archive(NamedTuple):
     def pictures(
         self, left_out: Counter[str] | None = None, onerror: Callable[[OSError], object] = lambda _: None
     ) -> Iterator[Location]:
-        """List the pictures, as :func:`list_pictures`."""
+        """List the images, as :func:`list_pictures`."""
         left_out = Counter() if left_out is None else left_out
         return list_pictures(self.paths, left_out, own=self.own, shard=self.shard, onerror=onerror)
 
@@ -163,7 +163,7 @@ def _predict(
     overlay: Path | None,
     cluster: Cluster | None,
 ) -> bool:
-    """Predict all pictures, on the terminal or into ``out``; whether every one has all that was asked for."""
+    """Predict all images, on the terminal or into ``out``; whether every one has all that was asked for."""
     require_pictures(archive.paths, archive.own)
     overlays = None if overlay is None else OverlayFolder(overlay)
     bundle = load_bundle(settings.bundle)
@@ -220,7 +220,7 @@ async def _predict_into_file(
 
 
 async def _count(archive: Archive, file: ResultsFile, overlays: OverlayFolder | None) -> tuple[Summary, int]:
-    """The counts before anything is predicted, and how many pictures have not all that is asked for."""
+    """The counts before anything is predicted, and how many images have not all that is asked for."""
     summary, num_left = Summary(0, Counter()), 0
     for picture in archive.pictures(summary.left_out, unreadable_folder):
         source = file.source_of(picture)

@@ -19,7 +19,7 @@ from service.prediction.predictor import Predictor
 from service.runtime import predicting
 from service.settings import SHIPPED_BUNDLE, Settings
 
-# The columns of a block: a picture's place in the list, its path in bytes; its prediction as JSON or why there is none.
+# The columns of a block: an image's place in the list, its path in bytes; its prediction as JSON or why there is none.
 INDEX, PATH, PREDICTION, ERROR = "index", "path", "prediction", "error"
 
 

@@ -1,7 +1,7 @@
 """``cin predict --engine ray``: the same predictions by actors on many machines, with Ray Data.
 
 Paths go out in blocks, outcomes come back as they are done; this process alone writes them into the results file, which
-is the checkpoint. Actors read the pictures themselves, so there are no tasks that read or write, which could wait for
+is the checkpoint. Actors read the images themselves, so there are no tasks that read or write, which could wait for
 CPUs that actors hold. When an actor or a node is lost, Ray repeats its blocks; an outcome that came before is dropped.
 """
 
@@ -147,7 +147,7 @@ async def _outcomes(paths: Sequence[bytes], task: Task, pool: Pool) -> AsyncGene
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise EngineError(_said(error)) from error
     if not all(done):
-        raise ClusterError(f"Ray gave no outcome of {done.count(0)} pictures; repeat the command")
+        raise ClusterError(f"Ray gave no outcome of {done.count(0)} images; repeat the command")
 
 
 async def _next(tables: Iterator[pa.Table]) -> pa.Table | None:

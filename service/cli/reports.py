@@ -26,7 +26,7 @@ from service.prediction.words import for_what, limits, not_ruled_out
 
 
 class Outcome(NamedTuple):
-    """The outcome for one picture: its prediction, or why there is none; and why it has no overlays."""
+    """The outcome for one image: its prediction, or why there is none; and why it has no overlays."""
 
     path: Location
     prediction: Prediction | None
@@ -54,7 +54,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every picture has all that was asked for."""
+        """Whether every image has all that was asked for."""
         return not (self.failed or self.without_overlays or self.left_out[UNREADABLE])
 
     def add(self, outcome: Outcome, *, for_overlays: bool = False) -> None:
@@ -78,7 +78,7 @@ def on_terminal(
     *,
     as_json: bool,
 ) -> Iterator[Report]:
-    """Reports one line for each picture, judged at ``point`` by a model with these ``classes``."""
+    """Reports one line for each image, judged at ``point`` by a model with these ``classes``."""
     console = _console()
     reasons: set[Reason] = set()
     width = max((len(to_text(path)) for path in paths), default=0)
@@ -112,10 +112,10 @@ def on_terminal(
 
 @contextmanager
 def into_file(summary: Summary, file: ResultsFile, point: OperatingPoint, *, num_left: int) -> Iterator[Report]:
-    """Reports every outcome to the file, the errors to the terminal as well; ``point`` judged the pictures."""
+    """Reports every outcome to the file, the errors to the terminal as well; ``point`` judged the images."""
     console = _console()
     if summary.answered_before:
-        console.print(f"{summary.answered_before} of {summary.pictures} pictures have an answer already")
+        console.print(f"{summary.answered_before} of {summary.pictures} images have an answer already")
     if num_overlays := num_left + summary.answered_before - summary.pictures:
         console.print(f"{num_overlays} of these have no overlays yet")
     began = perf_counter()
@@ -135,7 +135,7 @@ def into_file(summary: Summary, file: ResultsFile, point: OperatingPoint, *, num
     seconds = perf_counter() - began
     counts = {"failed": summary.failed, "abstained": summary.abstained, "without overlays": summary.without_overlays}
     console.print(
-        f"{num_left} pictures in {seconds:.1f} s ({num_left / max(seconds, 1e-9):.1f} a second), "
+        f"{num_left} images in {seconds:.1f} s ({num_left / max(seconds, 1e-9):.1f} a second), "
         + ", ".join(f"{num} {what}" for what, num in counts.items() if num or what == "failed")
     )
     if summary.left_out:

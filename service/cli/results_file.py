@@ -1,7 +1,7 @@
 """The file of ``cin predict --out``: JSON lines or CSV by its name, and resumable.
 
 Every outcome is appended as it comes, as one line: :mod:`service.cli.names` keeps line breaks out of it. The next
-command cuts off a half-written line, and repeats pictures that failed. It reads the file once, row by row, and keeps 48
+command cuts off a half-written line, and repeats images that failed. It reads the file once, row by row, and keeps 48
 bytes of each; so the file needs no index beside it, which could contradict it.
 """
 
@@ -37,10 +37,10 @@ def files_of(out: Path) -> list[Path]:
 
 
 class ResultsFile:
-    """Answers in a file, one picture a line, all judged alike; a context manager.
+    """Answers in a file, one image a line, all judged alike; a context manager.
 
-    Pictures have the name that they were given when that is absolute. Other names are relative to the file's folder, or
-    absolute where a picture is not below it: they mean the same in whichever folder a command is run.
+    Images have the name that they were given when that is absolute. Other names are relative to the file's folder, or
+    absolute where an image is not below it: they mean the same in whichever folder a command is run.
     """
 
     def __init__(self, path: Path, manifest: Manifest, judged_by: JudgedBy, *, raw: bool = False) -> None:
@@ -97,18 +97,18 @@ class ResultsFile:
         self._lock.release()
 
     def has(self, picture: Location) -> bool:
-        """Whether a picture, by any of its names, had an answer when the file was opened."""
+        """Whether an image, by any of its names, had an answer when the file was opened."""
         return identity(self._real_paths.of(picture)) in self._done
 
     def source_of(self, picture: Location) -> Source | None:
-        """What the answer that a picture had then was made from."""
+        """What the answer that an image had then was made from."""
         image_sha256 = self._done.get(identity(self._real_paths.of(picture)))
         if image_sha256 is None:
             return None
         return Source(image_sha256.hex(), self._judged_by.model_sha256, self._judged_by.variant)
 
     def add(self, picture: Location, prediction: Prediction | None, error: str | None) -> None:
-        """Append the outcome of one picture.
+        """Append the outcome of one image.
 
         Raises :class:`ArchiveError` when the file was removed, replaced or changed by another program, and when it
         cannot be written, as on a full disk.
@@ -132,7 +132,7 @@ class ResultsFile:
 
     def _begin(self, *, raw: bool) -> dict[bytes, bytes]:
         """Read the answers, and rewrite a file that holds more than these; their images' digests by the identity of
-        their pictures."""
+        their images."""
         done: dict[bytes, bytes] = {}
         actions, num_bytes = bytearray(), len(self._table.head)
         try:
@@ -149,7 +149,7 @@ class ResultsFile:
                 done[identity(self._real_paths.of(path))] = self._table.image_sha256(row)
         except NotAnswers as why:
             raise ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out") from why
-        # Errors and half-written lines are left out: those pictures are repeated.
+        # Errors and half-written lines are left out: those images are repeated.
         if any(actions) or not self._path.exists() or self._path.stat().st_size != num_bytes:
             try:
                 with replacing(self._path, durable=True) as file:

@@ -81,7 +81,7 @@ class S3Location(NamedTuple):
                 return data
 
 
-# Where a picture is.
+# Where an image is.
 Location = Path | S3Location
 
 

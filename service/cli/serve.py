@@ -129,7 +129,7 @@ def server_config(application: FastAPI, settings: Settings) -> uvicorn.Config:
     metrics: Metrics = application.state.metrics
     limits = ConnectionLimits(
         max_connections=settings.max_connections,
-        # Sockets of decoders: idle ones, one for each thread, one for a costly picture, and the other end of a new one.
+        # Sockets of decoders: idle ones, one for each thread, one for a costly image, and the other end of a new one.
         spare_files=MOST_IDLE + settings.inference_threads + 2,
         head_seconds=settings.head_seconds,
         stall_seconds=settings.stall_seconds,

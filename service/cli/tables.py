@@ -165,7 +165,7 @@ class JsonLines(Table):
         try:
             return bytes.fromhex(row["image"]["sha256"])
         except (KeyError, TypeError, ValueError):
-            raise NotAnswers("an answer without its picture's digest") from None
+            raise NotAnswers("an answer without its image's digest") from None
 
     def cells(self, row: Row) -> Row:
         """Its cells; of a failure, the name and the error."""
@@ -209,7 +209,7 @@ class Csv(Table):
         try:
             return bytes.fromhex(row["sha256"])
         except ValueError:
-            raise NotAnswers("an answer without its picture's digest") from None
+            raise NotAnswers("an answer without its image's digest") from None
 
     def cells(self, row: Row) -> Row:
         """The row."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import TooManyParts
 
-# Units of data; encoders write two or three for a still picture.
+# Units of data; encoders write two or three for a still image.
 _MOST_UNITS = 200
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _MOST_PROFILE = 2
@@ -56,7 +56,7 @@ class _Bits:
 
 
 def sequence_header(data: memoryview) -> SequenceHeader:
-    """That of a still picture's data.
+    """That of a still image's data.
 
     Raises ``ValueError`` for data that are cut off, :class:`TooManyParts`, and :class:`UnsupportedPicture` for several
     frames: which one is shown depends on the decoder.
@@ -82,7 +82,7 @@ def sequence_header(data: memoryview) -> SequenceHeader:
     else:
         raise TooManyParts("too many units of AV1 data")
     if header is None or num_frames == 0:
-        raise ValueError("no picture")
+        raise ValueError("no image")
     if num_frames > 1:
         raise _layered()
     return header
@@ -106,7 +106,7 @@ def _read(bits: _Bits) -> SequenceHeader:
     read = bits.read
     if (profile := read(3)) > _MOST_PROFILE:
         raise ValueError("an unknown profile")
-    read()  # whether it is a still picture: other pictures may consist of one frame, too
+    read()  # whether it is a still image: other images may consist of one frame, too
     if not (is_reduced := read()):
         _skip_timing(bits)
     else:

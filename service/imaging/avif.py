@@ -1,6 +1,6 @@
 """What an AVIF holds, read from its boxes and headers before it is decoded (AVIF 1.1, MIAF: ISO/IEC 23000-22).
 
-Accepted is one still picture, whole or in tiles, and its alpha. What a file states is checked here once; the decoder
+Accepted is one still image, whole or in tiles, and its alpha. What a file states is checked here once; the decoder
 gets a file with these facts alone (:mod:`service.imaging.avif_decoder`).
 """
 
@@ -22,7 +22,7 @@ _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:a
 _TRANSFORMS = (b"clap", b"irot", b"imir")
 _KNOWN = (b"ispe", b"pixi", b"av1C", b"colr", b"pasp", b"auxC", *_TRANSFORMS)
 
-# EXIF orientations, by how often a picture is turned by 90 degrees against the clock; then not mirrored, or with top
+# EXIF orientations, by how often an image is turned by 90 degrees against the clock; then not mirrored, or with top
 # and bottom (0) or left and right (1) exchanged.
 _ORIENTATIONS = {None: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
 
@@ -49,7 +49,7 @@ class Raster(NamedTuple):
 
 
 class Avif(NamedTuple):
-    """A picture: its pixels, its EXIF orientation, and its colours by a profile or, without, by codes."""
+    """An image: its pixels, its EXIF orientation, and its colours by a profile or, without, by codes."""
 
     raster: Raster
     alpha: Raster | None
@@ -117,7 +117,7 @@ def _check_item(items: Items, number: int) -> None:
     if kind in _HEVC:
         raise refusal(HEIC)
     if kind not in (b"av01", b"grid"):
-        raise _unusual(f"a picture that is made of others or coded otherwise ({_printable(kind)})")
+        raise _unusual(f"an image that is made of others or coded otherwise ({_printable(kind)})")
     for each in items.properties[number]:
         if each.is_essential and each.name not in _KNOWN:
             raise _unusual(f"a property that few programs know ({_printable(each.name)})")
@@ -134,7 +134,7 @@ def _unusual(what: str) -> Exception:
 def _size(items: Items, number: int) -> tuple[int, int]:
     stated = items.property(number, b"ispe")
     if stated is None:
-        raise ValueError("a picture without a size")
+        raise ValueError("an image without a size")
     width, height = struct.unpack_from(">II", stated, 4)
     return width, height
 

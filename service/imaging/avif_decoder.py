@@ -22,7 +22,7 @@ PIL.AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 # Bytes for a pixel: the decoder's result and Pillow's image, each with a fourth channel.
 _RESULT_BYTES = 8
-# Of alpha, in samples: that of another decoder, for which it is a picture as well.
+# Of alpha, in samples: that of another decoder, for which it is an image as well.
 _ALPHA_SAMPLES = 3
 
 _ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"

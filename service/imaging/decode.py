@@ -1,4 +1,4 @@
-"""Decode a picture to the frame that the network takes; training and serving share this module.
+"""Decode an image to the frame that the network takes; training and serving share this module.
 
 Accepted by content, never by name: JPEG, PNG, WebP, single-page TIFF, BMP, AVIF and, with the extra ``dicom``,
 DICOM. Frames are 8-bit sRGB and upright. One copy of the pixels is in memory in full size; a very large JPEG is decoded
@@ -100,9 +100,9 @@ class Decoded(NamedTuple):
 def read_picture(
     data: bytes, frame_size: int, limits: PictureLimits = DEFAULT_LIMITS, *, jpeg_quality: int | None = None
 ) -> Picture:
-    """Decode ``data`` to a frame of ``frame_size`` x ``frame_size``; a picture of that size comes through unchanged.
+    """Decode ``data`` to a frame of ``frame_size`` x ``frame_size``; an image of that size comes through unchanged.
 
-    With ``jpeg_quality`` (1 to 95), a resized picture is compressed and decoded again at that quality: a network that
+    With ``jpeg_quality`` (1 to 95), a resized image is compressed and decoded again at that quality: a network that
     learned from small JPEG files expects their artefacts.
 
     Raises a :class:`PictureError`: :class:`EmptyPicture`, :class:`PictureTooLarge`, :class:`UnsupportedPicture`,
@@ -117,11 +117,11 @@ def read_picture(
 
 
 def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality: int | None = None) -> Decoded:
-    """As :func:`read_picture`; also raises ``MemoryError``, which is no fault of the picture's."""
+    """As :func:`read_picture`; also raises ``MemoryError``, which is no fault of the image's."""
     if not data:
         raise EmptyPicture("the file is empty (0 bytes): copy it again from where it comes")
     if len(data) > limits.max_bytes:
-        raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
+        raise PictureTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     picture_format = format_of(data)
     stated: tuple[tuple[Caution, ...], float | None, Tracking | None] = (), None, None
     try:
@@ -139,7 +139,7 @@ def decode(data: bytes, frame_size: int, limits: PictureLimits, *, jpeg_quality:
     except TooManyParts as error:
         text = f"the {NAMES[picture_format]} has {error} to be decoded in time; open it and save it as JPEG"
         raise UndecodablePicture(text) from error
-    # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged picture.
+    # Decoders raise many types (OSError, ValueError, SyntaxError, struct.error, ...); all mean a damaged image.
     except Exception as error:
         if _NO_MEMORY in str(error).lower():
             raise MemoryError from error
@@ -194,7 +194,7 @@ def _decode_dicom(data: bytes, frame_size: int, limits: PictureLimits) -> tuple[
 
 
 def _load(image: Image.Image, data: bytes, reduction: int, jpeg: Jpeg | None) -> Image.Image:
-    """The picture with its pixels; also of a JPEG that lacks its last two bytes and nothing else."""
+    """The image with its pixels; also of a JPEG that lacks its last two bytes and nothing else."""
     _prepare(image, data, reduction)
     if isinstance(image, JpegImageFile) and jpeg is not None:
         return _load_jpeg(image, data, reduction, jpeg)
@@ -250,9 +250,9 @@ def _check(image: Image.Image, picture_format: Format, limits: PictureLimits, nu
     _check_size(image.size, picture_format, limits)
     check_tiles(image, limits.max_pixels)
     if image.mode == "1":
-        raise refusal(Kind("a picture in black and white without shades", "send the photo itself"))
+        raise refusal(Kind("an image in black and white without shades", "send the photo itself"))
     if picture_format in ("PNG", "WEBP") and _is_animated(image):
-        raise refusal(Kind("an animation", "save one of its pictures as a single still picture"))
+        raise refusal(Kind("an animation", "save one of its images as a single still image"))
     if decoding_samples(image, num_scans) > _MOST_SAMPLES:
         raise CostlyPicture
     _check_memory(decoding_bytes(image, num_scans, reduction=limits.reduction(width * height)), limits)
@@ -281,7 +281,7 @@ def _check_pixels(size: tuple[int, int], picture_format: Format, limits: Picture
         limit = f"{limits.max_side:,} for a side"
     else:
         return
-    raise PictureTooLarge(f"the picture has {width} x {height} pixels, the limit is {limit}; save it smaller, as JPEG")
+    raise PictureTooLarge(f"the image has {width} x {height} pixels, the limit is {limit}; save it smaller, as JPEG")
 
 
 def _check_size(size: tuple[int, int], picture_format: Format, limits: PictureLimits) -> None:

@@ -41,15 +41,15 @@ _ERRORS = {error.__name__: error for error in PictureError.__subclasses__()}
 
 @dataclass(frozen=True)
 class DecoderLimits:
-    """What decoding one picture may take; ``memory_bytes`` is estimated before it is decoded."""
+    """What decoding one image may take; ``memory_bytes`` is estimated before it is decoded."""
 
     cpu_seconds: float
     wall_seconds: float
     memory_bytes: int
 
 
-class Ended(Exception):  # noqa: N818 - the picture may be at fault
-    """The process ended, or was ended, before it had decoded the picture."""
+class Ended(Exception):  # noqa: N818 - the image may be at fault
+    """The process ended, or was ended, before it had decoded the image."""
 
     def __init__(self, reason: Replaced) -> None:
         super().__init__(reason)
@@ -107,7 +107,7 @@ class Decoder:
         try:
             self._channel, theirs = socket.socketpair()
         except OSError as error:
-            raise DecoderError(f"no process could be started to decode a picture: {error.strerror}") from error
+            raise DecoderError(f"no process could be started to decode an image: {error.strerror}") from error
         with theirs:
             try:
                 self._pid = server.fork(work, theirs)
@@ -118,7 +118,7 @@ class Decoder:
         self._status: int | None = None
 
     def decode(self, data: bytes) -> Picture:
-        """The decoded picture. Raises :class:`Ended`, and what is wrong with the picture as :class:`PictureError`."""
+        """The decoded image. Raises :class:`Ended`, and what is wrong with the image as :class:`PictureError`."""
         ends, size = time.monotonic() + self.limits.wall_seconds, self._work.frame_size
         try:
             self._channel.settimeout(self.limits.wall_seconds)
@@ -161,7 +161,7 @@ class Decoder:
         return received
 
     def is_alive(self) -> bool:
-        """Whether it still waits for a picture."""
+        """Whether it still waits for an image."""
         closed = select.poll()
         closed.register(self._channel, select.POLLIN)
         return not closed.poll(0)

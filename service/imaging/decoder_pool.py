@@ -1,4 +1,4 @@
-"""Decoding in child processes: a picture that costs too much, or crashes its decoder, fails alone.
+"""Decoding in child processes: an image that costs too much, or crashes its decoder, fails alone.
 
 Native decoders and colour management cannot be interrupted within a process. So this process never opens untrusted
 bytes with one of them; it hands them to :mod:`service.imaging.decoder_process`.
@@ -28,21 +28,21 @@ from service.imaging.picture import (
 
 log = logging.getLogger(__name__)
 
-# Processes that are kept for other clients than those whose pictures are decoded. A fork and fresh memory take 14 ms.
+# Processes that are kept for other clients than those whose images are decoded. A fork and fresh memory take 14 ms.
 MOST_IDLE = 4
 
-# For Python and small allocations, on top of a picture's pixels and three copies of its bytes.
+# For Python and small allocations, on top of an image's pixels and three copies of its bytes.
 _MORE_BYTES = 64 * 2**20
 
 
-# Nearly all pictures; the largest are JPEGs of 28 megapixels and of 40 to 110, progressive ones of 16 and WebP of 7.
+# Nearly all images; the largest are JPEGs of 28 megapixels and of 40 to 110, progressive ones of 16 and WebP of 7.
 ORDINARY = DecoderLimits(cpu_seconds=1.0, wall_seconds=10.0, memory_bytes=108 * 2**20)
 # JPEG, PNG and TIFF of 40 megapixels, WebP of 26. Both wall times together are less than a request's deadline.
 COSTLY = DecoderLimits(cpu_seconds=10.0, wall_seconds=15.0, memory_bytes=400 * 2**20)
 
 
 class Decoded(NamedTuple):
-    """A picture, and the seconds that decoding it took."""
+    """An image, and the seconds that decoding it took."""
 
     picture: Picture
     seconds: float
@@ -53,12 +53,12 @@ Compute = Callable[[Callable[[], Decoded], str], Awaitable[Decoded]]
 
 
 class DecoderPool:
-    """Decodes pictures for one service. Its processes are forked when they are first needed.
+    """Decodes images for one service. Its processes are forked when they are first needed.
 
-    A process decodes for one client alone, so that what one client's picture did to it harms no other's.
+    A process decodes for one client alone, so that what one client's image did to it harms no other's.
 
-    A picture that exceeds the ordinary limits is decoded again within those for costly ones: one at a time, by a
-    process of its own. So it delays no ordinary picture, and its memory returns to the system.
+    An image that exceeds the ordinary limits is decoded again within those for costly ones: one at a time, by a
+    process of its own. So it delays no ordinary image, and its memory returns to the system.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DecoderPool:
         on_replaced: Callable[[Replaced], object] = lambda reason: None,
         on_decoded: Callable[[float], object] = lambda seconds: None,
     ) -> None:
-        """``compute`` runs as many ordinary pictures as may be decoded at once, ``compute_costly`` one costly picture.
+        """``compute`` runs as many ordinary images as may be decoded at once, ``compute_costly`` one costly image.
 
         ``on_replaced`` gets the reason when a process is replaced, ``on_decoded`` the seconds that decoding took, also
         when it failed.
@@ -97,23 +97,23 @@ class DecoderPool:
     def require_working(self) -> None:
         """Raises :class:`DecoderError` while processes cannot be started."""
         if self.failing:
-            raise DecoderError("no process could be started to decode pictures")
+            raise DecoderError("no process could be started to decode images")
 
     async def decode(self, data: bytes, client: str) -> Decoded:
         """Decode ``data``, as :func:`service.imaging.read_picture` does, when it is the client's turn.
 
         Raises a :class:`PictureError`, :class:`DecoderError`, or what ``compute_costly`` raises. When the caller is
-        cancelled, a picture that is being decoded is decoded to the end within its limits.
+        cancelled, an image that is being decoded is decoded to the end within its limits.
         """
         if len(data) > self._pictures.max_bytes:
-            raise PictureTooLarge(f"the picture has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")
+            raise PictureTooLarge(f"the image has {len(data):,} bytes, the limit is {self._pictures.max_bytes:,}")
         try:
             return await self._compute(lambda: self._decode_ordinary(data, client), client)
         except CostlyPicture:
             return await self._compute_costly(lambda: self._decode_costly(data, client), client)
 
     def close(self) -> None:
-        """End every process at once; pictures that are being decoded get :class:`DecoderError`."""
+        """End every process at once; images that are being decoded get :class:`DecoderError`."""
         self._closed = True
         for decoder in list(self._busy):
             decoder.kill()  # its thread does the rest
@@ -188,7 +188,7 @@ class DecoderPool:
 
     def _count(self, reason: Replaced) -> None:
         if not self._closed:
-            log.warning("a process that decodes pictures was replaced: %s", reason)
+            log.warning("a process that decodes images was replaced: %s", reason)
             self._on_replaced(reason)
 
 
@@ -198,10 +198,10 @@ def _serves(decoder: Decoder, client: str, dicom: bool) -> bool:
 
 
 def _error(reason: Replaced, data: bytes) -> PictureError | DecoderError:
-    """What becomes of the picture whose process ended for this reason."""
+    """What becomes of the image whose process ended for this reason."""
     match reason:
         case "killed":
-            return DecoderError("the process that decoded this picture was killed")
+            return DecoderError("the process that decoded this image was killed")
         case "crashed":
             return damaged(data)
         case "cpu_time" | "wall_time":

@@ -1,7 +1,7 @@
 """The program that decodes untrusted bytes: ``python -I -m service.imaging.decoder_process SOCKET``.
 
 It starts as a fork server: it loads the decoders once, and forks a process in milliseconds when its parent asks for one
-(:mod:`service.imaging.fork_server`). The fork server itself never sees a picture. A forked process can open no file and
+(:mod:`service.imaging.fork_server`). The fork server itself never sees an image. A forked process can open no file and
 no connection, start no process and leave no core dump, and has limits of CPU time and memory. All it has is a socket to
 :mod:`service.imaging.decoder_pool`.
 """
@@ -36,14 +36,14 @@ _PR_SET_DUMPABLE = 4  # of linux/prctl.h
 # A process whose channel is closed needs milliseconds to end.
 _ENDING_SECONDS = 2.0
 
-# Blocks of 16 MB that Pillow keeps for the next picture; one of 12 megapixels takes three. Otherwise the kernel clears
-# their pages for each picture, which takes a tenth of the decoding time.
+# Blocks of 16 MB that Pillow keeps for the next image; one of 12 megapixels takes three. Otherwise the kernel clears
+# their pages for each image, which takes a tenth of the decoding time.
 _KEPT_BLOCKS = 3
 
 
 @dataclass(frozen=True)
 class Work:
-    """How a process decodes its pictures: to which frame, and within which limits; also DICOM, or not."""
+    """How a process decodes its images: to which frame, and within which limits; also DICOM, or not."""
 
     frame_size: int
     jpeg_quality: int | None
@@ -98,7 +98,7 @@ def _fork(control: socket.socket, descriptor: int, request: dict[str, Any]) -> i
             work = Work(**{**request, "pictures": PictureLimits(**request["pictures"])})
             confine(work.memory_bytes)
             decode_pictures(socket.socket(fileno=descriptor), work)
-        except MemoryError:  # before or after decoding: no fault of the picture's
+        except MemoryError:  # before or after decoding: no fault of the image's
             os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(0)
@@ -118,10 +118,10 @@ def _reap(pid: int, *, kill: bool) -> int:
 
 
 def decode_pictures(channel: socket.socket, work: Work) -> None:
-    """Decode one picture after another until the parent closes its end.
+    """Decode one image after another until the parent closes its end.
 
-    A picture is its size and its bytes. The answer is the size of a JSON text and that text: a ``picture`` without its
-    frame, whose bytes follow, or an ``error`` and its ``detail``. The kernel ends this process when a picture takes
+    An image is its size and its bytes. The answer is the size of a JSON text and that text: a ``picture`` without its
+    frame, whose bytes follow, or an ``error`` and its ``detail``. The kernel ends this process when an image takes
     more than its CPU time: native code cannot be interrupted otherwise.
     """
     while size := receive(channel, SIZE.size):
@@ -129,7 +129,7 @@ def decode_pictures(channel: socket.socket, work: Work) -> None:
         signal.setitimer(signal.ITIMER_PROF, work.cpu_seconds)
         answer, frame = _answer(data, work)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        del data  # while the process waits, it holds no picture
+        del data  # while the process waits, it holds no image
         text = json.dumps(answer).encode()
         channel.sendall(SIZE.pack(len(text)) + text + frame)
 

@@ -217,7 +217,7 @@ def _stored(syntax: UID) -> tuple[str, ...]:
     if syntax == _DEFLATED:
         raise refusal(Kind("a DICOM file that is compressed as a whole (deflated)", f"store it as JPEG, or {EXPORT}"))
     if syntax.startswith(_VIDEOS):
-        raise refusal(Kind("a video in a DICOM file", "export a single picture of it as JPEG"))
+        raise refusal(Kind("a video in a DICOM file", "export a single image of it as JPEG"))
     for stored in _SAMPLES:
         if syntax in stored:
             return stored

@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 _HANGS_SECONDS = 5.0
 # Loading what reads DICOM, once, takes half a second on an idle machine.
 _LOADS_SECONDS = 20.0
-# For so long after a failure, pictures are better sent elsewhere; then they show whether it lasts.
+# For so long after a failure, images are better sent elsewhere; then they show whether it lasts.
 _FAILING_SECONDS = 5.0
 
 
 class DecoderError(RuntimeError):
-    """A picture was not decoded for want of memory or processes, which is no fault of its own."""
+    """An image was not decoded for want of memory or processes, which is no fault of its own."""
 
 
 class ForkServer:
@@ -59,9 +59,9 @@ class ForkServer:
                     pid = self._ask(message, channel.fileno(), loads=work.dicom)
         self._failing_until = -math.inf if pid else time.monotonic() + _FAILING_SECONDS
         if not pid:
-            log.error("no process could be started to decode a picture")
+            log.error("no process could be started to decode an image")
             self._on_failure()
-            raise DecoderError("no process could be started to decode a picture")
+            raise DecoderError("no process could be started to decode an image")
         return pid
 
     @property
@@ -93,7 +93,7 @@ class ForkServer:
                 [sys.executable, "-I", "-m", "service.imaging.decoder_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # native decoders write a line for each fault of a picture
+                stderr=subprocess.DEVNULL,  # native decoders write a line for each fault of an image
                 env={},  # none of this process's secrets
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent

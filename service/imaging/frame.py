@@ -1,4 +1,4 @@
-"""From a picture's pixels to the frame: upright, in 8-bit sRGB, squashed to F x F.
+"""From an image's pixels to the frame: upright, in 8-bit sRGB, squashed to F x F.
 
 Pixels are converted in strips, so that they are in memory once in full size.
 """
@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from service.imaging.picture import Note
 from service.imaging.profiles import ADOBE_RGB, Colours, is_simple_profile, profile_of
 
-# The filter that reproduces the 256-pixel copies of ISIC pictures that the shipped network was trained from: mean
+# The filter that reproduces the 256-pixel copies of ISIC images that the shipped network was trained from: mean
 # difference 0.16 of 255 after JPEG at quality 75; the next best of Pillow's filters gives 0.64.
 RESIZE_FILTER = Image.Resampling.BICUBIC
 
@@ -30,7 +30,7 @@ _UNCALIBRATED, _INTEROPERABILITY_INDEX, _ADOBE_RGB = 65535, 1, "R03"
 
 
 class _Turn(NamedTuple):
-    """How a picture becomes upright, and where its columns and rows come from."""
+    """How an image becomes upright, and where its columns and rows come from."""
 
     method: Image.Transpose
     flips_columns: bool = False
@@ -71,7 +71,7 @@ class Stated(NamedTuple):
 
 
 class Framed(NamedTuple):
-    """A frame; whether the picture's width and height were swapped for it, and what was ignored or assumed."""
+    """A frame; whether the image's width and height were swapped for it, and what was ignored or assumed."""
 
     image: Image.Image
     swapped: bool
@@ -79,7 +79,7 @@ class Framed(NamedTuple):
 
 
 def to_frame(image: Image.Image, frame_size: int, stated: Colours | None = None) -> Framed:
-    """A loaded picture as an upright frame in sRGB. ``stated`` are its colours where it has no profile."""
+    """A loaded image as an upright frame in sRGB. ``stated`` are its colours where it has no profile."""
     turn, colours = _turn(image), _Colours(image, stated or _camera_colours(image))
     swapped = turn is not None and turn.swaps
     size = image.size[::-1] if swapped else image.size
@@ -93,10 +93,10 @@ def to_frame(image: Image.Image, frame_size: int, stated: Colours | None = None)
 def _resized_one_way(
     image: Image.Image, turn: _Turn | None, colours: _Colours, size: tuple[int, int], frame_size: int
 ) -> Image.Image:
-    """The picture upright and in sRGB, with one of its sides resized, strip by strip.
+    """The image upright and in sRGB, with one of its sides resized, strip by strip.
 
     Pillow resizes in two passes and rounds to 8 bits between them. This is its first one, so that the frame is the same
-    as that of a picture which is converted and turned in full size.
+    as that of an image which is converted and turned in full size.
     """
     width, height = size
     # Pillow's choice of the first pass.
@@ -115,7 +115,7 @@ def _resized_one_way(
 
 
 def _stored(turn: _Turn, size: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Where a box of the upright picture of ``size`` is in the stored one; left, top, right and bottom edge."""
+    """Where a box of the upright image of ``size`` is in the stored one; left, top, right and bottom edge."""
     (width, height), (left, top, right, bottom) = size, box
     if turn.flips_columns:
         left, right = width - right, width - left
@@ -126,7 +126,7 @@ def _stored(turn: _Turn, size: tuple[int, int], box: tuple[int, int, int, int]) 
 
 def forget_xmp(image: Image.Image) -> None:
     """Pillow takes an orientation from XMP and from text that ImageMagick writes into a PNG; browsers do not, so the
-    sender saw the picture without."""
+    sender saw the image without."""
     for name in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type xmp"):
         image.info.pop(name, None)
 
@@ -140,7 +140,7 @@ def _turn(image: Image.Image) -> _Turn | None:
 
 
 def _camera_colours(image: Image.Image) -> Colours | None:
-    """Adobe RGB as cameras state it, in EXIF (DCF 2.0); None for a picture with a profile and for other colours."""
+    """Adobe RGB as cameras state it, in EXIF (DCF 2.0); None for an image with a profile and for other colours."""
     if image.mode != "RGB" or "icc_profile" in image.info or not isinstance(image, JpegImageFile):
         return None
     with suppress(SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error):
@@ -152,7 +152,7 @@ def _camera_colours(image: Image.Image) -> Colours | None:
 
 
 class _Colours:
-    """Converts a picture's pixels, of any mode, to 8-bit sRGB; ``notes`` say what was ignored or assumed."""
+    """Converts an image's pixels, of any mode, to 8-bit sRGB; ``notes`` say what was ignored or assumed."""
 
     def __init__(self, image: Image.Image, stated: Colours | None) -> None:
         self._is_deep = image.mode.startswith("I;16")
@@ -171,7 +171,7 @@ class _Colours:
         self.change_pixels = image.mode != "RGB" or self._has_alpha or self._transform is not None
 
     def to_srgb(self, strip: Image.Image) -> Image.Image:
-        """A part of the picture, in RGB."""
+        """A part of the image, in RGB."""
         if self._is_deep:
             strip = _to_8_bit(strip)
         if self._has_alpha:

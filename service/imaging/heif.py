@@ -1,6 +1,6 @@
 """The items of a HEIF file, read from its boxes (ISO/IEC 14496-12 and 23008-12) without any of their data.
 
-Items are pictures, parts of pictures and metadata. A file of a few bytes may state millions of anything, and refer to
+Items are images, parts of images and metadata. A file of a few bytes may state millions of anything, and refer to
 itself, so everything is counted and nothing is followed here.
 """
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from service.imaging.kinds import Kind, refusal
 from service.imaging.picture import MissingData, TooManyParts
 
-# Cameras write about twenty segments, progressive pictures about ten scans.
+# Cameras write about twenty segments, progressive images about ten scans.
 _MOST_SEGMENTS = 2_000
 _MOST_SCANS = 100
 
@@ -30,7 +30,7 @@ _JPEG_LS = 0xF7
 _FROM_DEVICE = "export it as an ordinary JPEG from the software that it comes from"
 
 _LEAST_GAP = 1024  # bytes
-# Of a scan: one for each row of blocks of the tallest picture. Of all: those of ten scans, as progressive pictures have
+# Of a scan: one for each row of blocks of the tallest image. Of all: those of ten scans, as progressive images have
 # them. Of more, only the markers are counted, because each takes the decoder some twenty calls.
 _MOST_INTERVALS, _MOST_INTERVALS_OF_ALL = 4096, 40_960
 
@@ -116,7 +116,7 @@ def _markers(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _check_frame(marker: int, header: bytes) -> None:
     """Refuse what a frame header says that Pillow's decoder does not read; other segments and damage pass."""
     if marker == _JPEG_LS:
-        raise refusal(Kind("a JPEG-LS picture, as medical devices write it", _FROM_DEVICE))
+        raise refusal(Kind("a JPEG-LS image, as medical devices write it", _FROM_DEVICE))
     if marker in _LOSSLESS_OR_HIERARCHICAL:
         raise refusal(Kind("a lossless or hierarchical JPEG, as medical devices write it", _FROM_DEVICE))
     if marker in _SEQUENTIAL_OR_PROGRESSIVE and len(header) == 8:

@@ -1,6 +1,6 @@
 """Decode a JPEG, and find out whether data of some pixels are missing.
 
-Codes have no count and no address: where some are missing or changed, the picture goes on with those that follow, moved
+Codes have no count and no address: where some are missing or changed, the image goes on with those that follow, moved
 and in other colours, until the last pixels have none or some are left over. libjpeg only warns, and Pillow drops its
 warnings. Yet the decoder waits for more bytes where it has no code, and skips what it does not need. So it gets the
 data up to a marker, and then a filling: it has to wait before the end of the data, and to skip the filling.

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, and how to make a picture of it that is accepted.
+"""What a file is, by its first bytes, and how to make an image of it that is accepted.
 
 Another format needs its first bytes here, a check of its structure in a module of its own (:mod:`structure` calls it),
 and a reader in :mod:`decode`.
@@ -38,27 +38,27 @@ _HEIC_ADVICE = (
     "JPEG from Preview, on Windows save it as JPEG from Photos"
 )
 _RAW = "export it as JPEG from the camera or from photo software"
-_DOCUMENT = "export the picture in it as JPEG"
+_DOCUMENT = "export the image in it as JPEG"
 EXPORT = "export the image as JPEG from the viewer or the archive (PACS)"
 
 
 class Kind(NamedTuple):
-    """A kind of file that is not accepted: its name, and how to make a picture of it."""
+    """A kind of file that is not accepted: its name, and how to make an image of it."""
 
     name: str
     advice: str = _SAVE
 
 
-_UNKNOWN = Kind("no kind of picture that the service knows")
+_UNKNOWN = Kind("no kind of image that the service knows")
 CAMERA_RAW = Kind("a camera's raw file", _RAW)
 HEIC = Kind("a HEIC photo of a phone", _HEIC_ADVICE)
 
 _DICOM = Kind("a DICOM file", f"install the service with its extra [dicom], which reads such files, or {EXPORT}")
 _DICOM_DATA_SET = Kind("a DICOM data set without the header of a file", f"store it as a DICOM file, or {EXPORT}")
-_ARCHIVE = Kind("a compressed archive", "send the pictures in it, one by one")
+_ARCHIVE = Kind("a compressed archive", "send the images in it, one by one")
 _DRAWING = Kind("a Windows metafile", _DOCUMENT)
 _VIDEO = Kind("a video", "send a photo instead")
-_BASE64 = Kind("a picture written as text (base64)", "decode it first, and send its bytes")
+_BASE64 = Kind("an image written as text (base64)", "decode it first, and send its bytes")
 _VOLUME = Kind("a NIfTI volume", _DOCUMENT)
 _WITHOUT_CONTENT = Kind("a file of zeros, whose content was lost", "send a copy that opens in a photo app")
 _CHANGED = Kind("a file whose bytes were changed as if it were text", "send the original file, as it is")
@@ -73,35 +73,35 @@ _DICOM_ELEMENTS = (
 
 # By the bytes at a position; the first that match.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
-    (0, b"GIF8", Kind("a GIF picture")),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", Kind("a JPEG XL picture")),
-    (0, b"\xff\x0a", Kind("a JPEG XL picture")),
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", Kind("a JPEG 2000 picture")),
-    (0, b"\xff\x4f\xff\x51", Kind("a JPEG 2000 picture")),
-    (0, b"II\xbc\x01", Kind("a JPEG XR picture")),
+    (0, b"GIF8", Kind("a GIF image")),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", Kind("a JPEG XL image")),
+    (0, b"\xff\x0a", Kind("a JPEG XL image")),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", Kind("a JPEG 2000 image")),
+    (0, b"\xff\x4f\xff\x51", Kind("a JPEG 2000 image")),
+    (0, b"II\xbc\x01", Kind("a JPEG XR image")),
     (0, b"8BPS", Kind("a Photoshop document")),
     (0, b"gimp xcf", Kind("a GIMP document")),
     (0, b"AT&TFORM", Kind("a DjVu document", _DOCUMENT)),
     (0, b"ZISRAWFILE", Kind("a microscope's file", _DOCUMENT)),
-    (0, b"DDS ", Kind("a DDS picture")),
-    (0, b"\x01\xda", Kind("an SGI picture")),
-    (0, b"\x59\xa6\x6a\x95", Kind("a Sun raster picture")),
-    (0, b"v/1\x01", Kind("an OpenEXR picture")),
-    (0, b"#?RADIANCE", Kind("a Radiance HDR picture")),
+    (0, b"DDS ", Kind("a DDS image")),
+    (0, b"\x01\xda", Kind("an SGI image")),
+    (0, b"\x59\xa6\x6a\x95", Kind("a Sun raster image")),
+    (0, b"v/1\x01", Kind("an OpenEXR image")),
+    (0, b"#?RADIANCE", Kind("a Radiance HDR image")),
     (0, b"SIMPLE  =", Kind("a FITS file")),
     (0, b"\0\0\x01\0", Kind("an icon")),
-    *((0, b"P%d%c" % (number, space), Kind("a Netpbm picture")) for number in range(1, 8) for space in b"\n\r\t "),
+    *((0, b"P%d%c" % (number, space), Kind("a Netpbm image")) for number in range(1, 8) for space in b"\n\r\t "),
     *((0, element, _DICOM_DATA_SET) for element in _DICOM_ELEMENTS),
     (344, b"n+1\0", _VOLUME),
     (344, b"ni1\0", _VOLUME),
     (4, b"n+2\0\r\n\x1a\n", _VOLUME),
     (4, b"ni2\0\r\n\x1a\n", _VOLUME),
     (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", _DOCUMENT)),
-    (0, b"qoif", Kind("a QOI picture")),
+    (0, b"qoif", Kind("a QOI image")),
     (0, b"\x8aMNG\r\n\x1a\n", Kind("an MNG animation")),
-    (0, b"\x8bJNG\r\n\x1a\n", Kind("a JNG picture")),
+    (0, b"\x8bJNG\r\n\x1a\n", Kind("a JNG image")),
     *(
-        (0, b"\x0a%c\x01%c" % (version, bits), Kind("a PCX picture"))
+        (0, b"\x0a%c\x01%c" % (version, bits), Kind("a PCX image"))
         for version in (0, 2, 3, 4, 5)
         for bits in (1, 2, 4, 8)
     ),
@@ -120,7 +120,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"%!PS", Kind("a PostScript document", _DOCUMENT)),
     (0, b"\xc5\xd0\xd3\xc6", Kind("a PostScript document", _DOCUMENT)),
     (0, b"\xd0\xcf\x11\xe0", Kind("an Office document or a microscope's file", _DOCUMENT)),
-    (0, b"PK\x03\x04", Kind("a ZIP archive or an Office document", "send the pictures in it, one by one")),
+    (0, b"PK\x03\x04", Kind("a ZIP archive or an Office document", "send the images in it, one by one")),
     (0, b"{\\rtf", Kind("an RTF document", _DOCUMENT)),
     *((0, start, _ARCHIVE) for start in (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")),
     (4, b"1AY&SY", _ARCHIVE),  # bzip2
@@ -142,17 +142,17 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
 # ISO base media files, by their major brand; HEIF's own brands say nothing, so the compatible ones count.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _BRANDS: tuple[tuple[tuple[bytes, ...], Kind], ...] = (
-    ((b"avis",), Kind("an AVIF animation", "save one of its pictures as a single still picture")),
-    ((b"avif",), Kind("an AVIF picture, which this installation cannot read")),
+    ((b"avis",), Kind("an AVIF animation", "save one of its images as a single still image")),
+    ((b"avif",), Kind("an AVIF image, which this installation cannot read")),
     (_HEIC_BRANDS, HEIC),
     ((b"mif1", b"msf1", b"mif2"), Kind("a HEIF photo", _HEIC_ADVICE)),
     ((b"crx ",), CAMERA_RAW),
-    ((b"jp2 ", b"jpx ", b"jph "), Kind("a JPEG 2000 picture")),
+    ((b"jp2 ", b"jpx ", b"jph "), Kind("a JPEG 2000 image")),
 )
 
 # Of BMP's headers, by their size; text may begin with its signature, too.
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-# Bytes that some tools put before a picture, such as an empty line.
+# Bytes that some tools put before an image, such as an empty line.
 _MOST_STRAY = 16
 
 
@@ -192,7 +192,7 @@ def refusal(kind: Kind) -> UnsupportedPicture:
 def damaged(data: bytes) -> UndecodablePicture:
     """Why a file of an accepted format cannot be decoded."""
     picture_format = format_of(data)
-    # Saved again, what is grey for want of data would be taken for the picture.
+    # Saved again, what is grey for want of data would be taken for the image.
     instead = EXPORT if picture_format == "DICOM" else "if a photo app shows it whole, save it there as JPEG"
     advice = f"copy or send the original file again, or {instead}"
     return UndecodablePicture(f"the {NAMES[picture_format]} is truncated or corrupt; {advice}")
@@ -219,11 +219,11 @@ def _kind_of(data: bytes) -> Kind:
         if data.startswith(signature, position):
             return kind
     if _is_targa(data):
-        return Kind("a Targa picture")
+        return Kind("a Targa image")
     if data.count(0) == len(data):
         return _WITHOUT_CONTENT
     if JPEG_SIGNATURE in data[:_MOST_STRAY] or PNG_SIGNATURE in data[:_MOST_STRAY]:
-        return Kind("a picture behind bytes that are not its own")
+        return Kind("an image behind bytes that are not its own")
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] == b"<":
         return Kind("an SVG drawing or a web page", "send a photo instead")
@@ -239,7 +239,7 @@ def _is_text(start: bytes) -> bool:
 
 
 def _is_targa(data: bytes) -> bool:
-    """Targa has a signature at its end, since 1989; before, a picture without palette has few possible headers."""
+    """Targa has a signature at its end, since 1989; before, an image without palette has few possible headers."""
     if data.endswith(b"TRUEVISION-XFILE.\0"):
         return True
     header, depth = data[1:8], data[16:17]

@@ -1,4 +1,4 @@
-"""The colours of a picture whose pixels are numbers of them."""
+"""The colours of an image whose pixels are numbers of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def scale_palette(image: TiffImageFile) -> None:
 
 
 def check_palette(image: Image.Image) -> None:
-    """Raises :class:`MissingData` where a loaded picture has pixels of colours that its palette lacks: they would be
+    """Raises :class:`MissingData` where a loaded image has pixels of colours that its palette lacks: they would be
     black."""
     if image.mode == "P" and image.palette is not None:
         num_colours = len(image.palette.palette) // len(image.palette.mode)

@@ -1,4 +1,4 @@
-"""A decoded picture, what limits it, and why one cannot be used."""
+"""A decoded image, what limits it, and why one cannot be used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Note = Literal["profile_ignored", "cmyk_without_profile"]
 NOTES: dict[Note, str] = {
-    "profile_ignored": "the picture's colour profile is damaged, too complex or for other channels, and was ignored",
-    "cmyk_without_profile": "the picture is in inks (CMYK) without a usable profile; red, green and blue were taken as "
+    "profile_ignored": "the image's colour profile is damaged, too complex or for other channels, and was ignored",
+    "cmyk_without_profile": "the image is in inks (CMYK) without a usable profile; red, green and blue were taken as "
     "their complements, so its colours may be off",
 }
 
@@ -21,15 +21,15 @@ NOTES: dict[Note, str] = {
 # What a DICOM file states of its own image.
 Caution = Literal["burned_in_annotation", "recognizable_features"]
 CAUTIONS: dict[Caution, str] = {
-    "burned_in_annotation": "the DICOM file says that there is writing in the picture, which the network did not learn "
+    "burned_in_annotation": "the DICOM file says that there is writing in the image, which the network did not learn "
     "from and which may name the patient",
-    "recognizable_features": "the DICOM file says that the picture shows features by which the patient can be "
+    "recognizable_features": "the DICOM file says that the image shows features by which the patient can be "
     "recognised, so it may show more than a lesion",
 }
 
 
 class PictureError(ValueError):
-    """The picture cannot be used; the text says what to change."""
+    """The image cannot be used; the text says what to change."""
 
 
 class EmptyPicture(PictureError):  # noqa: N818 - named for what was sent
@@ -41,7 +41,7 @@ class PictureTooLarge(PictureError):  # noqa: N818
 
 
 class UnsupportedPicture(PictureError):  # noqa: N818
-    """Not a still picture of an accepted type."""
+    """Not a still image of an accepted type."""
 
 
 class UndecodablePicture(PictureError):  # noqa: N818
@@ -75,7 +75,7 @@ class PictureLimits:
     max_memory: int | None = None
 
     def max_pixels_of(self, picture_format: str) -> int:
-        """Pixels of the largest picture: JPEGs beyond :attr:`max_pixels` are decoded at half their size."""
+        """Pixels of the largest image: JPEGs beyond :attr:`max_pixels` are decoded at half their size."""
         return self.max_pixels * (_REDUCTION**2 if picture_format == "JPEG" else 1)
 
     def reduction(self, pixels: int) -> int:
@@ -98,7 +98,7 @@ class Tracking(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: upright, squashed to F x F, with its original size, format and digest."""
+    """A decoded image: upright, squashed to F x F, with its original size, format and digest."""
 
     frame: NDArray[np.uint8]  # [F, F, 3], sRGB
     width: int

@@ -1,4 +1,4 @@
-"""What decoding a picture file will take, found out before it is decoded.
+"""What decoding an image file will take, found out before it is decoded.
 
 A decoder's time and memory grow with the number of segments, scans, chunks and strips, which can be a few bytes each:
 20 MB of scans take an hour to decode.
@@ -43,18 +43,18 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
 
 
 def decoding_samples(image: Image.Image, num_scans: int) -> int:
-    """Values that decoding an opened picture computes: pixels x channels x passes."""
+    """Values that decoding an opened image computes: pixels x channels x passes."""
     return image.width * image.height * max(1, len(image.getbands())) * num_scans
 
 
 def decoding_bytes(image: Image.Image, num_scans: int, *, reduction: int = 1) -> int:
-    """The most memory that decoding an opened picture takes, in bytes; Pillow keeps four of them for a pixel.
+    """The most memory that decoding an opened image takes, in bytes; Pillow keeps four of them for a pixel.
 
     Its sides are divided by ``reduction`` while it is decoded.
     """
     pixels = image.width * image.height
     size = 4 * pixels // reduction**2
-    if image.format == "TIFF":  # a strip may be the whole picture
+    if image.format == "TIFF":  # a strip may be the whole image
         return size + 4 * pixels
     if image.info.get("progressive") or num_scans > 1:  # a JPEG's coefficients, which all scans add to
         layers = [(wide, high) for _, wide, high, *_ in getattr(image, "layer", [])] or [(1, 1)]

@@ -1,7 +1,7 @@
 """What a TIFF holds, read from its tags before it is decoded (TIFF 6.0, BigTIFF).
 
 A TIFF is a container: of pages, of some forty ways to lay out and compress pixels, and of cameras' raw files. Accepted
-are the layouts that decode to the same picture in independent decoders; others are refused by name.
+are the layouts that decode to the same image in independent decoders; others are refused by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from service.imaging.kinds import CAMERA_RAW, Kind, refusal
 from service.imaging.picture import TooManyParts
 
-# A picture of 50,000 rows in strips of one row.
+# An image of 50,000 rows in strips of one row.
 _MOST_STRIPS = 50_000
 _MOST_PAGES = 32
 # Values of a tag that are read; those that matter have one for each channel.
@@ -134,7 +134,7 @@ def check_tiff(data: bytes) -> None:
     _check_first(data, first)
     for number, page in enumerate(pages, 2):
         if not _is_reduced(page) or number > _MOST_PAGES:
-            raise refusal(Kind("a TIFF of several pages", "save one page as a single still picture"))
+            raise refusal(Kind("a TIFF of several pages", "save one page as a single still image"))
     _check_layout(first)
 
 
@@ -148,7 +148,7 @@ def _check_first(data: bytes, first: _Directory) -> None:
 
 
 def _is_reduced(page: _Directory) -> bool:
-    """Whether a page repeats the picture in small, or masks it."""
+    """Whether a page repeats the image in small, or masks it."""
     return bool(page.get(_SUBFILE, 0) & (_REDUCED | _MASK)) or page.get(_OLD_SUBFILE, 0) == _OLD_REDUCED
 
 
@@ -186,7 +186,7 @@ def _check_layout(page: _Directory) -> None:
 
 
 def _check_meaning(page: _Directory, photometric: int, depth: int, compression: int) -> None:
-    """Refuse values of which decoders make different pictures: they do not fill their bits or have them in another
+    """Refuse values of which decoders make different images: they do not fill their bits or have them in another
     order, are inks other than cyan, magenta, yellow and black, do not fit the palette, or may be differences."""
     if depth == 16 and 0 < (greatest := max(page.values.get(_GREATEST, (0,)))) < 2**15:
         raise refusal(Kind(f"a TIFF of {greatest.bit_length()} bits in 16", _ADVICE))

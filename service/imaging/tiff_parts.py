@@ -95,7 +95,7 @@ def _states_other_colours(jpeg: JpegImageFile, photometric: int) -> bool:
 
 
 def _parts(image: TiffImageFile, data: bytes) -> Iterator[tuple[memoryview, tuple[int, int], tuple[int, int]]]:
-    """The bytes of each strip or tile, the width and height that it fills of the picture, and its own.
+    """The bytes of each strip or tile, the width and height that it fills of the image, and its own.
 
     As for libtiff, one of no stated length is as long as the file.
     """

@@ -12,7 +12,7 @@ _LEAST_GAP = 1024
 def check_webp(data: bytes) -> None:
     """Raises :class:`MissingData` for pixels' data with a gap of zeros, as an interrupted download leaves it.
 
-    Zeros decode to some picture, as all bytes do: other damage is not found.
+    Zeros decode to some image, as all bytes do: other damage is not found.
     """
     width, height = webp_size(data)
     gap = bytes(max(_LEAST_GAP, width * height // _BLOCK))

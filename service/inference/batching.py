@@ -166,7 +166,7 @@ class Batcher:
 
     async def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
         if len(batch) > 1 and not isinstance(error, DeviceError):
-            log.warning("a batch of %d failed (%s); running its pictures singly", len(batch), type(error).__name__)
+            log.warning("a batch of %d failed (%s); running its images singly", len(batch), type(error).__name__)
             for item in batch:
                 if not item.result.done():
                     await self._answer([item])

@@ -53,7 +53,7 @@ class SelfCheck:
         negatives = run(session, 255 - frames)
         answers = run(session, frames)
         if any(are_identical(*pair) for pair in zip(negatives, answers, strict=True)):
-            raise EngineError("the canary picture and its negative get the same answer")
+            raise EngineError("the canary image and its negative get the same answer")
         self._check_meaning(frame, answers[0])
         return max(self.difference(answer) for answer in answers)
 
@@ -71,7 +71,7 @@ class SelfCheck:
         )
         tolerance = self._bundle.canary_tolerance(self._variant.name)
         if wrong := differences(found, expected, tolerance=tolerance):
-            raise CanaryError(f"the canary picture gets another prediction than the bundle expects: {'; '.join(wrong)}")
+            raise CanaryError(f"the canary image gets another prediction than the bundle expects: {'; '.join(wrong)}")
 
     def run(self, session: Session, frames: Frames) -> list[Answer]:
         """The answers for frames.
@@ -98,7 +98,7 @@ class SelfCheck:
         except EngineError:
             self._check_canary(session, str(error))
             return
-        raise DeviceError(f"{error}, but do when the same pictures are run again")
+        raise DeviceError(f"{error}, but do when the same images are run again")
 
     def _check_not_stuck(self, session: Session, frames: Frames, answers: list[Answer]) -> None:
         """Raise :class:`DeviceError` when different images get the same answer because the device is stuck."""
@@ -107,7 +107,7 @@ class SelfCheck:
         given = given if latest is None else [latest, *given]
         for (frame, answer), (next_frame, next_answer) in itertools.pairwise(given):
             if are_identical(answer, next_answer) and not np.array_equal(frame, next_frame):
-                self._check_canary(session, "different pictures got the same answer")
+                self._check_canary(session, "different images got the same answer")
                 return  # the device works: the images differ only where the network does not look
 
     def _check_canary(self, session: Session, suspicion: str) -> None:
@@ -115,6 +115,6 @@ class SelfCheck:
         try:
             difference = self.canary_difference(session, 1)
         except EngineError as error:
-            raise DeviceError(f"{suspicion}, and the canary picture failed", error) from error
+            raise DeviceError(f"{suspicion}, and the canary image failed", error) from error
         if difference > self._bundle.canary_tolerance(self._variant.name):
-            raise DeviceError(f"{suspicion}, and the canary picture's probabilities differ by {difference:.2g}")
+            raise DeviceError(f"{suspicion}, and the canary image's probabilities differ by {difference:.2g}")

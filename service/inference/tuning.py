@@ -32,7 +32,7 @@ def fastest_sessions(
     recorded = [replace(layout, single=True, graph=True) for layout in (first, last)]
     return Sessions(
         batched=_fastest("batches", present.batched, [last], load, batch),
-        single=_fastest("single pictures", present.single, [last, *recorded], load, single),
+        single=_fastest("single images", present.single, [last, *recorded], load, single),
     )
 
 

@@ -118,11 +118,11 @@ class JobStatus(Body):
     """How far a job is."""
 
     id: str = Field(pattern="^[0-9a-f]{32}$", description="names the job in addresses")
-    state: State = Field(description="`done`: every picture has its answer or its problem")
+    state: State = Field(description="`done`: every image has its answer or its problem")
     pictures: int = Field(ge=1, description="as many as were sent")
-    answered: int = Field(ge=0, description="pictures with an answer or a problem")
+    answered: int = Field(ge=0, description="images with an answer or a problem")
     failed: int = Field(ge=0, description="those of them with a problem")
-    operating_point: OperatingPointName = Field(description="of every picture")
+    operating_point: OperatingPointName = Field(description="of every image")
     created_at: datetime = Field(description="UTC")
     ended_at: datetime | None = Field(description="UTC; null until it is done")
     expires_at: datetime = Field(description="UTC; deleted from then on with its answers, and with what still waits")
@@ -133,7 +133,7 @@ class JobStatus(Body):
 class JobResult(BatchAnswer):
     """The result of one image of a job: what a batch says of it, and which image it is."""
 
-    index: int = Field(ge=0, description="of the picture in the job, from 0")
+    index: int = Field(ge=0, description="of the image in the job, from 0")
 
     @staticmethod
     def to_json(index: int, item: Item, *, prediction: str = "null", problem: str = "null") -> str:
@@ -145,7 +145,7 @@ class JobResult(BatchAnswer):
 class JobResults(Body):
     """A page of a job's results."""
 
-    results: list[JobResult] = Field(description="in order of completion, or of the pictures")
+    results: list[JobResult] = Field(description="in order of completion, or of the images")
     next: str | None = Field(
         description="the address of the next page; ask there again later while the job is not done. null: these were "
         "the last"

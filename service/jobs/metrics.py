@@ -32,13 +32,13 @@ class JobMetrics:
         self._reachable.set(math.nan)
         self._counts = Counts(
             gauge("cin_jobs", "Jobs that are kept, with those that are done"),
-            gauge("cin_jobs_pictures", "Pictures of jobs without a result"),
-            gauge("cin_jobs_bytes", "Bytes of all jobs: pictures, and room for answers"),
+            gauge("cin_jobs_pictures", "Images of jobs without a result"),
+            gauge("cin_jobs_bytes", "Bytes of all jobs: images, and room for answers"),
             gauge("cin_jobs_oldest_waiting_seconds", "Age of the oldest job that is not done"),
-            gauge("cin_jobs_idle_seconds", "Time since a picture was begun, while one waits"),
+            gauge("cin_jobs_idle_seconds", "Time since an image was begun, while one waits"),
         )
         self.pictures = Counter(
-            "cin_jobs_pictures_finished", "Pictures of jobs by what became of them", ["outcome"], registry=registry
+            "cin_jobs_pictures_finished", "Images of jobs by what became of them", ["outcome"], registry=registry
         )
         self.webhooks = Counter(
             "cin_jobs_webhooks", "Tries to announce the end of a job", ["outcome"], registry=registry

@@ -104,7 +104,7 @@ class Worker:
                 raise
             problem = self.problem_of(error)
             if problem.problem is INTERNAL and not isinstance(error, ServiceError):
-                log.error("a picture of a job failed: %s", type(error).__name__)
+                log.error("an image of a job failed: %s", type(error).__name__)
             if problem.problem.status in _PASSES and picture.delays < MOST_DELAYS:
                 seconds = min(2.0**picture.delays, _LONGEST_DELAY)
                 return await self.store.put_off(picture.job, picture.index, attempt, seconds=seconds)
@@ -122,11 +122,11 @@ class Worker:
         if picture.tries >= MOST_TRIES:
             entry = {"by": caller.name, "id": attempt, "job": picture.job}
             await self.predictor.audit.record("prediction", **entry, outcome=INTERNAL.name)
-            detail = f"{MOST_TRIES} processes ended while they worked on this picture; it is not tried again"
+            detail = f"{MOST_TRIES} processes ended while they worked on this image; it is not tried again"
             raise ServiceError(INTERNAL, detail)
         points = {point.name: point for point in self.predictor.scheduler.bundle.manifest.operating_points}
         if picture.operating_point not in points:
-            detail = "the model that serves now has no operating point of this name; send the picture again"
+            detail = "the model that serves now has no operating point of this name; send the image again"
             raise ServiceError(CONFLICT, detail)
         point, follow_up = points[picture.operating_point], picture.item.follow_up
         try:
@@ -135,7 +135,7 @@ class Worker:
                     begun.image, caller, point, began=began, id=attempt, follow_up=follow_up
                 )
         except TimeoutError:
-            detail = f"no answer within {self.deadline_seconds:g} s, each of several times; send the picture again"
+            detail = f"no answer within {self.deadline_seconds:g} s, each of several times; send the image again"
             raise ServiceError(DEADLINE, detail) from None
 
     @asynccontextmanager

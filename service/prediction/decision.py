@@ -28,23 +28,23 @@ Reason = Literal[
 Status = Literal["ok", "caution", "abstained"]
 
 REASONS: dict[Reason, str] = {
-    "not_dermoscopy": "the picture is unlike the dermoscopy pictures that the network learned from",
-    "blurred": "the picture is less sharp than those that the network learned from",
-    "too_dark": "more of the picture is dark than in those that the network learned from",
-    "too_bright": "more of the picture is nearly white than in those that the network learned from",
-    "no_colour": "the picture has shades of grey alone, and the network learned from colours",
-    "no_lesion_found": "the network found no lesion and judged the whole picture",
-    "tiny_lesion": "the lesion is smaller in the picture than those that the network learned from",
-    "lesion_touches_border": "the lesion reaches the edge of the picture, so part of it may be missing",
-    "several_lesions": "the picture seems to show more than one lesion, which were judged as one",
+    "not_dermoscopy": "the image is unlike the dermoscopy images that the network learned from",
+    "blurred": "the image is less sharp than those that the network learned from",
+    "too_dark": "more of the image is dark than in those that the network learned from",
+    "too_bright": "more of the image is nearly white than in those that the network learned from",
+    "no_colour": "the image has shades of grey alone, and the network learned from colours",
+    "no_lesion_found": "the network found no lesion and judged the whole image",
+    "tiny_lesion": "the lesion is smaller in the image than those that the network learned from",
+    "lesion_touches_border": "the lesion reaches the edge of the image, so part of it may be missing",
+    "several_lesions": "the image seems to show more than one lesion, which were judged as one",
     "branches_disagree": "the two branches name different diagnoses",
     "not_sure": "no diagnosis that the network knows is likely enough: a referral is advised, although the probability "
     "of malignancy is below the threshold",
-    "near_threshold": "the probability of malignancy is close to the threshold: another picture of the lesion may get "
+    "near_threshold": "the probability of malignancy is close to the threshold: another image of the lesion may get "
     "the other advice",
-    "near_not_sure": "the likeliest diagnosis is about as likely as it must be: another picture of the lesion may get "
+    "near_not_sure": "the likeliest diagnosis is about as likely as it must be: another image of the lesion may get "
     "the other advice",
-    "small_picture": "the picture has fewer pixels than the network takes",
+    "small_picture": "the image has fewer pixels than the network takes",
     "burned_in_annotation": CAUTIONS["burned_in_annotation"],
     "recognizable_features": CAUTIONS["recognizable_features"],
 }

@@ -41,17 +41,17 @@ class PredictionMetrics(Metrics):
         self._abstentions = self._counter("abstentions", "Reasons for which nothing was advised", "reason")
         quality = {
             "sharpness": ("Change between pixels, as a share of that over four", SHARES),
-            "dark_share": ("Share of the picture that is dark", SHARES),
-            "bright_share": ("Share of the picture that is nearly white", SHARES),
+            "dark_share": ("Share of the image that is dark", SHARES),
+            "bright_share": ("Share of the image that is nearly white", SHARES),
             "colour": ("Largest channel less the smallest, on average of 255", COLOURS),
-            "unfamiliarity": ("Distance from the training pictures", DISTANCES),
+            "unfamiliarity": ("Distance from the training images", DISTANCES),
         }
         self._quality = {name: self._histogram(name, *described) for name, described in quality.items()}
-        self._crop_area = self._histogram("crop_area", "Share of the picture inside the crop box", SHARES)
-        self._lesion_fraction = self._histogram("lesion_fraction", "Share of the picture that is lesion", SHARES)
+        self._crop_area = self._histogram("crop_area", "Share of the image inside the crop box", SHARES)
+        self._lesion_fraction = self._histogram("lesion_fraction", "Share of the image that is lesion", SHARES)
         self._reference = self._gauge(
             "probability_reference",
-            "The bundle's share of pictures with a probability above one edge and at most the other",
+            "The bundle's share of images with a probability above one edge and at most the other",
             *("diagnosis", "over", "le"),
         )
         self._feedback = self._counter(

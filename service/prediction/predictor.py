@@ -47,7 +47,7 @@ FAILURES = (
 )
 
 _GIVEN_UP = "given-up"
-_CANARY = "the canary picture"  # its own client, so that it does not wait for other clients' images
+_CANARY = "the canary image"  # its own client, so that it does not wait for other clients' images
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Predictor:
         data, expected = await asyncio.to_thread(lambda: (picture.read_bytes(), engine.canary_frame))
         decoded = await self.decoders.decode(data, _CANARY)
         if not np.array_equal(decoded.picture.frame, expected):
-            self.health.fail("a decoder process gives another frame of the canary picture")
+            self.health.fail("a decoder process gives another frame of the canary image")
 
     def take_back(self, result: Result, caller: Caller) -> asyncio.Future[tuple[None, None]]:
         """Roll back a committed prediction that did not reach its client. The result is done when it is deleted, which

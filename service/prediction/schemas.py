@@ -41,10 +41,10 @@ class BranchProbabilities(Body):
 class Performance(Body):
     """The measured rates of an operating point on images of known diagnosis; they hold at any prevalence."""
 
-    sensitivity: Interval = Field(description="share of its malignant pictures that are referred")
-    specificity: Interval = Field(description="share of its benign pictures that are not")
-    measured_on: str = Field(description="which pictures", examples=["isic2017-test (600 pictures)"])
-    held_out: bool = Field(description="false: the threshold was chosen on the same pictures, so the rates flatter")
+    sensitivity: Interval = Field(description="share of its malignant images that are referred")
+    specificity: Interval = Field(description="share of its benign images that are not")
+    measured_on: str = Field(description="which images", examples=["isic2017-test (600 images)"])
+    held_out: bool = Field(description="false: the threshold was chosen on the same images, so the rates flatter")
 
     @classmethod
     def of(cls, point: OperatingPoint) -> Self:
@@ -75,7 +75,7 @@ class DecisionBody(Body):
     )
     refer: bool | None = Field(description="whether a referral is advised; null when nothing is advised")
     status: Status = Field(
-        description="`caution`: there are reasons to look twice; `abstained`: the picture is not fit for advice, and "
+        description="`caution`: there are reasons to look twice; `abstained`: the image is not fit for advice, and "
         "nothing is advised"
     )
     reasons: list[Reason] = Field(description="; ".join(f"`{name}`: {text}" for name, text in REASONS.items()))
@@ -107,9 +107,9 @@ class CropBox(Body):
 class Lesion(Body):
     """Where the network looked."""
 
-    found: bool = Field(description="false: no lesion was found and the whole picture was used")
-    fraction: Share = Field(description="the lesion's share of the picture, 0 to 1")
-    crop_box: CropBox = Field(description="what the first branch was shown; the second one may see the whole picture")
+    found: bool = Field(description="false: no lesion was found and the whole image was used")
+    fraction: Share = Field(description="the lesion's share of the image, 0 to 1")
+    crop_box: CropBox = Field(description="what the first branch was shown; the second one may see the whole image")
 
 
 class ImageBody(Body):
@@ -147,7 +147,7 @@ class ModelBody(Body):
 class Timings(Body):
     """Milliseconds."""
 
-    decode: float = Field(ge=0, description="ms to read the picture")
+    decode: float = Field(ge=0, description="ms to read the image")
     queue: float = Field(ge=0, description="ms of waiting for the network")
     inference: float = Field(ge=0, description="ms in the network")
     total: float = Field(ge=0, description="ms from the request to its answer")
@@ -170,7 +170,7 @@ EXAMPLE: dict[str, Any] = {
         "performance": {
             "sensitivity": {"value": 0.85, "low": 0.78, "high": 0.91},
             "specificity": {"value": 0.63, "low": 0.59, "high": 0.67},
-            "measured_on": "isic2017-test (600 pictures)",
+            "measured_on": "isic2017-test (600 images)",
             "held_out": True,
         },
         "prevalence": 0.187,
@@ -263,14 +263,14 @@ class BatchAnswer(Body):
     """The result of one image of a batch: its prediction, or its problem."""
 
     reference: str | None = Field(description="the client's own, from the form field `reference`; not kept")
-    prediction: Prediction | None = Field(description="null when there is a problem with this picture")
+    prediction: Prediction | None = Field(description="null when there is a problem with this image")
     problem: Problem | None = Field(description="null when there is a prediction")
 
 
 class BatchAnswers(Body):
     """The answers to the images of one request, in their order."""
 
-    answers: list[BatchAnswer] = Field(description="as many as pictures, in their order")
+    answers: list[BatchAnswer] = Field(description="as many as images, in their order")
 
 
 class ModelCard(Body):
@@ -283,7 +283,7 @@ class ModelCard(Body):
     provider: str = Field(description="processor", examples=["cpu"])
     operating_point: OperatingPointName = Field(description="used where a request names none")
     keeps_ledger: bool = Field(description="whether lesions can be followed over time: `CIN_LEDGER`")
-    takes_jobs: bool = Field(description="whether many pictures can be sent as a job: `CIN_JOBS_URL`")
+    takes_jobs: bool = Field(description="whether many images can be sent as a job: `CIN_JOBS_URL`")
     abstains: Abstains = Field(description="what `CIN_ABSTAIN` says, or that this model has no limits to abstain at")
 
 
@@ -294,7 +294,7 @@ class Readiness(Body):
     reason: str | None = Field(description="why not; null when ready")
     provider: str = Field(description="processor", examples=["cpu"])
     variant: str = Field(description="precision", examples=["fp32"])
-    queue_depth: int = Field(ge=0, description="pictures waiting for the network")
+    queue_depth: int = Field(ge=0, description="images waiting for the network")
     canary_max_difference: float | None = Field(
         description="largest difference of a probability in the last self-check; null before the first"
     )

@@ -41,7 +41,7 @@ def key(access: Access) -> str:
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, access: Access) -> Iterator[Server]:
-    """A service that asks for keys and gives no advice on dark pictures."""
+    """A service that asks for keys and gives no advice on dark images."""
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("clients") / "examining", limits=True)
     with serving(bundle=bundle.folder, keys=access.file) as running:
         yield running

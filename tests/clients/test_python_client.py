@@ -41,7 +41,7 @@ def package(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def send(package: ModuleType, server: Server, key: str, picture: bytes) -> Any:
-    """The detailed response to one picture as a form."""
+    """The detailed response to one image as a form."""
     api = importlib.import_module("cin_client.api.predictions.create_prediction")
     models, types = (importlib.import_module(f"cin_client.{name}") for name in ("models", "types"))
     client = package.AuthenticatedClient(base_url=server.url, token=key)

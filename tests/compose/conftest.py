@@ -41,7 +41,7 @@ def compose() -> list[str]:
 
 @pytest.fixture(scope="session")
 def picture() -> bytes:
-    """A real dermoscopy picture: an original where there are any, else the canary."""
+    """A real dermoscopy image: an original where there are any, else the canary."""
     data = find_data()
     path = SHIPPED_BUNDLE / "canary.jpg" if data is None else data / "samples" / "ISIC_0000016.jpg"
     return path.read_bytes()

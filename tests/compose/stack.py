@@ -134,7 +134,7 @@ class Stack:
 
 
 def damage(bundle: Path) -> None:
-    """Give the canary another picture than the one its known answer is for."""
+    """Give the canary another image than the one its known answer is for."""
     path = bundle / "canary.jpg"
     with Image.open(path) as picture:
         ImageOps.invert(picture.convert("RGB")).save(path)
@@ -156,5 +156,5 @@ def in_container(id: str, *command: str, check: bool = True) -> subprocess.Compl
 
 
 def predict(client: httpx.Client, picture: bytes) -> httpx.Response:
-    """Send a picture in a form."""
+    """Send an image in a form."""
     return client.post("/predict", files={"image": ("lesion.jpg", picture)})

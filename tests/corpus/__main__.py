@@ -3,7 +3,7 @@
 Prints a line for each file, as CSV: name, bytes, status, seconds, memory of the service and its decoders in MB above
 that before, format, difference to the independent decoder and colour engine (of 255, on average over the pixels of the
 frame as it is shown), and what was wrong with the file. Exits with 1 when the service failed, or answered another
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NO_ORIENTATION = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw pro
 
 
 class Compression(NamedTuple):
-    """What the bundle does to pictures."""
+    """What the bundle does to images."""
 
     frame_size: int
     quality: int | None  # of the JPEG compression of frames

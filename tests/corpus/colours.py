@@ -26,7 +26,7 @@ _UNSTATED = 2
 
 
 def profile_of(data: bytes) -> bytes | None:
-    """An ICC profile of the colours that a picture states; None for sRGB. Raises ``ValueError`` for unknown ones."""
+    """An ICC profile of the colours that an image states; None for sRGB. Raises ``ValueError`` for unknown ones."""
     with Image.open(io.BytesIO(data)) as image:
         embedded = image.info.get("icc_profile")
         if image.format == "PNG":
@@ -56,7 +56,7 @@ def _of_png(data: bytes, embedded: bytes | None) -> bytes | None:
     if len(content := stated.get(b"cHRM", b"")) == 32:
         stated_values = [value / 100_000 for value in struct.unpack(">8I", content)]
         white, primaries = stated_values[:2], tuple(stated_values[2:])
-    # Viewers take what is nearly sRGB for it, and what no picture has for a mistake.
+    # Viewers take what is nearly sRGB for it, and what no image has for a mistake.
     is_srgb = b"gAMA" not in stated or not 0.9 <= gamma <= 3 or (primaries == _PRIMARIES[1] and abs(gamma - 2.2) < 0.1)
     return _profile(white, primaries, None if is_srgb else gamma)
 

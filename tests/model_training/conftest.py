@@ -1,4 +1,4 @@
-"""One small experiment, run through the command line from pictures to bundle, shared by the tests that look at it."""
+"""One small experiment, run through the command line from images to bundle, shared by the tests that look at it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _few_images_for_faithfulness() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> SmallExperiment:
-    """All five commands, in order, on synthetic pictures."""
+    """All five commands, in order, on synthetic images."""
     root = tmp_path_factory.mktemp("experiment")
     small = SmallExperiment(root / "data", root / "cache", root / "run", root / "bundle", root / "ledger.jsonl")
     write_isic2017(small.data, size=96, train=24, validation=18, test=12, seed=1)

@@ -1,4 +1,4 @@
-"""Small runs of the real stages on synthetic pictures; as a program, one that may be killed or stopped on the way."""
+"""Small runs of the real stages on synthetic images; as a program, one that may be killed or stopped on the way."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REGRESSION = {"classifier_layers": 1, "classifier_features": "all", "classifier_
 
 
 def small_frames(num: int = 12, size: int = 32) -> FrameSet:
-    """Synthetic pictures in memory, the classes in turn."""
+    """Synthetic images in memory, the classes in turn."""
     rng = np.random.default_rng(0)
     drawn = [synthesise(CLASSES_2017[i % 3], size, rng) for i in range(num)]
     return FrameSet(

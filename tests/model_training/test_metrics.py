@@ -219,7 +219,7 @@ def test_shares_of_the_training_set_calibrate_what_a_weighted_loss_has_levelled(
     truth = labels.numpy()
     before, after = (summed_probabilities(logits, *c)[0].double().numpy() for c in (balanced, shifted))
     assert classwise_calibration_error(truth, after) < 0.01 < 0.1 < classwise_calibration_error(truth, before)
-    # Fitted on pictures with many more of the second class, it is the same temperature.
+    # Fitted on images with many more of the second class, it is the same temperature.
     chosen = torch.cat([torch.nonzero(labels == k).flatten()[:n] for k, n in enumerate((1000, 1900, 3000))])
     here = -class_weights(labels[chosen], 3).log()
     elsewhere = fit_calibration(logits[chosen], labels[chosen], fitted_at_K=here, used_at_K=mixed)

@@ -1,4 +1,4 @@
-"""The synthetic pictures: seeded, labelled by the lesion alone, and learnable."""
+"""The synthetic images: seeded, labelled by the lesion alone, and learnable."""
 
 from __future__ import annotations
 

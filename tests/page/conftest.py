@@ -31,7 +31,7 @@ from service.settings import SHIPPED_BUNDLE
 from tests.page.browsing import Server, launch, serving
 from tests.service.tiny_bundle import write_tiny_bundle
 
-# A picture on its way to the service; a kept prediction has a longer path.
+# An image on its way to the service; a kept prediction has a longer path.
 UPLOAD = "**/v1/predictions*"
 
 _FAILED_LOAD = re.compile(r"Failed to load resource: (?:the server responded with a status of (\d+)|(net::\w+))")
@@ -109,13 +109,13 @@ class Visit:
             self.page.locator(f"#{which} > summary").click()
 
     def choose_map(self, name: str) -> None:
-        """Lay a map over the picture, and wait for it."""
+        """Lay a map over the image, and wait for it."""
         self.page.locator("#maps label", has_text=name).click()
         expect(self.page.locator("#view-text")).to_contain_text(name, ignore_case=True)
         expect(self.page.locator("#view-text")).to_contain_text("attention")
 
     def inspect(self, name: str) -> None:
-        """A state: pictures of it, and no violation of the accessibility rules in either theme."""
+        """A state: images of it, and no violation of the accessibility rules in either theme."""
         for theme, rules in RULES.items():
             self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             self.page.screenshot(path=self.folder / f"{name}-{theme}.png", full_page=True)

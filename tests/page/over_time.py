@@ -1,4 +1,4 @@
-"""A clinic's lesions, as its pictures show them, and the page's part about them."""
+"""A clinic's lesions, as its images show them, and the page's part about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 def files(*colours: Colour) -> list[FilePayload]:
-    """Pictures for the page; red ones are referred, the redder the higher their risk, and blue ones are not."""
+    """Images for the page; red ones are referred, the redder the higher their risk, and blue ones are not."""
     return [
         {"name": f"{at}.png", "mimeType": "image/png", "buffer": picture_bytes(dark_square(colour))}
         for at, colour in enumerate(colours)
@@ -21,7 +21,7 @@ def files(*colours: Colour) -> list[FilePayload]:
 
 
 def take(page: Page, lesion: str, visit: str, colours: Sequence[Colour]) -> None:
-    """Send pictures of one lesion at one visit, from any part of the page, and wait for all answers."""
+    """Send images of one lesion at one visit, from any part of the page, and wait for all answers."""
     if page.locator("#start").is_hidden():
         page.locator("#new").click()
     before = page.locator("#session .item").count()

@@ -1,4 +1,4 @@
-"""A picture for the page, handed over as a browser would, and what is seen of it."""
+"""An image for the page, handed over as a browser would, and what is seen of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture that gets no assessment: its reasons, and no figure of a diagnosis anywhere."""
+"""An image that gets no assessment: its reasons, and no figure of a diagnosis anywhere."""
 
 from __future__ import annotations
 

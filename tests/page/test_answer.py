@@ -1,4 +1,4 @@
-"""What is said of a picture at first sight and on a closer look: the decision, its limits, the evidence."""
+"""What is said of an image at first sight and on a closer look: the decision, its limits, the evidence."""
 
 from __future__ import annotations
 

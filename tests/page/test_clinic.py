@@ -54,7 +54,7 @@ def test_the_risk_is_converted_by_the_service(visit: Visit, server: Server) -> N
     expect(page.locator(".gauge-label")).to_have_text(f"Decision threshold {rough(said['decision']['threshold'])}")
     expect(page.locator(".decision")).to_contain_text("where 2% of lesions are melanoma")
     expect(page.locator("#prevalence")).to_be_focused()
-    # The picture's evidence is what it was.
+    # The image's evidence is what it was.
     assert (place(page, "risk-mark"), place(page, "threshold")) == pytest.approx(marks, abs=1e-4)
     expect(page.locator(".decision h3")).to_have_text("Refer")
     expect(page.locator("#session .item .verdict")).to_have_text(rough(odds / (1 + odds)))

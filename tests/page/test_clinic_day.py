@@ -1,4 +1,4 @@
-"""A clinic's day with a ledger, and the next: twenty pictures of eight lesions, three visits, two histologies."""
+"""A clinic's day with a ledger, and the next: twenty images of eight lesions, three visits, two histologies."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RED, REDDER, BLUE = (60, 20, 20), (255, 20, 20), (0, 90, 120)
 
 
 def shade(colour: Colour, number: int) -> Colour:
-    """Another picture of nearly the same lesion."""
+    """Another image of nearly the same lesion."""
     return colour[0], colour[1] + number, colour[2]
 
 
-# Of each lesion the pictures of its visits.
+# Of each lesion the images of its visits.
 DAY: dict[str, list[list[Colour]]] = {
     "L-1": [[RED, shade(RED, 1)], [shade(RED, 2), shade(RED, 3)], [REDDER, shade(REDDER, 1)]],
     "L-2": [[shade(RED, 4)], [shade(RED, 5)], [shade(RED, 6)]],

@@ -1,4 +1,4 @@
-"""How a picture comes in, and how kinds that browsers do not show are shown."""
+"""How an image comes in, and how kinds that browsers do not show are shown."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_the_print_is_one_page_with_everything(visit: Visit, pictures_folder: Pa
     assert verdict["y"] + verdict["height"] <= picture["y"]
     pdf = paper(page, pictures_folder / f"print-{which}.pdf")
     assert pages_of(pdf) == 1
-    assert images_of(pdf) >= 3, "the picture twice, and the map"
+    assert images_of(pdf) >= 3, "the image twice, and the map"
 
 
 def test_a_comparison_is_printed(visit: Visit, pictures_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page shows why there is no answer, and keeps the picture."""
+"""The page shows why there is no answer, and keeps the image."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_full_service_is_asked_again_after_a_countdown(visit_to: Open, tiny_bu
 def test_a_service_that_no_longer_trusts_itself(visit_to: Open, tiny_bundle: Bundle) -> None:
     with serving(bundle=tiny_bundle.folder) as server:
         visit = visit_to(server.url, "503")
-        server.service.health.fail("the canary picture failed")
+        server.service.health.fail("the canary image failed")
         visit.page.locator(".example").first.click()
         expect(visit.page.locator(".problem")).to_contain_text("not ready")
         expect(visit.page.get_by_role("button", name="Try again")).to_be_visible()

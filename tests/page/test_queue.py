@@ -1,4 +1,4 @@
-"""Several pictures at once: each with its progress, its reason when it fails, and its place by risk."""
+"""Several images at once: each with its progress, its reason when it fails, and its place by risk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     for at in range(9):
         shutil.copy(BENIGN if at % 3 else EXAMPLE, folder / f"lesion-{at}.jpg")
-    (folder / "letter.txt").write_text("no picture")
+    (folder / "letter.txt").write_text("no image")
     (folder / "small.png").write_bytes(picture_bytes(Image.new("RGB", (20, 20))))
     (folder / "cut.jpg").write_bytes(EXAMPLE.read_bytes()[:5000])
     (folder / ".DS_Store").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Several pictures: the list of the tab, side by side, deleted."""
+"""Several images: the list of the tab, side by side, deleted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_both(visit: Visit) -> list[dict[str, object]]:
 
 
 def view(page: Page, pane: int) -> list[float]:
-    """Zoom and position of a pane: what the picture's middle is moved by, in widths of the picture."""
+    """Zoom and position of a pane: what the image's middle is moved by, in widths of the image."""
     measure = """(stage) => {
       const value = (name) => parseFloat(stage.style.getPropertyValue(name));
       const [x, scale, width, height] = ["--x", "--scale", "--width", "--height"].map(value);

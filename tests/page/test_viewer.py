@@ -1,4 +1,4 @@
-"""The picture in its viewer: maps, spots, zoom, and all of it without a mouse."""
+"""The image in its viewer: maps, spots, zoom, and all of it without a mouse."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_click_shows_what_is_related_to_the_spot(visit: Visit) -> None:
         lambda response: "/maps/correlation" in response.url and "x=" in response.url
     ) as answered:
         page.mouse.click(stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2)
-    # The middle of the picture is in the middle spot of a crop of nearly all of it.
+    # The middle of the image is in the middle spot of a crop of nearly all of it.
     assert f"x={(box['x0'] + box['x1']) / 2:g}&y={(box['y0'] + box['y1']) / 2:g}" in answered.value.url
     expect(page.locator("#stage .spot")).to_have_count(1)
     expect(page.locator("#view-text")).to_contain_text("related to the spot")
@@ -138,7 +138,7 @@ def test_a_turned_view_knows_the_spots_of_the_upright_picture(visit: Visit) -> N
     for turns in range(4):
         if turns:
             page.get_by_role("button", name="Turn").click()
-        # A quarter of the picture's width to the right of its middle, as it was upright.
+        # A quarter of the image's width to the right of its middle, as it was upright.
         shown = page.locator("#stage .picture").bounding_box()
         assert shown is not None
         assert (shown["width"] > shown["height"]) is (turns % 2 == 0)

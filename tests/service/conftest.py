@@ -81,7 +81,7 @@ def store_of(client: TestClient) -> RecordStore:
 
 @pytest.fixture
 def sample_picture(data_root: Path) -> Path:
-    """A real dermoscopy picture, 1022 x 767 pixels."""
+    """A real dermoscopy image, 1022 x 767 pixels."""
     return data_root / "samples" / "ISIC_0000016.jpg"
 
 

@@ -1,4 +1,4 @@
-"""Pictures made to harm: small files that ask for much memory or time, files that are two things at once."""
+"""Images made to harm: small files that ask for much memory or time, files that are two things at once."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def grey_tiff(*entries: TiffEntry, pixels: bytes = b"", following: int = 0, side
 
 
 def jpeg() -> bytes:
-    """A harmless picture."""
+    """A harmless image."""
     return picture_bytes(dark_square(), "JPEG")
 
 
 def large(image_format: str, **options: object) -> bytes:
-    """A picture of the largest size in a small file."""
+    """An image of the largest size in a small file."""
     return picture_bytes(Image.new("RGB", LARGEST, (120, 60, 50)), image_format, **options)
 
 
@@ -137,7 +137,7 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
         "sides of more than 30,000 pixels": (413, [png((1_250_000, 32), 0), png((32, 1_250_000), 0)]),
         "black and white": (415, [png((64, 64), 0, bits=1), picture_bytes(Image.new("1", (64, 64)), "TIFF"), fax()]),
         "text and pages": (415, [b"hello", b"<html><img src=x></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>"]),
-        "other pictures": (415, [picture_bytes(grey, kind) for kind in ("GIF", "PPM", "ICO", "TGA")] + [heic]),
+        "other images": (415, [picture_bytes(grey, kind) for kind in ("GIF", "PPM", "ICO", "TGA")] + [heic]),
         "documents": (415, [b"%PDF-1.7\n" + bytes(99), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]),
         "DICOM data sets": (415, [b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bytes(99)]),
         "archives": (415, [archive(), archive() + data, b"\x1f\x8b\x08" + bytes(99)]),
@@ -199,7 +199,7 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
 
 
 def accepted() -> dict[str, bytes]:
-    """What looks like harm and is a picture all the same: answered, and nothing of it comes back."""
+    """What looks like harm and is an image all the same: answered, and nothing of it comes back."""
     data, deflated = jpeg(), zlib.compress(bytes(64 * 64))
     strip = [(278, 4, 1, 64), (273, 4, 1, 8), (279, 4, 1, len(deflated))]
     start = 8 + len(deflated)
@@ -235,7 +235,7 @@ def exif_of(orientation: int) -> Image.Exif:
     return exif
 
 
-# Small files of the largest allowed pictures, of every format and mode; made on demand.
+# Small files of the largest allowed images, of every format and mode; made on demand.
 LARGEST_PICTURES: dict[str, Callable[[], bytes]] = {
     "PNG": lambda: png(LARGEST),
     "PNG, 16 bits": lambda: png(LARGEST, bits=16),
@@ -256,7 +256,7 @@ def costly_profile() -> bytes:
 
 
 def costly_pictures() -> dict[str, bytes]:
-    """The largest picture of every kind that takes more than its pixels: alpha, palettes, profiles, turned ones."""
+    """The largest image of every kind that takes more than its pixels: alpha, palettes, profiles, turned ones."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     rgb = Image.new("RGB", LARGEST, (180, 120, 100))
     rgba = rgb.convert("RGBA")

@@ -33,7 +33,7 @@ async def running(
 
 
 async def _queue_as_for_a_gpu(service: Service) -> None:
-    """One thread runs the network, while pictures are decoded; on a CPU both would share the cores."""
+    """One thread runs the network, while images are decoded; on a CPU both would share the cores."""
     settings = service.settings
     await service.scheduler.batcher.stop()
     service.scheduler.batcher = Batcher(

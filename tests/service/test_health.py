@@ -58,7 +58,7 @@ def test_a_late_canary_is_a_failure_unless_later_images_are_answered(
             release.set()
             return predictor.health.failure
 
-    assert asyncio.run(failure()) == (None if is_busy else "the canary picture got no answer in time")
+    assert asyncio.run(failure()) == (None if is_busy else "the canary image got no answer in time")
 
 
 def test_a_decoder_that_gives_a_wrong_frame_ends_the_service(

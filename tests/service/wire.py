@@ -1,4 +1,4 @@
-"""Pictures sent, and problems recognised."""
+"""Images sent, and problems recognised."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FORM = {"image": ("lesion.png", PICTURE)}
 
 
 def post(client: TestClient, data: bytes | Iterator[bytes], kind: str = "image/png", **query: str) -> httpx.Response:
-    """Send a picture as the body."""
+    """Send an image as the body."""
     response: httpx.Response = client.post("/predict", content=data, headers={"content-type": kind}, params=query)
     return response
 
 
 def post_form(client: TestClient, data: bytes, name: str = "lesion.png") -> httpx.Response:
-    """Send a picture in a form."""
+    """Send an image in a form."""
     response: httpx.Response = client.post("/predict", files={"image": (name, data)})
     return response
 

@@ -114,7 +114,7 @@ def audit_sets(root: Path, only: Sequence[str] = (), *, console: Console) -> Aud
     if not found:
         raise AuditError(f"none of {', '.join(names)} can be read: {next(iter(reports.values())).detail}")
     with ProgressBar(console=console, transient=True) as bar:
-        task = bar.add_task("examining pictures and masks", total=sum(len(s.samples) for s in found.values()))
+        task = bar.add_task("examining images and masks", total=sum(len(s.samples) for s in found.values()))
         examined = examine(found.values(), progress=lambda: bar.advance(task))
     for name, pictures in found.items():
         reports[name] = _set_report(pictures, [e for e in examined if e.set == name])

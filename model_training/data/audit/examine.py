@@ -76,7 +76,7 @@ def _mask_problems(path: Path, size: tuple[int, int] | None) -> list[str]:
         return [f"{path.name}: not a readable mask ({error})"]
     problems = []
     if size not in (None, mask.size):
-        problems.append(f"{path.name}: {mask.size[0]} x {mask.size[1]}, another size than its picture")
+        problems.append(f"{path.name}: {mask.size[0]} x {mask.size[1]}, another size than its image")
     if mask.getextrema() == (0, 0):
         problems.append(f"{path.name}: no lesion in it")
     return problems

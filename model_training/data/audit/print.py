@@ -19,10 +19,10 @@ def print_audit(report: AuditReport, console: Console) -> None:
     for each in report.sets:
         if each.status != "read":
             console.print(f"{each.name} is {each.status}: {each.detail}", highlight=False, markup=False)
-        _list(console, f"{each.name}: pictures missing", each.missing_pictures)
+        _list(console, f"{each.name}: images missing", each.missing_pictures)
         _list(console, f"{each.name}: masks missing", each.missing_masks)
         _list(console, f"{each.name}: files that cannot be used as they are", each.problems)
-    console.print("pictures that sets share; bytes and look are counted under other ids only:")
+    console.print("images that sets share; bytes and look are counted under other ids only:")
     console.print(_pairs_table(report))
     for by_bytes, title in ((True, "the same file under several ids"), (False, "look alike, other bytes")):
         found = [c for c in report.copies if c.same_bytes == by_bytes]

@@ -91,7 +91,7 @@ def download_challenge(
     for name in SET_NAMES:
         if name.startswith(challenge):
             pictures = read_set(root, name)
-            console.print(f"{name}: {len(pictures.samples):,} pictures, each with its mask and label", highlight=False)
+            console.print(f"{name}: {len(pictures.samples):,} images, each with its mask and label", highlight=False)
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def _check_complete(unpacked: Path, file: OfficialFile, *, accept_changed: bool)
     num_items = sum("superpixels" not in id for id in ids)
     if num_items != file.num_items and not accept_changed:
         raise DownloadError(
-            f"{unpacked} holds {num_items:,} pictures or masks, the official set {file.num_items:,}; move the folder "
+            f"{unpacked} holds {num_items:,} images or masks, the official set {file.num_items:,}; move the folder "
             f"and {file.name}, if it is there, away and run the same command again, or add --accept-changed to go on "
             "with what is there"
         )

@@ -88,7 +88,7 @@ def wanted_entries(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.
         seen.add(name.lower())
         entries[name] = info
     if not entries:
-        raise ArchiveError(f"{archive} has no picture, mask or table in it; download it again")
+        raise ArchiveError(f"{archive} has no image, mask or table in it; download it again")
     total = sum(entry.file_size for entry in entries.values())
     allowed = min(MAX_BYTES, max(RATIO_FREE_BYTES, MAX_RATIO * archive.stat().st_size))
     if total > allowed:

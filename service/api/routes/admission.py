@@ -12,7 +12,7 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/admission", status_code=204, responses=documented(*ADMITTED, QUEUE_FULL))
 async def get_admission(service: ServiceDep, caller: KnownCallerDep) -> None:
-    """Whether a picture of this caller would be taken now: for a proxy that asks before it reads an upload.
+    """Whether an image of this caller would be taken now: for a proxy that asks before it reads an upload.
 
     The question does not count against the caller's rate; the upload does.
     """

@@ -55,7 +55,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     **documented(*_ERRORS),
 }
 
-_SPOT = "pixel of the upright picture, for `map=correlation`; {} goes with it"
+_SPOT = "pixel of the upright image, for `map=correlation`; {} goes with it"
 MapQuery = Annotated[MapKind, Query(alias="map", description="which map")]
 MapPath = Annotated[MapKind, Path(alias="map", description="which map")]
 BranchQuery = Annotated[BranchChoice, Query(description="a branch's own map, or the mean of both")]
@@ -91,8 +91,8 @@ SpotDep = Annotated[tuple[float, float] | None, Depends(choose_spot)]
 async def choose_look(
     spot: SpotDep,
     branch: BranchQuery = "mean",
-    view: Annotated[View, Query(description="over the whole picture, with the crop box, or over the crop")] = "frame",
-    layer: Annotated[Layer, Query(description="the map over the picture, or one of both alone")] = "all",
+    view: Annotated[View, Query(description="over the whole image, with the crop box, or over the crop")] = "frame",
+    layer: Annotated[Layer, Query(description="the map over the image, or one of both alone")] = "all",
     opacity: Annotated[float, Query(ge=0.0, le=1.0, description="of the map, 0 to 1; rounded to a twentieth")] = 0.6,
 ) -> Look:
     """How the client wants a map to be drawn: few different overlays, so that the cache has them."""
@@ -106,12 +106,12 @@ LookDep = Annotated[Look, Depends(choose_look)]
 async def get_map(
     id: str, kind: MapPath, request: Request, service: ServiceDep, caller: CallerDep, look: LookDep
 ) -> Response:
-    """An attention map over the picture (`view=frame`, with the crop box) or over the crop.
+    """An attention map over the image (`view=frame`, with the crop box) or over the crop.
 
     For `correlation`, `x` and `y` pick a spot and show what the network relates to it; without them, how much each spot
-    is attended to. Colours have a fixed scale; a map without evidence is not drawn, and the picture says so.
-    `layer=map` is the map alone, transparent where there is none, to be laid over the picture elsewhere;
-    `layer=picture` is the picture as the network was given it.
+    is attended to. Colours have a fixed scale; a map without evidence is not drawn, and the image says so.
+    `layer=map` is the map alone, transparent where there is none, to be laid over the image elsewhere;
+    `layer=picture` is the image as the network was given it.
     """
     return await _overlay(id, request, service, caller, look.options(kind))
 
@@ -185,7 +185,7 @@ async def _summary(
 
 
 async def _draw(service: Service, caller: Caller, function: Callable[[], T]) -> T:
-    """The result of ``function``, which draws; it takes a slot and has a deadline, as a picture has."""
+    """The result of ``function``, which draws; it takes a slot and has a deadline, as an image has."""
     seconds = service.settings.deadline_seconds
     try:
         with service.admission.enter(caller.counted_as) as entry:

@@ -1,4 +1,4 @@
-"""``POST /v1/predictions/batch``: several pictures in one request."""
+"""``POST /v1/predictions/batch``: several images in one request."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ _ERRORS = (
 async def create_predictions(
     request: Request, service: ServiceDep, caller: CallerDep, point: PointDep, view: ViewDep
 ) -> Response:
-    """Judge several dermoscopy pictures: a multipart form with the field `image` once for each, and none or as many
-    fields `reference`, which come back with the answers; `lesion`, empty where a picture has none; and `visit`.
+    """Judge several dermoscopy images: a multipart form with the field `image` once for each, and none or as many
+    fields `reference`, which come back with the answers; `lesion`, empty where an image has none; and `visit`.
 
-    The answers come in the order of the pictures: each a prediction, or the problem with that picture.
+    The answers come in the order of the images: each a prediction, or the problem with that image.
     """
     began, settings = perf_counter(), service.settings
     most = min(settings.batch_pictures, settings.queue_size)
@@ -126,14 +126,14 @@ async def predict_all(
     began: float,
     ends: float,
 ) -> list[Result | ServiceError]:
-    """The outcome of each picture by ``ends``, in the event loop's time. When cancelled, none of them is kept."""
+    """The outcome of each image by ``ends``, in the event loop's time. When cancelled, none of them is kept."""
 
     async def predict_one(data: bytes, follow_up: FollowUp | None) -> Result | ServiceError:
         try:
             async with asyncio.timeout_at(ends):
                 return await predictor.predict(data, caller, point, began=began, follow_up=follow_up)
         except TimeoutError:
-            detail = "no answer in the time that the whole request has; send this picture again"
+            detail = "no answer in the time that the whole request has; send this image again"
             return ServiceError(DEADLINE, detail)
         except EXPECTED as error:
             return problem_of(error)

@@ -23,7 +23,7 @@ _PAGE = """<!doctype html>
 """
 # Without the address, Swagger UI would ask a validator on another site about the schema.
 _START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});\n'
-# Swagger UI sets styles on elements, and shows icons and pictures from data: and blob: addresses.
+# Swagger UI sets styles on elements, and shows icons and images from data: and blob: addresses.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

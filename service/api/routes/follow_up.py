@@ -217,4 +217,4 @@ def _file(content: str, kind: str, name: str) -> Response:
 
 
 def _unknown_lesion() -> ServiceError:
-    return ServiceError(NOT_FOUND, "no such lesion; it has no pictures, or was deleted. GET /v1/lesions names them all")
+    return ServiceError(NOT_FOUND, "no such lesion; it has no images, or was deleted. GET /v1/lesions names them all")

@@ -20,7 +20,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Whether requests are taken: the canary picture got its known answer, keys, audit log, ledger and store of
+    """Whether requests are taken: the canary image got its known answer, keys, audit log, ledger and store of
     predictions work."""
     reason = service.health.not_ready_because()
     if reason is None and service.health.draining:
@@ -34,7 +34,7 @@ async def readyz(service: ServiceDep, response: Response) -> Readiness:
     if reason is None and service.ledger.failing:
         reason = "the ledger cannot be written"
     if reason is None and service.predictor.decoders.failing:
-        reason = "pictures cannot be decoded"
+        reason = "images cannot be decoded"
     response.status_code = 200 if reason is None else 503
     return Readiness(
         ready=reason is None,

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: many pictures in one request, answered one after another when there is time."""
+"""``/v1/jobs``: many images in one request, answered one after another when there is time."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _ERRORS = (
 async def get_jobs(service: ServiceDep) -> JobStore:
     """Where jobs are kept. Raises the 409 of a service without."""
     if service.jobs is None:
-        detail = "this service takes no jobs; set CIN_JOBS_URL to a Redis for them, or send pictures to /v1/predictions"
+        detail = "this service takes no jobs; set CIN_JOBS_URL to a Redis for them, or send images to /v1/predictions"
         raise ServiceError(NO_JOBS, detail)
     return service.jobs
 
@@ -103,9 +103,9 @@ async def create_job(
     point: PointDep,
     webhook_url: WebhookQuery = None,
 ) -> JobStatus | Response:
-    """Send many dermoscopy pictures, to be judged later: a multipart form as for `/v1/predictions/batch`.
+    """Send many dermoscopy images, to be judged later: a multipart form as for `/v1/predictions/batch`.
 
-    The pictures are on the disk of the service's Redis when this answers, and each is erased there once it is judged.
+    The images are on the disk of the service's Redis when this answers, and each is erased there once it is judged.
     """
     settings = service.settings
     _require_webhook(service, webhook_url)
@@ -156,7 +156,7 @@ async def list_results(
         ),
     ] = "completion",
 ) -> Response:
-    """The results so far, page by page: of each picture what `/v1/predictions/batch` says of it, and its `index`."""
+    """The results so far, page by page: of each image what `/v1/predictions/batch` says of it, and its `index`."""
     service.health.require_ready()
     job = await _find(jobs, caller, id)
     found = await jobs.results(job, after=after, limit=limit, as_sent=order == "input")
@@ -173,7 +173,7 @@ async def list_results(
 
 @router.delete("/v1/jobs/{id}", status_code=204, responses=documented(NOT_FOUND, NO_JOBS, NOT_READY))
 async def delete_job(id: str, service: ServiceDep, jobs: JobsDep, caller: CallerDep) -> None:
-    """Cancel a job, and delete it: pictures that wait, results, and the predictions that are kept of it."""
+    """Cancel a job, and delete it: images that wait, results, and the predictions that are kept of it."""
     job = await _find(jobs, caller, id)
     # Before anything is gone: nothing is deleted while that cannot be written down.
     await service.audit.record("job-delete", by=caller.name, job=id, outcome="requested")
@@ -228,7 +228,7 @@ async def _find(jobs: JobStore, caller: Caller, id: str) -> Job:
 
 
 def _unknown_job() -> ServiceError:
-    return ServiceError(NOT_FOUND, "no such job; it may have expired or been deleted. Send the pictures again")
+    return ServiceError(NOT_FOUND, "no such job; it may have expired or been deleted. Send the images again")
 
 
 def _shown(service: Service, result: JobResult, view: View) -> JobResult:

@@ -26,7 +26,7 @@ _MEDIA_TYPES = {
 # Explanations, which have lines of their own, and types: no browser needs them.
 _BLOCK = r"/\*(?:(?!\*/).)*\*/"
 _COMMENT = re.compile(rf"^[ \t]*{_BLOCK}[ \t]*\n|(?=/\*\* @){_BLOCK} ?", re.MULTILINE | re.DOTALL)
-# Nothing from elsewhere, nothing inline; pictures come from memory (blob:), and no text ever becomes markup.
+# Nothing from elsewhere, nothing inline; images come from memory (blob:), and no text ever becomes markup.
 _POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -103,7 +103,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=128,
         pattern=r"^[!-~]+$",
-        description="the client's own, such as a UUID. A request sent again with the same key, picture and operating "
+        description="the client's own, such as a UUID. A request sent again with the same key, image and operating "
         "point gets the first one's prediction, for as long as it is kept",
     ),
 ]
@@ -132,7 +132,7 @@ async def predict(
     follow_up: FollowUpDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Judge one dermoscopy picture: multipart field `image`, or the picture itself as a body of type `image/*`,
+    """Judge one dermoscopy image: multipart field `image`, or the image itself as a body of type `image/*`,
     `application/dicom` or `application/octet-stream`.
 
     JPEG, PNG, WebP, single-page TIFF, BMP, AVIF or, where the service was installed with it, DICOM of one frame,
@@ -244,7 +244,7 @@ async def _judge(
     began: float,
     id: str | None,
 ) -> tuple[Result, Made | Study | None]:
-    """The prediction for one picture, and what the answer takes from its DICOM file; both or neither."""
+    """The prediction for one image, and what the answer takes from its DICOM file; both or neither."""
     source = await dicom_answer.source_of(service, caller, data) if form.objects else None
     study = await dicom_answer.study_of(service, caller, data) if form.fhir else None
     result = await service.predictor.predict(data, caller, point, began=began, id=id, follow_up=follow_up)

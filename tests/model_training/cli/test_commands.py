@@ -57,4 +57,4 @@ def test_sets_that_are_not_used_are_not_asked_for(tmp_path: Path) -> None:
     assignments = [part for setting in settings for part in ("--set", setting)]
     result = CliRunner().invoke(app, ["prepare", *assignments, f"--data={tmp_path}", f"--cache={tmp_path / 'cache'}"])
     assert result.exit_code == 0, result.output
-    assert "16 pictures" in result.output
+    assert "16 images" in result.output

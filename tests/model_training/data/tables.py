@@ -1,4 +1,4 @@
-"""Tables of own pictures that tests write, change and read."""
+"""Tables of own images that tests write, change and read."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_mask_of_another_shape_is_refused(pictures: PictureSet, tmp_path: Path
     mask = pictures.samples[1].mask
     assert mask is not None
     Image.new("L", (30, 48)).save(mask)
-    with pytest.raises(FrameError, match="30 x 48, its picture is 48 x 48"):
+    with pytest.raises(FrameError, match="30 x 48, its image is 48 x 48"):
         prepare_frames(pictures, tmp_path / "cache", 32)
 
 
@@ -137,7 +137,7 @@ def test_colours_change_within_their_shares() -> None:
     shares = random_colours(4, STRONG, torch.Generator().manual_seed(2))
     changed = change_colours(pictures, shares)
     assert bool((changed >= 0).all() and (changed <= 1).all())
-    assert torch.equal(changed[1:2], change_colours(pictures[1:2], shares[1:2])), "pictures do not mix"
+    assert torch.equal(changed[1:2], change_colours(pictures[1:2], shares[1:2])), "images do not mix"
 
 
 def test_each_colour_change_by_hand() -> None:

@@ -35,7 +35,7 @@ def test_balanced_pairs_match_every_other_time_in_every_batch() -> None:
     for first, second in batches:
         assert (LABELS[first] == LABELS[second]).sum() == 16
     first = np.concatenate(batches, axis=1)[0]
-    assert len(set(first.tolist())) == len(first), "the first branch meets every picture once"
+    assert len(set(first.tolist())) == len(first), "the first branch meets every image once"
 
 
 def test_balanced_pairs_are_a_function_of_seed_and_epoch() -> None:

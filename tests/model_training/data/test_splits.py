@@ -14,7 +14,7 @@ from tests.model_training.small_runs import small_frames
 
 @pytest.fixture(scope="module")
 def pictures() -> FrameSet:
-    """Sixty pictures, 10 of one class and 50 of another; four are equal to the first four."""
+    """Sixty images, 10 of one class and 50 of another; four are equal to the first four."""
     frames = small_frames(60, 16)
     pixels = frames.frames.copy()
     pixels[54:58] = pixels[:4]

@@ -67,25 +67,25 @@ def test_columns_may_be_in_any_order_and_a_picture_without_a_mask(file: Path) ->
         (set_cell(3, label="naevus"), r"row 3: unknown label 'naevus'; write melanoma, .* or other, or add it"),
         (
             set_cell(4, id="case-train0"),
-            r"row 4: the id 'case-train0' is that of row 2 too; give every picture its own",
+            r"row 4: the id 'case-train0' is that of row 2 too; give every image its own",
         ),
-        (set_cell(4, id=" "), r"row 4: no id; give every picture its own"),
-        (set_cell(4, image="pictures/case-train0.jpg"), r"row 4: its image is that of row 2 too; list every picture"),
+        (set_cell(4, id=" "), r"row 4: no id; give every image its own"),
+        (set_cell(4, image="pictures/case-train0.jpg"), r"row 4: its image is that of row 2 too; list every image"),
         (
             set_cell(30, group="patient-train0"),
             r"row 30: the group 'patient-train0' is in validation here and in train",
         ),
         (
             lambda rows: [r.update(label="nevus") for r in rows if r["label"] == "other"],
-            "no picture has the label other",
+            "no image has the label other",
         ),
         (
             lambda rows: [r.update(label="nevus") for r in rows[5:] if r["label"] == "other"],
-            r"row 6: the only picture of other; add others, or remove the row and its class",
+            r"row 6: the only image of other; add others, or remove the row and its class",
         ),
         (
             lambda rows: [r.update(label="nevus") for r in rows[:20] if r["label"] == "other"],
-            r"row 26: no picture of other has the split train; give some of them that split",
+            r"row 26: no image of other has the split train; give some of them that split",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_all_wrong_rows_are_named_at_once_up_to_a_limit(file: Path) -> None:
         read(file)
     lines = str(error.value).splitlines()
     assert len(lines) == MOST_PROBLEMS + 2
-    # Every label, every class without a picture, and the split from before.
+    # Every label, every class without an image, and the split from before.
     assert lines[-1].strip() == f"... and {40 + 5 + 1 - MOST_PROBLEMS} more"
 
 
@@ -167,7 +167,7 @@ def test_missing_files_may_be_allowed(file: Path) -> None:
             r"has a column split: name its sets clinic5-train, clinic5-validation, clinic5-test",
         ),
         ({"": 10}, "clinic5-train", r"has no column split: name it clinic5, and hold out a part with data.holdout"),
-        ({"train": 10}, "clinic5-test", r"has no picture with the split test"),
+        ({"train": 10}, "clinic5-test", r"has no image with the split test"),
         ({"train": 10}, "clinic6", r"there is no set 'clinic6'; the sets are: isic2016-train, .*, clinic5 or clinic5-"),
     ],
 )

@@ -36,7 +36,7 @@ def test_files_that_cannot_be_used_are_named_by_row_all_at_once(file: Path) -> N
         lines,
         {
             2: "pictures/case-train0.jpg",
-            5: "30 x 48, its picture is 48 x 48; save the mask at the picture's size",
+            5: "30 x 48, its image is 48 x 48; save the mask at the image's size",
             7: "no pixel is above 128, the highest is 1; draw the lesion as 255",
             8: "not a readable mask",
         }.items(),
@@ -48,7 +48,7 @@ def test_files_that_cannot_be_used_are_named_by_row_all_at_once(file: Path) -> N
 
 
 def turn(path: Path, orientation: int) -> None:
-    """Store the same upright picture turned, and say so."""
+    """Store the same upright image turned, and say so."""
     turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
     stored = Image.open(path).transpose(turns[orientation])
     exif = stored.getexif()
@@ -75,7 +75,7 @@ def test_a_mask_that_fits_a_turned_picture_both_ways_is_named(file: Path) -> Non
 
 
 def test_groups_stay_together(tmp_path: Path) -> None:
-    """Sixteen pictures of eight patients; a copy links two of them."""
+    """Sixteen images of eight patients; a copy links two of them."""
     file = write_table(tmp_path, "clinic5", size=32, splits={"": 40}, seed=0)
     (file.parent / "pictures/case-5.jpg").write_bytes((file.parent / "pictures/case-20.jpg").read_bytes())
     frames = prepared(file, "clinic5")
@@ -113,14 +113,12 @@ def test_parts_that_cannot_be_trained_on_are_named(file: Path, tmp_path: Path) -
     with pytest.raises(DatasetError, match=r"isic2017-validation has other classes than clinic5-train; set data.valid"):
         parts(file, split[0])
     change(file, lambda rows: [r.update(label="nevus") for r in rows[20:] if r["label"] in FIVE_CLASSES[:2]])
-    with pytest.raises(DatasetError, match="clinic5-validation has no picture of a malignant class: add some"):
+    with pytest.raises(DatasetError, match="clinic5-validation has no image of a malignant class: add some"):
         parts(file, *split)
     one = write_table(tmp_path / "one", "clinic5", size=32, splits={"": 30}, seed=0)
     change(one, lambda rows: [r.update(group="the same") for r in rows if r["label"] == "other"])
     held_out = next(f for f in range(5) if "other" in _held_out_labels(one, f))
-    with pytest.raises(
-        DatasetError, match="has no picture of other: add pictures, of several groups, or hold out less"
-    ):
+    with pytest.raises(DatasetError, match="has no image of other: add images, of several groups, or hold out less"):
         parts(one, "data.train=clinic5", f"data.fold={held_out}")
 
 

@@ -1,4 +1,4 @@
-"""Testing on pictures that were trained on."""
+"""Testing on images that were trained on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_pictures_that_were_trained_on_are_refused(
     ledger = tmp_path / "ledger.jsonl"
     result = small_experiment.command("evaluate", *ON_ITS_TRAINING_SET, "--ledger", str(ledger), run=run_copy)
     assert result.exit_code == 1
-    assert "24 of the 24 pictures of isic2017-train were trained on" in result.output
+    assert "24 of the 24 images of isic2017-train were trained on" in result.output
     assert not ledger.exists()
 
 
@@ -58,7 +58,7 @@ def test_force_writes_the_overlap_into_the_report(
     arguments = [*ON_ITS_TRAINING_SET, "--force", "--ledger", str(tmp_path / "ledger.jsonl")]
     result = small_experiment.command("evaluate", *arguments, run=run_copy)
     assert result.exit_code == 0, result.output
-    told = "24 of the 24 pictures of {} were trained on: figures on them mean nothing."
+    told = "24 of the 24 images of {} were trained on: figures on them mean nothing."
     assert told.format("isic2017-train") in " ".join(result.output.split())
     report = json.loads((run_copy / "evaluation" / "test" / "report.json").read_text())
     assert len(report["seen_in_training"]["same_id"]) == 24

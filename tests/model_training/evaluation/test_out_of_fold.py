@@ -94,11 +94,11 @@ def test_answers_from_before_the_calibration_are_not_used(calibrated: Experiment
 
 def test_thresholds_are_chosen_out_of_fold_and_measured_on_the_test_set(calibrated: Experiment) -> None:
     for point in judged_referrals(calibrated)["operating_points"]:
-        assert point.chosen_on == "isic2017-train, out of fold (24 pictures)"
-        assert point.measured_on == "isic2017-test (12 pictures)"
+        assert point.chosen_on == "isic2017-train, out of fold (24 images)"
+        assert point.measured_on == "isic2017-test (12 images)"
     (calibrated.evaluation("test") / "report.json").unlink()
     assert {point.measured_on for point in judged_referrals(calibrated)["operating_points"]} == {
-        "isic2017-validation (18 pictures)"
+        "isic2017-validation (18 images)"
     }
     validation = json.loads((calibrated.evaluation("validation") / "report.json").read_text())
     assert validation["temperature"] == read_calibration(calibrated).temperature_N.tolist()

@@ -83,7 +83,7 @@ def test_delong_without_a_difference_and_without_pictures() -> None:
     truth, first, _ = drawn(1)
     same = delong_test(truth, first, first)
     assert (same.difference, same.p) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="two pictures of each"):
+    with pytest.raises(ValueError, match="two images of each"):
         delong_test(np.array([True, False, False]), np.arange(3.0), np.arange(3.0))
 
 

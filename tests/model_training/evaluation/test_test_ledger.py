@@ -19,10 +19,10 @@ from pathlib import Path
 from model_training.evaluation import test_ledger as ledger
 from tests.model_training.small_runs import small_frames
 ledger.git_commit = lambda: "0" * 40
-pictures = small_frames(1)
+images = small_frames(1)
 for number in range(200):
     ledger.record_reading(
-        Path(sys.argv[1]), pictures, purpose=sys.argv[2], weights_sha256="0", metrics={"number": number}
+        Path(sys.argv[1]), images, purpose=sys.argv[2], weights_sha256="0", metrics={"number": number}
     )
 """
 

@@ -24,7 +24,7 @@ def imagenet(data_root: Path) -> dict[str, Tensor]:
 
 
 def test_synergic_learns_which_pairs_are_of_one_class() -> None:
-    """Two classes, equally frequent: a sum of one term for each picture would not get beyond half of the pairs."""
+    """Two classes, equally frequent: a sum of one term for each image would not get beyond half of the pairs."""
     torch.manual_seed(0)
     module = Synergic(8)
     assert sum(isinstance(layer, nn.Linear) for layer in module.compare) == 3
@@ -52,7 +52,7 @@ def test_attention_residual_starts_as_the_imagenet_network(imagenet: dict[str, T
 
 
 def test_attention_residual_block_against_its_equation() -> None:
-    """Written out position by position for one channel of one picture."""
+    """Written out position by position for one channel of one image."""
     torch.manual_seed(0)
     block = AttentionResidualBlock(4, 4).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Limits fitted to a bundle's training pictures, by `export` and, for a bundle that has none, by `abstention`."""
+"""Limits fitted to a bundle's training images, by `export` and, for a bundle that has none, by `abstention`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_export_fits_and_counts(small_experiment: SmallExperiment) -> None:
     told = json.loads((small_experiment.bundle.parent / "limits.json").read_text())
     assert told["measured"] == [m.model_dump() for m in limits.measured]
     assert told["bundle"] == "synthetic 1.0.0"
-    assert bundle.model_card().count("## Pictures that get no advice") == 1
+    assert bundle.model_card().count("## Images that get no advice") == 1
     engine = Engine(bundle, variant="fp32", provider="cpu", threads=1)
     known = bundle.canary_outputs()[FEATURES][0]
     (answer,) = engine.run(engine.canary_frame[None])
@@ -99,7 +99,7 @@ def test_a_bundle_without_limits_gets_them_and_keeps_the_rest(
     assert fitted.manifest.abstention.fitted_on == "isic2017-train (24), clinical photographs (1)"
     assert {m.measured_on for m in fitted.manifest.abstention.measured} == {"isic2017-validation"}
     assert fitted.feature_distance().photographs_D is not None  # type: ignore[union-attr]
-    assert fitted.model_card().count("## Pictures that get no advice") == 1
+    assert fitted.model_card().count("## Images that get no advice") == 1
 
 
 def test_half_of_one_photograph_is_none(small_experiment: SmallExperiment, older: Bundle, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_limits_leave_out_few_training_pictures(small_experiment: SmallExperimen
     )
     exceeded: list[str] = [reason for of_one in reasons for reason in of_one]
     assert "not_dermoscopy" not in exceeded
-    assert all(exceeded.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 pictures is at most one"
+    assert all(exceeded.count(reason) <= 1 for reason in ABSTAINS), "a four hundredth of 24 images is at most one"
 
 
 def test_no_picture_is_judged_by_what_was_fitted_to_it() -> None:
@@ -152,5 +152,5 @@ def test_other_training_pictures_are_refused(small_experiment: SmallExperiment, 
     Image.new("RGB", (96, 96), "red").save(picture)
     result = abstention(small_experiment, older.folder, tmp_path / "new", "--data", str(data))
     assert result.exit_code == 1
-    assert "other pictures than those of isic2017-train" in result.output
+    assert "other images than those of isic2017-train" in result.output
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""From pictures to bundle through the command line: figures, gate, graph, and what a user does wrong."""
+"""From images to bundle through the command line: figures, gate, graph, and what a user does wrong."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ def test_the_bundle_keeps_the_contract(small_experiment: SmallExperiment) -> Non
     assert with_summary(card, dict(bundle.manifest)) == card
     for point in bundle.manifest.operating_points:
         assert (point.measured_on, point.chosen_on) == (
-            "isic2017-test (12 pictures)",
-            "isic2017-validation (18 pictures)",
+            "isic2017-test (12 images)",
+            "isic2017-validation (18 images)",
         )
     assert f"{manifest.provenance.metrics['isic2017-test']['mean_auc']:.3f}" in card
     assert str(small_experiment.data) not in card + manifest.model_dump_json(), "no path of the training machine"
@@ -135,7 +135,7 @@ def test_photographs_that_are_not_there_cost_no_reading_of_the_test_set(
     arguments = ["--ledger", str(tmp_path / "ledger.jsonl"), "--photographs", "nowhere"]
     result = small_experiment.command("export", "--out", str(tmp_path / "bundle"), *arguments)
     assert result.exit_code == 1
-    assert "nowhere is no folder with pictures" in " ".join(result.output.split())
+    assert "nowhere is no folder with images" in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +156,7 @@ def test_a_failing_gate_writes_no_bundle(
 
 
 def test_service_and_training_give_the_same_probabilities(small_experiment: SmallExperiment, data_root: Path) -> None:
-    """For synthetic pictures and for full-size originals, over HTTP against PyTorch."""
+    """For synthetic images and for full-size originals, over HTTP against PyTorch."""
     experiment = small_experiment.experiment()
     network = deployed_network(experiment, 3)
     round_weights(network)

@@ -50,7 +50,7 @@ def test_referrals_are_those_of_the_engine(small_experiment: SmallExperiment, tm
         engine = Engine(bundle, variant=name, provider="cpu", threads=1)
         answers = np.array([engine.run(frame[None])[0].probabilities for frame in pictures.frames])
         scores[name], unsure[name] = answers[:, 0], is_unsure(answers, rule, classes)
-    # Halfway between what the variants say of one picture: that one they refer differently, whatever they do else.
+    # Halfway between what the variants say of one image: that one they refer differently, whatever they do else.
     sure = ~(unsure["fp32"] | unsure["int8"])
     apart = np.where(sure, np.abs(scores["fp32"] - scores["int8"]), 0).argmax()
     threshold = float(scores["fp32"][apart] + scores["int8"][apart]) / 2

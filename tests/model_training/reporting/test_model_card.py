@@ -45,7 +45,7 @@ def test_the_card_describes_the_network_it_is_about(
     )
     assert "Trained on `trained-on`, temperature and thresholds chosen on `held-out`, not evaluated" in text
     single = config.network.branches == "single"
-    assert ("batches of 32 pictures" if single else "batches of 32 balanced pairs") in text
+    assert ("batches of 32 images" if single else "batches of 32 balanced pairs") in text
     assert ("lambda 1." in text) == config.network.distinguish
     assert ("both branches" in text) == (not single)
 

@@ -75,7 +75,7 @@ def test_a_time_limit_stops_and_the_same_command_goes_on(small_tables: SmallTabl
 
 
 def test_what_cannot_be_run_does_not_keep_the_rest_from_running(small_tables: SmallTables, tmp_path: Path) -> None:
-    """A start that fits one of two systems, and no pictures of 2016: said in the plan, and at the end."""
+    """A start that fits one of two systems, and no images of 2016: said in the plan, and at the end."""
     data = Path(shutil.copytree(small_tables.data / "isic2017", tmp_path / "data" / "isic2017")).parent
     save_file(make_stages().state_dict(), tmp_path / "resnet18.safetensors")
     arguments = [

@@ -53,7 +53,7 @@ def test_our_figures_are_those_of_the_predictions(small_tables: SmallTables) -> 
 
 
 def test_a_class_that_the_test_set_lacks_leaves_its_figures_out(small_tables: SmallTables) -> None:
-    """As with ``data.allow_missing`` and a part of the pictures."""
+    """As with ``data.allow_missing`` and a part of the images."""
     whole = read_set(small_tables.data, "isic2017-test")
     without_keratosis = [replace(sample, label=2) if sample.label == 1 else sample for sample in whole.samples]
     trials = [small_tables.trial(system) for system in ("baseline", "a")]

@@ -86,7 +86,7 @@ def test_a_start_that_has_seen_test_pictures_is_refused_before_training(
     )
     assert result.exit_code == 1
     said = " ".join(result.output.split())
-    assert f"cannot be run here: 1 of the 12 pictures of isic2017-test were trained on ({seen})" in said
+    assert f"cannot be run here: 1 of the 12 images of isic2017-test were trained on ({seen})" in said
 
 
 def test_a_trial_that_another_command_has_finished_meanwhile_is_not_run_again(

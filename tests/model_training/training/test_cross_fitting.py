@@ -1,4 +1,4 @@
-"""Crops for training from networks that have not seen the picture, and a first stage with a training set of its own."""
+"""Crops for training from networks that have not seen the image, and a first stage with a training set of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic behind pictures a second, compute share and FLOP utilisation; no real time is measured."""
+"""The arithmetic behind images a second, compute share and FLOP utilisation; no real time is measured."""
 
 from __future__ import annotations
 

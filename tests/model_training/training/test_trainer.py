@@ -42,7 +42,7 @@ def whole_run(
 def test_a_first_stage_without_any_mask_is_refused() -> None:
     frames = small_frames()
     bare = replace(frames, has_mask=np.zeros_like(frames.has_mask))
-    with pytest.raises(DatasetError, match=r"no picture of .* has a mask.*network\.lesion_area_attention=false"):
+    with pytest.raises(DatasetError, match=r"no image of .* has a mask.*network\.lesion_area_attention=false"):
         AreaStage(
             settings=CONFIG.area,
             network=CONFIG.network,

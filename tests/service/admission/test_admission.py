@@ -79,7 +79,7 @@ def test_one_caller_cannot_fill_the_budget_for_uploads() -> None:
 def test_a_callers_share_is_held_shrinks_and_is_given_back() -> None:
     admission = make(max_per_caller=3)
     with admission.enter("a", 2) as entry:
-        with pytest.raises(TooMany, match="pictures at once"), admission.enter("a", 2):
+        with pytest.raises(TooMany, match="images at once"), admission.enter("a", 2):
             pass
         with admission.enter("b", 3):
             pass

@@ -64,7 +64,7 @@ def test_one_caller_cannot_take_every_place(tiny_bundle: Bundle, tmp_path: Path)
                 wait_until(
                     lambda: one.post("/predict", files=FORM).status_code == 429, "half of the places are the most"
                 )
-                check_problem(one.post("/predict", files=FORM), 429, "pictures at once", name="rate-limited")
+                check_problem(one.post("/predict", files=FORM), 429, "images at once", name="rate-limited")
                 assert two.post("/predict", files=FORM).status_code == 200
         finally:
             for connection in held:

@@ -37,14 +37,14 @@ def picture(red: int = 120) -> bytes:
 
 
 def send(client: TestClient, data: bytes, headers: Headers | None = None, **query: str) -> httpx.Response:
-    """Send a picture as the body."""
+    """Send an image as the body."""
     headers = {"content-type": "image/png"} | (headers or {})
     response: httpx.Response = client.post("/v1/predictions", content=data, headers=headers, params=query)
     return response
 
 
 def predicted(client: TestClient, data: bytes, headers: Headers | None = None, **query: str) -> dict[str, Any]:
-    """The prediction for a picture."""
+    """The prediction for an image."""
     response = send(client, data, headers, **query)
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.json()

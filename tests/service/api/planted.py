@@ -35,7 +35,7 @@ def _exif(picture: Image.Image) -> Image.Exif:
 
 
 def planted_pictures(real: Image.Image) -> dict[str, bytes]:
-    """The same picture in every format, with the name in every place the format has for text."""
+    """The same image in every format, with the name in every place the format has for text."""
     xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>{PATIENT}</dc:creator></x:xmpmeta>'.encode()
     png = PngImagePlugin.PngInfo()
     png.add_text("Patient", PATIENT)

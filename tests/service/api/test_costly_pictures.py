@@ -1,4 +1,4 @@
-"""Pictures that cost a lot to decode, and decoders that die: what their senders are answered."""
+"""Images that cost a lot to decode, and decoders that die: what their senders are answered."""
 
 from __future__ import annotations
 

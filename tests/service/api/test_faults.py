@@ -30,7 +30,7 @@ PICTURES = [picture_bytes(dark_square((20 * i, 30, 90 - 10 * i))) for i in range
 
 @dataclass
 class Clients:
-    """Clients that post pictures until the service refuses connections; when sent, which picture, and the answer."""
+    """Clients that post images until the service refuses connections; when sent, which image, and the answer."""
 
     url: str
     answers: list[tuple[float, int, httpx.Response]] = field(default_factory=list)
@@ -56,11 +56,11 @@ class Clients:
     ("fault", "told"),
     [
         ("device error", "ONNX Runtime failed"),
-        ("not finite", "probabilities do not sum to 1, and the canary picture failed"),
-        ("features not finite", "features is not finite, and the canary picture failed"),
-        ("stuck", "different pictures got the same answer, and the canary picture failed"),
-        ("drifting", "the canary picture's probabilities differ by"),
-        ("hanging", "the canary picture got no answer in time"),
+        ("not finite", "probabilities do not sum to 1, and the canary image failed"),
+        ("features not finite", "features is not finite, and the canary image failed"),
+        ("stuck", "different images got the same answer, and the canary image failed"),
+        ("drifting", "the canary image's probabilities differ by"),
+        ("hanging", "the canary image got no answer in time"),
     ],
 )
 def test_no_wrong_answer_is_given_and_the_process_ends(
@@ -139,7 +139,7 @@ def test_memory_that_is_short_once_costs_one_picture(start: Start, monkeypatch: 
 
         during(monkeypatch, fail)
         refused = post(client, PICTURES[0])
-        check_problem(refused, 503, "no memory for this picture just now")
+        check_problem(refused, 503, "no memory for this image just now")
         assert refused.headers["retry-after"] == "5"
         assert post(client, PICTURES[0]).status_code == 200
         assert client.get("/readyz").status_code == 200
@@ -161,7 +161,7 @@ def test_a_session_that_never_finds_memory_again_ends_the_process(
         wait_until(lambda: bool(told), "the process is told to end")
         assert post(client, PICTURES[0]).status_code == 503
     (reason,) = told
-    assert reason.startswith("the canary picture failed")
+    assert reason.startswith("the canary image failed")
     assert "cudaMalloc" not in reason
 
 

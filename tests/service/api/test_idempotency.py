@@ -29,7 +29,7 @@ def test_the_same_request_gets_the_same_prediction(client: TestClient) -> None:
 
 
 def test_another_picture_or_operating_point_is_another_request(client: TestClient) -> None:
-    """Also after the first prediction was deleted: an id never stands for another picture."""
+    """Also after the first prediction was deleted: an id never stands for another image."""
     first = client.post("/v1/predictions", files={"image": PICTURE}, headers=KEY)
     point = {"operating_point": "high-sensitivity"}
     others = [
@@ -143,7 +143,7 @@ def test_a_service_that_lost_trust_meanwhile_repeats_nothing(
     get, health = store.get, service_of(client).health
 
     def get_and_fail(id: str, owner: str) -> StoredRecord | None:
-        health.failure = "the canary picture got another answer"
+        health.failure = "the canary image got another answer"
         return get(id, owner)
 
     monkeypatch.setattr(store, "get", get_and_fail)

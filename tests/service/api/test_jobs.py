@@ -20,7 +20,7 @@ UNKNOWN = f"/v1/jobs/{'0' * 32}"
 
 @pytest.fixture
 def taking(start: Start, server: RealRedis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TestClient]:
-    """A service that takes jobs of up to three pictures."""
+    """A service that takes jobs of up to three images."""
 
     async def no_disk_needed(_: object) -> None:
         return

@@ -23,7 +23,7 @@ PNG = {"content-type": "image/png"}
 
 
 def work(url: str, number: int, answered: list[tuple[str, str]], said: list[str]) -> None:
-    """Send pictures and feedback until the service is gone."""
+    """Send images and feedback until the service is gone."""
     with httpx.Client(base_url=url, timeout=20) as client:
         for count in range(10_000):
             label = f"L-{number}-{count}"

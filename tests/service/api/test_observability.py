@@ -105,7 +105,7 @@ def test_metrics_of_one_prediction(client: TestClient, tiny_bundle: Bundle) -> N
     area = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (answer["image"]["width"] * answer["image"]["height"])
     assert _value(client, "cin_crop_area_sum") == pytest.approx(area, abs=0.02)
     assert _value(client, "cin_lesion_fraction_sum") == pytest.approx(answer["lesion"]["fraction"], abs=1e-6)
-    assert _value(client, "cin_batch_size_count") == 2, "the canary picture and this one"
+    assert _value(client, "cin_batch_size_count") == 2, "the canary image and this one"
     assert _value(client, "cin_queue_depth") == _value(client, "cin_queue_places_taken") == 0
     assert _value(client, "cin_queue_places") == 64
     assert _value(client, "cin_requests_in_flight") == 1  # the one that asks

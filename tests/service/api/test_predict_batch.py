@@ -1,4 +1,4 @@
-"""``POST /predict/batch``: an answer or a problem for each picture."""
+"""``POST /predict/batch``: an answer or a problem for each image."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_one_request_makes_batches(tiny_bundle: Bundle) -> None:
         assert (await answers).status_code == 200
         metrics = (await client.get("/metrics")).text
         counts = dict(line.split() for line in metrics.splitlines() if line.startswith("cin_batch_size_"))
-        assert float(counts["cin_batch_size_sum"]) == 1 + 8, "the canary picture's batch of one, and these"
+        assert float(counts["cin_batch_size_sum"]) == 1 + 8, "the canary image's batch of one, and these"
         assert float(counts["cin_batch_size_count"]) < 1 + 8
 
     play(scenario, tiny_bundle, max_batch=4, batch_pictures=8)

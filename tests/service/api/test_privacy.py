@@ -73,7 +73,7 @@ def watched(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def real(data_root: Path) -> Image.Image:
-    """A real dermoscopy picture, small enough to be sent often."""
+    """A real dermoscopy image, small enough to be sent often."""
     with Image.open(data_root / "samples" / "ISIC_0000016.jpg") as picture:
         return picture.convert("RGB").resize((511, 383))
 

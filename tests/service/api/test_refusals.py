@@ -184,7 +184,7 @@ def test_a_picture_that_the_network_fails_on_is_an_error_of_ours(start: Start, m
         details.append("secret detail")
         form = [("image", (f"{i}.png", picture_bytes(dark_square()))) for i in range(3)]
         problems = [answer["problem"] for answer in client.post("/predict/batch", files=form).json()["answers"]]
-        assert [problem["status"] for problem in problems if problem] == [500], "the other pictures have answers"
+        assert [problem["status"] for problem in problems if problem] == [500], "the other images have answers"
 
 
 def test_a_bug_is_a_problem_like_any_other(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

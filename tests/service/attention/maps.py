@@ -12,7 +12,7 @@ from service.attention.overlay import AttentionMaps, OverlayOptions, View, rende
 
 SKIN = (205, 160, 140)
 SIDE = 4
-WIDTH, HEIGHT = 1536, 1024  # twice the size at which the picture is drawn
+WIDTH, HEIGHT = 1536, 1024  # twice the size at which the image is drawn
 BOX = (0.25, 0.25, 0.75, 0.75)
 CAPTION = 60  # rows at the bottom that the caption may take
 
@@ -46,7 +46,7 @@ def maps(**changes: Any) -> AttentionMaps:
 
 
 def change(drawn: AttentionMaps, **options: Any) -> NDArray[np.int_]:
-    """How far the tint moves each pixel ``[height, width]``: the picture against itself with opacity 0."""
+    """How far the tint moves each pixel ``[height, width]``: the image against itself with opacity 0."""
     tinted, plain = (render(drawn, OverlayOptions(**{**options, "opacity": o})).astype(int) for o in (1.0, 0.0))
     return np.abs(tinted - plain).sum(axis=2)
 

@@ -67,7 +67,7 @@ def test_who_did_what_to_which_prediction(start: Start, tiny_bundle: Bundle, tmp
         {"what": "prediction-delete", **one, "id": id, "outcome": "requested"},
         {"what": "prediction-delete", **one, "id": id, "outcome": "done"},
     ]
-    # The pictures of a batch are answered side by side.
+    # The images of a batch are answered side by side.
     assert sorted(middle[2:4], key=lambda told: told["outcome"]) == expected[2:4]
     assert [*middle[:2], *middle[4:]] == [*expected[:2], *expected[4:]]
 

@@ -1,4 +1,4 @@
-"""Pictures beyond the bundle's limits get their reasons and no advice, over HTTP and on the command line."""
+"""Images beyond the bundle's limits get their reasons and no advice, over HTTP and on the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.service.wire import post
 
 WITHIN = Quality(sharpness=0.4, dark_share=0.1, bright_share=0.1, colour=40.0, unfamiliarity=1.0)
 
-# Pictures that show something else, and why the tiny bundle gives no advice on them.
+# Images that show something else, and why the tiny bundle gives no advice on them.
 STRANGE = {
     "square": (dark_square(), []),
     "night": (dark_square().point(lambda v: v * 0.3), ["not_dermoscopy", "too_dark"]),

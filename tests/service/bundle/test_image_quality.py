@@ -1,4 +1,4 @@
-"""Sharpness, exposure and familiarity: against figures by hand, against scikit-learn, and on real pictures."""
+"""Sharpness, exposure and familiarity: against figures by hand, against scikit-learn, and on real images."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_manifest_of_today_says_what_its_canary_must_get(folder: Path) -> None
     for variant in fields["variants"]:
         del variant["canary_prediction"]
     (folder / MANIFEST_NAME).write_text(json.dumps(fields))
-    with pytest.raises(BundleError, match="which prediction fp32 makes of the canary picture"):
+    with pytest.raises(BundleError, match="which prediction fp32 makes of the canary image"):
         load_bundle(folder)
     (folder / MANIFEST_NAME).write_text(json.dumps({**fields, "schema_version": 4}))
     assert load_bundle(folder).manifest.variants[0].canary_prediction is None

@@ -24,13 +24,13 @@ def environment(tiny_bundle: Bundle) -> dict[str, str]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Seven different pictures in a folder and one below it, and files that are no pictures."""
+    """Seven different images in a folder and one below it, and files that are no images."""
     folder = tmp_path / "archive"
     (folder / "below").mkdir(parents=True)
     for i in range(7):
         name = f"below/{i}.PNG" if i % 2 else f"{i}.png"
         (folder / name).write_bytes(picture_bytes(dark_square(start=4 * i)))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 

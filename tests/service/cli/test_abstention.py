@@ -1,4 +1,4 @@
-"""``cin predict`` on a picture that gets no advice: no figure of it anywhere, unless raw figures are asked for."""
+"""``cin predict`` on an image that gets no advice: no figure of it anywhere, unless raw figures are asked for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def examining(environment: dict[str, str], examining_bundle: Bundle) -> dict[str
 
 @pytest.fixture
 def dark(tmp_path: Path) -> Path:
-    """A picture that is too dark."""
+    """An image that is too dark."""
     path = tmp_path / "dark.png"
     path.write_bytes(picture_bytes(Image.new("RGB", (256, 256), (4, 2, 2))))
     return path

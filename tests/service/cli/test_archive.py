@@ -94,7 +94,7 @@ def test_a_folder_that_two_links_lead_to_is_read_once(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to("real")
     found = find_pictures([tmp_path / "first", tmp_path / "second"])
     assert found.pictures == [tmp_path / "first" / "a.jpg", tmp_path / "first" / "b" / "c.jpg"]
-    assert found.left_out == {"other names of the same pictures": 2}
+    assert found.left_out == {"other names of the same images": 2}
 
 
 def test_folders_of_systems_are_not_searched(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_links(tmp_path: Path) -> None:
     assert found.left_out == {
         "symlinked folders": 2,
         "pipes, devices and broken links": 4,
-        "other names of the same pictures": 1,
+        "other names of the same images": 1,
     }
 
 
@@ -127,7 +127,7 @@ def test_a_picture_is_taken_once_by_its_first_name(tmp_path: Path, monkeypatch: 
     (tmp_path / "link").symlink_to("in")
     found = find_pictures([Path("b.jpg"), tmp_path / "link", Path(), tmp_path / "in", Path("../in/a.jpg")])
     assert found.pictures == [Path("b.jpg"), tmp_path / "link/a.jpg"]
-    assert found.left_out == {"other names of the same pictures": 5}
+    assert found.left_out == {"other names of the same images": 5}
 
 
 def test_the_command_s_own_files_are_not_counted(
@@ -154,7 +154,7 @@ def test_a_folder_without_pictures(environment: dict[str, str], tmp_path: Path) 
     put(tmp_path, "x.heic")
     result = cin("predict", tmp_path, **environment)
     assert result.exit_code == 1
-    assert "holds no pictures" in result.stderr
+    assert "holds no images" in result.stderr
     assert "HEIC: 1" in result.stderr
     with pytest.raises(ArchiveError):
         find_pictures([tmp_path])

@@ -1,4 +1,4 @@
-"""Archives of odd names, interrupted in every way, are finished: every picture once."""
+"""Archives of odd names, interrupted in every way, are finished: every image once."""
 
 from __future__ import annotations
 

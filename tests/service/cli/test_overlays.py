@@ -1,4 +1,4 @@
-"""The overlays of ``cin predict --overlay``: where they are, when they are made, and that they are no pictures."""
+"""The overlays of ``cin predict --overlay``: where they are, when they are made, and that they are no images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_place_follows_from_the_picture_alone(
 def test_one_folder_a_day(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: list[str]
 ) -> None:
-    """Pictures of one name; the second folder's have answers before overlays are asked for."""
+    """Images of one name; the second folder's have answers before overlays are asked for."""
     monkeypatch.chdir(tmp_path)
     for i, day in enumerate(("d1", "d2")):
         put(tmp_path / day / "IMG_1.jpg", start=8 * i)
@@ -111,7 +111,7 @@ def test_overlays_of_another_picture_or_model_are_kept(
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
 ) -> None:
-    """Neither overwritten nor taken for the picture's; the answer is written."""
+    """Neither overwritten nor taken for the image's; the answer is written."""
     monkeypatch.chdir(tmp_path)
     command = ["predict", str(picture), "--overlay", "out"]
     assert cin(*command, **environment).exit_code == 0
@@ -119,13 +119,13 @@ def test_overlays_of_another_picture_or_model_are_kept(
     answered = [*command, *options]
     result = cin(*answered, **{**environment, "CIN_BUNDLE": str(plain_bundle.folder)})
     assert result.exit_code == 1
-    assert "made from another picture or model" in result.stderr
+    assert "made from another image or model" in result.stderr
     (tmp_path / "results.csv").unlink(missing_ok=True)
     put(picture, start=8)
     for _ in range(2):
         result = cin(*answered, **environment)
         assert result.exit_code == 1
-        assert "made from another picture or model" in result.stderr
+        assert "made from another image or model" in result.stderr
         assert {path: path.read_bytes() for path in tmp_path.glob("out/**/*.png") if path.is_file()} == before
         assert not options or len((tmp_path / "results.csv").read_text().splitlines()) == 2
     for path in before:

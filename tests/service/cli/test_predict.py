@@ -1,4 +1,4 @@
-"""``cin predict``: on the terminal, and many pictures at once."""
+"""``cin predict``: on the terminal, and many images at once."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def during(monkeypatch: pytest.MonkeyPatch, change: Callable[[NDArray[np.uint8],
 
 
 def outcomes_of(bundle: Bundle, paths: list[Path], **settings: Any) -> list[Outcome]:
-    """The outcomes of all pictures."""
+    """The outcomes of all images."""
 
     async def work() -> list[Outcome]:
         chosen = Settings(bundle=bundle.folder, provider="cpu", **{"inference_threads": 1, **settings})
@@ -268,7 +268,7 @@ def test_a_device_that_fails_ends_it(
 
 
 def test_memory_is_bounded(tiny_bundle: Bundle, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slowly outcomes are taken, only so many pictures are read."""
+    """However slowly outcomes are taken, only so many images are read."""
     read: list[Path] = []
 
     def reading(path: Path, max_bytes: int) -> bytes:

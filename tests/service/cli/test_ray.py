@@ -80,7 +80,7 @@ def test_an_actor_with_a_wrong_canary_does_not_start(
     tiny_bundle: Bundle, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Engine, "canary_difference", lambda _: 0.5)
-    with pytest.raises(EngineError, match=r"^node .*the canary picture's probabilities differ by 0\.5"):
+    with pytest.raises(EngineError, match=r"^node .*the canary image's probabilities differ by 0\.5"):
         Actor(task_of(tiny_bundle, archive))
 
 

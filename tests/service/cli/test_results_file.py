@@ -19,7 +19,7 @@ def test_a_folder_gives_the_answers_of_its_pictures(environment: dict[str, str],
     out = tmp_path / "results.jsonl"
     result = cin("predict", archive, "--out", out, **environment)
     assert result.exit_code == 0, result.output
-    assert "7 pictures in" in result.stderr
+    assert "7 images in" in result.stderr
     pictures = [str(path) for path in find_pictures([archive]).pictures]
     assert len(pictures) == 7
     assert [answer["picture"] for answer in rows_of(out)] == pictures
@@ -58,8 +58,8 @@ def test_what_failed_is_listed_and_tried_again(
     bad.write_bytes(whole)
     second = cin("predict", archive, "--out", out, **environment)
     assert second.exit_code == 0, second.output
-    assert "7 of 8 pictures have an answer already" in second.stderr
-    assert "1 pictures in" in second.stderr
+    assert "7 of 8 images have an answer already" in second.stderr
+    assert "1 images in" in second.stderr
     rows = rows_of(out)
     assert sorted(str(row["picture"]) for row in rows) == sorted(map(str, find_pictures([archive]).pictures))
     assert not any(row.get("error") for row in rows)
@@ -75,7 +75,7 @@ def test_a_half_written_line_is_taken_back(
     out.write_bytes(whole[:-20])
     again = cin("predict", archive, "--out", out, **environment)
     assert again.exit_code == 0, again.output
-    assert "6 of 7 pictures have an answer already" in again.stderr
+    assert "6 of 7 images have an answer already" in again.stderr
     assert out.read_bytes() == whole
 
 
@@ -89,7 +89,7 @@ def test_files_that_spreadsheets_saved(environment: dict[str, str], archive: Pat
         out.write_bytes(saved)
         result = cin("predict", archive, "--out", out, **environment)
         assert result.exit_code == 0, result.stderr
-        assert ("7 of 7 pictures have an answer already" in result.stderr) == (len(saved) > 3)
+        assert ("7 of 7 images have an answer already" in result.stderr) == (len(saved) > 3)
         assert out.read_bytes() == before
 
 
@@ -114,7 +114,7 @@ def test_names_in_files_of_earlier_versions(
     assert out.read_bytes() != whole
     result = cin("predict", archive, "--out", out, **environment)
     assert result.exit_code == 0, result.stderr
-    assert "10 of 10 pictures have an answer already" in result.stderr
+    assert "10 of 10 images have an answer already" in result.stderr
     assert out.read_bytes() == whole
 
 
@@ -135,7 +135,7 @@ def test_a_picture_has_one_answer_however_it_is_named(
         monkeypatch.chdir(folder)
         result = cin("predict", named, "--out", os.path.relpath(out), **environment)
         assert result.exit_code == 0, result.stderr
-        assert "7 of 7 pictures have an answer already" in result.stderr
+        assert "7 of 7 images have an answer already" in result.stderr
         assert out.read_bytes() == before
 
 

@@ -123,7 +123,7 @@ def test_a_bucket_is_predicted_like_the_folder_that_it_is_a_copy_of(
     bucket.put("copy/new.png", (archive / "0.png").read_bytes())
     bucket.delete("copy/2.png")  # its answer stays
     again = cin("predict", f"{copied}/", "--out", tmp_path / "s3.csv", **environment)
-    assert "6 of 7 pictures have an answer already" in again.stderr
+    assert "6 of 7 images have an answer already" in again.stderr
     assert sorted(row["picture"] for row in rows_of(tmp_path / "s3.csv")) == sorted([*expected, f"{copied}/new.png"])
 
 
@@ -212,7 +212,7 @@ def test_an_actor_reads_objects(
         ("s3://", 2, "name a bucket: s3://bucket/prefix"),
         ("s3://nowhere-to-be-found/a", 1, "s3://nowhere-to-be-found/a: The specified bucket does not exist"),
         ("s3://A_B/a", 1, "s3://A_B/a: "),
-        (f"s3://{BUCKET}/empty", 1, f"s3://{BUCKET}/empty holds no pictures"),
+        (f"s3://{BUCKET}/empty", 1, f"s3://{BUCKET}/empty holds no images"),
     ],
 )
 @pytest.mark.usefixtures("bucket")

@@ -91,7 +91,7 @@ def test_the_conclusion_has_the_rates_of_testing() -> None:
     conclusion = resource_of(made(prediction()), "DiagnosticReport")["conclusion"]
     for told in (
         "balanced",
-        "isic2017-test (600 pictures)",
+        "isic2017-test (600 images)",
         "held out",
         "85.0 %",
         "78.0 to 91.0",

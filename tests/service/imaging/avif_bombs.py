@@ -14,7 +14,7 @@ WITHIN = avif([ITEM], within=True)
 
 
 def claiming(size: tuple[int, int]) -> Item:
-    """A picture whose size in the boxes and in the data is one that is not there."""
+    """An image whose size in the boxes and in the data is one that is not there."""
     end = 4 + ITEM.data[3]  # of the sequence header, behind a delimiter
     bits = f"{int.from_bytes(ITEM.data[4:end]):0{8 * (end - 4)}b}"
     longer = bits.replace(_sides(60, 44), _sides(*size), 1).ljust(8 * 24, "0")
@@ -32,7 +32,7 @@ def _sides(*sides: int) -> str:
 
 
 def with_larger_frame(side: int) -> bytes:
-    """A picture of 64 x 64 by its boxes and its sequence header, whose one frame says that it is larger."""
+    """An image of 64 x 64 by its boxes and its sequence header, whose one frame says that it is larger."""
     sizes = "1111" * 2 + 2 * f"{63:016b}"
     sequence = _bytes("00010" + "0" * 19 + "111110" + sizes + "0" * 20 + "1" + "0" * 4 + "1")
     frame = _bytes("000101" + 2 * f"{side - 1:016b}" + "01") + np.random.default_rng(0).bytes(2_000)
@@ -59,7 +59,7 @@ def nested(depth: int) -> bytes:
 
 
 def too_many() -> dict[str, bytes]:
-    """More of something than any picture needs, by what the refusal calls it."""
+    """More of something than any image needs, by what the refusal calls it."""
     associations = struct.pack(">I", 90) + b"".join(struct.pack(">HB", i, 255) + bytes(255) for i in range(90))
     return {
         "boxes": replaced(b"hdlr", box(b"free") * 6_000),

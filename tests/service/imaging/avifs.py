@@ -62,7 +62,7 @@ def imir(axis: int) -> bytes:
 
 
 def clap(size: tuple[int, int], shift: tuple[int, int] = (0, 0)) -> bytes:
-    """A part of the picture, whose middle is this far from that of the whole."""
+    """A part of the image, whose middle is this far from that of the whole."""
     return box(b"clap", struct.pack(">IIIIiIiI", size[0], 1, size[1], 1, shift[0], 1, shift[1], 1))
 
 

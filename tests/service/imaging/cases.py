@@ -1,4 +1,4 @@
-"""One picture in every depth, for files that are compared with what an independent decoder makes of them."""
+"""One image in every depth, for files that are compared with what an independent decoder makes of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RGB = NDArray[np.uint8]
 
 
 def _scene() -> RGB:
-    """A smooth picture without any symmetry, in colours of skin and lesion."""
+    """A smooth image without any symmetry, in colours of skin and lesion."""
     y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1)
     lesion = np.exp(-(((x - 0.4) / 0.25) ** 2) - ((y - 0.6) / 0.2) ** 2)
     channels = (225 - 150 * lesion - 20 * x, 175 - 130 * lesion + 30 * y, 150 - 90 * lesion + 40 * x * y)

@@ -1,4 +1,4 @@
-"""Pictures made for these tests, and what the service makes of them."""
+"""Images made for these tests, and what the service makes of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSSLESS = [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
 
 # The tags of a grey page of 40 x 40 pixels, for :func:`tiff`.
 GREY_PAGE = {256: 40, 257: 40, 258: 8, 259: 1, 262: 1, 277: 1, 278: 40}
-# Orientation as EXIF defines it: how the upright picture lies in the file.
+# Orientation as EXIF defines it: how the upright image lies in the file.
 STORED: dict[int, Callable[[RGB], RGB]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -31,12 +31,12 @@ STORED: dict[int, Callable[[RGB], RGB]] = {
 
 
 def uniform(mode: str, colour: object, size: tuple[int, int] = (40, 40)) -> Image.Image:
-    """A picture of one colour."""
+    """An image of one colour."""
     return Image.new(mode, size, colour)  # type: ignore[arg-type]
 
 
 def scene(width: int = 60, height: int = 44) -> RGB:
-    """A smooth picture without any symmetry."""
+    """A smooth image without any symmetry."""
     y, x = np.mgrid[:height, :width]
     channels = (255 * x / (width - 1), 255 * y / (height - 1), 255 * (x + 2 * y) / (width + 2 * height - 3))
     return np.stack(channels, axis=2).round().astype(np.uint8)
@@ -48,7 +48,7 @@ def frame(data: bytes, size: int = 40) -> NDArray[np.int_]:
 
 
 def only_colour(data: bytes) -> list[int]:
-    """The one colour of a picture that has only one."""
+    """The one colour of an image that has only one."""
     colours = np.unique(frame(data).reshape(-1, 3), axis=0)
     assert len(colours) == 1
     return [int(value) for value in colours[0]]

@@ -1,4 +1,4 @@
-"""Jobs for a pool of decoder processes, and pictures of every cost."""
+"""Jobs for a pool of decoder processes, and images of every cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 FRAME = 64
 PICTURE = picture_bytes(dark_square())
-# More than an ordinary picture may take here: 24 MB, and a tenth of a second of CPU.
+# More than an ordinary image may take here: 24 MB, and a tenth of a second of CPU.
 COSTLY_PICTURE = png((3000, 2000))
 LITTLE_MEMORY = 20 * 2**20
 # Half a second of CPU, and 160 MB.
@@ -58,5 +58,5 @@ class Pools:
 
 
 async def decode(pool: DecoderPool, data: bytes) -> Picture:
-    """The picture, for the client ``a``."""
+    """The image, for the client ``a``."""
     return (await pool.decode(data, "a")).picture

@@ -57,7 +57,7 @@ def test_odd_sizes(size: tuple[int, int], chroma: str) -> None:
 @pytest.mark.parametrize("chroma", ["444", "420"])
 def test_tiles_are_put_together(size: tuple[int, int], chroma: str) -> None:
     pixels = scene(*size)
-    if chroma == "420":  # whose tiles and pictures have even sides
+    if chroma == "420":  # whose tiles and images have even sides
         pixels = pixels[: size[1] // 2 * 2, : size[0] // 2 * 2]
     shown = read_picture(in_tiles(pixels, pixelformat=chroma), 40)
     assert (shown.height, shown.width) == pixels.shape[:2]
@@ -107,7 +107,7 @@ TOO_MANY = too_many()
 
 
 def patched_extents(num: int) -> bytes:
-    """A picture whose data are the whole file, several times."""
+    """An image whose data are the whole file, several times."""
     length = len(WITHIN) + 8 * (num - 1)
     places = struct.pack(">HHHHH", 1, 1, 0, 0, num) + struct.pack(">II", 0, length) * num
     return replaced(b"iloc", full(b"iloc", b"\x44\0", places, version=1))

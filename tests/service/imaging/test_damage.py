@@ -1,4 +1,4 @@
-"""Any damage gives a picture or a picture error."""
+"""Any damage gives an image or an image error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``service.imaging``: what becomes of a picture of every format, size and mode."""
+"""``service.imaging``: what becomes of an image of every format, size and mode."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def bicubic(pixels: RGB, size: int) -> NDArray[np.float64]:
                 table[target, source] = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
         return table / table.sum(axis=1, keepdims=True)
 
-    # Each pass ends in 8 bits; of a wide picture the first goes across.
+    # Each pass ends in 8 bits; of a wide image the first goes across.
     across = np.clip(np.einsum("tx,yxc->ytc", weights(pixels.shape[1]), pixels), 0, 255).round()
     return np.clip(np.einsum("ty,yxc->txc", weights(pixels.shape[0]), across), 0, 255).round()
 

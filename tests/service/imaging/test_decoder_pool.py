@@ -1,4 +1,4 @@
-"""Decoding in child processes: the same frames, and limits that hold whatever a picture is made of."""
+"""Decoding in child processes: the same frames, and limits that hold whatever an image is made of."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_picture_that_takes_too_much_time_costs_its_sender_alone(pools: Pools)
 
     brief = replace(COSTLY, cpu_seconds=0.02)
     pools.run(job, ordinary=replace(brief, memory_bytes=COSTLY.memory_bytes), costly=brief)
-    assert pools.replaced == ["cpu_time", "cpu_time"], "it is tried again among the costly pictures"
+    assert pools.replaced == ["cpu_time", "cpu_time"], "it is tried again among the costly images"
 
 
 def test_a_picture_that_hangs_is_refused(pools: Pools) -> None:

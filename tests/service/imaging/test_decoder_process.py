@@ -54,7 +54,7 @@ def test_a_process_that_died_between_two_pictures_fails_none(pools: Pools) -> No
 
 
 class BrokenProcess(ForkServer):
-    """Stands for a fork server whose process answers so to every picture, and does not end by itself."""
+    """Stands for a fork server whose process answers so to every image, and does not end by itself."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text

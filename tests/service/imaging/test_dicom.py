@@ -33,7 +33,7 @@ RGB = NDArray[np.uint8]
 IMAGE = Image.fromarray(PIXELS)
 JPEG = picture_bytes(IMAGE, "JPEG", quality=90)
 SIZE = (SIDE, SIDE)
-FRAME = 48  # another size than the picture's
+FRAME = 48  # another size than the image's
 COLOURS = np.asarray(IMAGE.quantize(200).getpalette(), np.uint8).reshape(-1, 3)
 INDICES = np.asarray(IMAGE.quantize(200))
 

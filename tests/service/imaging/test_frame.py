@@ -1,4 +1,4 @@
-"""Frames made in strips: bit for bit those of pictures that are turned, converted and resized in full size."""
+"""Frames made in strips: bit for bit those of images that are turned, converted and resized in full size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _noise(size: tuple[int, int], mode: str) -> Image.Image:
 
 
 def _in_full_size(data: bytes) -> Image.Image:
-    """What Pillow alone makes of a picture without transparency."""
+    """What Pillow alone makes of an image without transparency."""
     with Image.open(io.BytesIO(data)) as stored:
         upright = ImageOps.exif_transpose(stored)
         if upright.mode == "RGBA":

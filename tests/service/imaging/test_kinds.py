@@ -1,4 +1,4 @@
-"""A refusal names what the file is, and how to make a picture of it."""
+"""A refusal names what the file is, and how to make an image of it."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_accepted_formats_are_recognised_by_their_first_bytes(kind: str) -> None
 def test_avif_is_recognised_by_any_of_its_brands(brands: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert format_of(media(*brands)) == "AVIF"
     monkeypatch.setattr("service.imaging.kinds.READS_AVIF", False)
-    with pytest.raises(UnsupportedPicture, match=r"an AVIF picture, which this installation cannot read: .* JPEG"):
+    with pytest.raises(UnsupportedPicture, match=r"an AVIF image, which this installation cannot read: .* JPEG"):
         format_of(media(*brands))
 
 

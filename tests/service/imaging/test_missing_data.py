@@ -1,4 +1,4 @@
-"""Files of which a part is missing: another picture would be judged, and no decoder says so."""
+"""Files of which a part is missing: another image would be judged, and no decoder says so."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_many_intervals_in_many_scans() -> None:
 
 
 def test_a_damaged_interval() -> None:
-    """Those after it are intact, so the picture ends as it should."""
+    """Those after it are intact, so the image ends as it should."""
     data = picture_bytes(lesion(), "JPEG", restart_marker_rows=4)
     starts = [match.start() for match in re.finditer(b"\xff[\xd0-\xd7]", data)]
     middle = (starts[1] + starts[2]) // 2

@@ -1,4 +1,4 @@
-"""Orientation: EXIF turns a picture upright, and nothing else does."""
+"""Orientation: EXIF turns an image upright, and nothing else does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ xmlns:tiff="http://ns.adobe.com/tiff/1.0/"><rdf:Description tiff:Orientation="6"
 
 
 def with_xmp(image_format: str, **options: Any) -> bytes:
-    """A picture whose XMP says that it is turned."""
+    """An image whose XMP says that it is turned."""
     if image_format == "PNG":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())

@@ -15,14 +15,14 @@ from tests.service.tiny_bundle import picture_bytes
 def test_several_frames_or_pages(image_format: str) -> None:
     others = [uniform("RGB", "red"), uniform("RGB", "blue")]
     data = picture_bytes(uniform("RGB", "white"), image_format, save_all=True, append_images=others)
-    with pytest.raises(UnsupportedPicture, match="single still picture"):
+    with pytest.raises(UnsupportedPicture, match="single still image"):
         read_picture(data, 32)
 
 
 def test_pages_are_not_counted() -> None:
     """A long chain of pages would take minutes; the second one is reason enough, whatever comes after it."""
     assert read_picture(tiff([GREY_PAGE], bytes(1600)), 32).format == "TIFF"
-    with pytest.raises(UnsupportedPicture, match="single still picture"):
+    with pytest.raises(UnsupportedPicture, match="single still image"):
         read_picture(tiff([GREY_PAGE, GREY_PAGE, {}], bytes(1600)), 32)
 
 

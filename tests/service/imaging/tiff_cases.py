@@ -210,13 +210,13 @@ def tiffs_of_more_channels() -> Iterator[Case]:
 
 
 def coarse(bits: int) -> RGB:
-    """The grey picture in so many bits, shown in 8."""
+    """The grey image in so many bits, shown in 8."""
     levels = (GREY >> (8 - bits)).astype(float) * 255 / (2**bits - 1)
     return np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
 
 
 def shallow_tiff(bits: int, order: str) -> bytes:
-    """The grey picture with several pixels in a byte."""
+    """The grey image with several pixels in a byte."""
     values = (GREY >> (8 - bits)).reshape(SIDE, -1, 8 // bits)
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     packed = np.bitwise_or.reduce(values << shifts, axis=2).astype(np.uint8).tobytes()

@@ -1,4 +1,4 @@
-"""The queue: greedy batches, and no picture fails with another."""
+"""The queue: greedy batches, and no image fails with another."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_outputs_that_are_impossible_once_are_the_devices_fault(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     during(monkeypatch, lambda outputs, _, turn: not_finite(outputs) if turn == 1 else outputs)
-    with pytest.raises(DeviceError, match="do not sum to 1, but do when the same pictures are run again"):
+    with pytest.raises(DeviceError, match="do not sum to 1, but do when the same images are run again"):
         engine.run(frames_of(1))
 
 
@@ -78,7 +78,7 @@ def test_outputs_that_one_picture_always_gets_are_its_own_fault(
 def test_different_pictures_may_get_one_answer_where_the_canary_is_right(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when they differ only where the network does not look; and the same picture twice is no suspicion at all."""
+    """As when they differ only where the network does not look; and the same image twice is no suspicion at all."""
     blind = {1: 1, 2: 1, 3: 3}
 
     def change(outputs: Outputs, frames: NDArray[np.uint8], _: int) -> Outputs:
@@ -89,7 +89,7 @@ def test_different_pictures_may_get_one_answer_where_the_canary_is_right(
     sizes = during(monkeypatch, change)
     answers = engine.run(frames_of(1, 2, 3))
     assert np.array_equal(answers[0].branch_probabilities, answers[1].branch_probabilities)
-    assert len(sizes) == 3, "the pictures, the canary picture and its negative"
+    assert len(sizes) == 3, "the images, the canary image and its negative"
     engine.run(frames_of(3, 3, 3))
     assert len(sizes) == 4
 
@@ -105,5 +105,5 @@ def test_a_device_that_is_stuck_at_the_canarys_answer_is_found_out(
     during(monkeypatch, change)
     with pytest.raises(EngineError, match="and its negative get the same answer"):
         engine.canary_difference()
-    with pytest.raises(DeviceError, match="different pictures got the same answer"):
+    with pytest.raises(DeviceError, match="different images got the same answer"):
         engine.run(frames_of(1, 2))

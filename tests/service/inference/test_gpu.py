@@ -65,7 +65,7 @@ def test_no_compute_node_runs_on_the_cpu(on_gpu: Engine) -> None:
 def test_single_pictures_are_answered_alike_in_every_way(on_gpu: Engine, bundle: Bundle) -> None:
     generator = np.random.default_rng(1)
     size = bundle.manifest.frame_size
-    for _ in range(3):  # a recorded graph must take each new picture, not the one it was recorded with
+    for _ in range(3):  # a recorded graph must take each new image, not the one it was recorded with
         frame = generator.integers(0, 256, (1, size, size, 3), np.uint8)
         alone, *_ = on_gpu.run(frame)
         among, *_ = on_gpu.run(np.repeat(frame, 4, axis=0))

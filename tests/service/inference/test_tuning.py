@@ -1,4 +1,4 @@
-"""Tuning: other sessions are taken where they are faster, for batches and for single pictures each."""
+"""Tuning: other sessions are taken where they are faster, for batches and for single images each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Timed:
 @pytest.mark.parametrize(
     ("seconds", "batched", "single"),
     [
-        # Of the largest batch: channels first, last. Of one picture: first, last, either recorded. None: impossible.
+        # Of the largest batch: channels first, last. Of one image: first, last, either recorded. None: impossible.
         ((2.0, 2.0, 1.0, 1.0, 1.0, 1.0), FIRST, FIRST),
         ((2.0, 1.0, 1.0, 1.5, 1.5, 1.5), LAST, FIRST),
         ((2.0, 2.5, 1.0, 0.9, 0.8, 0.7), FIRST, LAST_RECORDED),

@@ -71,7 +71,7 @@ def test_any_map_gives_closed_rings_around_all_that_is_above(values: NDArray[np.
 
 
 def maps(**changed: Any) -> AttentionMaps:
-    """A crop of the right half of a 200 x 100 picture; attention in its lower right corner."""
+    """A crop of the right half of a 200 x 100 image; attention in its lower right corner."""
     spatial = np.full((2, 4, 4), 0.5 / 15, dtype=np.float32)
     spatial[:, 3, 3] = 0.5
     lesion = np.zeros((10, 10), dtype=np.uint8)

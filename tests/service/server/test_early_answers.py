@@ -26,7 +26,7 @@ PICTURE = picture_bytes(dark_square(), "JPEG")
 MB = 2**20
 CASES = {
     "too large": ("POST /predict", "Content-Type: image/jpeg", 413),
-    "no picture": ("POST /predict", "Content-Type: text/plain", 415),
+    "no image": ("POST /predict", "Content-Type: text/plain", 415),
     "no such address": ("POST /nothing", "Content-Type: image/jpeg", 404),
     "no such method": ("PUT /predict", "Content-Type: image/jpeg", 405),
     "parameter": ("POST /predict?operating_point=x", "Content-Type: image/jpeg", 400),

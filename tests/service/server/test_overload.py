@@ -108,13 +108,13 @@ def test_a_picture_whose_client_left_never_runs(tiny_bundle: Bundle, monkeypatch
             assert (await ahead).status_code == 200
             assert (await _post(client)).status_code == 200
             after = await _batches(client)
-        assert np.subtract(after, before).tolist() == [2, 2], "two batches of one picture each"
+        assert np.subtract(after, before).tolist() == [2, 2], "two batches of one image each"
 
     asyncio.run(asyncio.wait_for(scenario(), 15))
 
 
 async def _batches(client: httpx.AsyncClient) -> list[float]:
-    """How many batches ran, and of how many pictures in all."""
+    """How many batches ran, and of how many images in all."""
     metrics = (await client.get("/metrics")).text
     return [float(value) for value in re.findall(r"^cin_batch_size_(?:count|sum) (.+)$", metrics, re.MULTILINE)]
 
@@ -247,7 +247,7 @@ def test_a_wrong_canary_does_not_start(tmp_path: Any) -> None:
     async def scenario(*_: object) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(RuntimeError, match="canary picture's probabilities differ"):
+    with pytest.raises(RuntimeError, match="canary image's probabilities differ"):
         play(scenario, write_tiny_bundle(tmp_path / "wrong", wrong_canary=True))
 
 

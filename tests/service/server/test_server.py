@@ -210,7 +210,7 @@ def test_one_process_whatever_other_servers_are_told(serve: Serve) -> None:
     process = serve(WEB_CONCURRENCY="4")
     _address(process)
     (fork_server,) = psutil.Process(process.pid).children()
-    assert len(fork_server.children()) == 1, "the decoder of the canary picture"
+    assert len(fork_server.children()) == 1, "the decoder of the canary image"
     assert _end(process)[0] == 0
 
 
@@ -239,7 +239,7 @@ def test_a_wrong_canary_ends_the_process(serve: Serve) -> None:
     process = serve(_LIAR, CIN_CANARY_SECONDS="0.2")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")
+    assert errors.splitlines()[-1].startswith("cin: the canary image's probabilities differ by 0.5")
 
 
 def test_it_says_not_ready_for_a_while_before_it_ends(serve: Serve) -> None:
@@ -252,7 +252,7 @@ def test_it_says_not_ready_for_a_while_before_it_ends(serve: Serve) -> None:
     assert "cin_canary_ok 0.0" in metrics
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith("cin: the canary picture's probabilities differ by 0.5")
+    assert errors.splitlines()[-1].startswith("cin: the canary image's probabilities differ by 0.5")
 
 
 # A disk that hangs once the service takes requests.

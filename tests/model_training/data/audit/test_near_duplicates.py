@@ -1,4 +1,4 @@
-"""Hashes and correlations of pictures that look alike."""
+"""Hashes and correlations of images that look alike."""
 
 from __future__ import annotations
 

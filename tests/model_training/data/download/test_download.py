@@ -33,7 +33,7 @@ def test_the_readers_read_what_was_downloaded(challenge: Challenge) -> None:
             assert sample.mask is not None
             assert original.mask is not None
             assert sample.mask.read_bytes() == original.mask.read_bytes()
-        assert f"{name}: {len(ours.samples)} pictures" in printed
+        assert f"{name}: {len(ours.samples)} images" in printed
     left = {path.name for path in challenge.folder.iterdir()}
     assert left == {f.folder if f.is_archive else f.name for f in challenge.files} | {"SHA256SUMS", ".lock"}
     sums = read_sums(challenge.folder / "SHA256SUMS")
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_complete_is_neither_used_nor_touched(challenge: Ch
     challenge.download()
     next((challenge.folder / file.folder).iterdir()).unlink()
     left = file.num_items - 1
-    with pytest.raises(DownloadError, match=rf"holds {left} pictures or masks, the official set {file.num_items};"):
+    with pytest.raises(DownloadError, match=rf"holds {left} images or masks, the official set {file.num_items};"):
         challenge.download()
     assert len(list((challenge.folder / file.folder).iterdir())) == left
     with pytest.raises(DatasetError):

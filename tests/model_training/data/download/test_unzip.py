@@ -86,7 +86,7 @@ def test_encrypted_entries(archive: Path) -> None:
     [
         ({"ISIC_0000001.png": bytes(20 * 2**20)}, "would grow to 21.0 MB, more than the"),
         ({"a/ISIC_0000001.jpg": b"1", "b/ISIC_0000001.JPG": b"2"}, "two files named"),
-        ({"readme.txt": b"nothing"}, "no picture, mask or table"),
+        ({"readme.txt": b"nothing"}, "no image, mask or table"),
     ],
     ids=["a bomb", "two of one name", "nothing"],
 )
