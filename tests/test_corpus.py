@@ -34,7 +34,7 @@ RIGHT = {
     "edges.png": picture_bytes(Image.fromarray(NOISE), "PNG"),
 }
 FOREIGN = {"notes.txt": b"no picture", "cut.png": picture_bytes(SCENE, "PNG")[:2000]}
-# A service that answers images of these widths with other frames: mirrored, darker, and as if they had no profile.
+# A service that answers pictures of these widths with other frames: mirrored, darker, and as if they had no profile.
 WRONG = {
     "mirrored.png": picture_bytes(SCENE.resize((401, 300)), "PNG"),
     "darker.png": picture_bytes(SCENE.resize((402, 300)), "PNG"),
@@ -48,7 +48,7 @@ from PIL import Image
 from service.imaging import decoder, read_picture
 decode = decoder.Decoder.decode
 def bent(self, data):
-    image = decode(self, data)
+    picture = decode(self, data)
     frame = picture.frame
     if picture.width == 401:
         frame = frame[:, ::-1]
@@ -59,7 +59,7 @@ def bent(self, data):
         with Image.open(io.BytesIO(data)) as image:
             image.save(plain, "PNG", icc_profile=None)
         frame = read_picture(plain.getvalue(), frame.shape[0], jpeg_quality=self._work.jpeg_quality).frame
-    return replace(image, frame=np.ascontiguousarray(frame))
+    return replace(picture, frame=np.ascontiguousarray(frame))
 decoder.Decoder.decode = bent
 {PROGRAM}
 """

@@ -108,7 +108,7 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
     missing_masks = tuple(id for id in labels if id in pictures and id not in masks)
     if not allow_missing and (missing_pictures or missing_masks):
         raise DatasetError(
-            f"{name}: {_name_ids('image', missing_pictures)}; {_name_ids('mask', missing_masks)}. "
+            f"{name}: {_name_ids('an image', missing_pictures)}; {_name_ids('a mask', missing_masks)}. "
             "Complete the set, or continue without them: --set data.allow_missing=true"
         )
     samples = tuple(Sample(id, pictures[id], masks.get(id), label) for id, label in labels.items() if id in pictures)
@@ -119,9 +119,9 @@ def read_set(root: Path, name: str, *, allow_missing: bool = False) -> PictureSe
 
 def _name_ids(what: str, ids: tuple[str, ...]) -> str:
     if not ids:
-        return f"no {what} is missing"
+        return f"none without {what}"
     shown = ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
-    return f"{len(ids)} without a {what}: {shown}"
+    return f"{len(ids)} without {what}: {shown}"
 
 
 def _files_by_id(base: Path, folders: tuple[str, ...], *, suffix: str, extensions: tuple[str, ...]) -> dict[str, Path]:

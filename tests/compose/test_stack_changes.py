@@ -25,7 +25,7 @@ from tests.conftest import REPOSITORY
 
 
 class Load:
-    """Clients that send one image after the other."""
+    """Clients that send one picture after the other."""
 
     def __init__(self, stack: Stack, picture: bytes, *, clients: int) -> None:
         self.answers: list[httpx.Response] = []
@@ -66,7 +66,7 @@ def test_killing_a_replica_under_load_costs_at_most_what_was_in_flight_there(
     run("docker", "rm", killed)
     statuses = Counter(answer.status_code for answer in load.answers)
     assert load.errors == []
-    # At most every client had its image there.
+    # At most every client had its picture there.
     assert statuses.total() - statuses[200] <= 4
     assert statuses[200] > 4
     for answer in load.answers:
@@ -77,10 +77,10 @@ def test_killing_a_replica_under_load_costs_at_most_what_was_in_flight_there(
 
 _HALF_A_REQUEST = """
 import socket, sys, time
-image = open("/opt/cin/lib/python3.11/site-packages/service/bundles/cin-isic2017/canary.jpg", "rb").read()
+picture = open("/opt/cin/lib/python3.11/site-packages/service/bundles/cin-isic2017/canary.jpg", "rb").read()
 one = socket.create_connection(({host!r}, 8000), timeout=25)
 lines = ("POST /predict HTTP/1.1", "Host: x", "Content-Type: image/jpeg", f"Content-Length: {{len(picture)}}", "", "")
-one.sendall("\\r\\n".join(lines).encode() + image[:100])
+one.sendall("\\r\\n".join(lines).encode() + picture[:100])
 time.sleep(0.5)
 print("half", flush=True)
 while True:  # until nothing new is taken
@@ -89,7 +89,7 @@ while True:  # until nothing new is taken
         time.sleep(0.02)
     except ConnectionRefusedError:
         break
-one.sendall(image[100:])
+one.sendall(picture[100:])
 print(one.recv(12).decode(), flush=True)
 """
 

@@ -43,7 +43,7 @@ def test_official_sets(data_root: Path, name: str, num_pictures: int, num_masks:
 
 @pytest.mark.data
 def test_missing_ids_are_named(data_root: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no image is missing; 71 without a mask: ISIC_\d+, .*allow_missing=true"):
+    with pytest.raises(DatasetError, match=r"none without an image; 71 without a mask: ISIC_\d+, .*allow_missing=true"):
         read_set(data_root, "isic2017-test")
     with pytest.raises(DatasetError, match="2 without an image"):
         read_set(data_root, "isic2016-train")

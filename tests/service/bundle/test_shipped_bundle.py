@@ -43,8 +43,8 @@ def test_the_operating_points_decide(shipped: TestClient, shipped_bundle: Bundle
     assert [point.name for point in points] == ["balanced", "high-sensitivity", "dermatologist"]
     for point in points:  # the rates are those of images that did not choose the threshold
         assert (point.measured_on, point.chosen_on) == (
-            "isic2017-test (600 images)",
-            "isic2017-train, out of fold (2000 images)",
+            "isic2017-test (600 pictures)",
+            "isic2017-train, out of fold (2000 pictures)",
         )
     data = shipped_bundle.path(shipped_bundle.manifest.canary.picture).read_bytes()
     for point in points:
@@ -136,7 +136,7 @@ def test_real_originals_get_a_diagnosis_a_box_and_every_overlay(shipped: TestCli
 
 @pytest.mark.data
 def test_the_box_frames_the_lesion(shipped: TestClient, shipped_bundle: Bundle, data_root: Path) -> None:
-    """Against the official mask of the same image and the skin that the model keeps around it."""
+    """Against the official mask of the same picture and the skin that the model keeps around it."""
     margin = shipped_bundle.manifest.provenance.config["recognition"]["network"]["crop_margin"]
     masks = {path.stem[:12]: path for path in data_root.glob("isic2017/*_Part1_GroundTruth/*_segmentation.png")}
     ious = []
@@ -164,7 +164,7 @@ def _with_margin(positions: np.ndarray, margin: float) -> slice:
 
 @pytest.mark.data
 def test_an_original_and_its_copy_get_the_same_answer(shipped: TestClient, data_root: Path) -> None:
-    """The sets hold the same images squashed to 256 x 256."""
+    """The sets hold the same pictures squashed to 256 x 256."""
     copies = {path.stem: path for path in data_root.glob("isic201*/*/ISIC_*.jpg")}
     for path in sorted((data_root / "samples").glob("*.jpg")):
         answers = [

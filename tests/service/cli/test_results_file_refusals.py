@@ -104,7 +104,7 @@ def test_a_table_with_semicolons_is_refused_by_what_it_is(
     out.write_text(out.read_text().replace(",", ";"))
     result = cin("predict", archive, "--out", out, **environment)
     assert result.exit_code == 1
-    assert "its columns are image;refer;" in result.stderr
+    assert "its columns are picture;refer;" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_table_with_semicolons_is_refused_by_what_it_is(
 def test_damaged_rows_are_refused(
     environment: dict[str, str], archive: Path, tmp_path: Path, suffix: str, written: str, other: str
 ) -> None:
-    """Names that no file can have, answers without their images."""
+    """Names that no file can have, answers without their pictures."""
     out = tmp_path / f"results.{suffix}"
     assert cin("predict", archive, "--out", out, **environment).exit_code == 0
     damaged = out.read_text().replace(written, other)

@@ -1,4 +1,4 @@
-"""Images made to harm: refused with a reason or answered, in bounded time and memory, by no reader but six."""
+"""Pictures made to harm: refused with a reason or answered, in bounded time and memory, by no reader but six."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # pytest shows what the servi
 REFUSED = hostile.refused()
 ACCEPTED = hostile.accepted()
 
-# Of one image at a time, on top of the process itself.
+# Of one picture at a time, on top of the process itself.
 MOST_MEGABYTES = 430
 
 
@@ -62,7 +62,7 @@ def test_what_is_refused(client: TestClient, kind: str) -> None:
         assert "this is " in post(client, examples[0]).json()["detail"]
 
 
-@pytest.mark.parametrize("kind", ["text and pages", "other images", "documents", "DICOM data sets", "archives"])
+@pytest.mark.parametrize("kind", ["text and pages", "other pictures", "documents", "DICOM data sets", "archives"])
 def test_another_type_is_told_what_is_accepted(client: TestClient, kind: str) -> None:
     for data in REFUSED[kind][1]:
         check_problem(post(client, data), 415, "JPEG, PNG, WebP, TIFF, BMP, AVIF or DICOM")
@@ -87,7 +87,7 @@ from pathlib import Path
 from service.imaging import PictureError, read_picture
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    image = read_picture(Path(sys.argv[1]).read_bytes(), 256)
+    picture = read_picture(Path(sys.argv[1]).read_bytes(), 256)
     result = [picture.width, picture.height]
 except PictureError as error:
     result = str(error)
@@ -173,7 +173,7 @@ def test_a_bmp_whose_header_is_its_pixels_is_refused(client: TestClient) -> None
 
 @cache
 def real_pictures() -> list[bytes]:
-    """A real image in every accepted format, as small as their faults allow."""
+    """A real picture in every accepted format, as small as their faults allow."""
     data = find_data()
     if data is None:
         return []
@@ -203,12 +203,12 @@ def real_pictures() -> list[bytes]:
 def test_real_pictures_cut_and_flipped(client: TestClient, draw: st.DataObject) -> None:
     pictures = real_pictures()
     if not pictures:
-        pytest.skip("real dermoscopy images are not there; set CIN_DATA")
+        pytest.skip("real dermoscopy pictures are not there; set CIN_DATA")
     data = bytearray(draw.draw(st.sampled_from(pictures)))
     for position in draw.draw(st.lists(st.integers(0, 500) | st.integers(0, len(data) - 1), max_size=6)):
         data[position % len(data)] ^= draw.draw(st.integers(1, 255))
     response = post(client, bytes(data[: draw.draw(st.just(len(data)) | st.integers(1, len(data)))]))
-    # A few flipped bits may make an image a large one, or one of several pages.
+    # A few flipped bits may make a picture a large one, or one of several pages.
     assert response.status_code in (200, 413, 415, 422), response.text
 
 
@@ -246,7 +246,7 @@ def test_every_orientation_gets_the_same_answer(client: TestClient, sample_pictu
         stored = np.ascontiguousarray(store(upright))
         answer = post(client, picture_bytes(Image.fromarray(stored), "PNG", exif=hostile.exif_of(orientation))).json()
         answers.append((answer["probabilities"], answer["image"], answer["lesion"]["crop_box"]))
-        # The box, taken back to how the image is stored, frames the same pixels.
+        # The box, taken back to how the picture is stored, frames the same pixels.
         box = answer["lesion"]["crop_box"]
         marked = np.zeros(upright.shape[:2], dtype=bool)
         marked[box["y0"] : box["y1"], box["x0"] : box["x1"]] = True
