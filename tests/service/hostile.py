@@ -137,7 +137,7 @@ def refused() -> dict[str, tuple[int, list[bytes]]]:
         "sides of more than 30,000 pixels": (413, [png((1_250_000, 32), 0), png((32, 1_250_000), 0)]),
         "black and white": (415, [png((64, 64), 0, bits=1), picture_bytes(Image.new("1", (64, 64)), "TIFF"), fax()]),
         "text and pages": (415, [b"hello", b"<html><img src=x></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>"]),
-        "other images": (415, [picture_bytes(grey, kind) for kind in ("GIF", "PPM", "ICO", "TGA")] + [heic]),
+        "other pictures": (415, [picture_bytes(grey, kind) for kind in ("GIF", "PPM", "ICO", "TGA")] + [heic]),
         "documents": (415, [b"%PDF-1.7\n" + bytes(99), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]),
         "DICOM data sets": (415, [b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bytes(99)]),
         "archives": (415, [archive(), archive() + data, b"\x1f\x8b\x08" + bytes(99)]),
