@@ -29,6 +29,7 @@ from playwright.sync_api import (
 from service.bundle import Bundle
 from service.settings import SHIPPED_BUNDLE
 from tests.page.browsing import Server, launch, serving
+from tests.service.api.followed import repeatable_bundle
 from tests.service.tiny_bundle import write_tiny_bundle
 
 # An image on its way to the service; a kept prediction has a longer path.
@@ -169,3 +170,11 @@ def visit_to(browser: Browser, pictures_folder: Path) -> Iterator[Open]:
 def visit(visit_to: Open, server: Server) -> Visit:
     """The page of the service with the shipped bundle."""
     return visit_to(server.url)
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with a ledger."""
+    folder = tmp_path_factory.mktemp("clinic")
+    with serving(bundle=repeatable_bundle(folder).folder, ledger=folder / "ledger.sqlite") as running:
+        yield running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from tests.page.conftest import UPLOAD, Open, Visit
 from tests.page.over_time import answer, files, overview, take, timeline
 from tests.page.test_accessibility import WIDTHS, violations
 from tests.page.test_scale import click_at
-from tests.service.api.followed import repeatable_bundle
 from tests.service.tiny_bundle import CLASSES, picture_bytes
 
 RED, REDDER, BLUE = (60, 20, 20), (255, 20, 20), (0, 90, 120)
@@ -31,14 +29,6 @@ SMALL = """() => [...document.querySelectorAll("button, select, summary, input")
   const { width, height } = (each.closest("label:not(.named), .choices label") ?? each).getBoundingClientRect();
   return width > 0 && (width < 43.5 || height < 43.5) ? [each.outerHTML, width, height] : [];
 })"""
-
-
-@pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with a ledger."""
-    folder = tmp_path_factory.mktemp("clinic")
-    with serving(bundle=repeatable_bundle(folder).folder, ledger=folder / "ledger.sqlite") as running:
-        yield running
 
 
 def seen(server: Server, lesion: str) -> list[dict[str, Any]]:
@@ -297,41 +287,3 @@ def test_what_was_said_outlives_a_lost_reply_when_a_lesion_is_renamed(visit_to: 
     expect(page.locator(".follow strong").first).to_have_text("A-4")
     (day,) = seen(clinic, "A-4")
     assert [said["histology"] for said in day["images"][0]["feedback"]] == ["melanoma"]
-
-
-def test_feedback_names_the_recorded_advice_where_another_operating_point_is_shown(
-    visit_to: Open, clinic: Server
-) -> None:
-    visit = visit_to(clinic.url)
-    page = visit.page
-    take(page, "B-1", "", [RED])
-    follow = page.locator(".follow")
-    expect(follow).not_to_contain_text("recorded advice")
-    visit.unfold("clinic")
-    page.locator("#point").select_option("high-sensitivity")
-    expect(follow).to_contain_text("recorded advice: Refer (Balanced)")
-    answer(follow, opinion="Agree")
-    page.locator("#point").select_option("balanced")
-    expect(follow).not_to_contain_text("recorded advice")
-
-
-def test_the_worklist_says_for_whom_its_risks_hold(visit_to: Open, clinic: Server) -> None:
-    visit = visit_to(clinic.url)
-    take(visit.page, "B-2", "", [RED])
-    waiting = overview(visit).locator(".due").first
-    expect(waiting.locator(".waiting", has_text="B-2")).to_contain_text("risk")
-    expect(waiting).to_contain_text("whatever your clinic's share")
-
-
-def test_nothing_over_time_is_printed_where_there_is_nothing(visit_to: Open, clinic: Server) -> None:
-    page = visit_to(clinic.url).page
-    page.set_input_files("#file", files(RED))
-    follow = page.locator(".follow")
-    expect(follow).to_be_visible()
-    page.emulate_media(media="print")
-    expect(follow).to_be_hidden()
-    page.emulate_media(media="screen")
-    answer(follow, opinion="Agree")
-    page.emulate_media(media="print")
-    expect(follow).to_be_visible()
-    expect(follow.locator(".said")).to_be_visible()
