@@ -29,17 +29,17 @@ function decisionOf(result, { agreement }) {
     "section",
     { class: `decision ${kind}`, "aria-labelledby": "decision-title" },
     h("h3", { id: "decision-title", tabindex: -1 }, icon(kind), h("span", adviceOf(result))),
-    kind === "abstained" && warning,
+    kind !== "refer" && warning,
     // The risk alone does not explain a referral below the threshold.
     (kind === "abstained" || unsure) && caution,
-    ...(kind === "abstained" ? [h("p", text.decision.abstainedWhatNext)] : riskParts(result, !unsure && caution, kind === "no_referral" && warning)),
+    ...(kind === "abstained" ? [h("p", text.decision.abstainedWhatNext)] : riskParts(result, !unsure && caution)),
     impression && h("p", { class: "impression" }, text.impression.yours(text.impression.choices[impression]), of > 0 && ` ${text.impression.agreement(same, of)}`),
     example && h("p", { class: "fine" }, text.examples[example].known),
   );
 }
 
-/** @param {Result} result @param {Child} caution @param {Child} warning */
-function riskParts(result, caution, warning) {
+/** @param {Result} result @param {Child} caution */
+function riskParts(result, caution) {
   const { prediction, model } = result;
   const { manifest } = model;
   const { threshold, prevalence } = prediction.decision;
@@ -55,7 +55,6 @@ function riskParts(result, caution, warning) {
     h("p", { class: "risk" }, h("span", text.decision.risk(malignant(manifest))), " ", h("strong", shown)),
     gauge({ risk, threshold, limit, prevalence, said: because(prediction, model) }),
     caution,
-    warning,
     limits(result),
     h("p", { class: "fine population" }, population(prediction, manifest), " ", prevalence !== null && button(isOwn(prevalence, manifest) ? text.decision.setClinic : text.decision.change, open, { class: "link no-print" })),
   ];

@@ -79,7 +79,7 @@ export class Comparison {
       title.className = `verdict ${kind}`;
       title.replaceChildren(icon(kind), adviceOf(chosen[index]));
       const judged = kind === "abstained" ? [] : [because(prediction, model), `${text.clinic.point}: ${pointName(prediction.decision.operating_point)}.`];
-      at.textContent = [`${nameOf(chosen[index])}.`, ...judged, ...reasonsOf(chosen[index]), notRuledOut(chosen[index])].filter(Boolean).join(" ");
+      at.textContent = [`${nameOf(chosen[index])}.`, notRuledOut(chosen[index]), ...judged, ...reasonsOf(chosen[index])].filter(Boolean).join(" ");
     }
     const [a, b] = chosen;
     byId("comparison-figures").replaceChildren(.../** @type {Node[]} */ ([...differenceOf(a, b), limits(riskOf(b.prediction) === null ? a : b)].filter(Boolean)));

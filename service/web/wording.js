@@ -82,7 +82,7 @@ export function because(prediction, { manifest }) {
 export function inWords(result) {
   const { prediction, model } = result;
   const reasons = reasonsOf(result);
-  return [`${adviceOf(result)}.`, reasons.length && `${reasonsTitle(prediction)}: ${reasons.join(" ")}`, because(prediction, model), notRuledOut(result)].filter(Boolean).join(" ");
+  return [`${adviceOf(result)}.`, notRuledOut(result), reasons.length && `${reasonsTitle(prediction)}: ${reasons.join(" ")}`, because(prediction, model)].filter(Boolean).join(" ");
 }
 
 /** "Lesion about 6.4 × 4.1 mm ..." Empty where its size is not known. @param {Result} result */

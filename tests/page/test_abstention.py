@@ -124,7 +124,7 @@ def test_the_services_own_abstention(visit_to: Open, tmp_path: Path) -> None:
 
 def _first(reasons: list[str]) -> list[str]:
     """What each says first."""
-    return [re.split(";| the network", reason)[0] for reason in reasons]
+    return [re.split(";| the model", reason)[0] for reason in reasons]
 
 
 def test_what_follows_from_what_an_image_lacks_is_no_reason_of_its_own(visit: Visit) -> None:

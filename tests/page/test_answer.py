@@ -14,6 +14,7 @@ from tests.page.browsing import Server
 from tests.page.conftest import UPLOAD, Open, Visit
 from tests.page.pictures import EXAMPLE, hand_over
 
+NO_DEVICE = re.compile("not a medical device|kein Medizinprodukt|no es un producto sanitario")
 MARKDOWN = """# One
 
 Some **bold `code` words** and *italics*, see [the docs](docs/a.md).
@@ -64,7 +65,7 @@ def test_the_decision_is_the_services(visit: Visit) -> None:
         expect(page.locator("#status")).to_contain_text(statement)
         expect(page.locator(".decision")).to_contain_text("If fewer: lower risk, same advice")
         visit.inspect(f"answer-{which}")
-    expect(page.locator(".decision")).to_contain_text("This does not rule out melanoma.")
+    expect(page.locator(".decision")).to_contain_text("Not ruled out: if in doubt, refer.")
 
 
 def test_a_referral_below_the_threshold_says_why(visit: Visit) -> None:
@@ -106,13 +107,24 @@ def test_its_limits_are_always_there(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(
-    "size",
-    [(1280, 800), (820, 1180), (390, 844), (844, 390), (640, 400)],
-    ids=["desktop", "tablet", "phone", "sideways", "zoomed to 200 %"],
+    ("size", "language"),
+    [
+        ((1280, 800), "en"),
+        ((820, 1180), "en"),
+        ((390, 844), "en"),
+        ((390, 844), "de"),
+        ((390, 844), "es"),
+        ((844, 390), "en"),
+        ((640, 400), "en"),
+    ],
+    ids=["desktop", "tablet", "phone", "phone, de", "phone, es", "sideways", "zoomed to 200 %"],
 )
-def test_the_first_screen_has_the_decision_and_the_picture(visit: Visit, size: tuple[int, int]) -> None:
-    page, (width, height) = visit.page, size
-    page.set_viewport_size({"width": width, "height": height})
+def test_the_first_screen_has_the_decision_and_the_picture(
+    visit_to: Open, server: Server, size: tuple[int, int], language: str
+) -> None:
+    width, height = size
+    visit = visit_to(server.url, locale=language, viewport={"width": width, "height": height})
+    page = visit.page
     visit.example(1)
 
     def bottom(place: Locator) -> float:
@@ -125,7 +137,7 @@ def test_the_first_screen_has_the_decision_and_the_picture(visit: Visit, size: t
     tools = page.locator(".tools").bounding_box()
     assert tools is not None
     end = tools["y"] if tools["y"] > height / 2 else height
-    expect(page.get_by_text("not a medical device").filter(visible=True).first).to_be_in_viewport()
+    expect(page.get_by_text(NO_DEVICE).filter(visible=True).first).to_be_in_viewport()
     assert bottom(page.locator(".gauge")) <= end
     assert bottom(page.locator("#stage")) <= end
     if height > 500:

@@ -69,9 +69,9 @@ def test_a_turned_picture_is_shown_and_marked_upright(visit: Visit, tmp_path: Pa
     hand_over(visit.page, "drop", data)
     expect(visit.page.locator(".done")).to_contain_text("1024 × 683 pixels, turned upright")
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
-    visit.page.get_by_label("Show network input").check()
+    visit.page.get_by_label("Show the model's input").check()
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
     frame = stage_pixels(visit.page, tmp_path / "frame.png")
-    visit.page.get_by_label("Show network input").uncheck()
+    visit.page.get_by_label("Show the model's input").uncheck()
     expect(visit.page.locator("#stage .picture")).to_have_js_property("naturalWidth", 1024)
     assert np.abs(stage_pixels(visit.page, tmp_path / "picture.png") - frame).mean() < 12

@@ -88,7 +88,7 @@ def test_the_record_says_what_the_page_says(visit: Visit) -> None:
         "Reference: Lesion 12",
         "No referral advised for melanoma",
         rough(decision["malignant_probability"]),
-        "does not rule out",
+        "Not ruled out: if in doubt, refer.",
         "Cannot recognise",
         "basal cell carcinoma",
         "Operating point: Balanced",

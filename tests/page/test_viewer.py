@@ -46,7 +46,7 @@ def test_maps_branches_opacity_and_marks(visit: Visit, tmp_path: Path) -> None:
     strong = stage_pixels(page, tmp_path / "strong.png")
     page.locator("#opacity").fill("0")
     assert np.abs(stage_pixels(page, tmp_path / "none.png") - strong).max() > 30
-    page.get_by_label("Show network input").check()
+    page.get_by_label("Show the model's input").check()
     expect(page.locator("#stage .picture")).to_have_js_property("naturalWidth", 768)
 
 

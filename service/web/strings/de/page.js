@@ -130,9 +130,9 @@ export const text = {
       ["Pfeiltasten", "Bild verschieben"],
       ["O", "Karte ein und aus"],
     ],
-    cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Netz bekommen.",
+    cannotShow: "Der Browser kann diese Art von Bild nicht zeigen; das hier hat das Modell bekommen.",
     noPreview: "Der Browser kann das nicht zeigen.",
-    dashes: (count = 1) => `Gestrichelt: was das Netz vergrößert sah. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
+    dashes: (count = 1) => `Gestrichelt: was vergrößert untersucht wurde. Durchgezogen: ${count > 1 ? `die Umrisse von ${count} gefundenen Bereichen; das Risiko gilt für alle zusammen.` : "der Umriss der gefundenen Läsion."}`,
     lifted: "Karte ausgeschaltet; O zeigt sie wieder.",
   },
 
@@ -150,11 +150,11 @@ export const text = {
     distance: "Abstand beider Striche",
     use: "Übernehmen",
     invalid: (wide = "", least = 0, most = 0) => `Das Bild wäre ${wide} mm breit; möglich sind ${least} bis ${most} mm. Prüfen Sie Länge und Striche.`,
-    size: (along = "", across = "", least = false, own = false) => `Läsion ${least ? "mindestens" : "etwa"} ${along} × ${across} mm, längs und quer im Umriss des Netzes; Maßstab ${own ? "vom Befunder kalibriert" : "aus der Datei"}.`,
+    size: (along = "", across = "", least = false, own = false) => `Läsion ${least ? "mindestens" : "etwa"} ${along} × ${across} mm, längs und quer im gefundenen Umriss; Maßstab ${own ? "vom Befunder kalibriert" : "aus der Datei"}.`,
   },
 
   overlays: {
-    title: "Wohin das Netz geschaut hat",
+    title: "Wohin das Modell geschaut hat",
     map: "Karte",
     none: "Keine",
     kinds: maps,
@@ -162,19 +162,19 @@ export const text = {
     split: "Ohne | mit Karte",
     box: "Ausschnitt",
     outline: "Umriss der Läsion",
-    frame: "Eingabe des Netzes zeigen",
+    frame: "Eingabe des Modells zeigen",
     scales: {
       lesion: ["0", "1", "Läsions-Aufmerksamkeit"],
       spatial: ["1×", "1,5× oder mehr", "einer durchschnittlichen Stelle"],
       correlation: ["1×", "2,5× oder mehr", "eines durchschnittlichen Paares von Stellen"],
     },
     legend: (low = "", high = "", unit = "") => `Farben von ${low} bis ${high}, ${unit}.`,
-    placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest, den das Netz vergrößert sieht.",
+    placesCrop: "Diese Karte legt den gestrichelten Ausschnitt fest, der vergrößert untersucht wird.",
     notMeasured: "Wie stark diese Karte Antworten beeinflusst, wurde nicht gemessen.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Gemessen an ${where}: Ohne beide ändert sich das Risiko bei der Hälfte der Bilder um höchstens ${number(half * 100)} Prozentpunkte und bei 95 von 100 um höchstens ${number(most * 100)}, die Empfehlung bei ${advice} von ${images}.`,
     slight: "Diese Karten erklären also wenig von einer Antwort.",
-    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt (Klick oder Pfeile und Enter; Esc löst): Womit verbindet das Netz sie?",
+    relate: "Wählen Sie eine Stelle im gestrichelten Ausschnitt (Klick oder Pfeile und Enter; Esc löst): Womit verbindet das Modell sie?",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Stelle in Zeile ${row} von ${rows}, Spalte ${column} von ${columns}. Enter zeigt Zusammenhänge.`,
     outside: "Die Stelle liegt außerhalb des Ausschnitts.",
     says: (summary, where, spot = false) => {

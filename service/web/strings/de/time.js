@@ -34,7 +34,7 @@ export const text = {
     not_comparable: (since) => `Nicht vergleichbar mit ${since}: damals antwortete ein anderes Modell. Senden Sie die früheren Bilder neu.`,
   },
   repeats: (half = 0, most = 0) => `Zwei Bilder einer unveränderten Läsion liegen im Median um ${number(half * 100)} PP auseinander, bei 95 von 100 Paaren um bis zu ${number(most * 100)} PP.`,
-  size: (size = "", least = false) => `Umriss des Netzes ${least ? "mindestens" : "etwa"} ${size}.`,
+  size: (size = "", least = false) => `Gefundener Umriss ${least ? "mindestens" : "etwa"} ${size}.`,
   noScale: "Kein Maßstab, daher keine Aussage zur Größe.",
   larger: (along = 0, across = 0) => `Umriss ${allOf([`${signed(along)} mm längs`, `${signed(across)} mm quer`])}. Wie weit zwei Umrisse einer Läsion auseinanderliegen, wurde nicht gemessen; das gilt daher nicht als Änderung.`,
   keepScale: "Kalibrierten Maßstab mit diesem Bild speichern",

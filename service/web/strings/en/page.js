@@ -132,9 +132,9 @@ export const text = {
       ["Arrows", "move the image"],
       ["O", "map on and off"],
     ],
-    cannotShow: "The browser cannot show this kind of image; this is what the network was given.",
+    cannotShow: "The browser cannot show this kind of image; this is what the model was given.",
     noPreview: "The browser cannot show this.",
-    dashes: (count = 1) => `Dashed: the crop that the network saw enlarged. Solid: ${count > 1 ? `the outlines of ${count} regions it found; the risk covers all of them together.` : "the outline of the lesion it found."}`,
+    dashes: (count = 1) => `Dashed: the crop that was examined enlarged. Solid: ${count > 1 ? `the outlines of ${count} regions it found; the risk covers all of them together.` : "the outline of the lesion it found."}`,
     lifted: "Map switched off; press O to see it again.",
   },
 
@@ -152,11 +152,11 @@ export const text = {
     distance: "Distance between both marks",
     use: "Use",
     invalid: (wide = "", least = 0, most = 0) => `That would make the image ${wide} mm wide; it may be ${least} to ${most} mm. Check the length, or choose other marks.`,
-    size: (along = "", across = "", least = false, own = false) => `Lesion ${least ? "at least" : "about"} ${along} × ${across} mm, along and across the network's outline; scale ${own ? "calibrated by the reader" : "from the file"}.`,
+    size: (along = "", across = "", least = false, own = false) => `Lesion ${least ? "at least" : "about"} ${along} × ${across} mm, along and across the model's outline; scale ${own ? "calibrated by the reader" : "from the file"}.`,
   },
 
   overlays: {
-    title: "What the network looked at",
+    title: "What the model looked at",
     map: "Map",
     none: "None",
     kinds: maps,
@@ -164,7 +164,7 @@ export const text = {
     split: "Without | with the map",
     box: "Crop",
     outline: "Lesion outline",
-    frame: "Show network input",
+    frame: "Show the model's input",
     /** @type {Record<MapKind, [string, string, string]>} */
     scales: {
       lesion: ["0", "1", "Lesion area attention"],
@@ -172,12 +172,12 @@ export const text = {
       correlation: ["1×", "2.5× or more", "the average pair of spots"],
     },
     legend: (low = "", high = "", unit = "") => `Colours run from ${low} to ${high}, ${unit}.`,
-    placesCrop: "This map sets the dashed crop, which the network sees enlarged.",
+    placesCrop: "This map sets the dashed crop, which is examined enlarged.",
     notMeasured: "How much this map influences answers was not measured.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Measured on ${where}: with spatial and correlation attention switched off, the risk at the model's mix changes by at most ${number(half * 100)} percentage points in half of the images and ${number(most * 100)} in 95 of 100, the advice in ${advice} of ${images}.`,
     slight: "So these maps explain little of an answer.",
-    relate: "Choose a spot inside the dashed crop (click, or arrows and Enter; Esc lets go) to see what the network relates to it.",
+    relate: "Choose a spot inside the dashed crop (click, or arrows and Enter; Esc lets go) to see what the model relates to it.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Spot in row ${row} of ${rows}, column ${column} of ${columns}. Enter shows what is related to it.`,
     outside: "The spot is outside the crop.",
     /** What a map shows, for those who do not see it. */

@@ -34,7 +34,7 @@ export const text = {
     not_comparable: (since) => `Not comparable with ${since}: another model answered then. Send the earlier images again.`,
   },
   repeats: (half = 0, most = 0) => `Two images of one unchanged lesion differ by ${number(half * 100)} pp in the median, and by up to ${number(most * 100)} pp in 95 of 100 pairs.`,
-  size: (size = "", least = false) => `Network's outline ${least ? "at least" : "about"} ${size}.`,
+  size: (size = "", least = false) => `Model's outline ${least ? "at least" : "about"} ${size}.`,
   noScale: "No scale, so nothing is said of its size.",
   larger: (along = 0, across = 0) => `Outline ${allOf([`${signed(along)} mm along`, `${signed(across)} mm across`])}. How much two outlines of one lesion differ was not measured, so this is not called a change.`,
   keepScale: "Keep the calibrated scale with this image",

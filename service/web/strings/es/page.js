@@ -130,9 +130,9 @@ export const text = {
       ["Flechas", "mover la imagen"],
       ["O", "mostrar u ocultar el mapa"],
     ],
-    cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió la red.",
+    cannotShow: "El navegador no puede mostrar este tipo de imagen; esto es lo que recibió el modelo.",
     noPreview: "El navegador no puede mostrarla.",
-    dashes: (count = 1) => `Línea discontinua: el recorte que la red vio ampliado. Línea continua: ${count > 1 ? `los contornos de ${count} zonas encontradas; el riesgo es el de todas juntas.` : "el contorno de la lesión encontrada."}`,
+    dashes: (count = 1) => `Línea discontinua: el recorte examinado ampliado. Línea continua: ${count > 1 ? `los contornos de ${count} zonas encontradas; el riesgo es el de todas juntas.` : "el contorno de la lesión encontrada."}`,
     lifted: "Mapa oculto; pulse O para verlo de nuevo.",
   },
 
@@ -150,11 +150,11 @@ export const text = {
     distance: "Distancia entre ambas marcas",
     use: "Usar",
     invalid: (wide = "", least = 0, most = 0) => `Así la imagen mediría ${wide} mm de ancho; puede medir de ${least} a ${most} mm. Revise la longitud o elija otras marcas.`,
-    size: (along = "", across = "", least = false, own = false) => `Lesión de ${least ? "al menos" : "unos"} ${along} × ${across} mm, a lo largo y a lo ancho del contorno de la red; escala ${own ? "calibrada por quien la lee" : "del archivo"}.`,
+    size: (along = "", across = "", least = false, own = false) => `Lesión de ${least ? "al menos" : "unos"} ${along} × ${across} mm, a lo largo y a lo ancho del contorno hallado; escala ${own ? "calibrada por quien la lee" : "del archivo"}.`,
   },
 
   overlays: {
-    title: "Dónde miró la red",
+    title: "Dónde miró el modelo",
     map: "Mapa",
     none: "Ninguno",
     kinds: maps,
@@ -162,19 +162,19 @@ export const text = {
     split: "Sin | con el mapa",
     box: "Recorte",
     outline: "Contorno de la lesión",
-    frame: "Mostrar la entrada de la red",
+    frame: "Mostrar la entrada del modelo",
     scales: {
       lesion: ["0", "1", "Atención a la lesión"],
       spatial: ["1×", "1,5× o más", "el punto medio"],
       correlation: ["1×", "2,5× o más", "el par de puntos medio"],
     },
     legend: (low = "", high = "", unit = "") => `Los colores van de ${low} a ${high}, ${unit}.`,
-    placesCrop: "Este mapa fija el recorte discontinuo, que la red ve ampliado.",
+    placesCrop: "Este mapa fija el recorte discontinuo, que se examina ampliado.",
     notMeasured: "No se ha medido cuánto influye este mapa en las respuestas.",
     influence: (half = 0, most = 0, advice = 0, images = 0, where = "") =>
       `Medido en ${where}: sin la atención espacial y de correlación, el riesgo cambia como mucho ${number(half * 100)} puntos porcentuales en la mitad de las imágenes y ${number(most * 100)} en 95 de 100; el consejo, en ${advice} de ${images}.`,
     slight: "Así que estos mapas explican poco de una respuesta.",
-    relate: "Elija un punto dentro del recorte (clic, o flechas e Intro; Esc lo suelta) para ver con qué lo relaciona la red.",
+    relate: "Elija un punto dentro del recorte (clic, o flechas e Intro; Esc lo suelta) para ver con qué lo relaciona el modelo.",
     spotMoved: (row = 0, column = 0, rows = 0, columns = 0) => `Punto en la fila ${row} de ${rows}, columna ${column} de ${columns}. Intro muestra lo relacionado.`,
     outside: "El punto está fuera del recorte.",
     says: (summary, where, spot = false) => {

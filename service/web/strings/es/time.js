@@ -34,7 +34,7 @@ export const text = {
     not_comparable: (since) => `No comparable con el ${since}: entonces respondió otro modelo. Envíe de nuevo las imágenes anteriores.`,
   },
   repeats: (half = 0, most = 0) => `Dos imágenes de una lesión sin cambios difieren en ${number(half * 100)} pp en la mediana, y hasta en ${number(most * 100)} pp en 95 de cada 100 pares.`,
-  size: (size = "", least = false) => `Contorno de la red: ${least ? "al menos" : "unos"} ${size}.`,
+  size: (size = "", least = false) => `Contorno hallado: ${least ? "al menos" : "unos"} ${size}.`,
   noScale: "Sin escala; nada se dice de su tamaño.",
   larger: (along = 0, across = 0) => `Contorno ${allOf([`${signed(along)} mm a lo largo`, `${signed(across)} mm a lo ancho`])}. Cuánto difieren dos contornos de una lesión no se midió, así que esto no se llama cambio.`,
   keepScale: "Guardar la escala calibrada con esta imagen",
