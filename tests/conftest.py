@@ -15,10 +15,7 @@ from service import runtime
 from service.bundle import Bundle, load_bundle
 from service.imaging.fork_server import ForkServer
 from service.settings import SHIPPED_BUNDLE
-
-REPOSITORY = Path(__file__).parent.parent
-
-TESTS = REPOSITORY / "tests"
+from tests.paths import TESTS, find_data
 
 # Tests that start processes, train for longer than a second, or drive a browser or the stack: by folder, module or
 # name, or by what they stand on.
@@ -120,12 +117,6 @@ def _mark(item: pytest.Item) -> str:
     group = min(places.intersection(TOGETHER) or shared, default=path)
     item.add_marker(pytest.mark.xdist_group(group))
     return group
-
-
-def find_data() -> Path | None:
-    """The folder of real dermoscopy images, where there is one."""
-    folder = Path(os.environ.get("CIN_DATA", REPOSITORY.parent / "shared" / "data"))
-    return folder if (folder / "isic2017").is_dir() else None
 
 
 @pytest.fixture(scope="session")

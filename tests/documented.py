@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 # What runs a command, by how it begins; behind settings such as ``CIN_KEYS=keys.json``.
 KINDS = {

@@ -18,7 +18,7 @@ from tests.benchmarks.archives import measured, steps
 from tests.benchmarks.load import Load, Sample, closed_loop, form, open_loop, while_polling
 from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import TARGETS, ratios, tables
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

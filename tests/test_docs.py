@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from docs.generate import BLOCKS, filled, pages
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 
 def test_generated_parts_are_up_to_date() -> None:

@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from model_training.cli.main import app as cin_train
 from service.bundle import Bundle
 from service.cli.main import app as cin
-from tests.conftest import REPOSITORY
 from tests.documented import documented_commands, kind_of
+from tests.paths import REPOSITORY
 from tests.service.dicom.results import photograph
 
 pytestmark = pytest.mark.integration

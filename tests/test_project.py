@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 MAX_REPOSITORY_BYTES = 350 * 2**20
 MAX_FILE_BYTES = 2**20  # outside the bundle

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from service.bundle import Bundle, BundleError, file_sha256, load_bundle
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.test_project import pins, tracked_files
 
 # Their files are programs. To import only an error class, use `from ... import`.

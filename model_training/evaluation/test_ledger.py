@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model_training.data.frames import FrameSet
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 
 
 def record_reading(

@@ -33,7 +33,7 @@ from model_training.reporting.model_card import LICENCE, model_card
 from model_training.reporting.report import write_report
 from model_training.reporting.summary_card import with_summary
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,

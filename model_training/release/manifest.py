@@ -14,7 +14,8 @@ from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, re
 from model_training.evaluation.predictions import read_predictions
 from model_training.reporting.model_card import INTENDED_USE
 from model_training.training.experiment import Experiment
-from model_training.training.run_folder import git_commit, stage_config
+from model_training.training.revision import git_commit
+from model_training.training.run_folder import stage_config
 from service.bundle import (
     CANARY_OUTPUTS_NAME,
     CANARY_PICTURE_NAME,

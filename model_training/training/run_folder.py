@@ -12,7 +12,6 @@ import csv
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from torch import Tensor
 from model_training.config import Config
 from model_training.files import read_json, replace_atomically, write_json, write_table, write_text
 from model_training.training.command_line import command_line
+from model_training.training.revision import git_commit
 from service.bundle import file_sha256
 
 
@@ -225,23 +225,6 @@ def environment() -> dict[str, Any]:
         "torch": version("torch"),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {', '.join(devices) or 'no GPU'}",
     }
-
-
-def git_commit() -> str:
-    """The commit of this code, with ``-dirty`` when code has changed since; ``unknown`` outside a checkout."""
-    here = Path(__file__).parents[1]
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        # Only code counts: runs write results and the ledger into the checkout.
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", here.name, "service/*.py")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}-dirty" if changed else commit
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

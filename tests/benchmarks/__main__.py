@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from model_training.files import write_text
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.benchmarks.limit import limit, limit_of_single_cores
@@ -34,7 +34,7 @@ from tests.benchmarks.pictures import SIZES, workloads
 from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import ratios, tables
 from tests.benchmarks.servers import Server, System, systems, workers_and_threads
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 CLIENTS = {"cpu": 8, "cuda": 64}
 

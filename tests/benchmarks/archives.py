@@ -22,12 +22,12 @@ from typing import Annotated, Any
 import typer
 
 from model_training.files import write_text
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 from service.bundle import load_bundle
 from service.cli.main import app
 from service.cli.tables import Csv, JsonLines, Table
 from service.settings import Settings
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 EXAMPLES = REPOSITORY / "service" / "web" / "examples"
 # What a step may take, with 400,000 rows.

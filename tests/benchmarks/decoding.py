@@ -20,7 +20,7 @@ from service.imaging import read_picture
 from service.imaging.decoder_pool import DecoderPool
 from service.imaging.fork_server import ForkServer
 from service.inference.cpu_pool import CpuPool
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 EXAMPLE = REPOSITORY / "service" / "web" / "examples" / "ISIC_0001140.jpg"
 FRAME_SIZE, JPEG_QUALITY = 256, 75

@@ -30,7 +30,7 @@ from model_training.reporting.text import table
 from model_training.training.command_line import command_line
 from service.imaging import read_picture
 from service.settings import SHIPPED_BUNDLE
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 EXAMPLES = sorted((REPOSITORY / "service" / "web" / "examples").glob("*.jpg"))
 ROUNDS, RUNS = 7, 15

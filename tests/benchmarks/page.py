@@ -17,11 +17,11 @@ import typer
 from playwright.sync_api import Browser, sync_playwright
 
 from model_training.files import write_text
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 from service.api.routes.page import read_assets
 from service.settings import SHIPPED_BUNDLE, usable_cpus
-from tests.conftest import REPOSITORY
 from tests.page.browsing import launch, serving
+from tests.paths import REPOSITORY
 
 # When the answer is on the screen: two frames after it is in the document.
 _WATCH = """

@@ -9,7 +9,7 @@ from PIL import Image
 
 from service.bundle import load_bundle
 from service.settings import Settings
-from tests.conftest import find_data
+from tests.paths import find_data
 
 # Long and short side in pixels.
 SIZES = {"1024x768": (1024, 768), "12 megapixels": (4000, 3000)}

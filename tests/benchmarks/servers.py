@@ -20,7 +20,7 @@ import psutil
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
 from tests.benchmarks.load import BOUNDARY
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 START_SECONDS = 180.0
 

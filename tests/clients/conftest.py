@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.access.keys import create_key
-from tests.conftest import REPOSITORY
 from tests.page.browsing import Server, serving
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import write_tiny_bundle
 
 TOOLS = REPOSITORY / "tests" / "clients" / "node_modules" / ".bin"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import REPOSITORY
 from tests.documented import commands_of
 from tests.page.browsing import Server
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 pytestmark = pytest.mark.xdist_group("clients")

@@ -11,7 +11,7 @@ import pytest
 
 from service.problems import PROBLEM_TYPES
 from tests.clients.conftest import tool
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import CLASSES
 
 pytestmark = pytest.mark.xdist_group("clients")

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.clients.conftest import TOOLS, tool
-from tests.conftest import REPOSITORY
 from tests.page.browsing import Server
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 pytestmark = pytest.mark.xdist_group("clients")

@@ -11,7 +11,7 @@ import pytest
 
 from service.settings import SHIPPED_BUNDLE
 from tests.compose.stack import Stack, compose_command, missing_engine
-from tests.conftest import REPOSITORY, find_data
+from tests.paths import REPOSITORY, find_data
 
 # It stays, as the cache of the next build.
 IMAGE = "clinical-inspired-network:test"

@@ -16,7 +16,7 @@ import httpx
 from PIL import Image, ImageOps
 
 from service.settings import SHIPPED_BUNDLE
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 RULES = sorted((REPOSITORY / "docker" / "prometheus" / "rules").glob("*.yml"))
 

@@ -17,7 +17,7 @@ from service.access.keys import is_loopback, published_host
 from service.bundle import load_bundle
 from service.settings import SHIPPED_BUNDLE, Settings, unknown_variables
 from tests.compose.stack import Stack
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 Config = dict[str, Any]
 

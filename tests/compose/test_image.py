@@ -12,7 +12,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from tests.compose.stack import in_container, inspect, run, wait_for
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.test_project import pins
 
 BASE = "python:3.11-slim-bookworm"

@@ -19,7 +19,7 @@ from service.app import create_app
 from service.pacs.metrics import WatchMetrics
 from service.settings import Settings
 from tests.compose.stack import RULES
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 PROMETHEUS = REPOSITORY / "docker" / "prometheus"
 GRAFANA = REPOSITORY / "docker" / "grafana"

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.compose.stack import Stack, address, damage, in_container, inspect, predict, run, wait_for
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 
 class Load:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_training.config import Config, ConfigError, load_config
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 CONFIGS = sorted((REPOSITORY / "model_training" / "configs").glob("*.toml"))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from service.access.keys import create_key
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 PROGRAM = "from service.cli.main import main; main()"
 # Of this process's environment only what `make cov` needs to measure others.

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from model_training.files import write_text
-from model_training.training.run_folder import git_commit
+from model_training.training.revision import git_commit
 from service.bundle import load_bundle
 from service.settings import Settings, usable_cpus
-from tests.conftest import REPOSITORY, find_data
+from tests.paths import REPOSITORY, find_data
 from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import (
     archives,

@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-import pandas
-
-from tests.conftest import REPOSITORY
 from tests.odd_archive import write_odd_archive
+from tests.paths import REPOSITORY
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, none_of
 
@@ -74,6 +72,8 @@ def check_in(folder: Path, plan: Plan, suffix: str) -> Iterator[Row]:
     )
     pictures = sorted(str(path) for path in archive.rglob("*") if path.is_file())
     answers = answers_in(out)
+    import pandas  # takes a second, which the other areas do not need
+
     read = pandas.read_csv(out) if suffix == "csv" else pandas.read_json(out, lines=True)
     name = f"archives {suffix}"
     yield at_least(f"{name}: interruptions of work", found.pop("interrupted at work"), plan.archive_interruptions / 2)

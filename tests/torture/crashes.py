@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import httpx
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service import faults
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, at_most, none_of
@@ -29,14 +29,11 @@ from tests.torture.served import PROGRAM, Served
 
 CLIENTS = 4
 
-# Of those in :mod:`tests.service.faults`.
-FAULTS = ("device error", "not finite", "drifting")
-
 
 def check(plan: Plan, picture: Path) -> Iterator[Row]:
     """Crashes, then devices that err."""
     yield from _killed(plan, picture.read_bytes())
-    for fault in FAULTS:
+    for fault in plan.faults:
         yield from _erring(plan, picture.read_bytes(), fault)
 
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.torture.rows import Row
 
 Verdict = Literal["held", "violated", "partly", "not verifiable without a GPU", "not run"]

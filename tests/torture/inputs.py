@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service import hostile
 from tests.service.tiny_bundle import picture_bytes
 from tests.torture.plan import Plan

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.real_redis import RealRedis, free_port
 from tests.torture.crashes import verifies
 from tests.torture.plan import Plan

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from service.ledger.file import LedgerFile
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.ledger.ledgers import bytes_in, fill
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, none_of

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.torture.rows import Row, none_of
 
 

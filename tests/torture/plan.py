@@ -27,6 +27,7 @@ class Plan:
     queue_size: int = 64
     shutdown_seconds: int = 5
     kills: int = 20
+    faults: tuple[str, ...] = ("device error", "not finite", "drifting")  # of tests.service.faults
     job_pictures: int = 2_000
     job_kills: int = 12
     job_stands_still: bool = True
@@ -50,8 +51,8 @@ class Plan:
 def short(bundle: Path) -> Plan:
     """About two minutes, around a bundle whose network costs nothing."""
     return Plan(
-        soak_requests=1_000,
-        control_requests=400,
+        soak_requests=600,
+        control_requests=200,
         damaged_pictures=300,
         atheris_seconds=0,
         attackers=60,
@@ -65,7 +66,8 @@ def short(bundle: Path) -> Plan:
         disk_megabytes=1,
         queue_size=16,
         shutdown_seconds=2,
-        kills=4,
+        kills=2,
+        faults=("drifting",),
         job_pictures=60,
         job_kills=3,
         job_stands_still=False,

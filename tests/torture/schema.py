@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, at_least, none_of
 from tests.torture.served import Served

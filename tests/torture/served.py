@@ -18,7 +18,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 PROGRAM = "from service.cli.main import main; main()"
 START_SECONDS = 120.0

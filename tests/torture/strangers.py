@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.torture.plan import Plan
 from tests.torture.rows import Row, none_of
 from tests.torture.served import PROGRAM, Served

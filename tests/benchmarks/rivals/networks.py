@@ -69,7 +69,7 @@ def _eager(bundle: Any) -> Any:
     from model_training.network.lesion_area_attention import LesionAreaAttention, LesionLocator
     from model_training.release.deployed import DeployedCIN
     from model_training.training.recognition import build_network
-    from tests.conftest import REPOSITORY
+    from tests.paths import REPOSITORY
 
     torch.set_num_threads(THREADS)
     network = load_config(REPOSITORY / "model_training" / "configs" / "cin-isic2017.toml", []).network

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from model_training.cli.main import app
 from model_training.training.command_line import command_line
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.synthetic import write_isic2016
 
 

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from model_training.cli.main import app
-from tests.conftest import REPOSITORY
 from tests.documented import commands_of
 from tests.model_training.conftest import SETTINGS, SmallExperiment
+from tests.paths import REPOSITORY
 
 # Those on own images are tried in ``release/test_own_data.py``.
 COMMANDS = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from model_training.evaluation import evaluate as evaluate_module
-from tests.conftest import REPOSITORY
 from tests.model_training.conftest import SmallExperiment
+from tests.paths import REPOSITORY
 
 RECORD = """
 import sys

@@ -17,8 +17,8 @@ from model_training.evaluation.predictions import read_predictions
 from service.app import create_app
 from service.bundle import load_bundle
 from service.settings import Settings
-from tests.conftest import REPOSITORY
 from tests.documented import commands_of
+from tests.paths import REPOSITORY
 from tests.synthetic import FIVE_CLASSES, write_table
 
 OWN = REPOSITORY / "model_training/configs/own.toml"

@@ -25,8 +25,8 @@ from service.app import create_app
 from service.bundle import file_sha256, load_bundle
 from service.imaging import read_picture
 from service.settings import SHIPPED_BUNDLE, Settings
-from tests.conftest import REPOSITORY
 from tests.model_training.conftest import SmallExperiment
+from tests.paths import REPOSITORY
 
 
 def report(small: SmallExperiment, split: str) -> dict[str, float]:

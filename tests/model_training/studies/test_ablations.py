@@ -15,8 +15,8 @@ from model_training.studies.ablations import ABLATIONS, fold_trials
 from model_training.studies.paper_tables import SYSTEMS
 from model_training.training.experiment import Experiment
 from service.bundle import file_sha256
-from tests.conftest import REPOSITORY
 from tests.model_training.studies.small_tables import SmallTables
+from tests.paths import REPOSITORY
 
 
 @pytest.mark.parametrize("choice", ABLATIONS)

@@ -18,7 +18,7 @@ from model_training.studies.table_report import markdown
 from model_training.studies.training_mix import SHIPPED, training_mix_result, with_prior
 from service.bundle import is_unsure, load_bundle
 from service.settings import SHIPPED_BUNDLE
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 

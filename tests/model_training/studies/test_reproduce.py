@@ -15,8 +15,8 @@ from model_training.network.backbones import make_stages
 from model_training.studies.paper_tables import TABLES
 from model_training.studies.reproduce import table_trials
 from model_training.training.experiment import Experiment
-from tests.conftest import REPOSITORY
 from tests.model_training.studies.small_tables import SmallTables
+from tests.paths import REPOSITORY
 
 
 def test_finished_trials_are_not_run_again(small_tables: SmallTables) -> None:

@@ -13,7 +13,7 @@ from model_training.data.isic import read_set
 from model_training.evaluation.predictions import read_predictions, write_predictions, write_truth
 from model_training.studies.paper_tables import TABLES
 from model_training.studies.trials import TrialRecord
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 TRIALS = sorted((RESULTS / "trials").glob("*/*/seed-*/trial.json"))

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from model_training.training.run_folder import RunFolder
 from model_training.training.trainer import TrainingError
-from tests.conftest import REPOSITORY
 from tests.model_training.small_runs import run_small
+from tests.paths import REPOSITORY
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.model_training.small_runs")
 

@@ -24,8 +24,8 @@ from model_training.training.devices import DeviceError, inference_device, make_
 from model_training.training.optimisation import learning_rate
 from model_training.training.run_folder import RunError, RunFolder
 from model_training.training.trainer import TrainingError
-from tests.conftest import REPOSITORY
 from tests.model_training.small_runs import CONFIG, run_small, small_frames
+from tests.paths import REPOSITORY
 
 STAGES = ("area", "recognition")
 

@@ -11,7 +11,7 @@ from pygments.lexers import CssLexer, JavascriptLexer
 from pygments.token import Comment
 
 from service.api.routes.page import WEB, read_assets
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.wire import check_problem
 
 

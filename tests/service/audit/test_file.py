@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.audit.file import AuditFile, AuditWriteError
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.audit.logs import append, check, disk_with, entries_of, lines_of
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from service.app import create_app
 from service.bundle import Abstention, Bundle
 from service.settings import Settings
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import picture_bytes
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.tiny_bundle import dark_square, picture_bytes
 
 START = "import os, signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"

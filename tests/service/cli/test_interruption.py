@@ -18,8 +18,8 @@ from service.bundle import Bundle
 from service.cli.archive import find_pictures
 from service.cli.results_file import ResultsFile
 from service.cli.tables import JudgedBy
-from tests.conftest import REPOSITORY
 from tests.odd_archive import ODD_NAMES, write_odd_archive
+from tests.paths import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of
 from tests.service.tiny_bundle import PREVALENCE, dark_square, picture_bytes

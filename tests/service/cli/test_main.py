@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.bundle import Bundle
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.cli.conftest import cin
 
 

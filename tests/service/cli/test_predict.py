@@ -28,7 +28,7 @@ from service.inference.batching import Batcher
 from service.inference.engine import Engine
 from service.runtime import predicting
 from service.settings import Settings
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.tiny_bundle import CLASSES, FRAME, THRESHOLD, dark_square, expected_outputs, picture_bytes
 

@@ -14,8 +14,8 @@ import pandas
 import pytest
 
 from service.cli.archive import find_pictures
-from tests.conftest import REPOSITORY
 from tests.odd_archive import ODD_NAMES, write_odd_archive
+from tests.paths import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of
 

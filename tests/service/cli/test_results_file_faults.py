@@ -14,7 +14,7 @@ import pytest
 
 from service.cli.archive import find_pictures
 from service.cli.results_file import ResultsFile
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.cli.conftest import cin
 from tests.service.cli.results import rows_of
 

@@ -13,7 +13,7 @@ from pydicom import uid
 
 from service.imaging import CostlyPicture, Picture, PictureError, UndecodablePicture, read_picture
 from service.imaging.decoder_pool import COSTLY, ORDINARY, DecoderPool
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.decoders import decoders
 from tests.service.imaging.cases import DEEP, PIXELS
 from tests.service.imaging.dicom_bombs import BOMBS, OF_JPEG

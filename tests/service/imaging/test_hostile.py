@@ -22,7 +22,7 @@ from service.bundle import Bundle
 from service.imaging import read_picture
 from service.problems import PROBLEM_TYPES
 from service.settings import Settings
-from tests.conftest import REPOSITORY, find_data
+from tests.paths import REPOSITORY, find_data
 from tests.service import hostile
 from tests.service.imaging.pictures import STORED
 from tests.service.profiles import (

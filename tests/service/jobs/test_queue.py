@@ -14,7 +14,7 @@ from service.jobs import queue
 from service.jobs.job import ANSWER
 from service.jobs.queue import Queue
 from service.jobs.store import JobStore
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.real_redis import RealRedis
 from tests.service.waiting import wait_until
 

@@ -19,7 +19,7 @@ from pydicom import uid
 
 from service.bundle import Bundle
 from service.dicom import objects
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 from tests.service.imaging.dicoms import PATIENT
 from tests.service.pacs.orthanc import PASSWORD, USER, Orthanc, missing_orthanc, source, uid_of
 from tests.service.real_redis import free_port

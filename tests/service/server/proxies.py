@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.paths import REPOSITORY
 
 Address = tuple[str, int]
 
