@@ -17,7 +17,7 @@ from model_training.network.stages import Stages, StateDict
 _STEM_CHANNELS = 32
 
 # Of the stem and of layer1 to layer4: number of blocks, kernel, stride of the first one, expansion, output channels.
-_LAYERS = (
+LAYERS = (
     ((1, 3, 1, 1, 16),),
     ((2, 3, 2, 6, 24),),
     ((2, 5, 2, 6, 40),),
@@ -25,7 +25,7 @@ _LAYERS = (
     ((4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
 )
 # The place of each published block.
-_PLACES = [f"layer{n}.{i}" for n, parts in enumerate(_LAYERS) for i in range(sum(part[0] for part in parts))]
+_PLACES = [f"layer{n}.{i}" for n, parts in enumerate(LAYERS) for i in range(sum(part[0] for part in parts))]
 
 _batch_norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
@@ -73,7 +73,7 @@ class EfficientNetLite0Stages(Stages):
         self.bn0 = _batch_norm(_STEM_CHANNELS)
         self.act = nn.ReLU6(inplace=True)
         inputs = _STEM_CHANNELS
-        for n, parts in enumerate(_LAYERS[:num_stages]):
+        for n, parts in enumerate(LAYERS[:num_stages]):
             blocks: list[nn.Module] = []
             for num, kernel, stride, expansion, outputs in parts:
                 for i in range(num):
@@ -84,7 +84,7 @@ class EfficientNetLite0Stages(Stages):
                     )
                     inputs = outputs
             self.add_module(f"layer{n}", nn.Sequential(*blocks))
-        self.channels = tuple(parts[-1][-1] for parts in _LAYERS[:num_stages])
+        self.channels = tuple(parts[-1][-1] for parts in LAYERS[:num_stages])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -45,7 +45,6 @@ class Answers:
     branches: NDArray[np.float64]  # [N, B, K], calibrated
     temperature: Scores  # [B]
     log_prevalence: Scores  # [K]
-    num_resamples: int = NUM_RESAMPLES
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ class Answers:
     @cached_property
     def resamples(self) -> list[Indices]:
         """The bootstrap samples of the images for every interval, ``[N]`` each."""
-        return list(stratified_resamples(self.labels, self.num_resamples, seed=0))
+        return list(stratified_resamples(self.labels, NUM_RESAMPLES, seed=0))
 
 
 def read_answers(folder: Path, calibration: Calibration, diagnoses: tuple[DiagnosisClass, ...]) -> Answers:

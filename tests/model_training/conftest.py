@@ -107,10 +107,11 @@ def _export_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _few_images_for_faithfulness() -> Iterator[None]:
-    """Deletion and insertion take nine tenths of an evaluation."""
+def _few_repetitions() -> Iterator[None]:
+    """Deletion and insertion take nine tenths of an evaluation, resampling most of a report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model_training.evaluation.module_report.NUM_FAITHFULNESS", 3)
+        patch.setattr("model_training.reporting.judgement.NUM_RESAMPLES", 200)
         yield
 
 

@@ -21,7 +21,7 @@ def answers_of(
 ) -> Answers:
     """A tenth of the usual bootstrap samples, which take most of the time."""
     diagnoses = tuple(DIAGNOSES[name] for name in CLASSES_2017)
-    return Answers(diagnoses, np.array(labels), branches_NBK, np.array(temperature), np.array(log_prevalence), 200)
+    return Answers(diagnoses, np.array(labels), branches_NBK, np.array(temperature), np.array(log_prevalence))
 
 
 def random_answers(num: int = 90, *, seed: int = 0, same_branches: bool = False) -> Answers:

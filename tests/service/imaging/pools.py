@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from service.imaging import Picture
@@ -22,8 +23,13 @@ PICTURE = picture_bytes(dark_square())
 # More than an ordinary image may take here: 24 MB, and a tenth of a second of CPU.
 COSTLY_PICTURE = png((3000, 2000))
 LITTLE_MEMORY = 20 * 2**20
-# Half a second of CPU, and 160 MB.
-LARGEST_PICTURE = large("PNG")
+
+
+@cache
+def largest_picture() -> bytes:
+    """Half a second of CPU, and 160 MB."""
+    return large("PNG")
+
 
 Job = Callable[[DecoderPool], Coroutine[Any, Any, T]]
 

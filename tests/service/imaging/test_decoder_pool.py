@@ -27,7 +27,7 @@ from service.imaging.decoder_pool import COSTLY, MOST_IDLE, DecoderPool
 from service.imaging.fork_server import DecoderError
 from tests.service.decoders import decoders
 from tests.service.hostile import png
-from tests.service.imaging.pools import COSTLY_PICTURE, FRAME, LARGEST_PICTURE, LITTLE_MEMORY, PICTURE, Pools, decode
+from tests.service.imaging.pools import COSTLY_PICTURE, FRAME, LITTLE_MEMORY, PICTURE, Pools, decode, largest_picture
 
 
 def test_a_child_decodes_as_this_process_does(pools: Pools, data_root: Path) -> None:
@@ -101,7 +101,7 @@ def test_memory_that_was_not_foreseen_is_no_fault_of_the_picture_file(
 ) -> None:
     monkeypatch.setattr("service.imaging.decoder_pool._MORE_BYTES", -COSTLY.memory_bytes)
     with pytest.raises(CostlyPicture):
-        pools.run(lambda pool: pool.decode(LARGEST_PICTURE, "a"), ordinary=COSTLY)
+        pools.run(lambda pool: pool.decode(largest_picture(), "a"), ordinary=COSTLY)
     assert pools.replaced == []
 
 
@@ -152,7 +152,7 @@ def test_each_client_has_processes_of_its_own(pools: Pools) -> None:
 def test_closing_ends_every_process_at_once(pools: Pools) -> None:
     async def job(pool: DecoderPool) -> float:
         await pool.decode(PICTURE, "a")
-        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE, "a"))
+        decoding = asyncio.create_task(pool.decode(largest_picture(), "a"))
         while len(decoders()) < 2:
             await asyncio.sleep(0.002)
         pool.close()

@@ -22,13 +22,13 @@ from service.imaging.decoder_pool import ORDINARY, DecoderPool
 from service.imaging.decoder_process import SIZE, Work, decode_pictures, receive
 from service.imaging.fork_server import DecoderError, ForkServer
 from tests.service.decoders import decoders
-from tests.service.imaging.pools import FRAME, LARGEST_PICTURE, PICTURE, Pools, decode
+from tests.service.imaging.pools import FRAME, PICTURE, Pools, decode, largest_picture
 
 
 @pytest.mark.parametrize(("signal", "error"), [(SIGKILL, DecoderError), (SIGSEGV, UndecodablePicture)])
 def test_a_process_that_dies_while_it_decodes(pools: Pools, signal: int, error: type[Exception]) -> None:
     async def job(pool: DecoderPool) -> None:
-        decoding = asyncio.create_task(pool.decode(LARGEST_PICTURE, "a"))
+        decoding = asyncio.create_task(pool.decode(largest_picture(), "a"))
         while not (busy := [p for p in decoders() if p.memory_info().rss > 60e6]):
             await asyncio.sleep(0.002)
         busy[0].send_signal(signal)
@@ -156,7 +156,11 @@ def _decoding(work: Work) -> Iterator[socket.socket]:
 def test_what_passes_between_the_processes() -> None:
     work = Work(FRAME, None, PictureLimits(max_memory=ORDINARY.memory_bytes), cpu_seconds=100, memory_bytes=0)
     with _decoding(work) as channel:
-        for data, kind in ((PICTURE, b"picture"), (b"no", b"UnsupportedPicture"), (LARGEST_PICTURE, b"CostlyPicture")):
+        for data, kind in (
+            (PICTURE, b"picture"),
+            (b"no", b"UnsupportedPicture"),
+            (largest_picture(), b"CostlyPicture"),
+        ):
             channel.sendall(SIZE.pack(len(data)) + data)
             (size,) = SIZE.unpack(receive(channel, SIZE.size))
             assert kind in receive(channel, size)
