@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 from model_training.arrays import Indices, Scores
 from model_training.data.pictures import PictureSet
 from model_training.evaluation.evaluate import classification_figures
-from model_training.evaluation.predictions import read_predictions, scored_classes
-from model_training.evaluation.statistics import NUM_RESAMPLES, delong_test, implied_accuracy, stratified_resamples
+from model_training.evaluation.predictions import read_predictions
+from model_training.evaluation.statistics import NUM_RESAMPLES, implied_accuracy, stratified_resamples
 from model_training.files import write_json, write_text
 from model_training.reporting import text
+from model_training.studies.comparisons import against
 from model_training.studies.paper_tables import HEADS, Row, Table
 from model_training.studies.trials import PREDICTIONS, Trial, TrialRecord, provenance_of
 
@@ -76,9 +76,9 @@ def _row(
         "metrics": metrics,
         "seeds": [record.seed for record in records],
         **(provenance_of(records) if records else unknown),
-        "against_baseline": _against(table.baseline, row, finished, labels_N, classes),
+        "against_baseline": against(table.baseline, row, finished, labels_N, classes),
         "control": row.control,
-        "against_control": _against(row.control, row, finished, labels_N, classes),
+        "against_control": against(row.control, row, finished, labels_N, classes),
     }
 
 
@@ -101,48 +101,6 @@ def _our_figures(
         name: {column: None if np.isnan(values[i]) else float(values[i]) for column, values in columns.items()}
         for i, name in enumerate(names)
     }
-
-
-def _against(
-    reference: str | None,
-    row: Row,
-    finished: Mapping[str, list[tuple[TrialRecord, Scores]]],
-    labels_N: Indices,
-    classes: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Paired comparisons with ``reference``, for every seed that both systems have.
-
-    A DeLong test of each task's AUC, unless the set has fewer than two images of an outcome; for the mean AUC, which
-    has no such test, a bootstrap interval.
-    """
-    if reference is None or row.system in (None, reference):
-        return []
-    base = {record.seed: scores for record, scores in finished.get(reference, [])}
-    tests = []
-    for record, scores in finished.get(row.system or "", []):
-        if record.seed not in base:
-            continue
-        scored = scored_classes(classes)
-        for k in scored:
-            if min((labels_N == k).sum(), (labels_N != k).sum()) < 2:
-                continue
-            test = delong_test(labels_N == k, scores[:, k], base[record.seed][:, k])
-            tests.append({"seed": record.seed, "task": classes[k], **asdict(test)})
-        if all(0 < (labels_N == k).sum() < len(labels_N) for k in scored) and len(scored) > 1:
-            gain = _mean_gain(scores, base[record.seed], labels_N, classes)
-            tests.append({"seed": record.seed, "task": "mean", **gain})
-    return tests
-
-
-def _mean_gain(ours_NK: Scores, base_NK: Scores, labels_N: Indices, classes: Sequence[str]) -> dict[str, float | None]:
-    """The gain of ``ours`` in the mean AUC, with its 95 % interval over stratified resamples of the images."""
-
-    def gain(chosen_N: Indices) -> float:
-        ours, base = (classification_figures(labels_N[chosen_N], s[chosen_N], classes) for s in (ours_NK, base_NK))
-        return ours["mean_auc"] - base["mean_auc"]
-
-    low, high = np.percentile([gain(r) for r in stratified_resamples(labels_N, NUM_RESAMPLES, seed=0)], [2.5, 97.5])
-    return {"difference": gain(np.arange(len(labels_N))), "low": float(low), "high": float(high), "p": None}
 
 
 def printed_inconsistencies(table: Table) -> list[str]:
@@ -243,15 +201,17 @@ def _tests_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for test in row[key]:
                 interval = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
                 p = "-" if test["p"] is None else f"{test['p']:.3f}"
-                cells.append([row["name"], str(test["seed"]), test["task"].replace("_", " "), interval, p])
+                seed = "all" if test["seed"] is None else str(test["seed"])
+                cells.append([row["name"], seed, test["task"].replace("_", " "), interval, p])
         if cells:
-            lines += ["", f"{heading}, on the same images, seed by seed:", ""]
+            lines += ["", f"{heading}, on the same images:", ""]
             lines.append(text.table(["System", "Seed", "Task", "AUC difference [95 % interval]", "p"], cells))
     if lines:
         lines += [
             "",
             f"p: paired DeLong test, {num_tests} in all, without correction for their number. The interval of the mean "
-            "is a bootstrap over the images. Neither knows what another seed would change.",
+            "is a bootstrap over the images. Neither knows what another seed would change; the intervals of all seeds "
+            "are over images and seeds, resampled together.",
         ]
     return lines
 

@@ -1,5 +1,7 @@
-"""Networks of a quarter of ResNet18's widths, EfficientNet-Lite0 without its repeated blocks: most of a small training's
-time goes into weights, most of an export's into operators, that no test needs."""
+"""ResNet18 with a quarter of its widths, EfficientNet-Lite0 without its repeated blocks.
+
+Most of a small training's time goes into weights, most of an export's into operators, that no test needs.
+"""
 
 from __future__ import annotations
 

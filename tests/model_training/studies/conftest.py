@@ -13,7 +13,7 @@ from tests.model_training.studies.small_tables import SmallTables
 
 def _hurry(patch: pytest.MonkeyPatch) -> None:
     """A tenth of the bootstrap samples, and plans that time no network; those take longer than the small trainings."""
-    for module in ("table_report", "ablations"):
+    for module in ("table_report", "comparisons", "ablations"):
         patch.setattr(f"model_training.studies.{module}.NUM_RESAMPLES", 200)
     for timed in ("time_area_batch", "time_recognition_batch"):
         patch.setattr(f"model_training.studies.plan.{timed}", lambda config: 1.0)

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from model_training.data.isic import read_set
 from model_training.evaluation.predictions import read_predictions
+from model_training.studies.comparisons import gains
 from model_training.studies.paper_tables import TABLES
 from model_training.studies.table_report import head, markdown, printed_inconsistencies, table_result
 from tests.model_training.studies.small_tables import SmallTables
@@ -90,10 +91,22 @@ def test_rows_say_where_their_figures_come_from(small_tables: SmallTables) -> No
 def test_systems_are_tested_against_the_baseline(small_tables: SmallTables) -> None:
     tests = small_tables.table(1)["CIN (A)"]["against_baseline"]
     assert [(t["seed"], t["task"]) for t in tests] == [  # type: ignore[attr-defined]
-        (seed, task) for seed in (0, 1) for task in ("melanoma", "seborrheic_keratosis", "mean")
+        (seed, task) for seed in (0, 1, None) for task in ("melanoma", "seborrheic_keratosis", "mean")
     ]
-    assert [t["p"] is None for t in tests] == [False, False, True] * 2  # type: ignore[attr-defined]
+    assert [t["p"] is None for t in tests] == [False, False, True] * 2 + [True] * 3  # type: ignore[attr-defined]
     assert small_tables.table(1)["Baseline"]["against_baseline"] == []
+
+
+def test_seeds_that_disagree_widen_the_interval_over_both(small_tables: SmallTables) -> None:
+    """Three seeds: where each gains the same, the interval is that of the images alone, and wider where they differ."""
+    test = read_set(small_tables.data, "isic2017-test")
+    labels = np.array([sample.label for sample in test.samples])
+    right, wrong = np.eye(3)[labels], np.eye(3)[(labels + 1) % 3]
+    alike = gains(["mean_auc"], [(right, wrong)] * 3, None, labels, test.classes)[0]
+    assert (alike["difference"], alike["low"], alike["high"]) == (0.75, 0.75, 0.75)
+    differ = gains(["mean_auc"], [(right, wrong), (right, wrong), (right, right)], None, labels, test.classes)[0]
+    assert differ["difference"] == pytest.approx(0.5)
+    assert (differ["low"], differ["high"]) == (0, 0.75), "all three draws may fall on either kind"
 
 
 def test_the_mean_gain_is_that_of_the_mean_aucs_and_has_a_control(small_tables: SmallTables) -> None:
