@@ -24,6 +24,7 @@ from model_training.network.losses import class_weights, classification_loss, di
 from model_training.network.resnet import ResidualBlock
 from model_training.studies.classifier_control import auc_figures
 from model_training.studies.distinguish_control import pair_auc
+from model_training.training.devices import cpu_multiplies_bfloat16
 from model_training.training.regression import Penalty, fit_regression
 
 BATCH = 32
@@ -117,7 +118,7 @@ def share_control(
             sides = inside[batch]
             for trained in (*branches, module):
                 trained.train()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=cpu_multiplies_bfloat16()):
                 outputs = [branch(_maps(view, side)) for branch, view, side in zip(branches, views, sides, strict=True)]
                 same = module(outputs[0][1], outputs[1][1])
             first, second = (labels[side] for side in sides)

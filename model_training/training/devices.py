@@ -60,7 +60,14 @@ def training_precision(config: Config) -> str:
 def _multiplies_bfloat16(config: Config) -> bool:
     if uses_gpu(config):
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # AVX-512's bfloat16 instruction is enough: it makes ResNet18 nearly twice as fast.
+    return cpu_multiplies_bfloat16()
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has AMX or AVX-512's bfloat16 instruction, which makes ResNet18 nearly twice as fast.
+
+    Others take several times as long for bfloat16 as for float32.
+    """
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -97,6 +98,8 @@ def _export_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         torch.save((network, arguments), content)
         written = folder / hashlib.sha256(content.getbuffer()).hexdigest()
         if not written.exists():
+            # pytest listens to it as well, and PyTorch then writes down every step of an export.
+            logging.getLogger("torch.__trace").handlers.clear()
             export(network, written, **arguments)
         shutil.copy(written, path)
 
