@@ -103,7 +103,7 @@ def test_its_limits_are_always_there(visit: Visit) -> None:
         expect(limits).to_contain_text(said)
     point = load_bundle(SHIPPED_BUNDLE).manifest.operating_point()
     expect(limits).to_contain_text(f"missed {round(100 * (1 - point.sensitivity.value))} of 100 melanomas")
-    expect(limits).to_contain_text(f"referred {round(100 * (1 - point.specificity.value))} of 100 harmless lesions")
+    expect(limits).to_contain_text(f"flagged {round(100 * (1 - point.specificity.value))} of 100 harmless lesions")
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_what_was_measured_is_said_in_plain_words(visit: Visit) -> None:
         return found
 
     sentence, held_out = words(0.846, 0.634, "validation")
-    assert sentence == "It missed 15 of 100 melanomas and referred 37 of 100 harmless lesions."
+    assert sentence == "It missed 15 of 100 melanomas and flagged 37 of 100 harmless lesions."
     assert held_out
     sentence, held_out = words(0.998, 0.97)
-    assert sentence == "It missed fewer than 1 of 100 melanomas and referred 3 of 100 harmless lesions."
+    assert sentence == "It missed fewer than 1 of 100 melanomas and flagged 3 of 100 harmless lesions."
     assert not held_out
 
 

@@ -37,7 +37,7 @@ def test_the_risk_is_converted_by_the_service(visit: Visit, server: Server) -> N
     before = answered(visit)
     marks = place(page, "risk-mark"), place(page, "threshold")
     sent = uploads(page)
-    page.get_by_role("button", name="Set your clinic's share").click()
+    page.get_by_role("button", name="Set the share in your clinic").click()
     expect(page.locator("#prevalence")).to_be_focused()
     shown = set_prevalence(page, "2")
     assert sent == []

@@ -42,7 +42,7 @@ export const text = {
   },
   examples: {
     melanoma: { title: "Dunkle, unregelmäßige Läsion", known: "Bekannt: Melanom. Das Modell hat auch daraus gelernt." },
-    nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Das Modell hat es nie gesehen." },
+    nevus: { title: "Rote und braune Läsion", known: "Bekannt: Nävus. Nicht im Training verwendet." },
   },
 
   picture: (count) => `Bild ${count}`,

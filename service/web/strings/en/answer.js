@@ -34,7 +34,7 @@ export const text = {
     ownMix: (names = "", share = "") => `Calibrated for a population with ${share} ${names}. If fewer: lower risk, same advice.`,
     clinic: (names = "", share = "") => `For your clinic, where ${share} of lesions are ${names}.`,
     noMix: "The model does not say for which population this risk holds.",
-    setClinic: "Set your clinic's share",
+    setClinic: "Set the share in your clinic",
     change: "Change",
     caution: "Interpret with caution",
     also: "Also noted",
@@ -48,7 +48,7 @@ export const text = {
       branches_disagree: "The model's two halves disagree on the diagnosis; trust your own judgement.",
       not_sure: "At the model's mix, none of the diagnoses it knows is likely enough: a referral is advised below the threshold too.",
       near_threshold: "The risk is close to the threshold: a second image may change the advice.",
-      near_not_sure: "The model is between sure and unsure: a second image may change the advice.",
+      near_not_sure: "The model is not quite sure: a second image may change the advice.",
       small_picture: "The image has fewer pixels than the model needs; send the original.",
       burned_in_annotation: "The file says that there is writing in the image; it may mislead the model and name the patient.",
       recognizable_features: "The file says that the patient can be recognised in the image. Show the lesion alone.",
@@ -73,7 +73,7 @@ export const text = {
     /** @type {(names: string[]) => string} */
     cases: (names) => (names.join() === "melanoma" ? "melanomas" : "malignant lesions"),
     /** Of 100 malignant lesions missed, of 100 harmless ones referred. */
-    said: (cases = "", missed = 0, referred = 0) => `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases} and referred ${referred < 1 ? "fewer than 1" : referred} of 100 harmless lesions.`,
+    said: (cases = "", missed = 0, referred = 0) => `It missed ${missed < 1 ? "fewer than 1" : missed} of 100 ${cases} and flagged ${referred < 1 ? "fewer than 1" : referred} of 100 harmless lesions.`,
     expectMore: "Expect more misses elsewhere.",
     sensitivity: "Sensitivity",
     specificity: "Specificity",

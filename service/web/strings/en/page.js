@@ -43,7 +43,7 @@ export const text = {
   /** @type {Record<string, { title: string, known: string }>} */
   examples: {
     melanoma: { title: "Dark, irregular lesion", known: "Known diagnosis: melanoma. The shipped model was trained on it, among others." },
-    nevus: { title: "Red and brown lesion", known: "Known: naevus. The shipped model has not seen it." },
+    nevus: { title: "Red and brown lesion", known: "Known: naevus. The model was not trained on this image." },
   },
 
   picture: (/** @type {number | string} */ count) => `Image ${count}`,

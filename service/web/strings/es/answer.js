@@ -30,7 +30,7 @@ export const text = {
     ownMix: (names = "", share = "") => `Calibrado para una población con ${share} de ${names}. Si hay menos: menor riesgo, mismo consejo.`,
     clinic: (names = "", share = "") => `Para su consulta, donde el ${share} de las lesiones son ${names}.`,
     noMix: "El modelo no indica para qué población vale este riesgo.",
-    setClinic: "Indicar el porcentaje de su consulta",
+    setClinic: "Indicar el porcentaje en su consulta",
     change: "Cambiar",
     caution: "Interpretar con cautela",
     also: "Además",
@@ -43,7 +43,7 @@ export const text = {
       branches_disagree: "Las dos mitades del modelo no coinciden; decida usted.",
       not_sure: "Con la mezcla del modelo, ningún diagnóstico conocido es suficientemente probable: se aconseja derivar también por debajo del umbral.",
       near_threshold: "El riesgo está cerca del umbral: una segunda imagen puede cambiar el consejo.",
-      near_not_sure: "El modelo está entre seguro e inseguro: una segunda imagen puede cambiar el consejo.",
+      near_not_sure: "El modelo no está seguro: una segunda imagen puede cambiar el consejo.",
       small_picture: "La imagen tiene menos píxeles de los que necesita el modelo; envíe el original.",
       burned_in_annotation: "El archivo indica que hay texto en la imagen; puede confundir al modelo y nombrar al paciente.",
       recognizable_features: "El archivo indica que se puede reconocer al paciente en la imagen. Muestre solo la lesión.",
@@ -58,7 +58,7 @@ export const text = {
 
   limits: {
     unknown: "No reconoce",
-    unknownMeans: (others = [""], known = [""]) => `fotos clínicas, ${others.join(", ")} ni otro. Conoce ${allOf(known)}.`,
+    unknownMeans: (others = [""], known = [""]) => `fotos clínicas, ${others.join(", ")} ni otras lesiones. Conoce ${allOf(known)}.`,
     testing: "En las pruebas",
     notMeasured: "Sin probar: no se ha medido cuántas lesiones malignas pasa por alto.",
   },

@@ -21,7 +21,7 @@ function peakAt({ lesion, place }) {
 export const text = {
   skip: "Ir a la imagen",
   purpose: "Riesgo de melanoma a partir de una imagen dermatoscópica.",
-  research: "Programa de investigación, no es un producto sanitario.",
+  research: "Software de investigación, no es un producto sanitario.",
   statement: "No apto para diagnóstico, triaje ni decisiones de tratamiento. Los mapas no prueban que una respuesta sea correcta.",
   language: "Idioma",
   cancel: "Cancelar",
@@ -42,7 +42,7 @@ export const text = {
   },
   examples: {
     melanoma: { title: "Lesión oscura e irregular", known: "Diagnóstico conocido: melanoma. El modelo incluido se entrenó con ella, entre otras." },
-    nevus: { title: "Lesión roja y marrón", known: "Conocido: nevus. El modelo incluido no la ha visto." },
+    nevus: { title: "Lesión roja y marrón", known: "Conocido: nevus. El modelo no se entrenó con esta imagen." },
   },
 
   picture: (count) => `Imagen ${count}`,
