@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +31,7 @@ from service.inference.scheduler import Scheduler
 from service.inference.sessions import GpuOptions
 from service.jobs.metrics import ServiceMetrics
 from service.jobs.metrics import watch as watch_jobs
+from service.jobs.servers import DicomwebServer, read_servers
 from service.jobs.store import JobStore
 from service.ledger.file import LedgerFile
 from service.ledger.ledger import Ledger
@@ -66,6 +67,7 @@ class Service:
     idempotency: Idempotency
     metrics: ServiceMetrics
     jobs: JobStore | None
+    dicomweb: Mapping[str, DicomwebServer]  # that jobs may name
 
 
 class _Kept(NamedTuple):  # of predictions
@@ -236,6 +238,7 @@ def _build_service(
         idempotency=Idempotency(secrets.token_bytes(32) if keys is None else b"", records.is_writing),
         metrics=metrics,
         jobs=None if settings.jobs_url is None else JobStore(settings.jobs_url.get_secret_value()),
+        dicomweb=read_servers(settings.dicomweb_servers),
     )
 
 

@@ -170,6 +170,9 @@ class Settings(BaseSettings):
         None, description="file of the key that signs announcements, as whsec_ and Base64"
     )
 
+    dicomweb_servers: Path | None = Field(
+        None, description="file of the DICOMweb servers that jobs may name (TOML); default: jobs have their images sent"
+    )
     dicomweb_user: str | None = Field(None, description="name at the PACS, for cin dicom watch; default: none is sent")
     dicomweb_password_file: Path | None = Field(None, description="file that holds the password at the PACS")
 
@@ -206,6 +209,8 @@ class Settings(BaseSettings):
                 "the largest job (CIN_JOB_MAX_BYTES, and 8 KiB for each of CIN_JOB_PICTURES) must fit into half of "
                 "CIN_JOBS_MAX_BYTES"
             )
+        if self.dicomweb_servers is not None and self.jobs_url is None:
+            raise ValueError("CIN_DICOMWEB_SERVERS is for jobs; set CIN_JOBS_URL as well, or unset it")
         if bool(self.webhook_origins) != (self.webhook_key_file is not None):
             raise ValueError("announcements are signed: set CIN_WEBHOOK_ORIGINS and CIN_WEBHOOK_KEY_FILE, or neither")
         return self

@@ -53,6 +53,7 @@ INTEGRATION = (
     "service/imaging/test_hostile.py",
     "service/pacs/test_hostile_pacs.py",
     "service/pacs/test_loop.py",
+    "service/pacs/test_source.py",
     "service/server",
     "test_corpus.py",
     "test_documented_commands.py",

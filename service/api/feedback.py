@@ -1,12 +1,11 @@
-"""What a clinician says of a prediction: read from a request, in closed vocabularies without free text."""
+"""What a clinician says of a prediction, in closed vocabularies without free text."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from service.access.keys import Caller
 from service.bundle import Manifest
@@ -53,17 +52,6 @@ class FeedbackReceipt(Said):
     """What was written down."""
 
     id: str = Field(description="of the prediction")
-
-
-def parse_feedback(data: bytes) -> FeedbackRequest:
-    """The feedback in a JSON body. Raises the 400 of anything else, whose text repeats nothing that was sent."""
-    try:
-        return FeedbackRequest.model_validate_json(data)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        # A field of another name is the client's own text.
-        places = ((each, () if each["type"] == "extra_forbidden" else each["loc"]) for each in wrong)
-        raise RequestValidationError([{**each, "loc": ("body", *place)} for each, place in places]) from None
 
 
 def entry_of(said: FeedbackRequest, caller: Caller, id: str, manifest: Manifest) -> Feedback:

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from service.api.feedback import FeedbackRequest
 from service.bundle import Manifest
 from service.fhir.example import SCHEMA as FHIR_TRANSACTION
+from service.jobs.dicomweb import JobRequest
 from service.ledger.entries import OTHER_DIAGNOSES
 from service.prediction.schemas import COMPONENT
 from service.problems import Problem
@@ -47,6 +48,8 @@ def describe(app: FastAPI, manifest: Manifest | None) -> dict[str, Any]:
     components["Problem"] = Problem.model_json_schema()
     components["FhirTransaction"] = FHIR_TRANSACTION
     components["FeedbackRequest"] = FeedbackRequest.model_json_schema()
+    job = JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    components |= {**job.pop("$defs"), "JobRequest": job}
     components["Diagnosis"] = {"type": "string", "description": "A class of the model."}
     components["ClinicalDiagnosis"] = {"type": "string", "description": "A class of the model, or another diagnosis."}
     components["OperatingPointName"] = {"type": "string", "description": "An operating point of the model."}

@@ -1,18 +1,23 @@
-"""Reading the images of a request: in memory, with limits of size and time."""
+"""Reading the body of a request, images or JSON: in memory, with limits of size and time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.ledger.entries import LABEL_LENGTH
 from service.problems import MALFORMED, REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_TYPE, ServiceError
+
+Sent = TypeVar("Sent", bound=BaseModel)
 
 FIELD = "image"
 # Texts of a batch, as many as images: the client's own name for each, its lesion, and the visit.
@@ -50,7 +55,7 @@ async def read_upload(request: Request, limits: UploadLimits) -> bytes:
     Raises :class:`ServiceError`: too large (as soon as that is known, whether announced or not), malformed, not here in
     time, or neither kind of body; and what ``limits.take`` raises.
     """
-    kind = _kind(request)
+    kind = media_type_of(request)
     if kind == "multipart/form-data":
         (picture,), _ = await _read_form(request, limits, {}, max_files=1)
         return picture
@@ -72,22 +77,31 @@ async def read_uploads(
     Raises :class:`ServiceError`: too large in all, malformed, not here in time, or no form; and what ``limits.take``
     raises.
     """
-    if _kind(request) != "multipart/form-data":
+    if media_type_of(request) != "multipart/form-data":
         raise ServiceError(UNSUPPORTED_TYPE, f"send a multipart form with the field {FIELD} once for each image")
     return await _read_form(request, limits, _TEXTS, max_files=max_files, max_bytes=max_bytes)
 
 
-async def read_json(request: Request, ends: float) -> bytes:
-    """The bytes of a small JSON body. Raises :class:`ServiceError`: too large, not here in time, or of another type."""
-    if _kind(request) != "application/json":
+async def read_json(request: Request, kind: type[Sent], ends: float) -> Sent:
+    """What a small JSON body says. Raises :class:`ServiceError` for one that is too large, not here in time, or of
+    another type, and the 400 of other contents, whose text repeats nothing that was sent."""
+    if media_type_of(request) != "application/json":
         raise ServiceError(MALFORMED, "send a body of type application/json")
     limits = UploadLimits(_JSON_BYTES, ends, take=lambda num_bytes: None)
-    return b"".join(
+    data = b"".join(
         [chunk async for chunk in _received(request, limits, _JSON_BYTES, "send the fields of the schema alone")]
     )
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)
+        # A field of another name is the client's own text.
+        places = ((each, () if each["type"] == "extra_forbidden" else each["loc"]) for each in wrong)
+        raise RequestValidationError([{**each, "loc": ("body", *place)} for each, place in places]) from None
 
 
-def _kind(request: Request) -> str:
+def media_type_of(request: Request) -> str:
+    """The media type of a request's body, without its parameters; empty: none is stated."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

@@ -18,7 +18,9 @@ from service.audit.file import AuditError
 from service.bundle import BundleError
 from service.cli.common import log_to_stderr, read_settings, refuse, serve_metrics
 from service.imaging.decoder_process import keep_memory_private
+from service.imaging.kinds import READS_DICOM
 from service.inference.answers import EngineError
+from service.jobs.dicomweb import Source
 from service.jobs.job import Handler, JobsError
 from service.jobs.metrics import ServiceMetrics
 from service.jobs.store import JobStore
@@ -54,6 +56,8 @@ def work() -> None:
         refuse("set CIN_JOBS_URL to the Redis that the service puts jobs into, and CIN_RECORDS_URL to that of records")
     if settings.webhook_key_file is not None and find_spec("httpx") is None:
         refuse("install the service with its extra [jobs], which announces the ends of jobs")
+    if settings.dicomweb_servers is not None and not (READS_DICOM and find_spec("httpx")):
+        refuse("install the service with its extra [dicom], which asks DICOMweb servers")
     keep_memory_private()
     os.nice(_NICE)
     log_to_stderr(settings.log_level)
@@ -89,8 +93,8 @@ async def _work(settings: Settings) -> str | None:
         if settings.metrics_port is not None:
             serve_metrics(metrics.registry, settings.host, settings.metrics_port)
         log.info("%s works on jobs", service.scheduler.engine.variant.name)
-        async with _announcing(service, store, key) as announce:
-            await _worker(service, store, stopping, announce).run()
+        async with _announcing(service, store, key) as announce, _asking(service) as source:
+            await _worker(service, store, stopping, announce, source).run()
     return failures[0] if failures else None
 
 
@@ -106,7 +110,25 @@ async def _announcing(service: Service, store: JobStore, key: bytes | None) -> A
         yield webhooks.announce
 
 
-def _worker(service: Service, store: JobStore, stopping: asyncio.Event, announce: Handler | None) -> Worker:
+@asynccontextmanager
+async def _asking(service: Service) -> AsyncIterator[Source | None]:
+    """Of DICOMweb servers. Ends the command when one cannot be asked as it is configured."""
+    if not service.dicomweb:
+        yield None
+        return
+    from service.pacs.client import PacsRefused
+    from service.pacs.source import open_source
+
+    try:
+        async with open_source(service.dicomweb, service.settings) as source:
+            yield source
+    except PacsRefused as error:
+        raise JobsError(str(error)) from error
+
+
+def _worker(
+    service: Service, store: JobStore, stopping: asyncio.Event, announce: Handler | None, source: Source | None
+) -> Worker:
     return Worker(
         store,
         service.predictor,
@@ -115,6 +137,7 @@ def _worker(service: Service, store: JobStore, stopping: asyncio.Event, announce
         service.metrics.jobs,
         in_flight=service.scheduler.threads + service.scheduler.max_batch,
         deadline_seconds=service.settings.deadline_seconds,
+        source=source,
         announce=announce,
         stopping=stopping,
     )

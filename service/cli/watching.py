@@ -7,17 +7,15 @@ import logging
 import signal
 from collections.abc import Sequence
 from datetime import date
-from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service import background
-from service.access.keys import is_loopback
 from service.bundle import load_bundle
-from service.cli.common import refuse, serve_metrics
+from service.cli.common import serve_metrics
 from service.dicom.identity import Kind
-from service.pacs.client import Pacs
 from service.pacs.metrics import OUTCOMES, WatchMetrics
+from service.pacs.opening import open_pacs
 from service.pacs.results import PredictedResults
 from service.pacs.watch import Selection, Watch
 from service.runtime import predicting
@@ -41,12 +39,9 @@ async def watch(
     Raises :class:`BundleError`, :class:`EngineError`, :class:`PacsError`, and :class:`ServiceError` once answers can no
     longer be trusted.
     """
-    bundle, credentials = load_bundle(settings.bundle), _credentials(settings)
-    client = Pacs(url, credentials, max_file_bytes=settings.max_upload_bytes, timeout_seconds=settings.deadline_seconds)
+    bundle = load_bundle(settings.bundle)
+    client = open_pacs(url, settings.dicomweb_user, settings.dicomweb_password_file, settings)
     async with client as pacs, predicting(settings, bundle) as predictor:
-        address = urlsplit(url)
-        if credentials is not None and address.scheme == "http" and not is_loopback(address.hostname or ""):
-            log.warning("the password goes to the PACS as it is; https encrypts it")
         scheduler, health, registry = predictor.scheduler, predictor.health, CollectorRegistry()
         ProcessCollector(namespace="cin_pacs", registry=registry)
         watching = Watch(
@@ -70,18 +65,3 @@ async def watch(
             canary.cancel()
             log.info("end: %s", ", ".join(f"{watching.counts[outcome]} {outcome}" for outcome in OUTCOMES))
     return complete
-
-
-def _credentials(settings: Settings) -> tuple[str, str] | None:
-    """User and password; ends the command when there is a user without a password that can be read."""
-    user, path = settings.dicomweb_user, settings.dicomweb_password_file
-    if user is None or path is None:
-        return None
-    try:
-        password = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text"
-        refuse(f"CIN_DICOMWEB_PASSWORD_FILE: {path}: {reason}")
-    if not password:
-        refuse(f"CIN_DICOMWEB_PASSWORD_FILE: {path} is empty")
-    return user, password

@@ -82,6 +82,18 @@ def read_source(data: bytes) -> Source:
         raise damaged(data) from None
 
 
+def read_uids(data: bytes) -> tuple[str, str, str]:
+    """The identifiers of a DICOM file's study, its series and itself. Raises as :func:`read_source`."""
+    try:
+        content = read_elements(data, _UIDS)
+        _, instance, series, study = (_uid(content, name) for name in _UIDS)
+    except PictureError:
+        raise
+    except Exception:
+        raise damaged(data) from None
+    return study, series, instance
+
+
 def _read_source(data: bytes) -> Source:
     content = read_elements(data, (*_UIDS, *_PATIENT, *_STUDY, *_OF_IMAGE, _SITE, _PROFILE))
     sop_class, instance, series, study = (_uid(content, name) for name in _UIDS)

@@ -10,14 +10,16 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.jobs.dicomweb import DicomwebQuery, InstanceUids
 from service.ledger.entries import FollowUp
 from service.prediction.schemas import BatchAnswer, Body, OperatingPointName
+from service.problems import Problem
 from service.settings import ANSWER_BYTES
 
 Handler = Callable[..., Coroutine[Any, Any, None]]
 
 # What may be queued: of a job and an index, and of a job.
-ANSWER, ANNOUNCE = "answer", "announce"
+ANSWER, LIST, ANNOUNCE = "answer", "list", "announce"
 # One hash tag, so that a cluster keeps all keys on one node, where they can change together.
 PREFIX = "cin:{jobs}"
 
@@ -34,16 +36,19 @@ class JobsFull(JobsError):  # noqa: N818 - named for the state
 
 
 class Item(BaseModel):
-    """What comes with an image of a job: the client's own name for it, and which lesion it shows."""
+    """What comes with an image of a job: the client's own name for it, which lesion it shows, and where it is on a
+    DICOMweb server."""
 
     model_config = ConfigDict(frozen=True)
 
     reference: str | None = None
     follow_up: FollowUp | None = None
+    instance: InstanceUids | None = None
 
 
 class NewJob(NamedTuple):
-    """A job that is being sent: whose it is, its operating point, and where its end is announced."""
+    """A job that is being sent: whose it is, its operating point, where its end is announced, and a query in the place
+    of images, with the most that it may find."""
 
     id: str
     owner: str
@@ -52,11 +57,13 @@ class NewJob(NamedTuple):
     items: list[Item]
     num_bytes: int
     webhook_url: str | None
+    query: DicomwebQuery | None = None
+    most: int = 0
 
     @property
     def counted_bytes(self) -> int:
         """What it may take in Redis, with its answers."""
-        return self.num_bytes + ANSWER_BYTES * len(self.items)
+        return self.num_bytes + ANSWER_BYTES * max(self.most, len(self.items))
 
     def job(self, created: int, ttl_seconds: float) -> Job:
         """As it is kept from then on."""
@@ -64,7 +71,9 @@ class NewJob(NamedTuple):
             id=self.id,
             owner=self.owner,
             operating_point=self.operating_point,
-            pictures=len(self.items),
+            pictures=max(self.most, len(self.items)),
+            listed=self.query is None,
+            query=None if self.query is None else self.query.model_dump_json(exclude_none=True),
             created=created,
             expires=created + round(ttl_seconds * 1000),
             webhook_url=self.webhook_url,
@@ -80,9 +89,13 @@ class Job(BaseModel):
     id: str
     owner: str
     operating_point: str
-    pictures: int
+    pictures: int  # until they are listed: the most there may be
     created: int
     expires: int
+    query: str | None = None  # as JSON; None: the images were sent
+    listed: bool = True
+    listings: int = 0  # that were in vain
+    problem: str | None = None  # as JSON: why the images could not be listed
     begun: bool = False
     answered: int = 0
     failed: int = 0
@@ -96,13 +109,27 @@ class Job(BaseModel):
         """Whose key it was."""
         return self.owner.partition(":")[0]
 
+    @property
+    def asked(self) -> DicomwebQuery | None:
+        """Its query."""
+        return None if self.query is None else DicomwebQuery.model_validate_json(self.query)
+
+    @property
+    def server(self) -> str | None:
+        """The DICOMweb server that has its images."""
+        return None if self.asked is None else self.asked.server
+
+    def fields(self) -> dict[Any, Any]:
+        """What Redis keeps of a new job, in a hash."""
+        return self.model_dump(exclude_none=True, exclude={"id", "begun"}) | {"listed": int(self.listed)}
+
     def status(self) -> JobStatus:
         """What its client sees."""
         state: State = "done" if self.answered == self.pictures else "running" if self.begun else "waiting"
         return JobStatus(
             id=self.id,
             state=state,
-            pictures=self.pictures,
+            pictures=self.pictures if self.listed else None,
             answered=self.answered,
             failed=self.failed,
             operating_point=self.operating_point,
@@ -110,6 +137,7 @@ class Job(BaseModel):
             ended_at=None if self.ended is None else _time(self.ended),
             expires_at=_time(self.expires),
             webhook=self.notified,
+            problem=None if self.problem is None else Problem.model_validate_json(self.problem),
             results=f"/v1/jobs/{self.id}/results",
         )
 
@@ -119,7 +147,9 @@ class JobStatus(Body):
 
     id: str = Field(pattern="^[0-9a-f]{32}$", description="names the job in addresses")
     state: State = Field(description="`done`: every image has its answer or its problem")
-    pictures: int = Field(ge=1, description="as many as were sent")
+    pictures: int | None = Field(
+        ge=0, description="as many as were sent, or as a query found; null: it was not answered yet"
+    )
     answered: int = Field(ge=0, description="images with an answer or a problem")
     failed: int = Field(ge=0, description="those of them with a problem")
     operating_point: OperatingPointName = Field(description="of every image")
@@ -128,18 +158,21 @@ class JobStatus(Body):
     expires_at: datetime = Field(description="UTC; deleted from then on with its answers, and with what still waits")
     webhook: Notified | None = Field(description="whether its end was announced; null: no `webhook_url` came with it")
     results: str = Field(description="the address of its answers")
+    problem: Problem | None = Field(None, description="why a query could not be answered; the job has no images then")
 
 
 class JobResult(BatchAnswer):
     """The result of one image of a job: what a batch says of it, and which image it is."""
 
     index: int = Field(ge=0, description="of the image in the job, from 0")
+    instance: InstanceUids | None = Field(None, description="of a job with a query: which image; null: it was sent")
 
     @staticmethod
     def to_json(index: int, item: Item, *, prediction: str = "null", problem: str = "null") -> str:
         """The JSON of one, from a prediction or a problem that is serialised already."""
-        reference = json.dumps(item.reference)
-        return f'{{"reference":{reference},"prediction":{prediction},"problem":{problem},"index":{index}}}'
+        reference, instance = json.dumps(item.reference), item.model_dump_json(include={"instance"})[1:-1]
+        said = f'"prediction":{prediction},"problem":{problem},"index":{index},{instance}'
+        return f'{{"reference":{reference},{said}}}'
 
 
 class JobResults(Body):
@@ -163,10 +196,12 @@ class Picture:
     owner: str
     operating_point: str
     item: Item
+    server: str | None = None  # that has it; None: its bytes were sent
 
 
 class Begun(NamedTuple):
-    """The bytes of an image that an attempt holds, and the attempts that held it before and may have left something."""
+    """The bytes that were sent of an image that an attempt holds, none where a server has them, and the attempts that
+    held it before and may have left something."""
 
     image: bytes
     before: set[str]

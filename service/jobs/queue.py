@@ -17,7 +17,7 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import dq_name
 
-from service.jobs.job import ANNOUNCE, ANSWER, PREFIX, Handler
+from service.jobs.job import ANNOUNCE, ANSWER, LIST, PREFIX, Handler
 
 _NAMESPACE = f"{PREFIX}:queue"
 # A worker that says nothing for this long is dead, and what it had in hand is given to others.
@@ -63,7 +63,7 @@ class Queue(RedisBroker):
         """What all messages ask for, with its arguments: also those in hand and delayed ones, all at one moment, for a
         message moves between them."""
         with self.client.pipeline() as pipe:
-            for what in (ANSWER, ANNOUNCE):
+            for what in (ANSWER, LIST, ANNOUNCE):
                 for name in (what, dq_name(what)):
                     pipe.hvals(f"{_NAMESPACE}:{name}.msgs")
             messages = [dramatiq.Message.decode(data) for found in pipe.execute() for data in found]

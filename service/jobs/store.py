@@ -9,28 +9,20 @@ all jobs.
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-import redis
-from redis.backoff import ConstantBackoff, NoBackoff
 from redis.client import Pipeline
-from redis.retry import Retry
 
 from service.jobs.book import BOOK, Counts, enter, now, read_book, require_room
+from service.jobs.changes import Changes
+from service.jobs.dicomweb import InstanceUids
 from service.jobs.disk import note_erasure, require_durable, rewrite
-from service.jobs.job import ANNOUNCE, ANSWER, PREFIX, Begun, Handler, Item, Job, JobsError, NewJob, Notified, Picture
+from service.jobs.job import ANNOUNCE, ANSWER, LIST, PREFIX, Begun, Item, Job, JobsError, NewJob, Notified, Picture
 from service.jobs.keys import PARTS, as_put_off, attempts_in, key, read_job
-from service.jobs.threads import OnThreads, on_thread
+from service.jobs.threads import on_thread
 from service.settings import ANSWER_BYTES
 
-if TYPE_CHECKING:
-    from service.jobs.queue import Consumer
-
-# To connect, and for each part of a reply, which waits for the disk.
-_TIMEOUT_SECONDS = 5.0
 # What arrived of a job that never became one is kept for this long.
 _ARRIVAL_SECONDS = 120
 # Images that go to Redis together, which then waits for its disk once.
@@ -39,24 +31,9 @@ _CHUNK = 32
 _BEGUN = f"{PREFIX}:begun"
 
 
-class JobStore(OnThreads):
+class JobStore(Changes):
     """Lives on one event loop, with threads of its own. Calls raise :class:`JobsError` when Redis does not work; with
     ``patient_until`` they wait for it, until that is set."""
-
-    def __init__(self, url: str, *, patient_until: asyncio.Event | None = None) -> None:
-        """Connects with the first call. Raises :class:`JobsError` for an invalid URL."""
-        # A pooled connection may have ended since its last use. Every change may be made twice.
-        retry = Retry(ConstantBackoff(0.05), retries=1, supported_errors=(redis.ConnectionError,))
-        try:
-            self._redis = self._connected(url, retry)
-        except ValueError as error:
-            raise JobsError("CIN_JOBS_URL is not a URL of Redis; write redis://host:6379/0") from error
-        super().__init__(patient_until)
-        try:
-            from service.jobs import queue  # when it is used: it is an extra
-        except ImportError as error:
-            raise JobsError("jobs need the service with its extra [jobs]") from error
-        self._queue, self._url = queue, url
 
     @on_thread
     def require_durable(self) -> None:
@@ -78,19 +55,20 @@ class JobStore(OnThreads):
             if pipe.exists(key(job.id, "job")):
                 return  # it is kept; the reply was lost
             require_room(pipe, new, max_bytes, share)
-            if pipe.exists(*images) < len(images):
+            if images and pipe.exists(*images) < len(images):
                 raise JobsError("the job took too long to arrive; send it again, or smaller")
             pipe.multi()
             enter(pipe, job, new.counted_bytes)
-            fields: dict[Any, Any] = job.model_dump(exclude_none=True, exclude={"id", "begun"})
-            pipe.hset(key(job.id, "job"), mapping=fields)
+            pipe.hset(key(job.id, "job"), mapping=job.fields())
             for index, item in enumerate(new.items):
                 pipe.hset(key(job.id, "items"), str(index), item.model_dump_json(exclude_defaults=True))
             for name in (*images, *(key(job.id, part) for part in PARTS)):
                 pipe.pexpireat(name, job.expires)
             queue = self._queue.Queue(pipe)
-            for index in range(job.pictures):
+            for index in range(len(new.items)):
                 queue.add(ANSWER, job.id, index)
+            if job.query is not None:
+                queue.add(LIST, job.id)
 
         try:
             for at in range(0, len(images), _CHUNK):
@@ -133,7 +111,7 @@ class JobStore(OnThreads):
             return None
         begun, put_off = attempts_in(self._redis.lrange(key(id, "tries", index), 0, -1))
         told = Item.model_validate_json(item)
-        return Picture(id, index, len(begun), len(put_off), job.owner, job.operating_point, told)
+        return Picture(id, index, len(begun), len(put_off), job.owner, job.operating_point, told, job.server)
 
     @on_thread
     def begin(self, id: str, index: int, attempt: str) -> Begun | None:
@@ -178,6 +156,39 @@ class JobStore(OnThreads):
         self._change(id, put_off, index=index, attempt=attempt)
 
     @on_thread
+    def list_later(self, id: str, *, seconds: float) -> None:
+        """Count a listing that was in vain, and have the job's images listed again."""
+
+        def put_off(pipe: Pipeline) -> None:
+            pipe.hincrby(key(id, "job"), "listings", 1)
+            pipe.set(_BEGUN, now())
+            self._queue.Queue(pipe).add(LIST, id, seconds=seconds)
+
+        self._change(id, put_off, when=lambda job: not job.listed)
+
+    @on_thread
+    def listed(self, job: Job, instances: Sequence[InstanceUids], problem: str | None = None) -> bool:
+        """Keep which images a job has, or the problem for which it has none; False: they are kept already."""
+
+        def listed(pipe: Pipeline) -> None:
+            queue, name = self._queue.Queue(pipe), key(job.id, "job")
+            pipe.hset(name, mapping={"pictures": len(instances), "listed": 1, "begun": 1})
+            if problem is not None:
+                pipe.hset(name, "problem", problem)
+            enter(pipe, job, len(instances) * ANSWER_BYTES)
+            pipe.set(_BEGUN, now())
+            for index, instance in enumerate(instances):
+                item = Item(instance=instance).model_dump_json(exclude_defaults=True)
+                pipe.hset(key(job.id, "items"), str(index), item)
+                # Without bytes: it says that there is no result yet.
+                pipe.set(key(job.id, "image", index), b"", pxat=job.expires)
+                queue.add(ANSWER, job.id, index)
+
+        kept = self._change(job.id, listed, when=lambda job: not job.listed)
+        self._end(job.id)
+        return bool(kept)
+
+    @on_thread
     def announce_later(self, id: str, *, seconds: float) -> None:
         """Count an announcement that was in vain, and have the end announced again."""
 
@@ -199,6 +210,7 @@ class JobStore(OnThreads):
         for job in filter(None, map(self._end, read_book(self._redis))):
             if job.ended is None:
                 due |= {(ANSWER, job.id, int(index)) for index in self._redis.hkeys(key(job.id, "items"))}
+                due |= set() if job.listed else {(LIST, job.id)}
             elif job.notified == "waiting":
                 due.add((ANNOUNCE, job.id))
         queue = self._queue.Queue(self._redis)
@@ -214,7 +226,7 @@ class JobStore(OnThreads):
         for id in set(map(bytes.decode, self._redis.hkeys(BOOK))) - book.keys():
             self._wipe(id, 0)
         jobs = [job for id in book if (job := read_job(self._redis, id)) is not None and job.ended is None]
-        waiting = sum(job.pictures - job.answered for job in jobs)
+        waiting = sum(job.pictures - job.answered for job in jobs if job.listed)
         oldest = min((job.created for job in jobs), default=now())
         idle = now() - max(oldest, int(self._redis.get(_BEGUN) or 0)) if jobs else 0
         size = sum(each.bytes for each in book.values())
@@ -224,77 +236,3 @@ class JobStore(OnThreads):
     def rewrite(self) -> None:
         """Have what was erased leave the disk as well, within about a minute."""
         rewrite(self._redis)
-
-    def consumer(self, handlers: dict[str, Handler], *, at_once: int) -> Consumer:
-        """Who does what is queued, from now on."""
-        return self._queue.Consumer(
-            self._connected(self._url, Retry(NoBackoff(), retries=0)), handlers, at_once=at_once
-        )
-
-    @staticmethod
-    def _connected(url: str, retry: Retry) -> Any:
-        return redis.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS, retry=retry
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
-
-    def _change(
-        self,
-        id: str,
-        change: Callable[[Pipeline], Any],
-        *,
-        when: Callable[[Job], bool] = bool,
-        index: int | None = None,
-        attempt: str | None = None,
-    ) -> list[Any]:
-        """Redis' replies to a change of a job in one step; empty when it is gone, or not so. With an ``index``, also
-        when that image has a result, or an ``attempt`` does not hold it."""
-        image, tries = key(id, "image", index), key(id, "tries", index)
-
-        def changed(pipe: Pipeline) -> None:
-            job = read_job(pipe, id)
-            if job is None or not when(job) or (index is not None and not pipe.exists(image)):
-                return
-            if attempt is not None and pipe.lindex(tries, -1) != attempt.encode():
-                return
-            pipe.multi()
-            change(pipe)
-            for name in (*(key(id, part) for part in PARTS), tries):
-                pipe.pexpireat(name, job.expires)
-
-        watched = (key(id, "job"),) if index is None else (image, tries)
-        return list(self._redis.transaction(changed, *watched))
-
-    def _end(self, id: str) -> Job | None:
-        """The job; where its last result is there, its end is noted, once, and announced."""
-        job = read_job(self._redis, id)
-        if job is None or job.ended is not None or job.answered < job.pictures:
-            return job
-
-        def ended(pipe: Pipeline) -> None:
-            pipe.hset(key(id, "job"), "ended", now())
-            enter(pipe, job, job.pictures * ANSWER_BYTES)
-            if job.webhook_url is not None:
-                self._queue.Queue(pipe).add(ANNOUNCE, id)
-
-        self._change(id, ended, when=lambda job: job.ended is None)
-        return read_job(self._redis, id)
-
-    def _wipe(self, id: str, num: int) -> set[str] | None:
-        """Erase what there is of a job of so many images; the ids of its attempts, None where there was none."""
-        tries = [key(id, "tries", index) for index in range(num)]
-        with self._redis.pipeline() as pipe:
-            pipe.unlink(key(id, "job"))
-            pipe.hvals(key(id, "results"))
-            for each in tries:
-                pipe.lrange(each, 0, -1)
-            pipe.unlink(*(key(id, part) for part in PARTS), *tries, *(key(id, "image", i) for i in range(num)))
-            pipe.hdel(BOOK, id)
-            note_erasure(pipe)
-            was_there, results, *attempts = pipe.execute()[: 2 + num]
-        made = [prediction["id"] for each in results if (prediction := json.loads(each)["prediction"])]
-        return {*made, *(attempt for each in attempts for attempt in attempts_in(each).begun)} if was_there else None

@@ -11,7 +11,6 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date
 from typing import Any, NamedTuple, Self
 
 import httpx
@@ -23,6 +22,8 @@ _JSON = "application/dicom+json"
 _PAGE = 100
 _LIST_BYTES = 4 * 2**20
 _MULTIPART_BYTES = 2**16  # around a file
+
+OTHER_INSTANCE = "the PACS gave the file of another instance"
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _STUDY, _SERIES, _INSTANCE, _CLASS, _FRAMES = "0020000D", "0020000E", "00080018", "00080016", "00280008"
@@ -41,6 +42,10 @@ class PacsAway(PacsError):  # noqa: N818 - named for what it means
 
 class PacsRefused(PacsError):  # noqa: N818 - named for what happened
     """The PACS or its certificate is not as configured; the text says what to change."""
+
+
+class PacsTooLarge(PacsError):  # noqa: N818 - named for what was asked for
+    """The PACS answers with more bytes than the answer may have."""
 
 
 class Instance(NamedTuple):
@@ -97,16 +102,15 @@ class Pacs:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def search(self, modality: str, since: date | None = None) -> AsyncIterator[list[Instance]]:
-        """The instances of series of this modality in studies since a day, page by page, each once.
+    async def search(self, matching: Mapping[str, str]) -> AsyncIterator[list[Instance]]:
+        """The instances that match, in the words of QIDO-RS such as ``{"Modality": "DMS"}``; page by page, each once.
 
         Instances without valid identifiers are left out. Raises :class:`PacsError`.
         """
-        filters = {"Modality": modality} | ({} if since is None else {"StudyDate": f"{since:%Y%m%d}-"})
         seen: set[str] = set()
         offset = 0
         while True:
-            items = await self._list("/instances", {**filters, "limit": _PAGE, "offset": offset})
+            items = await self._list("/instances", {**matching, "limit": _PAGE, "offset": offset})
             page = {found.uid: found for item in items if (found := _instance(item)) is not None}
             new = [found for uid, found in page.items() if uid not in seen]
             # A PACS may give fewer than asked for, and one that ignores the offset gives the same again.
@@ -177,7 +181,7 @@ class Pacs:
                 async for chunk in response.aiter_raw():
                     body += chunk
                     if len(body) > max_bytes:
-                        raise PacsError(f"the PACS answers with more than {max_bytes:,} bytes")
+                        raise PacsTooLarge(f"the PACS answers with more than {max_bytes:,} bytes")
                 return _Answer(response.status_code, response.headers.get("Content-Type", ""), bytes(body))
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if _is_untrusted(error):
@@ -199,14 +203,20 @@ def _checked(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
         raise PacsRefused("the address is none of DICOMweb, such as https://pacs.example.org/dicom-web")
     if parsed.userinfo:
-        raise PacsRefused("the address holds a user or password; set CIN_DICOMWEB_USER and CIN_DICOMWEB_PASSWORD_FILE")
+        raise PacsRefused(
+            "the address holds a user or password; set CIN_DICOMWEB_USER and CIN_DICOMWEB_PASSWORD_FILE, or user and "
+            "password_file in CIN_DICOMWEB_SERVERS"
+        )
     return parsed
 
 
 def _check(response: httpx.Response) -> None:
     status = response.status_code
     if status in (401, 403):
-        raise PacsRefused(f"the PACS refuses access ({status}); check CIN_DICOMWEB_USER, CIN_DICOMWEB_PASSWORD_FILE")
+        raise PacsRefused(
+            f"the PACS refuses access ({status}); check CIN_DICOMWEB_USER and its password, or those in "
+            "CIN_DICOMWEB_SERVERS"
+        )
     if status in _AWAY:
         raise PacsAway(f"the PACS is not available ({status})")
     if 300 <= status < 400:

@@ -13,7 +13,7 @@ from service.dicom.identity import Kind, instance_uids
 from service.dicom.objects import build, encode
 from service.dicom.source import read_source
 from service.imaging.dicom import PHOTOGRAPHS
-from service.pacs.client import Instance, PacsError
+from service.pacs.client import OTHER_INSTANCE, Instance, PacsError
 from service.prediction.predictor import Predictor
 
 _CALLER = Caller(ANYONE, counted_as=ANYONE)
@@ -48,7 +48,7 @@ class PredictedResults:
         source = await compute(lambda: read_source(data), _CALLER.counted_as)
         if (source.study, source.instance) != (instance.study, instance.uid):
             # The results would be another patient's.
-            raise PacsError("the PACS gave the file of another instance")
+            raise PacsError(OTHER_INSTANCE)
         result = await predictor.predict(data, _CALLER, predictor.point, began=perf_counter())
 
         def files() -> list[bytes]:

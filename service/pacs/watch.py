@@ -53,6 +53,10 @@ class Selection:
     modality: str = "DMS"
     since: date | None = None
 
+    def matching(self) -> dict[str, str]:
+        """The same in the words of QIDO-RS."""
+        return {"Modality": self.modality} | ({} if self.since is None else {"StudyDate": f"{self.since:%Y%m%d}-"})
+
 
 class _Failure(NamedTuple):
     times: int
@@ -133,7 +137,7 @@ class Watch:
         """The instances that are to be looked at now."""
         found: dict[str, Instance] = {}
         skipped = Counter[str]()
-        async for page in self.pacs.search(self.selection.modality, self.selection.since):
+        async for page in self.pacs.search(self.selection.matching()):
             for instance in page:
                 if (kind := self.results.reason_to_skip(instance)) is None:
                     found[instance.uid] = instance

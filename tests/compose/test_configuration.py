@@ -162,6 +162,7 @@ def test_the_example_names_every_variable_with_its_default() -> None:
         ("JOBS_URL", "redis://jobs-redis:6379/0"),
         ("WEBHOOK_ORIGINS", "https://clinic.example.org"),
         ("WEBHOOK_KEY_FILE", "/keys/webhook.key"),
+        ("DICOMWEB_SERVERS", "/keys/dicomweb.toml"),
     ):
         assert (used.pop(name), given.pop(name)) == ("", path)
     assert {name: given.get(name) for name in used} == used

@@ -21,7 +21,7 @@ from tests.service.tiny_bundle import picture_bytes
 # The page asks for nothing that could be answered so; an internal error is the unknown one.
 NEVER_SEEN = {
     *("method-not-allowed", "head-too-large", "internal-error", "foreign-site", "not-acceptable"),
-    *("no-ledger", "no-jobs", "jobs-full"),
+    *("no-ledger", "no-jobs", "jobs-full", "pacs-away", "pacs-refused", "pacs-failed"),
 }
 
 

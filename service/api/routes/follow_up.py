@@ -14,7 +14,7 @@ from service.access.keys import Caller
 from service.api.answering import JSON, VARY, media_type_for
 from service.api.dependencies import CallerDep, ServiceDep, is_id, note_access, require_live_key, unknown_prediction
 from service.api.error_handlers import outcome_of
-from service.api.feedback import FeedbackReceipt, entry_of, parse_feedback, receipt_of
+from service.api.feedback import FeedbackReceipt, FeedbackRequest, entry_of, receipt_of
 from service.api.following import with_ledger
 from service.api.upload import read_json
 from service.audit.chain import Head
@@ -73,7 +73,7 @@ async def create_feedback(id: str, request: Request, service: ServiceDep, caller
     The ledger keeps it, also when the prediction has expired. Nothing is changed or removed: the last word counts.
     """
     ends = asyncio.get_running_loop().time() + service.settings.deadline_seconds
-    said = parse_feedback(await read_json(request, ends))
+    said = await read_json(request, FeedbackRequest, ends)
     await require_live_key(request, service)
     try:
         answer = await _answer(service, caller, id)

@@ -26,9 +26,11 @@ from service.api.dependencies import (
 from service.api.error_handlers import outcome_of
 from service.api.following import follow_ups
 from service.api.routes.batches import FORM
-from service.api.upload import LESION, REFERENCE, VISIT, UploadLimits, read_uploads
+from service.api.upload import LESION, REFERENCE, VISIT, UploadLimits, media_type_of, read_json, read_uploads
 from service.audit.file import AuditError
+from service.jobs.dicomweb import JobRequest
 from service.jobs.job import Item, Job, JobResult, JobResults, JobStatus, NewJob
+from service.jobs.servers import require_server
 from service.jobs.store import JobStore
 from service.jobs.webhook import WebhookError, require_allowed
 from service.prediction.views import View, show
@@ -57,7 +59,8 @@ _MOST_RESULTS = 200
 # Deletions of kept predictions at once.
 _AT_ONCE = 32
 
-_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+_QUERY = {"schema": {"$ref": "#/components/schemas/JobRequest"}}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}, JSON: _QUERY}}}
 _LOCATION = {"description": "the job's address", "schema": {"type": "string"}}
 _CREATED: dict[int | str, Any] = {202: {"headers": {"Location": _LOCATION}}}
 _ERRORS = (
@@ -103,15 +106,24 @@ async def create_job(
     point: PointDep,
     webhook_url: WebhookQuery = None,
 ) -> JobStatus | Response:
-    """Send many dermoscopy images, to be judged later: a multipart form as for `/v1/predictions/batch`.
+    """Send many dermoscopy images, to be judged later: a multipart form as for `/v1/predictions/batch`; or a query, by
+    which they are found on a DICOMweb server.
 
-    The images are on the disk of the service's Redis when this answers, and each is erased there once it is judged.
+    The images are on the disk of the service's Redis when this answers, and each is erased there once it is judged. Of
+    images that are found, none comes to that disk.
     """
     settings = service.settings
     _require_webhook(service, webhook_url)
     await jobs.require_durable()
     ends = asyncio.get_running_loop().time() + settings.deadline_seconds
+    id = secrets.token_hex(16)
     try:
+        if media_type_of(request) == JSON:
+            asked = (await read_json(request, JobRequest, ends)).dicomweb
+            require_server(service.dicomweb, asked.server, caller)
+            await require_live_key(request, service)
+            new = NewJob(id, caller.name, caller.client, point.name, [], 0, webhook_url, asked, settings.job_pictures)
+            return _accepted(response, await _keep(service, jobs, new, []))
         with service.admission.enter(caller.counted_as) as entry:
             limits = UploadLimits(settings.max_upload_bytes, ends, entry.add_bytes)
             most = {"max_files": settings.job_pictures, "max_bytes": settings.job_max_bytes}
@@ -121,12 +133,10 @@ async def create_job(
             await require_live_key(request, service)
             items = [Item(reference=r, follow_up=f) for r, f in zip(references, followed, strict=True)]
             size = sum(map(len, pictures))
-            new = NewJob(secrets.token_hex(16), caller.name, caller.client, point.name, items, size, webhook_url)
-            job = await _keep(service, jobs, new, pictures)
+            new = NewJob(id, caller.name, caller.client, point.name, items, size, webhook_url)
+            return _accepted(response, await _keep(service, jobs, new, pictures))
     except ClientDisconnect:
         return Response(status_code=499)  # what proxies log for it
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job.status()
 
 
 @router.get("/v1/jobs/{id}", responses=documented(NOT_FOUND, NO_JOBS, NOT_READY))
@@ -194,13 +204,19 @@ async def delete_job(id: str, service: ServiceDep, jobs: JobsDep, caller: Caller
         await service.audit.record("job-delete", by=caller.name, job=id, outcome="done")
 
 
+def _accepted(response: Response, job: Job) -> JobStatus:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job.status()
+
+
 async def _keep(service: Service, jobs: JobStore, new: NewJob, pictures: list[bytes]) -> Job:
     """Keep a new job, and write it to the audit log; both or neither."""
     settings = service.settings
     share = 1.0 if service.keys is None else 0.5
     job = await jobs.create(new, pictures, settings.jobs_max_bytes, share, settings.jobs_ttl_seconds)
     try:
-        await service.audit.record("job", by=new.owner, job=new.id, pictures=job.pictures, outcome="done")
+        what: dict[str, Any] = {"pictures": job.pictures} if job.listed else {"dicomweb": job.server}
+        await service.audit.record("job", by=new.owner, job=new.id, **what, outcome="done")
     except BaseException:
         await asyncio.shield(jobs.erase(new.id, [new.owner]))
         raise

@@ -28,7 +28,9 @@ def taking(start: Start, server: RealRedis, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("service.jobs.store.JobStore.require_durable", no_disk_needed)
     limits = {"job_pictures": 3, "job_max_bytes": 4096, "jobs_max_bytes": 32 * 2**20}
     webhooks = {"webhook_origins": ("https://clinic.example.org",), "webhook_key_file": tmp_path / "key"}
-    with start(records_url=server.url, jobs_url=server.url, **limits, **webhooks) as client:
+    (tmp_path / "servers.toml").write_text('[pacs]\nurl = "http://127.0.0.1:9/dicom-web"\n')
+    urls = {"records_url": server.url, "jobs_url": server.url, "dicomweb_servers": tmp_path / "servers.toml"}
+    with start(**urls, **limits, **webhooks) as client:
         yield client
 
 
@@ -81,3 +83,64 @@ def test_a_redis_that_does_not_keep_a_job_takes_none(start: Start, server: RealR
         check_problem(client.post("/v1/jobs", files=FILES), 503)
         assert client.post("/predict", files=FILES).status_code == 200
     assert problem_of(JobsError("the address of the machine")).detail.find("machine") == -1
+
+
+def query(server: str = "pacs", **matching: object) -> dict[str, object]:
+    """The body of a job with a query."""
+    return {"dicomweb": {"server": server, "query": matching}}
+
+
+def test_a_query_is_taken_before_it_is_answered(taking: TestClient) -> None:
+    asked = query(StudyDate="20260101-20260131", StudyInstanceUID="2.25.1,2.25.2")
+    sent = taking.post("/v1/jobs", json=asked, params={"webhook_url": "https://clinic.example.org/cin"})
+    assert (sent.status_code, sent.json()["pictures"], sent.json()["webhook"]) == (202, None, "waiting")
+    assert taking.get(sent.headers["location"]).json() == sent.json()
+    page = taking.get(sent.json()["results"]).json()
+    assert (page["results"], taking.get(page["next"]).json()) == ([], page)
+    assert taking.get(f"{sent.json()['results']}?order=input").json()["results"] == []
+    assert taking.delete(sent.headers["location"]).status_code == 204
+    check_problem(taking.get(sent.headers["location"]), 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (query("other"), "none of those that CIN_DICOMWEB_SERVERS names for this client"),
+        (query("http://169.254.169.254/"), "server"),
+        (query(PatientName="Quux"), "not permitted"),
+        (query(StudyDate="2026-01-01"), "StudyDate"),
+        (query(StudyDate="20260101&PatientName=Quux"), "StudyDate"),
+        (query(StudyInstanceUID="../../patients"), "StudyInstanceUID"),
+        (query(StudyInstanceUID=["2.25.1"]), "StudyInstanceUID"),
+        (query(Modality="DMS\n"), "Modality"),
+        (query(StudyInstanceUID="1" * 1601), "StudyInstanceUID"),
+        ({"dicomweb": {"server": "pacs", "url": "http://127.0.0.1:9/"}}, "not permitted"),
+        ({}, "dicomweb"),
+        ([], "object"),
+    ],
+)
+def test_a_query_says_what_may_be_asked_of_a_server_that_is_allowed(
+    taking: TestClient, server: RealRedis, body: object, said: str
+) -> None:
+    refused = taking.post("/v1/jobs", json=body)
+    check_problem(refused, 400, said)
+    assert "Quux" not in refused.text
+    assert server.client.keys("cin:{jobs}:[0-9a-f]*:*") == []
+
+
+def test_a_query_takes_room_for_all_that_it_may_find(taking: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.jobs.job.ANSWER_BYTES", 6 * 2**20)
+    sent = [taking.post("/v1/jobs", json=query()) for _ in range(2)]
+    assert [each.status_code for each in sent] == [202, 429]
+
+
+def test_a_service_without_servers_takes_no_query(
+    start: Start, server: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_disk_needed(_: object) -> None:
+        return
+
+    monkeypatch.setattr("service.jobs.store.JobStore.require_durable", no_disk_needed)
+    with start(records_url=server.url, jobs_url=server.url) as client:
+        check_problem(client.post("/v1/jobs", json=query()), 400, "CIN_DICOMWEB_SERVERS")
+        check_problem(client.post("/v1/jobs", content=b"{" * 5000, headers={"content-type": "application/json"}), 413)

@@ -97,7 +97,10 @@ def test_headers_of_errors_are_documented_where_they_are_sent(client: TestClient
 
 
 def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
-    """Nothing that a client sends is an address, but where it is announced that a job is done: at origins of a list."""
+    """Nothing that a client sends is an address, but where it is announced that a job is done: at origins of a list.
+
+    A job's query names a server of another list.
+    """
     schema = client.get("/openapi.json").json()
     asked = [
         *(
@@ -113,7 +116,12 @@ def test_no_request_names_an_address_to_fetch_from(client: TestClient) -> None:
             for content in op.get("requestBody", {}).get("content", {}).values()
             for name in content["schema"].get("properties", {})
         ),
+        *(
+            name
+            for kind in ("FeedbackRequest", "JobRequest", "DicomwebQuery", "Matching")
+            for name in schema["components"]["schemas"][kind]["properties"]
+        ),
     ]
-    assert {"id", "image", "operating_point"} <= set(asked)
+    assert {"id", "image", "operating_point", "opinion", "server", "StudyDate"} <= set(asked)
     named = {name for name in asked if re.search("ur[il]|href|link|path|host|callback|address", name)}
     assert named == {"webhook_url"}

@@ -113,13 +113,15 @@ def test_options_that_do_not_go_together(
 @pytest.mark.alone
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [ray]")
 def test_a_real_ray_answers_like_one_process_and_resumes(
-    environment: dict[str, str], archive: Path, tmp_path: Path
+    environment: dict[str, str], archive: Path, copied: str, tmp_path: Path
 ) -> None:
+    """Of files and of objects: actors reach a bucket by themselves."""
     alone, cluster = tmp_path / "alone.jsonl", tmp_path / "cluster.jsonl"
-    assert cin("predict", archive, "--out", alone, **environment).exit_code == 0
+    assert cin("predict", archive, copied, "--out", alone, **environment).exit_code == 0
     expected = sorted(alone.read_bytes().splitlines())
+    assert len(expected) == 14
     cluster.write_bytes(expected[0] + b"\n" + expected[1][:40])  # as when the command was killed
-    result = cin("predict", archive, "--engine", "ray", "--actors", "1", "--out", cluster, **environment)
+    result = cin("predict", archive, copied, "--engine", "ray", "--actors", "1", "--out", cluster, **environment)
     if "timed out during startup" in result.stderr:
         pytest.skip("Ray gives its agents 15 s to start, and this machine is too busy for that")
     assert result.exit_code == 0, result.stderr

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,10 @@ from service.cli.archive import find_pictures, list_pictures
 from service.cli.ray_actor import ERROR, INDEX, PATH, PREDICTION, Actor
 from service.cli.s3 import S3Error, S3Location, locate
 from service.cli.shards import Shard
-from tests.service.cli.conftest import cin
+from tests.service.cli.conftest import BUCKET, Bucket, cin
 from tests.service.cli.results import rows_of
 from tests.service.cli.test_ray import task_of
 
-BUCKET = "images"
 # What of a key has a meaning in paths, addresses, tables or spreadsheets.
 ODD_KEYS = ("a//b.png", "/c.png", "ü é.png", "#?%41&=+.png", "=1+1.PNG", "a;=1.png", "100%.png", "b.png/c.png")
 LEFT_OUT = {
@@ -34,71 +31,6 @@ LEFT_OUT = {
     "notes.txt": "other files",
     "IM0001": "files without suffix",
 }
-
-
-class Bucket:
-    """What others do to the bucket while a command runs."""
-
-    def __init__(self, url: str) -> None:
-        from moto.backends import get_backend
-        from moto.core.models import DEFAULT_ACCOUNT_ID
-
-        self._url = url
-        self._tell("reset")
-        # The server runs in this process; requests would take milliseconds each.
-        self._backend = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]
-        self._backend.create_bucket(BUCKET, "us-east-1")
-
-    def put(self, key: str, data: bytes = b"") -> None:
-        self._backend.put_object(BUCKET, key, data)
-
-    def delete(self, key: str) -> None:
-        self._backend.delete_object(BUCKET, key)
-
-    def deny(self, *, after: float = 0) -> None:
-        """Take no key any more, after so many requests."""
-        self._tell("reset-auth", str(after))
-
-    def _tell(self, what: str, how: str = "") -> None:
-        request = urllib.request.Request(f"{self._url}/moto-api/{what}", how.encode(), {"Content-Type": "text/plain"})
-        urllib.request.urlopen(request).close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("boto3", reason="the extra [s3] is not installed")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, found as all programs of AWS find one."""
-    for name, value in {
-        "ENDPOINT_URL": server,
-        "ACCESS_KEY_ID": "id",
-        "SECRET_ACCESS_KEY": "key",
-        "DEFAULT_REGION": "us-east-1",
-        "EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    bucket = Bucket(server)
-    yield bucket
-    bucket.deny(after=float("inf"))
-
-
-@pytest.fixture
-def copied(bucket: Bucket, archive: Path) -> str:
-    """The address of a copy of the archive."""
-    for path in sorted(archive.rglob("*.*")):
-        bucket.put(f"copy/{path.relative_to(archive)}", path.read_bytes())
-    bucket.put("copy/")
-    bucket.put("copy-of-others/1.png", b"")
-    return f"s3://{BUCKET}/copy"
 
 
 def listed(text: str) -> tuple[list[str], Counter[str]]:

@@ -78,7 +78,7 @@ def test_what_was_in_a_lost_reply_is_done_by_the_next_consumer(
 ) -> None:
     """Redis gave a message to a worker whose connection ended before it came."""
     done: set[int] = set()
-    monkeypatch.setattr("service.jobs.store._TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("service.jobs.changes._TIMEOUT_SECONDS", 0.5)
 
     async def scenario() -> None:
         store = JobStore(server.url)

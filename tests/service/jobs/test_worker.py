@@ -14,6 +14,7 @@ import pytest
 from service.access.keys import create_key, revoke_key
 from service.api.error_handlers import problem_of
 from service.bundle import Bundle
+from service.jobs.dicomweb import Source
 from service.jobs.job import PREFIX
 from service.jobs.worker import Worker
 from service.prediction.predictor import Predictor
@@ -47,17 +48,17 @@ def play(
     asyncio.run(played())
 
 
-def worker_of(service: Service) -> Worker:
+def worker_of(service: Service, source: Source | None = None) -> Worker:
     """A worker with the service's own network."""
     assert service.jobs is not None
     parts = service.jobs, service.predictor, service.keys, problem_of, service.metrics.jobs
-    return Worker(*parts, in_flight=2, deadline_seconds=10.0)
+    return Worker(*parts, in_flight=2, deadline_seconds=10.0, source=source)
 
 
 @asynccontextmanager
-async def working(service: Service) -> AsyncIterator[None]:
+async def working(service: Service, source: Source | None = None) -> AsyncIterator[None]:
     """With a worker."""
-    worker = worker_of(service)
+    worker = worker_of(service, source)
     task = asyncio.create_task(worker.run())
     try:
         yield

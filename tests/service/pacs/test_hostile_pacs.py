@@ -27,7 +27,7 @@ Call = Callable[[Pacs], Awaitable[Any]]
 
 
 async def search(pacs: Pacs) -> list[Instance]:
-    return [instance async for page in pacs.search("DMS") for instance in page]
+    return [instance async for page in pacs.search({"Modality": "DMS"}) for instance in page]
 
 
 async def retrieve(pacs: Pacs) -> bytes:
