@@ -43,8 +43,16 @@ def now() -> int:
 
 def read_book(client: Any) -> dict[str, Booked]:
     """All jobs but those that expired, of which Redis itself erased the rest."""
+    return split_book(client)[0]
+
+
+def split_book(client: Any) -> tuple[dict[str, Booked], set[str]]:
+    """All jobs but those that expired, and the ids of these, at one moment: a job that is new is neither missing in the
+    first nor taken for one of the second."""
     book = {id.decode(): Booked.model_validate_json(text) for id, text in client.hgetall(BOOK).items()}
-    return {id: booked for id, booked in book.items() if booked.expires > now()}
+    moment = now()
+    alive = {id: booked for id, booked in book.items() if booked.expires > moment}
+    return alive, book.keys() - alive.keys()
 
 
 def enter(pipe: Pipeline, job: Job, num_bytes: int) -> None:

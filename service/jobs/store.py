@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.client import Pipeline
 
-from service.jobs.book import BOOK, Counts, enter, now, read_book, require_room
+from service.jobs.book import BOOK, Counts, enter, now, read_book, require_room, split_book
 from service.jobs.changes import Changes
 from service.jobs.dicomweb import InstanceUids
 from service.jobs.disk import note_erasure, require_durable, rewrite
@@ -222,8 +222,8 @@ class JobStore(Changes):
     @on_thread
     def count(self) -> Counts[int]:
         """What is kept now. Strikes expired jobs out of the book."""
-        book = read_book(self._redis)
-        for id in set(map(bytes.decode, self._redis.hkeys(BOOK))) - book.keys():
+        book, expired = split_book(self._redis)
+        for id in expired:
             self._wipe(id, 0)
         jobs = [job for id in book if (job := read_job(self._redis, id)) is not None and job.ended is None]
         waiting = sum(job.pictures - job.answered for job in jobs if job.listed)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
+import redis
 
 from service.jobs.book import Counts
 from service.jobs.job import ANNOUNCE, ANSWER, PREFIX, Begun, Item, Job, NewJob
@@ -201,6 +205,27 @@ def test_only_its_owner_finds_and_erases_a_job_and_nothing_is_left(server: RealR
         await store.put_off(ONE, 2, "in hand", seconds=1)
         left = {key.decode().removeprefix(PREFIX) for key in server.client.scan_iter()}
         assert {key for key in left if not key.startswith(":queue:")} <= {":begun", ":erased"}
+
+    play(server, scenario)
+
+
+def test_a_job_that_comes_while_jobs_are_counted_stays(server: RealRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, has_come = redis.Redis.hgetall, threading.Event()
+
+    async def scenario(store: JobStore) -> None:
+        loop = asyncio.get_running_loop()
+
+        def then_one_comes(client: redis.Redis, name: str) -> Any:
+            found = read(client, name)
+            if not has_come.is_set():
+                has_come.set()
+                asyncio.run_coroutine_threadsafe(create(store, new_job()), loop).result(10)
+            return found
+
+        monkeypatch.setattr(redis.Redis, "hgetall", then_one_comes)
+        await store.count()
+        assert has_come.is_set()
+        assert await store.get(ONE) is not None
 
     play(server, scenario)
 
