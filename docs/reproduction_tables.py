@@ -127,3 +127,45 @@ def repeats() -> str:
     cells = [str(row["num_pairs"]), *figures, interval(row["other_advice"], ".1%"), f"{row['near_threshold']:.2f}"]
     header = ["Lesions", "Median change of p", "95th percentile", "Other advice", "Near the threshold, log-odds"]
     return table(header, [cells])
+
+
+def diagnoses() -> str:
+    """The share of each diagnosis that is referred, by this release and the one before."""
+    sets = read(f"{RELEASE}/figures.json")["sets"]
+    earlier = read("cin-isic2017-1.4.0/figures.json")["sets"]
+    shown = [(f"2.1.0, {name}", judged) for name, judged in sets.items()]
+    shown += [(f"1.4.0, {name}", judged) for name, judged in earlier.items()]
+    classes = ("melanoma", "seborrheic_keratosis", "nevus")
+    rows = [[name, *(interval(judged["referred"][each]) for each in classes)] for name, judged in shown]
+    return table(["Bundle, set", "Melanoma", "Seborrheic keratosis", "Nevus"], rows)
+
+
+def pairs() -> str:
+    rows = [
+        [name, *(interval(pair["auc"]) for pair in judged["class_pairs"])]
+        for name, judged in read(f"{RELEASE}/figures.json")["sets"].items()
+    ]
+    return table(["Set", "Melanoma against seborrheic keratosis", "Melanoma against nevus"], rows)
+
+
+def groups() -> str:
+    judged = read(f"{RELEASE}/figures.json")["sets"]["isic2017-train, out of fold"]
+    rows = [
+        [
+            name,
+            f"{of['num_images']} ({of['num_malignant']})",
+            *(interval(of[key]) for key in ("auc", "sensitivity", "specificity")),
+        ]
+        for name, of in judged["groups"].items()
+    ]
+    return table(["Images", "Number (melanomas)", "AUC", "Sensitivity", "Specificity"], rows)
+
+
+def views() -> str:
+    rows = []
+    for row in read("modules/views.json")["changes"]:
+        shares = [f"{row[key]['value']:.1%}" for key in ("one_view", "all_views")]
+        moves = [f"{row[f'mean_move_{key}']:.3f}" for key in ("one_view", "all_views")]
+        rows.append([row["change"], *shares, interval(row["difference"], "+.1%"), *moves])
+    heads = ["Change", "Advice changes, one view", "Five views", "Difference", "p moves, one view", "Five views"]
+    return table(heads, rows)

@@ -80,7 +80,7 @@ class Folders(NamedTuple):
         return Photographs(first, other)
 
 
-def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
+def experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
     """An experiment with the bundle's image sets and orientation, without a run."""
     trained = bundle.manifest.provenance.config["recognition"]
     canonical = trained["network"].get("canonical_orientation", False)
@@ -90,7 +90,7 @@ def _experiment_of(bundle: Bundle, data: Path, cache: Path) -> Experiment:
     return Experiment(config, data, cache, Path(), console())
 
 
-def _write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> None:
+def write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> None:
     """Write ``figures`` with the command line and the bundle's name and version."""
     about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
     write_json(path, {**about, **figures})
@@ -101,7 +101,7 @@ def report_abstention(bundle: Bundle, figures: Path | None) -> None:
     limits = bundle.manifest.abstention
     assert limits is not None
     if figures is not None:
-        _write_figures(figures, bundle, limits.model_dump())
+        write_figures(figures, bundle, limits.model_dump())
     for measured in limits.measured:
         console().print(
             f"{measured.measured_on} {measured.variant}: {measured.abstained.value:.2%} of {measured.num_pictures} "
@@ -133,7 +133,7 @@ def abstention(
     written = add_abstention(
         source,
         out,
-        _experiment_of(source, data, cache),
+        experiment_of(source, data, cache),
         version=version,
         ledger=ledger,
         purpose=purpose or None,
@@ -157,11 +157,11 @@ def robustness(
     source = load_bundle(bundle)
     if out is not None:  # before anything is measured
         check_target(out)
-    images = _experiment_of(source, data, cache).validation_set()
+    images = experiment_of(source, data, cache).validation_set()
     with console().status(f"changing {images.name}"):
         rows = measure_robustness(source, images)
     point = source.manifest.default_operating_point
-    _write_figures(figures, source, {"set": images.name, "operating_point": point, "changes": rows})
+    write_figures(figures, source, {"set": images.name, "operating_point": point, "changes": rows})
     if out is not None:
         measured = robustness_of(rows, measured_on=f"{images.name} ({len(images)} images)")
         with_measured(source, out, robustness=measured)
@@ -212,7 +212,7 @@ def outside(
         raise SetError(
             f"{data} holds none of the folders {', '.join((UNKNOWN_DIAGNOSES, REPEAT_PAIRS, *OTHER_PHOTOGRAPHS))}"
         )
-    _write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
+    write_figures(figures, source, {"operating_point": manifest.default_operating_point, **found})
     if out is not None:
         measured = {"repeatability": repeats, "outside": outside_advice(found)}
         with_measured(source, out, **{name: value for name, value in measured.items() if value})
@@ -233,9 +233,9 @@ def influence(
     source = load_bundle(bundle)
     if out is not None:  # before anything is measured
         check_target(out)
-    images = _experiment_of(source, data, cache).validation_set()
+    images = experiment_of(source, data, cache).validation_set()
     measured = measure_influence(source, images.frames, measured_on=f"{images.name} ({len(images)} images)")
-    _write_figures(
+    write_figures(
         figures, source, {"operating_point": source.manifest.default_operating_point, **measured.model_dump()}
     )
     if out is not None:
@@ -252,9 +252,9 @@ def variant_referrals(
 ) -> None:
     """Compare each variant's referrals on the validation images with float32's, at every operating point."""
     source = load_bundle(bundle)
-    pictures = _experiment_of(source, data, cache).validation_set()
+    pictures = experiment_of(source, data, cache).validation_set()
     rows = compare_referrals(source, pictures)
-    _write_figures(figures, source, {"set": pictures.name, "num_pictures": len(pictures), "referrals": rows})
+    write_figures(figures, source, {"set": pictures.name, "num_pictures": len(pictures), "referrals": rows})
     for row in rows:
         rates = ", ".join(f"{name} {row[name]['value']:.3f}" for name in ("sensitivity", "specificity"))
         changed = f"{row['changed']['value']:.1%} differ from fp32"

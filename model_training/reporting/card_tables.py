@@ -53,6 +53,57 @@ def discrimination_table(judgement: Mapping[str, Any]) -> str:
     return table(["Class against the rest", "Set", "AUC", "AP"], rows)
 
 
+def class_pairs_table(judgement: Mapping[str, Any]) -> str:
+    """The AUC of each malignant class against each other one, on the images of these two."""
+    rows = [
+        [" against ".join(map(_words, pair["classes"])), name, with_interval(pair["auc"])]
+        for name, judged in judgement.items()
+        for pair in judged["class_pairs"]
+    ]
+    return table(["Class against one other", "Set", "AUC"], rows)
+
+
+def referred_table(judgement: Mapping[str, Any]) -> str:
+    """The share of each class's images that is referred at the default point, on each set."""
+    shares = [judged["referred"] for judged in judgement.values()]
+    rows = [
+        [_words(name), *(with_interval(of[name]) if name in of else "-" for of in shares)]
+        for name in dict.fromkeys(name for of in shares for name in of)
+    ]
+    return table(["Referred", *judgement], rows)
+
+
+def groups_table(judgement: Mapping[str, Any]) -> str:
+    """The figures of each group of images; a dash where a group lacks malignant or benign lesions."""
+    rows = [
+        [
+            group,
+            name,
+            f"{figures['num_images']} ({figures['num_malignant']})",
+            *(with_interval(figures[key]) if key in figures else "-" for key in ("auc", "sensitivity", "specificity")),
+        ]
+        for name, judged in judgement.items()
+        for group, figures in judged["groups"].items()
+    ]
+    return table(["Images", "Set", "Number (malignant)", "AUC", "Sensitivity", "Specificity"], rows)
+
+
+def group_notes(judgement: Mapping[str, Any]) -> str:
+    """The groups of the first set whose sensitivity is shown to be below that of the whole set."""
+    name, judged = next(iter(judgement.items()))
+    whole = judged["operating_points"][0]["sensitivity"]["value"]
+    low = [
+        f'{figures["sensitivity"]["value"]:.3f} for "{group}"'
+        for group, figures in judged["groups"].items()
+        if "sensitivity" in figures and figures["sensitivity"]["high"] < whole
+    ]
+    return f"\n**On `{name}` the sensitivity is {', '.join(low)}, {whole:.3f} for all.**\n" if low else ""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def operating_points_table(judgement: Mapping[str, Any]) -> str:
     """Sensitivity and specificity of each operating point on each set."""
     rows = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from model_training.evaluation.calibration import (
     classwise_calibration_error,
     measure,
     predictive_values,
+    proportion,
     specificity_at,
 )
 from model_training.evaluation.predictions import read_branches, read_predictions, scored_classes
@@ -45,6 +46,7 @@ class Answers:
     branches: NDArray[np.float64]  # [N, B, K], calibrated
     temperature: Scores  # [B]
     log_prevalence: Scores  # [K]
+    groups: Mapping[str, Flags] = field(default_factory=dict)  # [N] each, of :mod:`model_training.evaluation.groups`
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -55,7 +57,12 @@ class Answers:
     def of_known_role(self) -> Answers:
         """Those to images that are known to be malignant or benign."""
         known_N = np.array([each.role != "unknown" for each in self.diagnoses])[self.labels]
-        return self if known_N.all() else replace(self, labels=self.labels[known_N], branches=self.branches[known_N])
+        return self if known_N.all() else self.of(known_N)
+
+    def of(self, chosen_N: Flags) -> Answers:
+        """Those to the chosen images."""
+        groups = {name: flags_N[chosen_N] for name, flags_N in self.groups.items()}
+        return replace(self, labels=self.labels[chosen_N], branches=self.branches[chosen_N], groups=groups)
 
     @property
     def probabilities(self) -> Scores:
@@ -134,6 +141,7 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, ru
     judged = answers.of_known_role
     malignant, scores = judged.malignant
     unsure = is_unsure(judged.probabilities, rule, judged.diagnoses)
+    default = points[0]
     measured = [measure(p.name, p.threshold, malignant, scores, measured_on=name, unsure_N=unsure) for p in points]
     prevalence = float(malignant.mean())
     shares = [share for share in PREVALENCES if not math.isclose(share, prevalence)]
@@ -141,6 +149,11 @@ def _judge_set(answers: Answers, points: Sequence[OperatingPoint], name: str, ru
         "num_pictures": len(answers.labels),
         "prevalence": prevalence,
         "discrimination": _discrimination(answers),
+        "class_pairs": class_pairs(answers),
+        "referred": referred_by_class(answers, default, rule),
+        "groups": {
+            group: group_figures(judged.of(chosen_N), default, rule) for group, chosen_N in judged.groups.items()
+        },
         "calibration": {
             "before": _calibration(answers, answers.uncalibrated),
             "after": _calibration(answers, answers.probabilities),
@@ -176,6 +189,49 @@ def _discrimination(answers: Answers) -> dict[str, dict[str, dict[str, float]]]:
     return {
         answers.classes[k]: {name: against_the_rest(measure, k) for name, measure in measures.items()}
         for k in answers.scored
+    }
+
+
+def class_pairs(answers: Answers) -> list[dict[str, Any]]:
+    """For each malignant class and each benign one: the AUC on the images of these two alone.
+
+    The score is the malignant class's share of both probabilities.
+    """
+    present = [(k, each.role) for k, each in enumerate(answers.diagnoses) if k in answers.labels]
+    pairs = [(m, b) for m, role in present if role == "malignant" for b, other in present if other == "benign"]
+    return [{"classes": [answers.classes[m], answers.classes[b]], "auc": _auc_of_pair(answers, m, b)} for m, b in pairs]
+
+
+def _auc_of_pair(answers: Answers, malignant: int, benign: int) -> dict[str, float]:
+    pair = answers.of((answers.labels == malignant) | (answers.labels == benign))
+    both_N = pair.probabilities[:, [malignant, benign]].sum(axis=1)
+    truth_N, scores_N = pair.labels == malignant, pair.probabilities[:, malignant] / np.maximum(both_N, 1e-300)
+    return _with_interval(pair, lambda n: area_under_roc(truth_N[n], scores_N[n]))
+
+
+def referred_by_class(answers: Answers, point: OperatingPoint, rule: NotSure | None) -> dict[str, dict[str, Any]]:
+    """For each class with images, the share of them that is referred, as if no advice were withheld."""
+    _, scores_N = answers.malignant
+    referred_N = (scores_N >= point.threshold) | is_unsure(answers.probabilities, rule, answers.diagnoses)
+    return {
+        name: proportion(int(referred_N[of_N].sum()), int(of_N.sum())).model_dump(mode="json")
+        for k, name in enumerate(answers.classes)
+        if (of_N := answers.labels == k).any()
+    }
+
+
+def group_figures(answers: Answers, point: OperatingPoint, rule: NotSure | None) -> dict[str, Any]:
+    """The rates of one group of images at ``point``; those that it has no image for are left out."""
+    malignant_N, scores_N = answers.malignant
+    figures: dict[str, Any] = {"num_images": len(scores_N), "num_malignant": int(malignant_N.sum())}
+    if malignant_N.all() or not malignant_N.any():
+        return figures
+    unsure_N = is_unsure(answers.probabilities, rule, answers.diagnoses)
+    rates = measure(point.name, point.threshold, malignant_N, scores_N, measured_on="a group", unsure_N=unsure_N)
+    return {
+        **figures,
+        "auc": _with_interval(answers, lambda n: area_under_roc(malignant_N[n], scores_N[n])),
+        **rates.model_dump(mode="json", include={"sensitivity", "specificity"}),
     }
 
 

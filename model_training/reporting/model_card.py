@@ -6,19 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model_training.config import Config, NetworkConfig
+from model_training.evaluation.calibration import DEFAULT_POINT
 from model_training.evaluation.statistics import NUM_RESAMPLES
 from model_training.network.backbones import BACKBONES
 from model_training.reporting.card_tables import (
     calibration_table,
+    class_pairs_table,
     discrimination_table,
     error_prediction_note,
     figures_table,
     gate_list,
+    group_notes,
+    groups_table,
     operating_point_notes,
     operating_points_table,
     predictive_values_table,
     prevalence_note,
     rare_class_note,
+    referred_table,
     specificities_table,
 )
 from model_training.reporting.origin import origin_texts
@@ -67,6 +72,10 @@ With 95 % intervals ({resamples:,} stratified bootstrap resamples):
 
 {discrimination}
 
+Of two classes alone, by the first one's share of both probabilities:
+
+{class_pairs}
+
 ![ROC curves](roc.png)
 ![Precision-recall curves](precision-recall.png)
 ![Confusion matrices](confusion.png)
@@ -87,10 +96,22 @@ rates measured on `{measured_on}`:
 
 {predictive_values}
 
+By diagnosis, share of the images that `{default}` refers:
+
+{referred}
+
 Highest specificity of any threshold that reaches a sensitivity, by set:
 
 {specificities}
 
+## By what the image shows
+
+AUC of the malignant probability, and the rates of `{default}`. Lesions by their true outlines; hair is found by a
+filter for thin, long, dark lines, which also finds some rulers. Groups differ in their lesions too, so a difference
+need not come from what names the group.
+
+{groups}
+{group_notes}
 ## Calibration
 
 {prevalence}
@@ -143,6 +164,11 @@ def model_card(manifest: Mapping[str, Any], config: Config, judgement: Mapping[s
         figures=figures_table(provenance.metrics),
         rare=rare_class_note(provenance.metrics, [c.name for c in manifest["classes"] if c.malignant]),
         discrimination=discrimination_table(judgement),
+        class_pairs=class_pairs_table(judgement),
+        default=DEFAULT_POINT,
+        referred=referred_table(judgement),
+        groups=groups_table(judgement),
+        group_notes=group_notes(judgement),
         points=operating_points_table(judgement),
         point_notes=operating_point_notes(judgement),
         measured_on=list(judgement)[-1],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model_training.arrays import Indices
+from model_training.data.frames import FrameSet
 from model_training.evaluation.evaluate import EVALUATIONS, read_calibration, read_report
+from model_training.evaluation.groups import groups_of
 from model_training.files import write_json, write_text
 from model_training.reporting.clear_derm import clear_derm
 from model_training.reporting.judgement import Answers, judge, read_answers
@@ -57,7 +59,8 @@ def write_report(experiment: Experiment, folder: Path) -> Report:
 def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[str, dict[str, list[str]]]]:
     """The answers on the evaluated sets, and the ids seen in training, both by set.
 
-    Raises ``RunError`` for a test set with other classes than the model's, because the temperature does not fit it.
+    Raises ``RunError`` for a test set with other classes than the model's, because the temperature does not fit it, and
+    for a set whose images are others now.
     """
     calibration = read_calibration(experiment)
     found: dict[str, Answers] = {}
@@ -71,9 +74,20 @@ def _evaluated_sets(experiment: Experiment) -> tuple[dict[str, Answers], dict[st
                     f"{name} has other classes than the model, which cannot be judged by it; set data.test to a set of "
                     "its own and run: cin-train evaluate --split test"
                 )
-            found[name] = read_answers(experiment.evaluation(split), calibration, experiment.diagnoses())
+            answers = read_answers(experiment.evaluation(split), calibration, experiment.diagnoses())
+            images = evaluated_images(experiment, split)
+            if images.digest != report["digest"]:
+                raise RunError(f"{name} has changed since it was evaluated; evaluate that split again")
+            found[name] = replace(answers, groups=groups_of(images))
             seen[name] = report["seen_in_training"]
     return found, seen
+
+
+def evaluated_images(experiment: Experiment, split: str) -> FrameSet:
+    """The images of an evaluation, in the order of its answers."""
+    if split == "test":
+        return experiment.frames(experiment.config.data.test)
+    return experiment.training_sets()[0 if split == "out-of-fold" else 1]
 
 
 def _attention_weights(experiment: Experiment, num_classes: int) -> list[dict[str, float]]:

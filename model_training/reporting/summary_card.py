@@ -137,7 +137,9 @@ def _steadiness(repeats: Repeatability | None, changes: Robustness | None) -> st
         other = repeats.other_advice
         said.append(
             f"A second image of the same lesion gets the other advice in {100 * other.value:.0f} of 100 cases "
-            f"({_interval(other.low, other.high)}; {repeats.num_pairs} pairs of images)."
+            f"({_interval(other.low, other.high)}; {repeats.num_pairs} pairs of images); the probability differs by "
+            f"{100 * repeats.median_change:.0f} percentage points or less in half of them, by more than "
+            f"{100 * repeats.percentile_95_change:.0f} in 5 of 100."
         )
     if changes is not None:
         shares = sorted((share.value, name) for name, share in changes.other_advice.items())

@@ -75,6 +75,44 @@ def test_thresholds_come_from_the_first_set() -> None:
         assert at_home["positive"]["value"] == pytest.approx(true_positives / referred.sum())
 
 
+def test_two_classes_are_judged_on_their_images_alone() -> None:
+    answers = random_answers(num=300, seed=3)
+    pairs = judge({"only": answers})["only"]["class_pairs"]
+    assert [pair["classes"] for pair in pairs] == [["melanoma", "seborrheic_keratosis"], ["melanoma", "nevus"]]
+    for other, pair in zip((1, 2), pairs, strict=True):
+        of = np.isin(answers.labels, (0, other))
+        share = answers.probabilities[of, 0] / answers.probabilities[of][:, [0, other]].sum(axis=1)
+        assert pair["auc"]["value"] == pytest.approx(roc_auc_score(answers.labels[of] == 0, share))
+        assert pair["auc"]["low"] < pair["auc"]["value"] < pair["auc"]["high"]
+
+
+def test_referrals_of_classes_and_groups_add_up() -> None:
+    first, even = random_answers(num=300, seed=3), np.arange(300) % 2 == 0
+    answers = replace(first, groups={"even": even, "odd": ~even, "nevi": first.labels == 2})
+    judged = judge({"chosen": random_answers(num=200), "only": answers}, choose_rule=True)["only"]
+    point = judged["operating_points"][0]
+    referred = judged["referred"]
+    assert referred["melanoma"]["value"] == pytest.approx(point["sensitivity"]["value"])
+    benign = (referred["seborrheic_keratosis"]["value"] + referred["nevus"]["value"]) / 2  # of a hundred each
+    assert 1 - benign == pytest.approx(point["specificity"]["value"])
+    halves = [judged["groups"][name] for name in ("even", "odd")]
+    caught = sum(half["sensitivity"]["value"] * half["num_malignant"] for half in halves)
+    assert caught == pytest.approx(point["sensitivity"]["value"] * 100)
+    assert halves[0]["auc"]["value"] == pytest.approx(
+        roc_auc_score(answers.labels[even] == 0, answers.probabilities[even, 0])
+    )
+    assert judged["groups"]["nevi"] == {"num_images": 100, "num_malignant": 0}
+
+
+def test_images_that_the_rule_refers_are_among_the_referred() -> None:
+    chosen, answers = random_answers(num=200), random_answers(num=300, seed=3)
+    without, with_rule = (
+        judge({"chosen": chosen, "only": answers}, choose_rule=rule)["only"]["referred"]["nevus"]["value"]
+        for rule in (False, True)
+    )
+    assert with_rule > without
+
+
 def test_no_prevalence_is_listed_twice() -> None:
     labels = np.array([0] * 20 + [1] * 30 + [2] * 50)
     answers = replace(random_answers(100), labels=labels)

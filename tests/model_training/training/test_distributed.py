@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.run import get_args_parser
 
 from model_training.training.run_folder import RunFolder
 from model_training.training.trainer import TrainingError
@@ -81,3 +82,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path, monkeypatch: p
     with pytest.raises(TrainingError, match=r"set area\.batch_size to a multiple of 2"):
         run_small("area-batch-of-three", tmp_path)
     assert not RunFolder(tmp_path).checkpoint.exists()
+
+
+def test_torchrun_leaves_our_options_alone() -> None:
+    """With the `--` that the documentation has; without it, `--run` is short for two of its own."""
+    parser = get_args_parser()
+    ours = ["model_training.cli.main", "area", "--run", "runs/cin"]
+    parsed = parser.parse_args(["--nproc-per-node", "2", "-m", "--", *ours])
+    assert [parsed.training_script, *parsed.training_script_args] == ours
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--nproc-per-node", "2", "-m", *ours])
