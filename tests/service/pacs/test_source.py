@@ -17,18 +17,11 @@ import pytest
 from pydicom import uid
 
 from service.bundle import Bundle
-from service.jobs.dicomweb import InstanceUids
-from service.jobs.servers import read_servers
-from service.pacs.client import PacsRefused
-from service.pacs.multipart import joined
 from service.pacs.source import PacsSource, open_source
-from service.problems import PACS_FAILED, ServiceError
 from service.runtime import Service
-from service.settings import Settings
 from tests.paths import REPOSITORY
 from tests.service.imaging.dicoms import PATIENT
 from tests.service.jobs.test_worker import done, lasting, play, working
-from tests.service.pacs.memory_pacs import MemoryPacs, response
 from tests.service.pacs.orthanc import PASSWORD, USER, Orthanc, missing_orthanc, source, uid_of
 from tests.service.real_redis import RealRedis
 from tests.service.served import served
@@ -263,42 +256,3 @@ def test_killed_workers_lose_no_image_and_answer_none_twice(
     for result in results.values():
         assert outcomes.pop(result["prediction"]["id"]) == ["answered"]
     assert Counter(last for *_, last in outcomes.values()).keys() <= {"given-up"}
-
-
-@pytest.mark.parametrize("other", ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
-def test_a_file_of_another_image_is_no_answer(other: str) -> None:
-    elements: dict[str, Any] = {other: "2.25.9"}
-    instance = InstanceUids(StudyInstanceUID="2.25.1001", SeriesInstanceUID="2.25.2001", SOPInstanceUID=uid_of(0))
-
-    async def retrieved(data: bytes) -> bytes:
-        pacs = MemoryPacs([])
-        content_type, body = joined([data])
-        pacs.instead = lambda method, path: response(body, content_type)
-        async with pacs.client() as client:
-            return await PacsSource({"pacs": client}).retrieve("pacs", instance)
-
-    assert asyncio.run(retrieved(source(0))) == source(0)
-    with pytest.raises(ServiceError, match="another instance") as raised:
-        asyncio.run(retrieved(source(0, **elements)))
-    assert raised.value.problem is PACS_FAILED
-
-
-@pytest.mark.parametrize(
-    ("url", "password", "said"),
-    [
-        ("ftp://pacs/", "x", "none of DICOMweb"),
-        ("http://u:secret@pacs/", "x", "holds a user"),
-        ("http://pacs/", "", "is empty"),
-    ],
-)
-def test_a_server_that_cannot_be_asked_as_it_is_configured_is_refused(
-    tmp_path: Path, url: str, password: str, said: str
-) -> None:
-    async def opened() -> None:
-        async with open_source(read_servers(servers_at(tmp_path, url, password)), Settings()):
-            pass
-
-    with pytest.raises(PacsRefused, match="CIN_DICOMWEB_SERVERS: pacs: ") as raised:
-        asyncio.run(opened())
-    assert said in str(raised.value)
-    assert "secret" not in str(raised.value)
