@@ -24,7 +24,7 @@ from service.jobs.dicomweb import Source
 from service.jobs.job import Handler, JobsError
 from service.jobs.metrics import ServiceMetrics
 from service.jobs.store import JobStore
-from service.jobs.webhook import WebhookError, read_key
+from service.jobs.webhook_rules import WebhookError, read_key
 from service.jobs.worker import Worker
 from service.ledger.file import LedgerError
 from service.runtime import Service, running
@@ -103,7 +103,7 @@ async def _announcing(service: Service, store: JobStore, key: bytes | None) -> A
     if key is None:
         yield None
         return
-    from service.jobs.announcing import Webhooks
+    from service.jobs.webhook_sender import Webhooks
 
     origins = service.settings.webhook_origins
     async with Webhooks(store, key, origins, service.keys, service.metrics.jobs) as webhooks:

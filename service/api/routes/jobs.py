@@ -32,7 +32,7 @@ from service.jobs.dicomweb import JobRequest
 from service.jobs.job import Item, Job, JobResult, JobResults, JobStatus, NewJob
 from service.jobs.servers import require_server
 from service.jobs.store import JobStore
-from service.jobs.webhook import WebhookError, require_allowed
+from service.jobs.webhook_rules import WebhookError, require_allowed
 from service.prediction.views import View, show
 from service.problems import (
     CONFLICT,

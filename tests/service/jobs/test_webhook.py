@@ -13,12 +13,12 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.jobs.announcing import MOST_TRIES, Webhooks
 from service.jobs.job import ANNOUNCE, PREFIX, NewJob
 from service.jobs.metrics import JobMetrics
 from service.jobs.queue import Queue
 from service.jobs.store import JobStore
-from service.jobs.webhook import WebhookError, read_key, require_allowed, signature
+from service.jobs.webhook_rules import WebhookError, read_key, require_allowed, signature
+from service.jobs.webhook_sender import MOST_TRIES, Webhooks
 from tests.service.jobs.test_store import ONE, answer, create, new_job
 from tests.service.real_redis import RealRedis
 

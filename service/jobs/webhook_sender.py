@@ -21,7 +21,7 @@ from service.access.keys import LiveKeys
 from service.jobs.job import Job
 from service.jobs.metrics import JobMetrics
 from service.jobs.store import JobStore
-from service.jobs.webhook import WebhookError, require_allowed, signature
+from service.jobs.webhook_rules import WebhookError, require_allowed, signature
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The addresses that webhooks may go to, and their signature, by the conventions of Standard Webhooks.
 
-:mod:`service.jobs.announcing` sends them.
+:mod:`service.jobs.webhook_sender` sends them.
 """
 
 from __future__ import annotations
