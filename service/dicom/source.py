@@ -7,7 +7,8 @@ It holds the patient's name. It is in memory for one request, and must not get i
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pydicom import config
@@ -74,24 +75,26 @@ def read_source(data: bytes) -> Source:
     Raises a :class:`service.imaging.PictureError`: as the file's decoder does, and :class:`UndecodablePicture` where
     the file lacks what ties a result to its study, or has it in a form that cannot be written again.
     """
-    try:
+    with _refusing(data):
         return _read_source(data)
-    except PictureError:
-        raise
-    except Exception:  # pydicom raises many types, with values of the file in their texts
-        raise damaged(data) from None
 
 
 def read_uids(data: bytes) -> tuple[str, str, str]:
     """The identifiers of a DICOM file's study, its series and itself. Raises as :func:`read_source`."""
-    try:
+    with _refusing(data):
         content = read_elements(data, _UIDS)
         _, instance, series, study = (_uid(content, name) for name in _UIDS)
+        return study, series, instance
+
+
+@contextmanager
+def _refusing(data: bytes) -> Iterator[None]:
+    try:
+        yield
     except PictureError:
         raise
-    except Exception:
+    except Exception:  # pydicom raises many types, with values of the file in their texts
         raise damaged(data) from None
-    return study, series, instance
 
 
 def _read_source(data: bytes) -> Source:
