@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -12,16 +13,20 @@ from model_training.cli.options import (
     LEDGER,
     CacheOption,
     ClinicalOption,
+    ConfigOption,
     DataOption,
     FiguresOption,
     LedgerOption,
     OtherDiagnosesOption,
     PhotographsOption,
+    RunOption,
+    SetOption,
     app,
     command,
     console,
+    make_run,
 )
-from model_training.config import Config, DataConfig, NetworkConfig
+from model_training.config import NUM_FOLDS, Config, DataConfig, NetworkConfig
 from model_training.files import write_json
 from model_training.release.abstention import NamedFrames, add_abstention, read_frames
 from model_training.release.familiarity import Photographs
@@ -40,7 +45,7 @@ from model_training.release.outside import (
     read_labelled,
     with_measured,
 )
-from model_training.release.robustness import measure_robustness, robustness_of
+from model_training.release.robustness import STEADY, measure_robustness, out_of_fold_parts, own_part, robustness_of
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
@@ -94,6 +99,15 @@ def write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> Non
     """Write ``figures`` with the command line and the bundle's name and version."""
     about = {"command": command_line(), "bundle": f"{bundle.manifest.name} {bundle.manifest.version}"}
     write_json(path, {**about, **figures})
+
+
+def report_robustness(bundle: Bundle, path: Path, rows: list[dict[str, Any]], name: str, num_images: int) -> None:
+    """Write the figures to ``path``, and print the shares of changed and of withheld advice."""
+    about = {"set": name, "num_images": num_images, "operating_point": bundle.manifest.default_operating_point}
+    write_figures(path, bundle, {**about, "changes": rows})
+    for row in rows:
+        shares = ", ".join(f"{key} {row[key]['value']:.1%}" for key in ("changed", "withheld") if key in row)
+        console().print(f"{row['change']}: {shares}", highlight=False)
 
 
 def report_abstention(bundle: Bundle, figures: Path | None) -> None:
@@ -159,15 +173,34 @@ def robustness(
         check_target(out)
     images = experiment_of(source, data, cache).validation_set()
     with console().status(f"changing {images.name}"):
-        rows = measure_robustness(source, images)
-    point = source.manifest.default_operating_point
-    write_figures(figures, source, {"set": images.name, "operating_point": point, "changes": rows})
+        rows = measure_robustness(source, [own_part(source, images)], measured_on=images.name)
+    report_robustness(source, figures, rows, images.name, len(images))
     if out is not None:
         measured = robustness_of(rows, measured_on=f"{images.name} ({len(images)} images)")
         with_measured(source, out, robustness=measured)
-    for row in rows:
-        shares = ", ".join(f"{name} {row[name]['value']:.1%}" for name in ("changed", "withheld") if name in row)
-        console().print(f"{row['change']}: {shares}", highlight=False)
+
+
+@command
+def robustness_out_of_fold(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
+    run: RunOption,
+    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    data: DataOption = Path("data"),
+    cache: CacheOption = Path("cache"),
+) -> None:
+    """The same on the training images: each answered by a network of the bundle's configuration that never saw it.
+
+    These are the networks of `cin-train out-of-fold`, as many as are finished in `--run`.
+    """
+    source, experiment = load_bundle(bundle), make_run(config, set_, data, cache, run)
+    with TemporaryDirectory() as folder:
+        parts = out_of_fold_parts(source, experiment, Path(folder))
+        name = f"{experiment.config.data.train}, out of fold, {len(parts)} of {NUM_FOLDS} folds"
+        with console().status(f"changing {name}"):
+            rows = measure_robustness(source, parts, measured_on=name, changes=STEADY)
+    report_robustness(source, figures, rows, name, sum(len(part.images) for part in parts))
 
 
 @command

@@ -13,6 +13,7 @@ from PIL import Image
 
 from model_training.arrays import Frames
 from model_training.data.frames import FrameSet
+from model_training.evaluation.calibration import Calibration
 from model_training.evaluation.evaluate import read_calibration, read_report
 from model_training.release.abstention import NamedFrames, fit_abstention
 from model_training.release.deployed import DeployedCIN, fold_batch_norms, output_specs, round_weights
@@ -122,13 +123,16 @@ def export_bundle(
         return _write(export, built, out, counted, photographs)
 
 
-def deployed_network(experiment: Experiment, num_classes: int) -> DeployedCIN:
-    """The experiment's finished network with its calibration, batch normalisation folded, ready to be exported."""
+def deployed_network(experiment: Experiment, num_classes: int, calibration: Calibration | None = None) -> DeployedCIN:
+    """The experiment's finished network with batch normalisation folded, ready to be exported.
+
+    ``calibration``: its own by default, for which it must be evaluated.
+    """
     network = DeployedCIN(
         experiment.locator(),
         experiment.recognition_network(num_classes),
         size=experiment.config.network.size,
-        calibration=read_calibration(experiment),
+        calibration=calibration or read_calibration(experiment),
         canonical_orientation=experiment.config.network.canonical_orientation,
     )
     network.network.distinguish = None  # used in training only

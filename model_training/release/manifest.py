@@ -57,7 +57,7 @@ def manifest_fields(
         "outputs": specs,
         "variants": variants,
         "temperature": read_calibration(experiment).temperature_N.tolist(),
-        "prevalence": _prevalence(experiment),
+        "prevalence": prevalence_of(experiment),
         **judged_referrals(experiment),
         "default_operating_point": DEFAULT_POINT,
         "reference": measure_reference(probabilities, list(validation.classes), measured_on=validation.name),
@@ -150,7 +150,7 @@ def _provenance(experiment: Experiment) -> Provenance:
     )
 
 
-def _prevalence(experiment: Experiment) -> dict[str, float]:
+def prevalence_of(experiment: Experiment) -> dict[str, float]:
     """The class prevalence that the probabilities are calibrated for."""
     train, _ = experiment.training_sets()
     if experiment.config.evaluation.prevalence == "balanced" and experiment.config.recognition.class_weights != "none":

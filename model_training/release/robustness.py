@@ -1,24 +1,35 @@
-"""How much a bundle's advice changes when an image changes and the lesion does not, on the validation set.
+"""How much a bundle's advice changes when an image changes and the lesion does not.
 
-Changes of the file (a turn, another compression) reach the graph as they are. Changes of the scene (hairs, light, blur)
-are compressed again if the set has JPEG copies, like the images themselves.
+Measured on the validation set, or on the training set out of fold: each image answered by a network of the same
+configuration that was not trained on it. Changes of the file (a turn, another compression) reach the graph as they are.
+Changes of the scene (hairs, light, blur) are compressed again if the set has JPEG copies, like the images themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model_training.arrays import Flags, Frames, Scores
+from model_training.config import NUM_FOLDS
 from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, blurred, changed_frames, lit
 from model_training.data.frames import FrameSet
-from model_training.evaluation.calibration import measure, proportion
+from model_training.evaluation.calibration import Calibration, measure, proportion
+from model_training.evaluation.evaluate import log_prevalence
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
+from model_training.release.export import deployed_network
+from model_training.release.graph import export_graph
+from model_training.release.manifest import prevalence_of
 from model_training.release.parity import run_onnx
+from model_training.release.rewrite import trained_config
+from model_training.training.experiment import Experiment
+from model_training.training.run_folder import RunError, differences
 from service.bundle import FEATURES, Bundle, BundleError, Interval, Robustness, is_unsure
 
 # Losses of quality at which advice should be withheld: blur as a share of the side, light as a factor.
@@ -32,6 +43,23 @@ UNCHANGED, ANY_TURN = "none", "any turn"
 _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 
+# After these the advice should be the same.
+STEADY: Mapping[str, Change] = {**TURNS, **STORAGE, **ARTEFACTS}
+
+# Sections of the configuration that determine the second stage.
+_COMPARED = ("network", "recognition")
+
+# Residual blocks of ResNet18 below the features that the limits look at.
+BLOCKS_OF_FEATURES = 6
+
+
+class Part(NamedTuple):
+    """Images, and the graph that answers them."""
+
+    images: FrameSet
+    graph: Path
+
+
 @dataclass(frozen=True)
 class Answers:
     """Answers to N frames: the malignant probability, and whether the network is not sure or advice is withheld."""
@@ -41,47 +69,105 @@ class Answers:
     withheld_N: Flags
 
 
-def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]:
+def own_part(bundle: Bundle, images: FrameSet) -> Part:
+    """``images`` with the bundle's own float32 graph."""
+    return Part(images, bundle.path(bundle.variant("fp32").file))
+
+
+def out_of_fold_parts(bundle: Bundle, experiment: Experiment, folder: Path) -> list[Part]:
+    """The training set in its folds, each with the graph of the network that was not trained on it, in ``folder``.
+
+    Folds that are not finished are left out. The graphs have the bundle's temperatures and prevalence, so that its
+    thresholds apply, and its limits do where the features that they look at come from layers that did not learn. Raises
+    :class:`RunError` for an experiment with another configuration, with layers that did, or without a finished fold.
+    """
+    ours, theirs = experiment.config, trained_config(bundle)
+    parts_of = [{key: getattr(config, key).model_dump() for key in _COMPARED} for config in (theirs, ours)]
+    if changed := differences(*parts_of):
+        raise RunError(
+            f"{experiment.folder} was trained with another configuration than {bundle.folder} ({', '.join(changed)} "
+            "differ), so its networks say nothing about the bundle; give the run of the same configuration"
+        )
+    if ours.recognition.frozen_blocks < BLOCKS_OF_FEATURES:
+        raise RunError(
+            f"{bundle.folder} withholds advice by features that each fold's network learns anew "
+            f"(recognition.frozen_blocks is below {BLOCKS_OF_FEATURES}); its limits hold for its own network only"
+        )
+    manifest = bundle.manifest
+    if manifest.prevalence != prevalence_of(experiment):
+        raise RunError(
+            f"{bundle.folder} is calibrated for another prevalence than {experiment.folder}; give the bundle's set of "
+            "images, and its --set evaluation.prevalence=training or balanced"
+        )
+    calibration = Calibration(torch.tensor(manifest.temperature), log_prevalence(experiment))
+    parts = []
+    for fold in range(NUM_FOLDS):
+        trained = experiment.without_fold(fold)
+        if not trained.recognition_run.weights.is_file():
+            continue
+        graph = folder / f"fold-{fold + 1}.onnx"
+        network = deployed_network(trained, len(manifest.classes), calibration)
+        export_graph(network, graph, frame_size=ours.data.frame_size, specs=manifest.outputs)
+        parts.append(Part(trained.validation_set(), graph))
+    if not parts:
+        raise RunError(f"no fold of {experiment.folder} is finished; train them: cin-train out-of-fold")
+    return parts
+
+
+def measure_robustness(
+    bundle: Bundle, parts: Sequence[Part], *, measured_on: str, changes: Mapping[str, Change] | None = None
+) -> list[dict[str, Any]]:
     """For each change: how often the advice changes, by how much the probability, and the remaining rates.
 
     ``changed`` counts images whose advice (referral, no referral, withheld) differs from that without the change. Rates
-    are those of the default operating point, as if no advice were withheld. Uses the float32 graph. Raises
+    are those of the default operating point, as if no advice were withheld. ``changes``: all of them by default. Raises
     :class:`BundleError` for a bundle without limits.
     """
     manifest, limits, gaussian = bundle.manifest, bundle.manifest.abstention, bundle.feature_distance()
     if limits is None or gaussian is None:
         raise BundleError(f"{bundle.folder} has no limits to abstain at; give it some: cin-train abstention")
     malignant_K = np.array([c.malignant for c in manifest.classes])
-    graph, specs = bundle.path(bundle.variant("fp32").file), [s for s in manifest.outputs if s.name in _OUTPUTS]
+    specs = [s for s in manifest.outputs if s.name in _OUTPUTS]
 
-    def answer(frames: Frames) -> Answers:
+    def answer(frames: Frames, graph: Path) -> Answers:
         found = run_onnx(graph, frames, specs, batch=1)
         withheld = [abstains(exceeded) for exceeded in exceeded_limits(frames, found, gaussian, limits)]
         probabilities_NK = found["probabilities"]
         unsure_N = is_unsure(probabilities_NK, manifest.not_sure, manifest.classes)
         return Answers(probabilities_NK[:, malignant_K].sum(axis=1), unsure_N, np.array(withheld))
 
-    point, labels_N = manifest.operating_point(), malignant_K[images.labels]
-    known_N = np.array([c.role != "unknown" for c in manifest.classes])[images.labels]
+    def answers_to(change: Change | None, jpeg_quality: int | None) -> Answers:
+        answered = []
+        for images, graph in parts:
+            frames = np.asarray(images.frames)
+            if change is not None:
+                frames = changed_frames(frames, change, jpeg_quality=jpeg_quality)
+            answered.append(answer(frames, graph))
+        fields = ("scores_N", "unsure_N", "withheld_N")
+        return Answers(*(np.concatenate([getattr(each, field) for each in answered]) for field in fields))
+
+    labels_N = np.concatenate([part.images.labels for part in parts])
+    point, malignant_N = manifest.operating_point(), malignant_K[labels_N]
+    known_N = np.array([c.role != "unknown" for c in manifest.classes])[labels_N]
 
     def figures_of(answers: Answers) -> dict[str, Any]:
         rates = measure(
             point.name,
             point.threshold,
-            labels_N[known_N],
+            malignant_N[known_N],
             answers.scores_N[known_N],
-            measured_on=images.name,
+            measured_on=measured_on,
             unsure_N=answers.unsure_N[known_N],
         )
         shares = {"sensitivity": rates.sensitivity, "specificity": rates.specificity}
         return {**{name: share.model_dump() for name, share in shares.items()}, "withheld": _share(answers.withheld_N)}
 
-    reference = answer(np.asarray(images.frames))
-    advice_N, any_turn_N = _advice(reference, point.threshold), np.zeros(len(images), dtype=bool)
+    reference = answers_to(None, None)
+    advice_N, any_turn_N = _advice(reference, point.threshold), np.zeros(len(labels_N), dtype=bool)
     rows = []
-    for name, change in {**TURNS, **STORAGE, **ARTEFACTS, **QUALITY_LOSSES}.items():
+    for name, change in (changes or {**STEADY, **QUALITY_LOSSES}).items():
         stored = None if name in TURNS or name in STORAGE else manifest.frame_jpeg_quality
-        answers = answer(changed_frames(images.frames, change, jpeg_quality=stored))
+        answers = answers_to(change, stored)
         changed_N = _advice(answers, point.threshold) != advice_N
         any_turn_N |= changed_N & (name in TURNS)
         difference = float(np.abs(answers.scores_N - reference.scores_N).mean())
@@ -93,8 +179,8 @@ def measure_robustness(bundle: Bundle, images: FrameSet) -> list[dict[str, Any]]
 
 def robustness_of(rows: Sequence[Mapping[str, Any]], *, measured_on: str) -> Robustness:
     """What these figures say of changes after which the advice should be the same: not of losses of quality."""
-    steady = {ANY_TURN, *STORAGE, *ARTEFACTS}
-    changed = {row["change"]: Interval(**row["changed"]) for row in rows if row["change"] in steady}
+    told = {ANY_TURN, *STORAGE, *ARTEFACTS}
+    changed = {row["change"]: Interval(**row["changed"]) for row in rows if row["change"] in told}
     return Robustness(measured_on=measured_on, other_advice=changed)
 
 
