@@ -110,7 +110,7 @@ def list_pictures(
     search, seen = _Search(frozenset(str(place_of(path)) for path in own), left_out, onerror), dict[bytes, int]()
     num_seen = 0
     for picture in search.all(paths):
-        key, name = identity(picture.real_path), hash(picture.path)
+        key, name = identity(picture.real_path), hash(str(picture.path))
         if seen.setdefault(key, name) != name:
             left_out["other names of the same images"] += 1
         if len(seen) == num_seen:
@@ -269,11 +269,13 @@ def _reason_to_skip(name: str, *, is_link: bool) -> str | None:
 
 
 def _kind_unless_picture(name: str, *, special: bool, has_dicom: Callable[[], bool]) -> str | None:
-    suffix = Path(name).suffix.lower()
     if name.startswith("."):  # macOS adds one to each image on foreign disks: ``._name.jpg``
         return "hidden files"
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - of very many
     if suffix in SUFFIXES:
         return "pipes, devices and broken links" if special else None
+    if suffix == ".":
+        suffix = ""
     # The name of a DICOM file may be a number with points in it.
     if suffix not in _OTHER_FORMATS and name != _DICOM_CONTENTS and READS_DICOM and not special and has_dicom():
         return None

@@ -33,6 +33,8 @@ def to_text(path: str | os.PathLike[str]) -> str:
 
 def to_path(text: str) -> str:
     """The path that :func:`to_text` was given."""
+    if "%" not in text and text.isascii():  # as nearly all are
+        return text
     return os.fsdecode(unquote_to_bytes(text.encode(*_ENCODING)))
 
 

@@ -40,13 +40,16 @@ class RealPaths:
 
     def of(self, path: str | os.PathLike[str]) -> str:
         """As ``os.path.realpath``, which it is called with when the file may be a link; an address as it is."""
-        if is_remote(os.fspath(path)):
-            return os.fspath(path)
+        path = os.fspath(path)
+        if is_remote(path):
+            return path
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)
         real, links = self._look_at(folder)
-        return os.path.realpath(path) if links is None or name in links else os.path.join(real, name)  # noqa: PTH118
+        if links is None or name in links:
+            return os.path.realpath(path)
+        return f"{real}{name}" if real.endswith(os.sep) else f"{real}{os.sep}{name}"
 
 
 def _look_at(folder: str) -> tuple[str, frozenset[str] | None]:

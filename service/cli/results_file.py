@@ -135,6 +135,7 @@ class ResultsFile:
         their images."""
         done: dict[bytes, bytes] = {}
         actions, num_bytes = bytearray(), len(self._table.head)
+        folder = str(self._path.parent)
         try:
             for record in self._records():
                 num_bytes += len(record)
@@ -145,7 +146,7 @@ class ResultsFile:
                 self._check(row, raw=raw)
                 name = name_in(row)
                 actions.append(_KEEP if name == row["picture"] and not record.endswith(b"\r\n") else _REWRITE)
-                path = join(self._path.parent, to_path(name))
+                path = join(folder, to_path(name))
                 done[identity(self._real_paths.of(path))] = self._table.image_sha256(row)
         except NotAnswers as why:
             raise ArchiveError(f"{self._path} is not of this model's answers ({why}); choose another --out") from why
