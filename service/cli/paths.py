@@ -43,18 +43,16 @@ class RealPaths:
         path = os.fspath(path)
         if is_remote(path):
             return path
-        folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir):
+        folder, _, name = path.rpartition(os.sep)
+        if not folder or folder.endswith(os.sep) or name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)
         real, links = self._look_at(folder)
-        if links is None or name in links:
-            return os.path.realpath(path)
-        return f"{real}{name}" if real.endswith(os.sep) else f"{real}{os.sep}{name}"
+        return os.path.realpath(path) if links is None or name in links else real + name
 
 
 def _look_at(folder: str) -> tuple[str, frozenset[str] | None]:
-    """The real path of a folder, and its links; None where it cannot be read."""
-    real = os.path.realpath(folder)
+    """The real path of a folder, with a slash at its end, and its links; None where it cannot be read."""
+    real = os.path.join(os.path.realpath(folder), "")  # noqa: PTH118 - for the slash
     try:
         with os.scandir(real) as entries:
             return real, frozenset(entry.name for entry in entries if entry.is_symlink())

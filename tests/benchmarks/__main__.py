@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
-import re
 import socket
 import statistics
 import sys
@@ -35,6 +34,7 @@ from tests.benchmarks.queueing import response_times
 from tests.benchmarks.report import ratios, tables
 from tests.benchmarks.servers import Server, System, systems, workers_and_threads
 from tests.paths import REPOSITORY
+from tests.processor import processor
 
 CLIENTS = {"cpu": 8, "cuda": 64}
 
@@ -235,9 +235,8 @@ def _median(rounds: Sequence[Mapping[str, Any]]) -> Figures:
 
 def _machine(provider: str) -> str:
     """Processor, cores that may be used, and the GPU that was."""
-    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     gpu = torch.cuda.get_device_name() if provider == "cuda" else "no GPU"
-    return f"{models[0] if models else platform.machine()}, {usable_cpus()} CPUs, {gpu}"
+    return f"{processor()}, {gpu}"
 
 
 def _free_port() -> int:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from service.bundle import load_bundle
 from service.cli.archive import list_pictures
 from service.cli.main import app
@@ -25,6 +27,12 @@ def start(*_: Path) -> int:
     """What every command does first."""
     load_bundle(Settings().bundle)
     return 0
+
+
+def parse(path: Path) -> int:
+    """What to resume is measured against, because machines differ: how many rows of a JSON-lines file are objects."""
+    with path.open("rb") as file:
+        return sum(isinstance(from_json(line), dict) for line in file)
 
 
 def resume(path: Path, archive: Path) -> int:
@@ -57,7 +65,7 @@ def _cin(*arguments: str) -> int:
     return app(list(arguments), standalone_mode=False) or 0
 
 
-STEPS: dict[str, Callable[..., int]] = {f.__name__: f for f in (start, resume, merge, check, list_folder)}
+STEPS: dict[str, Callable[..., int]] = {f.__name__: f for f in (start, parse, resume, merge, check, list_folder)}
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from service.cli.main import app
 from service.cli.tables import Csv, JsonLines, Table
 from service.settings import Settings
 from tests.paths import REPOSITORY
+from tests.processor import processor
 
 EXAMPLES = REPOSITORY / "service" / "web" / "examples"
 # What a step may take, with 400,000 rows.
@@ -107,6 +108,7 @@ def steps(
     yield "start of the program", checked("start", 0)
     make_archive(folder, range(num_rows))
     write_rows(folder, num_rows)
+    yield "parse the rows of a `.jsonl`, and nothing else", checked("parse", num_rows, "all.jsonl")
     for name in ("all.jsonl", "all.csv"):
         before = (folder / name).stat()
         yield (
@@ -135,6 +137,7 @@ def main(
         "command": "python -m tests.benchmarks.archives " + " ".join(sys.argv[1:]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
+        "machine": processor(),
         "rows": rows,
         "steps": {},
     }

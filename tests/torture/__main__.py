@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import signal
 import sys
 import tempfile
@@ -21,8 +20,9 @@ from rich.table import Table
 from model_training.files import write_text
 from model_training.training.revision import git_commit
 from service.bundle import load_bundle
-from service.settings import Settings, usable_cpus
+from service.settings import Settings
 from tests.paths import REPOSITORY, find_data
+from tests.processor import processor
 from tests.service.tiny_bundle import write_tiny_bundle
 from tests.torture import (
     archives,
@@ -81,12 +81,11 @@ def picture_to_send() -> Path:
 
 def result_of(plan: Plan, rows: list[Row], seconds: float) -> dict[str, Any]:
     """What is written of the checks."""
-    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return {
         "command": "python -m tests.torture " + " ".join(sys.argv[1:]),
         "measured_at": _now(),
         "git_commit": git_commit(),
-        "machine": f"{models[0] if models else platform.machine()}, {usable_cpus()} CPUs",
+        "machine": processor(),
         "python": platform.python_version(),
         "short": plan.own_bundle is not None,
         "seconds": round(seconds),
