@@ -142,7 +142,7 @@ def archives() -> str:
         [step, _at_most(figures["cpu_seconds"], "s", ".1f"), _at_most(figures["peak_mb"], "MB", ".0f")]
         for step, figures in result["steps"].items()
     ]
-    return table([f"{result['rows']:,} rows", "CPU", "Peak"], rows)
+    return table([f"{result['rows']:,} rows; {result['machine']}", "CPU", "Peak"], rows)
 
 
 def _at_most(figure: Figures, unit: str, form: str) -> str:
