@@ -10,12 +10,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from service import runtime
 from service.bundle import Bundle, load_bundle
 from service.imaging.fork_server import ForkServer
 from service.settings import SHIPPED_BUNDLE
 from tests.paths import TESTS, find_data
+
+# How long an example takes depends on the machine.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
 
 # Tests that start processes, train for longer than a second, or drive a browser or the stack: by folder, module or
 # name, or by what they stand on.

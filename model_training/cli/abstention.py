@@ -30,6 +30,7 @@ from model_training.config import NUM_FOLDS, Config, DataConfig, NetworkConfig
 from model_training.files import write_json
 from model_training.release.abstention import NamedFrames, add_abstention, read_frames
 from model_training.release.familiarity import Photographs
+from model_training.release.fold_networks import other_settings, out_of_fold_parts
 from model_training.release.influence import measure_influence
 from model_training.release.outside import (
     CLINICAL_PHOTOGRAPHS,
@@ -45,7 +46,7 @@ from model_training.release.outside import (
     read_labelled,
     with_measured,
 )
-from model_training.release.robustness import STEADY, measure_robustness, out_of_fold_parts, own_part, robustness_of
+from model_training.release.robustness import STEADY, measure_robustness, own_part, robustness_of
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
@@ -101,10 +102,10 @@ def write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> Non
     write_json(path, {**about, **figures})
 
 
-def report_robustness(bundle: Bundle, path: Path, rows: list[dict[str, Any]], name: str, num_images: int) -> None:
+def report_robustness(bundle: Bundle, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
     """Write the figures to ``path``, and print the shares of changed and of withheld advice."""
-    about = {"set": name, "num_images": num_images, "operating_point": bundle.manifest.default_operating_point}
-    write_figures(path, bundle, {**about, "changes": rows})
+    point = bundle.manifest.default_operating_point
+    write_figures(path, bundle, {**about, "operating_point": point, "changes": rows})
     for row in rows:
         shares = ", ".join(f"{key} {row[key]['value']:.1%}" for key in ("changed", "withheld") if key in row)
         console().print(f"{row['change']}: {shares}", highlight=False)
@@ -173,8 +174,8 @@ def robustness(
         check_target(out)
     images = experiment_of(source, data, cache).validation_set()
     with console().status(f"changing {images.name}"):
-        rows = measure_robustness(source, [own_part(source, images)], measured_on=images.name)
-    report_robustness(source, figures, rows, images.name, len(images))
+        rows = measure_robustness(source, [own_part(source, images)])
+    report_robustness(source, figures, rows, {"set": images.name, "num_images": len(images)})
     if out is not None:
         measured = robustness_of(rows, measured_on=f"{images.name} ({len(images)} images)")
         with_measured(source, out, robustness=measured)
@@ -190,17 +191,20 @@ def robustness_out_of_fold(
     data: DataOption = Path("data"),
     cache: CacheOption = Path("cache"),
 ) -> None:
-    """The same on the training images: each answered by a network of the bundle's configuration that never saw it.
+    """Measure how often advice changes on the training images, each answered by a network that was not trained on it.
 
-    These are the networks of `cin-train out-of-fold`, as many as are finished in `--run`.
+    These are the networks of `cin-train out-of-fold`, as many as are finished in `--run`. Their second stage has the
+    bundle's configuration; in what the rest differs is in the figures. Losses of quality are not measured.
     """
     source, experiment = load_bundle(bundle), make_run(config, set_, data, cache, run)
     with TemporaryDirectory() as folder:
         parts = out_of_fold_parts(source, experiment, Path(folder))
         name = f"{experiment.config.data.train}, out of fold, {len(parts)} of {NUM_FOLDS} folds"
         with console().status(f"changing {name}"):
-            rows = measure_robustness(source, parts, measured_on=name, changes=STEADY)
-    report_robustness(source, figures, rows, name, sum(len(part.images) for part in parts))
+            rows = measure_robustness(source, parts, STEADY)
+    num_images = sum(len(part.images) for part in parts)
+    about = {"set": name, "num_images": num_images, "other_settings": other_settings(source, experiment)}
+    report_robustness(source, figures, rows, about)
 
 
 @command

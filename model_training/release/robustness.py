@@ -13,23 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from model_training.arrays import Flags, Frames, Scores
-from model_training.config import NUM_FOLDS
 from model_training.data.artefacts import ARTEFACTS, STORAGE, TURNS, Change, blurred, changed_frames, lit
 from model_training.data.frames import FrameSet
-from model_training.evaluation.calibration import Calibration, measure, proportion
-from model_training.evaluation.evaluate import log_prevalence
+from model_training.evaluation.calibration import measure, proportion
 from model_training.release.abstention import LESION_FRACTION, abstains, exceeded_limits
-from model_training.release.export import deployed_network
-from model_training.release.graph import export_graph
-from model_training.release.manifest import prevalence_of
 from model_training.release.parity import run_onnx
-from model_training.release.rewrite import trained_config
-from model_training.training.experiment import Experiment
-from model_training.training.run_folder import RunError, differences
 from service.bundle import FEATURES, Bundle, BundleError, Interval, Robustness, is_unsure
 
 # Losses of quality at which advice should be withheld: blur as a share of the side, light as a factor.
@@ -45,12 +36,6 @@ _OUTPUTS = ("probabilities", LESION_FRACTION, FEATURES)
 
 # After these the advice should be the same.
 STEADY: Mapping[str, Change] = {**TURNS, **STORAGE, **ARTEFACTS}
-
-# Sections of the configuration that determine the second stage.
-_COMPARED = ("network", "recognition")
-
-# Residual blocks of ResNet18 below the features that the limits look at.
-BLOCKS_OF_FEATURES = 6
 
 
 class Part(NamedTuple):
@@ -74,48 +59,8 @@ def own_part(bundle: Bundle, images: FrameSet) -> Part:
     return Part(images, bundle.path(bundle.variant("fp32").file))
 
 
-def out_of_fold_parts(bundle: Bundle, experiment: Experiment, folder: Path) -> list[Part]:
-    """The training set in its folds, each with the graph of the network that was not trained on it, in ``folder``.
-
-    Folds that are not finished are left out. The graphs have the bundle's temperatures and prevalence, so that its
-    thresholds apply, and its limits do where the features that they look at come from layers that did not learn. Raises
-    :class:`RunError` for an experiment with another configuration, with layers that did, or without a finished fold.
-    """
-    ours, theirs = experiment.config, trained_config(bundle)
-    parts_of = [{key: getattr(config, key).model_dump() for key in _COMPARED} for config in (theirs, ours)]
-    if changed := differences(*parts_of):
-        raise RunError(
-            f"{experiment.folder} was trained with another configuration than {bundle.folder} ({', '.join(changed)} "
-            "differ), so its networks say nothing about the bundle; give the run of the same configuration"
-        )
-    if ours.recognition.frozen_blocks < BLOCKS_OF_FEATURES:
-        raise RunError(
-            f"{bundle.folder} withholds advice by features that each fold's network learns anew "
-            f"(recognition.frozen_blocks is below {BLOCKS_OF_FEATURES}); its limits hold for its own network only"
-        )
-    manifest = bundle.manifest
-    if manifest.prevalence != prevalence_of(experiment):
-        raise RunError(
-            f"{bundle.folder} is calibrated for another prevalence than {experiment.folder}; give the bundle's set of "
-            "images, and its --set evaluation.prevalence=training or balanced"
-        )
-    calibration = Calibration(torch.tensor(manifest.temperature), log_prevalence(experiment))
-    parts = []
-    for fold in range(NUM_FOLDS):
-        trained = experiment.without_fold(fold)
-        if not trained.recognition_run.weights.is_file():
-            continue
-        graph = folder / f"fold-{fold + 1}.onnx"
-        network = deployed_network(trained, len(manifest.classes), calibration)
-        export_graph(network, graph, frame_size=ours.data.frame_size, specs=manifest.outputs)
-        parts.append(Part(trained.validation_set(), graph))
-    if not parts:
-        raise RunError(f"no fold of {experiment.folder} is finished; train them: cin-train out-of-fold")
-    return parts
-
-
 def measure_robustness(
-    bundle: Bundle, parts: Sequence[Part], *, measured_on: str, changes: Mapping[str, Change] | None = None
+    bundle: Bundle, parts: Sequence[Part], changes: Mapping[str, Change] | None = None
 ) -> list[dict[str, Any]]:
     """For each change: how often the advice changes, by how much the probability, and the remaining rates.
 
@@ -156,7 +101,7 @@ def measure_robustness(
             point.threshold,
             malignant_N[known_N],
             answers.scores_N[known_N],
-            measured_on=measured_on,
+            measured_on=parts[0].images.name,
             unsure_N=answers.unsure_N[known_N],
         )
         shares = {"sensitivity": rates.sensitivity, "specificity": rates.specificity}

@@ -142,7 +142,7 @@ class RunFolder:
         """
         self._check_finished()
         changed = differences(self._config(stage), stage_config(config, stage))
-        if changed := [key for key in changed if key not in _NOT_TRAINING]:
+        if changed := [key for key in changed if key not in NOT_TRAINING]:
             raise RunError(
                 f"{self.path} was trained with another configuration ({', '.join(changed)} differ); "
                 "give the --config and --set that it was trained with"
@@ -195,7 +195,7 @@ _HOW_TO_MAKE = {
 }
 
 # Keys that do not affect training, so they may differ when the weights are used.
-_NOT_TRAINING = frozenset({"data.test", "data.allow_missing"})
+NOT_TRAINING = frozenset({"data.test", "data.allow_missing"})
 
 # The parts of the configuration that a stage's result depends on. The precision is recorded separately, since "auto"
 # depends on the machine.

@@ -43,9 +43,10 @@ class RealPaths:
         path = os.fspath(path)
         if is_remote(path):
             return path
-        folder, _, name = path.rpartition(os.sep)
-        if not folder or folder.endswith(os.sep) or name in ("", os.curdir, os.pardir):
+        folder, slash, name = path.rpartition(os.sep)
+        if folder.endswith(os.sep) or name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)
+        folder = folder or slash or os.curdir
         real, links = self._look_at(folder)
         return os.path.realpath(path) if links is None or name in links else real + name
 

@@ -30,7 +30,7 @@ def start(*_: Path) -> int:
 
 
 def parse(path: Path) -> int:
-    """What to resume is measured against, because machines differ: how many rows of a JSON-lines file are objects."""
+    """How many rows of a JSON-lines file are objects: the least that to resume can take on this machine."""
     with path.open("rb") as file:
         return sum(isinstance(from_json(line), dict) for line in file)
 

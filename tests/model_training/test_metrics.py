@@ -44,7 +44,7 @@ CLOSE: dict[str, Any] = {"abs": 1e-12, "rel": 0}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_auc_and_ap_with_many_ties(pairs: list[tuple[bool, int]]) -> None:
     truth = np.array([p[0] for p in pairs])
     scores = np.array([p[1] / 5 for p in pairs])

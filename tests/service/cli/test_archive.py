@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.archive import ArchiveError, find_pictures
+from service.cli.paths import RealPaths
 from tests.service.cli.conftest import cin
 
 
@@ -45,6 +46,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
         "Thumbs.db",
         "notes.txt",
         "IM000001",
+        "scan.",
         "x.HEIC",
         "y.heif",
         "DICOMDIR",
@@ -55,7 +57,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
     assert found.left_out == {
         "hidden files": 2,
         "other files": 2,
-        "files without suffix": 2,
+        "files without suffix": 3,
         "HEIC": 2,
         "JPEG 2000": 1,
         "camera raw": 1,
@@ -63,6 +65,24 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
         "GIF": 1,
         "AVIF animation": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("a.jpg", "real/a.jpg", "link/a.jpg", "real/to-b.jpg", "link/to-b.jpg", "nothing/a.jpg", "real/no.jpg"),
+        *("real/../link/a.jpg", "link/../a.jpg", "real//a.jpg", "real/", "real/.", "link/..", "/a.jpg", "//a.jpg", "/"),
+        *("root/etc", "loop/a.jpg", "real/sp ace\u00e9.jpg", "real/\udcff.jpg"),
+    ],
+)
+def test_real_paths_are_those_of_the_system(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a.jpg", "real/a.jpg", "real/b.jpg")
+    for link, target in {"link": "real", "real/to-b.jpg": "b.jpg", "root": "/", "loop": "loop"}.items():
+        (tmp_path / link).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    real_paths = RealPaths()
+    for asked in (path, Path(path), tmp_path / path, path):
+        assert real_paths.of(asked) == os.path.realpath(asked)
 
 
 def test_dicom_files_are_found_by_their_content_as_well(tmp_path: Path) -> None:

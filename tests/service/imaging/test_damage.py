@@ -44,7 +44,7 @@ SEEDS = [
     damage=st.lists(st.tuples(st.integers(0, 400) | st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
     keep=st.just(1.0) | st.floats(0.0, 1.0),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @pytest.mark.filterwarnings("ignore")
 def test_damage_gives_a_picture_or_a_picture_error(seed: bytes, damage: list[tuple[int, int]], keep: float) -> None:
     data = bytearray(seed)

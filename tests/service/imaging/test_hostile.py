@@ -198,7 +198,7 @@ def real_pictures() -> list[bytes]:
 
 @pytest.mark.data
 @given(draw=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @pytest.mark.filterwarnings("ignore")
 def test_real_pictures_cut_and_flipped(client: TestClient, draw: st.DataObject) -> None:
     pictures = real_pictures()

@@ -53,7 +53,7 @@ def test_noise_has_no_outline() -> None:
     assert len(contours(spots, 0.5)) == 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float32, (7, 6), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])))
 def test_any_map_gives_closed_rings_around_all_that_is_above(values: NDArray[np.float32]) -> None:
     rings = contours(values, 0.4)
