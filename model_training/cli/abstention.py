@@ -1,10 +1,9 @@
-"""``cin-train abstention``, ``robustness``, ``outside``, ``influence``, ``variant-referrals``: a bundle's advice."""
+"""``cin-train abstention``, ``outside``, ``influence``, ``variant-referrals``: a bundle's advice."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -13,24 +12,19 @@ from model_training.cli.options import (
     LEDGER,
     CacheOption,
     ClinicalOption,
-    ConfigOption,
     DataOption,
     FiguresOption,
     LedgerOption,
     OtherDiagnosesOption,
     PhotographsOption,
-    RunOption,
-    SetOption,
     app,
     command,
     console,
-    make_run,
 )
-from model_training.config import NUM_FOLDS, Config, DataConfig, NetworkConfig
+from model_training.config import Config, DataConfig, NetworkConfig
 from model_training.files import write_json
 from model_training.release.abstention import NamedFrames, add_abstention, read_frames
 from model_training.release.familiarity import Photographs
-from model_training.release.fold_networks import other_settings, out_of_fold_parts
 from model_training.release.influence import measure_influence
 from model_training.release.outside import (
     CLINICAL_PHOTOGRAPHS,
@@ -46,7 +40,6 @@ from model_training.release.outside import (
     read_labelled,
     with_measured,
 )
-from model_training.release.robustness import STEADY, measure_robustness, own_part, robustness_of
 from model_training.release.variant_referrals import compare_referrals
 from model_training.training.command_line import command_line
 from model_training.training.experiment import Experiment
@@ -102,15 +95,6 @@ def write_figures(path: Path, bundle: Bundle, figures: Mapping[str, Any]) -> Non
     write_json(path, {**about, **figures})
 
 
-def report_robustness(bundle: Bundle, path: Path, rows: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
-    """Write the figures to ``path``, and print the shares of changed and of withheld advice."""
-    point = bundle.manifest.default_operating_point
-    write_figures(path, bundle, {**about, "operating_point": point, "changes": rows})
-    for row in rows:
-        shares = ", ".join(f"{key} {row[key]['value']:.1%}" for key in ("changed", "withheld") if key in row)
-        console().print(f"{row['change']}: {shares}", highlight=False)
-
-
 def report_abstention(bundle: Bundle, figures: Path | None) -> None:
     """Print the share of each set that gets no advice, and write the limits and shares to ``figures``."""
     limits = bundle.manifest.abstention
@@ -156,55 +140,6 @@ def abstention(
         photographs=folders.photographs(clinical, other_diagnoses),
     )
     report_abstention(written, figures)
-
-
-@command
-def robustness(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
-    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the same bundle with these figures; default: none.")
-    ] = None,
-    data: DataOption = Path("data"),
-    cache: CacheOption = Path("cache"),
-) -> None:
-    """Change the validation images, not their lesions, in many ways; measure how often the advice changes."""
-    source = load_bundle(bundle)
-    if out is not None:  # before anything is measured
-        check_target(out)
-    images = experiment_of(source, data, cache).validation_set()
-    with console().status(f"changing {images.name}"):
-        rows = measure_robustness(source, [own_part(source, images)])
-    report_robustness(source, figures, rows, {"set": images.name, "num_images": len(images)})
-    if out is not None:
-        measured = robustness_of(rows, measured_on=f"{images.name} ({len(images)} images)")
-        with_measured(source, out, robustness=measured)
-
-
-@command
-def robustness_out_of_fold(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with limits to abstain at.")],
-    run: RunOption,
-    figures: Annotated[Path, typer.Option(help="File for the figures, .json.")],
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    data: DataOption = Path("data"),
-    cache: CacheOption = Path("cache"),
-) -> None:
-    """Measure how often advice changes on the training images, each answered by a network that was not trained on it.
-
-    These are the networks of `cin-train out-of-fold`, as many as are finished in `--run`. Their second stage has the
-    bundle's configuration; in what the rest differs is in the figures. Losses of quality are not measured.
-    """
-    source, experiment = load_bundle(bundle), make_run(config, set_, data, cache, run)
-    with TemporaryDirectory() as folder:
-        parts = out_of_fold_parts(source, experiment, Path(folder))
-        name = f"{experiment.config.data.train}, out of fold, {len(parts)} of {NUM_FOLDS} folds"
-        with console().status(f"changing {name}"):
-            rows = measure_robustness(source, parts, STEADY)
-    num_images = sum(len(part.images) for part in parts)
-    about = {"set": name, "num_images": num_images, "other_settings": other_settings(source, experiment)}
-    report_robustness(source, figures, rows, about)
 
 
 @command

@@ -7,7 +7,7 @@ from typing import Any
 
 try:
     # Imported for their commands, in the order in which ``--help`` lists them.
-    from model_training.cli import data, abstention, bundles, run, studies, controls  # noqa: F401  # isort: skip
+    from model_training.cli import data, abstention, robustness, bundles, run, studies, controls  # noqa: F401  # isort: skip
     from model_training.cli.options import app as app
 except ModuleNotFoundError as error:  # only the service is installed
     if (error.name or "").partition(".")[0] in ("model_training", "service"):

@@ -60,7 +60,7 @@ def command(
     small_experiment: SmallExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Command:
     """The command; its changes are few, and the layers that the limits look at count as frozen."""
-    monkeypatch.setattr("model_training.cli.abstention.STEADY", CHANGES)
+    monkeypatch.setattr("model_training.cli.robustness.STEADY", CHANGES)
     if "frozen" not in request.node.name:
         monkeypatch.setattr(fold_networks, "num_blocks_of_features", lambda _: 0)
     return Command(small_experiment, tmp_path)
